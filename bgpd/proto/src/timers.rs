@@ -1,0 +1,1 @@
+//! The timers of a session in one small table: set, clear, which is next.

@@ -1,0 +1,34 @@
+# `make` lists what there is to do.
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo demo-down test check install clean
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install the Debian packages that building and testing need (root)
+	@.ci/setup
+
+build: setup ## Build linnetd, linnet and the lab runner
+	cargo build --locked --workspace --bins
+
+demo: build ## Show the main job on real routers in network namespaces (root); KEEP=1 leaves it up
+	@cargo run --locked --quiet --package topology-tests --bin lab -- demo $(if $(KEEP),--keep)
+
+demo-down: ## End a demo that was kept
+	@cargo run --locked --quiet --package topology-tests --bin lab -- down two-racks
+
+test: build ## Run every test, the topologies with real routers included (root)
+	cargo test --locked --workspace --no-fail-fast
+
+check: setup ## What CI checks besides the tests: format, lints, docs, dependencies
+	cargo fmt --all --check
+	.ci/dependencies
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+
+install: ## Build for release and install linnetd and linnet into PREFIX (default /usr/local)
+	cargo build --locked --release --package linnetd --package linnet
+	install -D --mode 755 --target-directory $(DESTDIR)$(or $(PREFIX),/usr/local)/bin target/release/linnetd target/release/linnet
+
+clean: ## Remove what was built
+	cargo clean

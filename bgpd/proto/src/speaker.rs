@@ -78,6 +78,12 @@ impl Speaker {
         todo!("S")
     }
 
+    /// See [`Session::accepts_incoming`]; `false` for a peer that is not there.
+    #[must_use]
+    pub fn accepts_incoming(&self, peer: PeerId) -> bool {
+        self.sessions.get(&peer).is_some_and(Session::accepts_incoming)
+    }
+
     /// See [`Session::handle_connected`].
     pub fn handle_connected(
         &mut self,

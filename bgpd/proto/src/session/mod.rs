@@ -42,6 +42,9 @@ pub struct SessionConfig {
     pub connect_retry: Duration,
     /// Never open a connection, only accept one.
     pub passive: bool,
+    /// How long the peer may take nothing of what is queued for it (RFC 9687). `None`: what that RFC recommends, 8 minutes
+    /// or twice the negotiated hold time if that is longer.
+    pub send_hold: Option<Duration>,
     /// Announce RFC 4724; `None` to leave the capability out.
     pub graceful_restart: Option<LocalRestart>,
 }
@@ -98,7 +101,7 @@ pub struct Established {
     pub send: UpdateContext,
     /// The peer takes ROUTE-REFRESH.
     pub route_refresh: bool,
-    /// The peer's graceful restart capability.
+    /// The peer's graceful restart capability; `None` also when we sent none.
     pub graceful_restart: Option<crate::wire::capability::GracefulRestart>,
     /// Our end of the connection.
     pub local_address: IpAddr,
@@ -126,6 +129,17 @@ pub enum DownReason {
     },
 }
 
+impl Established {
+    /// How long to keep the peer's routes as stale after a session that ended like this (RFC 4724 section 4.2): what
+    /// [`crate::rib::Rib::handle_down`] asks for.
+    #[must_use]
+    pub fn retain(&self, reason: &DownReason) -> Option<Duration> {
+        let restart = self.graceful_restart.as_ref()?;
+        let kept = reason.allows_graceful_restart() && restart.restart_seconds > 0 && !restart.families.is_empty();
+        kept.then(|| Duration::from_secs(u64::from(restart.restart_seconds)))
+    }
+}
+
 impl DownReason {
     /// Whether RFC 4724 section 4.2 lets the peer's routes be kept for its restart time.
     #[must_use]
@@ -150,7 +164,8 @@ pub enum Stop {
 pub enum Output {
     /// Open a TCP connection to the peer; answer with `handle_connected` or `handle_connect_failed`.
     Connect,
-    /// Close this connection once what was sent has left (a NOTIFICATION may be on its way).
+    /// Close this connection once what was sent has left (a NOTIFICATION may be on its way). The session is done with it:
+    /// `handle_closed` is not needed. Of [`Direction::Outgoing`], it also ends an attempt that [`Output::Connect`] began.
     Close(Direction),
     /// Send these bytes. `Bytes` of an UPDATE are shared by all sessions of an update group.
     Send(Direction, Bytes),
@@ -217,7 +232,15 @@ impl Session {
         todo!("S")
     }
 
-    /// A TCP connection is up: ours, or one that the peer opened and the listener accepted.
+    /// Whether a connection that the peer has just opened is welcome. Ask before [`Session::handle_connected`] with
+    /// [`Direction::Incoming`]; if not, close the new connection and say nothing to the session.
+    #[must_use]
+    pub fn accepts_incoming(&self) -> bool {
+        todo!("S")
+    }
+
+    /// A TCP connection is up: ours, or one that the peer opened and the listener accepted. If there was one of the same
+    /// direction, the new one has taken its place: the owner has dropped the old one, and no `Close` is said for it.
     pub fn handle_connected(&mut self, now: Instant, direction: Direction, local: IpAddr, remote: IpAddr) {
         let _ = (now, direction, local, remote);
         todo!("S")
@@ -241,7 +264,8 @@ impl Session {
         todo!("S")
     }
 
-    /// The socket took bytes; `pending` are still queued for it. Feeds the send hold timer.
+    /// The connection's socket took bytes (at least one); `pending` are still queued for it. Feeds the send hold timer,
+    /// which runs from the first [`Output::Send`] until nothing is pending.
     pub fn handle_sent(&mut self, now: Instant, pending: usize) {
         let _ = (now, pending);
         todo!("S")

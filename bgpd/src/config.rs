@@ -1,0 +1,189 @@
+//! What a speaker is told: itself, its peers, and whom it lets in without knowing them by address.
+//!
+//! Everything here is checked and typed by the owner (`linnetd` reads it from its file); what this crate still refuses is
+//! what only it can see, and [`crate::StartError`] says it.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bgp_proto::filter::Filter;
+use bgp_proto::session::RemoteAs;
+use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, Prefix, RouterId};
+
+/// A BGP speaker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Our AS.
+    pub local_as: Asn,
+    /// Our BGP Identifier.
+    pub router_id: RouterId,
+    /// Our cluster as a route reflector (RFC 4456).
+    pub cluster_id: ClusterId,
+    /// Where to accept connections. Empty: only open them. An IPv6 address here never takes IPv4 connections.
+    pub listen: Vec<SocketAddr>,
+    /// Our own IPv4 address: the next hop of what we originate or take over, on sessions over IPv6.
+    pub own_address4: Option<Ipv4Addr>,
+    /// Our own IPv6 address: the next hop of what we originate or take over, on sessions over IPv4.
+    pub own_address6: Option<Ipv6Addr>,
+    /// Most paths of one multipath set.
+    pub max_paths: usize,
+    /// What peers without a hold time of their own are offered.
+    pub hold_time: HoldTime,
+    /// Seconds to ask peers to wait for us across a restart (RFC 4724), 1 to 4095; `None`: no graceful restart.
+    pub graceful_restart: Option<u16>,
+    /// Peers by address. Two must not share an address or a name.
+    pub peers: Vec<PeerConfig>,
+    /// Peers by prefix: whoever connects from inside becomes one. The longest prefix wins; a peer by address wins over it.
+    pub dynamic_peers: Vec<DynamicPeerConfig>,
+}
+
+/// One peer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeerConfig {
+    /// Its name, for people and for the API.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its TCP port, 179 by default.
+    pub port: u16,
+    /// Its AS.
+    pub remote_as: RemoteAs,
+    /// Our AS towards it.
+    pub local_as: Asn,
+    /// The address that we open connections from. `None`: the kernel's choice.
+    pub local_address: Option<IpAddr>,
+    /// Families to announce.
+    pub families: FamilySet,
+    /// TCP MD5 (RFC 2385).
+    pub password: Option<Password>,
+    /// How far away it may be.
+    pub ttl: Ttl,
+    /// Only accept connections, never open one.
+    pub passive: bool,
+    /// A route reflector client.
+    pub client: bool,
+    /// Send ourselves as the next hop of what we pass on.
+    pub next_hop_self: bool,
+    /// Most prefixes it may send.
+    pub max_prefixes: Option<u32>,
+    /// In place of the speaker's.
+    pub hold_time: Option<HoldTime>,
+    /// Longest wait between two attempts to connect.
+    pub connect_retry: Duration,
+    /// Filter of what it sends. `None`: RFC 8212 for an external peer, everything from an internal one.
+    pub import: Option<Arc<Filter>>,
+    /// Filter of what it hears. `None`: RFC 8212 for an external peer, everything it may hear for an internal one.
+    pub export: Option<Arc<Filter>>,
+}
+
+/// Whoever connects from inside a prefix.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DynamicPeerConfig {
+    /// Where they connect from.
+    pub prefix: Prefix,
+    /// Most of them at one time; the next is refused.
+    pub limit: usize,
+    /// What each of them is like: the address is ignored, the name becomes `NAME/ADDRESS`, and they are always passive.
+    pub template: PeerConfig,
+}
+
+/// How far away a peer may be, by the TTL (hop limit) of packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ttl {
+    /// An external peer is on the same link (we send 1), an internal one anywhere (we send 64).
+    #[default]
+    Default,
+    /// GTSM (RFC 5082): we send 255, and the kernel drops what has come over more than this many hops, 1 to 254.
+    Security {
+        /// 1: on the same link.
+        hops: u8,
+    },
+    /// We send this TTL, 1 to 255.
+    Multihop {
+        /// Routers between, plus one.
+        hops: u8,
+    },
+}
+
+/// A TCP MD5 key: 1 to 80 octets. Printing it, `Debug` too, shows no part of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(Box<[u8]>);
+
+impl Password {
+    /// The longest key that Linux takes (`TCP_MD5SIG_MAXKEYLEN` of linux/tcp.h).
+    pub const MAX_LEN: usize = 80;
+
+    /// `None` for a key that is empty or longer than [`Password::MAX_LEN`] octets.
+    #[must_use]
+    pub fn new(key: &[u8]) -> Option<Self> {
+        (1..=Self::MAX_LEN).contains(&key.len()).then(|| Self(key.into()))
+    }
+
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+impl Config {
+    /// A speaker that listens nowhere and has no peers: 16 paths, hold time 90 s, graceful restart 120 s.
+    #[must_use]
+    pub fn new(local_as: Asn, router_id: RouterId) -> Self {
+        Self {
+            local_as,
+            router_id,
+            cluster_id: ClusterId(router_id.0),
+            listen: Vec::new(),
+            own_address4: None,
+            own_address6: None,
+            max_paths: 16,
+            hold_time: HoldTime::default(),
+            graceful_restart: Some(120),
+            peers: Vec::new(),
+            dynamic_peers: Vec::new(),
+        }
+    }
+}
+
+impl PeerConfig {
+    /// A peer with both families, port 179, 5 s between attempts to connect, and nothing else.
+    #[must_use]
+    pub fn new(name: &str, address: IpAddr, remote_as: RemoteAs, local_as: Asn) -> Self {
+        Self {
+            name: name.to_owned(),
+            address,
+            port: 179,
+            remote_as,
+            local_as,
+            local_address: None,
+            families: Family::ALL.into_iter().collect(),
+            password: None,
+            ttl: Ttl::Default,
+            passive: false,
+            client: false,
+            next_hop_self: false,
+            max_prefixes: None,
+            hold_time: None,
+            connect_retry: Duration::from_secs(5),
+            import: None,
+            export: None,
+        }
+    }
+
+    /// Whether the peer is in our AS.
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        match self.remote_as {
+            RemoteAs::Exactly(asn) => asn == self.local_as,
+            RemoteAs::Internal => true,
+            RemoteAs::External => false,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What a person may ask a speaker: its peers and its routes, typed.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bgp_proto::rib;
+use bgp_proto::session::{Counters, Established, State};
+use bgp_proto::types::{Family, PeerId, Prefix};
+
+use crate::config::PeerConfig;
+
+/// One peer, as it is now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeerStatus {
+    /// Its number in [`rib::BestPath`] and [`RouteView`].
+    pub id: PeerId,
+    /// Its configuration; of a dynamic peer, with its own name and address.
+    pub config: PeerConfig,
+    /// It came from a [`crate::DynamicPeerConfig`] and goes when its session does.
+    pub dynamic: bool,
+    /// Where its session stands.
+    pub state: State,
+    /// What was agreed on, while Established.
+    pub established: Option<Established>,
+    /// How long it has been Established.
+    pub uptime: Option<Duration>,
+    /// How long ago it went down; `None` while it is up, and before it was ever up.
+    pub down: Option<Duration>,
+    /// Why it last went down or failed to come up.
+    pub last_error: Option<String>,
+    /// Messages, and what RFC 7606 did.
+    pub counters: Counters,
+    /// Routes.
+    pub counts: rib::PeerCounts,
+    /// Bytes that wait for its socket to take them.
+    pub unsent_bytes: usize,
+    /// Whether our OPEN has the graceful restart capability.
+    pub graceful_restart: bool,
+}
+
+/// One capability, as both sides have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CapabilityStatus {
+    /// What people call it.
+    pub name: &'static str,
+    /// In our OPEN.
+    pub sent: bool,
+    /// In the peer's; `false` while the session is down.
+    pub received: bool,
+}
+
+impl PeerStatus {
+    /// The peer's address.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        self.config.address
+    }
+
+    /// Capability by capability: what we send, what the peer sent.
+    #[must_use]
+    pub fn capabilities(&self) -> Vec<CapabilityStatus> {
+        let peer = self.established.as_ref();
+        let family = |family: Family, name| CapabilityStatus {
+            name,
+            sent: self.config.families.contains(family),
+            received: peer.is_some_and(|peer| peer.receive.families.contains(family)),
+        };
+        vec![
+            family(Family::Ipv4Unicast, "ipv4-unicast"),
+            family(Family::Ipv6Unicast, "ipv6-unicast"),
+            CapabilityStatus {
+                name: "four-octet-as",
+                sent: true,
+                received: peer.is_some_and(|peer| peer.receive.four_octet_as),
+            },
+            CapabilityStatus {
+                name: "route-refresh",
+                sent: true,
+                received: peer.is_some_and(|peer| peer.route_refresh),
+            },
+            CapabilityStatus {
+                name: "graceful-restart",
+                sent: self.graceful_restart,
+                received: peer.is_some_and(|peer| peer.graceful_restart.is_some()),
+            },
+        ]
+    }
+}
+
+/// Which routes to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteQuery {
+    /// Of which table.
+    pub scope: RouteScope,
+    /// Only this prefix, exactly.
+    pub prefix: Option<Prefix>,
+    /// At most this many.
+    pub limit: usize,
+}
+
+/// Which table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteScope {
+    /// All accepted paths, best first.
+    Local,
+    /// What the peer with this name sent, accepted or not.
+    Received(String),
+    /// What the peer with this name has been sent.
+    Advertised(String),
+    /// All rejected paths, with the reason.
+    Rejected,
+}
+
+/// A route, with its peer's name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteView {
+    /// The peer's name; `local` for what we originate.
+    pub peer: String,
+    /// The route.
+    pub route: rib::RouteView,
+}

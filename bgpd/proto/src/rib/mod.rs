@@ -7,7 +7,7 @@
 //! Memory is bounded for a peer that does not read: bytes handed out by [`Output::Send`] count against the peer until
 //! [`Rib::handle_sent`] takes them back; above a limit the peer's changes conflate to the newest until it has caught up.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +34,9 @@ pub struct RibConfig {
     /// After our own restart: how long to wait for every peer's End-of-RIB before deciding and announcing (RFC 4724
     /// section 4.1). `None`: not restarted, do not wait.
     pub deferral: Option<Duration>,
+    /// The longest that [`Output::Converged`] waits for a peer when nothing is deferred, and that the stale routes of a
+    /// peer that is back wait for its End-of-RIB (RFC 4724 section 4.2 asks for such a bound). 60 s is a good value.
+    pub convergence: Duration,
 }
 
 /// What the RIB must know of a peer before its session comes up.
@@ -49,6 +52,10 @@ pub struct PeerPolicy {
     pub client: bool,
     /// Send ourselves as the next hop of what we pass on. Towards external peers this is so anyway.
     pub next_hop_self: bool,
+    /// Our address as the next hop of IPv4 prefixes on a session that runs over IPv6.
+    pub own_address4: Option<Ipv4Addr>,
+    /// Our address as the next hop of IPv6 prefixes on a session that runs over IPv4.
+    pub own_address6: Option<Ipv6Addr>,
     /// Filter of what it sends. `None`: an external peer's routes are all rejected (RFC 8212), an internal one's all accepted.
     pub import: Option<Arc<Filter>>,
     /// Filter of what it hears. `None`: an external peer hears nothing (RFC 8212), an internal one everything it may.
@@ -135,6 +142,9 @@ pub struct PeerCounts {
     pub accepted: usize,
     /// Prefixes that it has been sent.
     pub advertised: usize,
+    /// Prefixes that it may hear but cannot be sent: there is no next hop of ours in their family, or their attributes
+    /// fit into no message.
+    pub withheld: usize,
     /// Bytes handed out for it and not yet taken by its socket.
     pub unsent_bytes: usize,
 }
@@ -249,7 +259,7 @@ impl Rib {
     /// Best paths of every prefix, as one change each: for an owner that starts anew.
     #[must_use]
     pub fn best(&self) -> Vec<BestChange> {
-        let _ = NextHop::V4(std::net::Ipv4Addr::UNSPECIFIED);
+        let _ = NextHop::V4(Ipv4Addr::UNSPECIFIED);
         todo!("R")
     }
 }

@@ -1,1 +1,31 @@
-//! Placeholder.
+//! Desired state against the kernel's: routes, next hops, devices, neighbours, overlays and pods' interfaces.
+//!
+//! [`Fib`] is the face: it is told what the kernel should hold ([`Fib::change`], [`Fib::overlay`]) and makes it so,
+//! over netlink, in batches; it watches the kernel and mends what others change. Everything that it owns carries its
+//! name: routes by protocol [`PROTOCOL`] in one table, overlay devices by `linnet.`, pods' interfaces by `lin`.
+//! Nothing else in the kernel is ever touched.
+//!
+//! Order of calls: [`Fib::start`] reads the kernel and adopts what an earlier run left, removing nothing;
+//! [`Fib::overlay`] makes or adopts the tunnel device; [`Fib::change`] states routes, as often as needed; once a
+//! family is complete, [`Fib::sweep`] lets the adopted routes go that nobody asked for. Dropping the last handle
+//! ends the engine and leaves the kernel as it is; [`Fib::clear`] removes what is Linnet's.
+//!
+//! All of it works in the network namespace of the thread that calls [`Fib::start`].
+
+mod error;
+mod fib;
+mod forwarding;
+pub mod overlay;
+pub mod pod;
+mod reach;
+mod route;
+
+pub use error::FibError;
+pub use fib::{Fib, FibConfig, FibEvent, KernelAnswer};
+pub use forwarding::{enable_forwarding, forwarding_enabled};
+pub use overlay::{OverlaySpec, OverlayStatus};
+pub use reach::Reach;
+pub use route::{Change, Hop, ResolvedHop, Route, RouteStatus, Target, TunnelEnd};
+
+/// The route protocol number that marks every route of Linnet's (`rtm_protocol`, linux/rtnetlink.h); 76 is `L`.
+pub const PROTOCOL: u8 = 76;

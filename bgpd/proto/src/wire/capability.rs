@@ -1,6 +1,9 @@
 //! Capabilities (RFC 5492): what one side of a session can do.
 
 use bytes::Bytes;
+use nom::bytes::complete::take;
+use nom::number::complete::{be_u8, be_u16, be_u32};
+use nom::{IResult, Parser};
 
 use crate::types::{Asn, Family};
 
@@ -40,6 +43,195 @@ pub struct GracefulRestart {
     pub notification: bool,
     /// Seconds the sender asks its peer to wait for the session to come back, 0 to 4095.
     pub restart_seconds: u16,
-    /// Families, and for each F: whether the sender kept forwarding across its restart.
+    /// Families, and for each F: whether the sender kept forwarding across its restart. Those that Linnet does not speak
+    /// are left out.
     pub families: Vec<(Family, bool)>,
+}
+
+const MULTIPROTOCOL: u8 = 1;
+const ROUTE_REFRESH: u8 = 2;
+const GRACEFUL_RESTART: u8 = 64;
+const FOUR_OCTET_AS: u8 = 65;
+
+/// R, N and F of RFC 4724 section 3 and RFC 8538 section 2.
+const RESTARTING: u16 = 0x8000;
+const NOTIFICATION: u16 = 0x4000;
+const FORWARDING: u8 = 0x80;
+
+impl Capability {
+    /// The capability code.
+    #[must_use]
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Multiprotocol(_) | Self::UnknownFamily { .. } => MULTIPROTOCOL,
+            Self::RouteRefresh => ROUTE_REFRESH,
+            Self::GracefulRestart(_) => GRACEFUL_RESTART,
+            Self::FourOctetAs(_) => FOUR_OCTET_AS,
+            Self::Unknown { code, .. } => *code,
+        }
+    }
+
+    /// Parses the value of a Capabilities optional parameter; `None` if a capability runs over its end.
+    pub(super) fn parse_all(mut value: &[u8], into: &mut Vec<Self>) -> Option<()> {
+        while !value.is_empty() {
+            let (rest, capability) = tlv(value).ok()?;
+            into.push(capability);
+            value = rest;
+        }
+        Some(())
+    }
+
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Multiprotocol(family) => encode_family(family.afi(), family.safi(), out),
+            Self::UnknownFamily { afi, safi } => encode_family(*afi, *safi, out),
+            Self::RouteRefresh => out.extend_from_slice(&[ROUTE_REFRESH, 0]),
+            Self::GracefulRestart(restart) => restart.encode(out),
+            Self::FourOctetAs(asn) => {
+                out.extend_from_slice(&[FOUR_OCTET_AS, 4]);
+                out.extend_from_slice(&asn.0.to_be_bytes());
+            }
+            // A longer value has no encoding; none can have been received either.
+            Self::Unknown { value, .. } if value.len() > 255 => {}
+            Self::Unknown { code, value } => {
+                out.extend_from_slice(&[*code, value.len() as u8]);
+                out.extend_from_slice(value);
+            }
+        }
+    }
+}
+
+fn tlv(input: &[u8]) -> IResult<&[u8], Capability> {
+    let (rest, (code, length)) = (be_u8, be_u8).parse(input)?;
+    let (rest, value) = take(length)(rest)?;
+    // RFC 5492 has no word for a capability that is malformed in itself. It is not a reason to refuse a session.
+    let capability =
+        known(code, value).unwrap_or_else(|| Capability::Unknown { code, value: Bytes::copy_from_slice(value) });
+    Ok((rest, capability))
+}
+
+fn known(code: u8, value: &[u8]) -> Option<Capability> {
+    match (code, value) {
+        // The third octet is reserved: not looked at (RFC 4760 section 8).
+        (MULTIPROTOCOL, &[afi_high, afi_low, _, safi]) => {
+            let afi = u16::from_be_bytes([afi_high, afi_low]);
+            Some(match Family::from_afi_safi(afi, safi) {
+                Some(family) => Capability::Multiprotocol(family),
+                None => Capability::UnknownFamily { afi, safi },
+            })
+        }
+        (ROUTE_REFRESH, []) => Some(Capability::RouteRefresh),
+        (GRACEFUL_RESTART, value) => GracefulRestart::parse(value).map(Capability::GracefulRestart),
+        (FOUR_OCTET_AS, value) => {
+            let (rest, asn) = be_u32::<_, nom::error::Error<&[u8]>>(value).ok()?;
+            rest.is_empty().then_some(Capability::FourOctetAs(Asn(asn)))
+        }
+        _ => None,
+    }
+}
+
+fn encode_family(afi: u16, safi: u8, out: &mut Vec<u8>) {
+    let [high, low] = afi.to_be_bytes();
+    out.extend_from_slice(&[MULTIPROTOCOL, 4, high, low, 0, safi]);
+}
+
+impl GracefulRestart {
+    fn parse(value: &[u8]) -> Option<Self> {
+        let (mut rest, flags) = be_u16::<_, nom::error::Error<&[u8]>>(value).ok()?;
+        let mut families = Vec::new();
+        while !rest.is_empty() {
+            let (behind, (afi, safi, flags)) =
+                (be_u16::<_, nom::error::Error<&[u8]>>, be_u8, be_u8).parse(rest).ok()?;
+            rest = behind;
+            if let Some(family) = Family::from_afi_safi(afi, safi) {
+                families.push((family, flags & FORWARDING != 0));
+            }
+        }
+        Some(Self {
+            restarting: flags & RESTARTING != 0,
+            notification: flags & NOTIFICATION != 0,
+            restart_seconds: flags & 0x0fff,
+            families,
+        })
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        let families = &self.families[..self.families.len().min((255 - 2) / 4)];
+        out.extend_from_slice(&[GRACEFUL_RESTART, (2 + 4 * families.len()) as u8]);
+        let flags = if self.restarting { RESTARTING } else { 0 }
+            | if self.notification { NOTIFICATION } else { 0 }
+            | self.restart_seconds.min(0x0fff);
+        out.extend_from_slice(&flags.to_be_bytes());
+        for (family, forwarding) in families {
+            out.extend_from_slice(&family.afi().to_be_bytes());
+            out.extend_from_slice(&[family.safi(), if *forwarding { FORWARDING } else { 0 }]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(value: &[u8]) -> Option<Vec<Capability>> {
+        let mut capabilities = Vec::new();
+        Capability::parse_all(value, &mut capabilities).map(|()| capabilities)
+    }
+
+    fn unknown(code: u8, value: &'static [u8]) -> Capability {
+        Capability::Unknown { code, value: Bytes::from_static(value) }
+    }
+
+    #[test]
+    fn each_capability_reads_as_its_rfc_writes_it() {
+        let restart = GracefulRestart {
+            restarting: true,
+            notification: false,
+            restart_seconds: 120,
+            families: vec![(Family::Ipv4Unicast, true), (Family::Ipv6Unicast, false)],
+        };
+        for (octets, expected) in [
+            (&b"\x01\x04\x00\x01\x00\x01"[..], Capability::Multiprotocol(Family::Ipv4Unicast)),
+            (b"\x01\x04\x00\x02\xff\x01", Capability::Multiprotocol(Family::Ipv6Unicast)),
+            (b"\x01\x04\x00\x19\x00\x46", Capability::UnknownFamily { afi: 25, safi: 70 }),
+            (b"\x02\x00", Capability::RouteRefresh),
+            (b"\x41\x04\x00\x01\x00\x00", Capability::FourOctetAs(Asn(65536))),
+            (b"\x40\x0a\x80\x78\x00\x01\x01\x80\x00\x02\x01\x00", Capability::GracefulRestart(restart)),
+            (
+                b"\x40\x06\x4f\xff\x00\x01\x80\x80",
+                Capability::GracefulRestart(GracefulRestart {
+                    restarting: false,
+                    notification: true,
+                    restart_seconds: 4095,
+                    families: Vec::new(),
+                }),
+            ),
+        ] {
+            assert_eq!(parse(octets), Some(vec![expected]), "{octets:02x?}");
+        }
+    }
+
+    #[test]
+    fn a_capability_of_a_wrong_length_is_kept_as_unknown() {
+        for (octets, code, value) in [
+            (&b"\x01\x03\x00\x01\x00"[..], 1, &b"\x00\x01\x00"[..]),
+            (b"\x02\x01\x00", 2, b"\x00"),
+            (b"\x40\x01\x80", 64, b"\x80"),
+            (b"\x40\x05\x80\x78\x00\x01\x01", 64, b"\x80\x78\x00\x01\x01"),
+            (b"\x41\x02\xfd\xe9", 65, b"\xfd\xe9"),
+            (b"\x41\x05\x00\x00\x00\x01\x00", 65, b"\x00\x00\x00\x01\x00"),
+            // Software version (draft-abraitis-bgp-version-capability) of length 0.
+            (b"\x4b\x00", 75, b""),
+        ] {
+            assert_eq!(parse(octets), Some(vec![unknown(code, value)]), "{octets:02x?}");
+        }
+    }
+
+    #[test]
+    fn capabilities_cut_at_any_octet_but_between_two_do_not_parse() {
+        let whole = b"\x01\x04\x00\x01\x00\x01\x02\x00\x41\x04\x00\x01\x00\x00";
+        for cut in 0..=whole.len() {
+            assert_eq!(parse(&whole[..cut]).is_some(), [0, 6, 8, 14].contains(&cut), "cut at {cut}");
+        }
+    }
 }

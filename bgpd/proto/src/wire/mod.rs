@@ -12,9 +12,10 @@ pub mod open;
 pub mod tunnel;
 pub mod update;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::types::Family;
+use frame::MessageType;
 pub use notification::Notification;
 pub use open::Open;
 pub use update::{Update, UpdateContext};
@@ -45,14 +46,39 @@ impl Message {
     /// # Errors
     /// The NOTIFICATION with which RFC 4271 section 6 and RFC 7606 answer this message.
     pub fn parse(frame: frame::Frame, context: &UpdateContext) -> Result<Self, Notification> {
-        let _ = (frame, context);
-        todo!("W")
+        Ok(match frame.kind {
+            MessageType::Open => Self::Open(Open::parse(&frame.body)?),
+            MessageType::Update => Self::Update(Update::parse(&frame.body, context)?),
+            MessageType::Notification => Self::Notification(Notification::parse(&frame.body)),
+            MessageType::Keepalive => Self::Keepalive,
+            MessageType::RouteRefresh => Self::RouteRefresh(refreshed_family(&frame.body)),
+        })
     }
 
-    /// The message's bytes, header included. An UPDATE is built by [`update::UpdateBuilder`], which packs and splits.
+    /// The message's bytes, header included. An UPDATE becomes as many messages, one behind the other, as RFC 7606
+    /// section 5.1 asks for, which the RIB builds with [`update::UpdateBuilder`] instead. Announcements whose attributes
+    /// fit into no message are left out.
     #[must_use]
     pub fn encode(&self, context: &UpdateContext) -> Bytes {
-        let _ = (BytesMut::new(), context);
-        todo!("W")
+        match self {
+            Self::Open(open) => open.encode(),
+            Self::Update(update) => update.encode(context),
+            Self::Notification(notification) => notification.encode(),
+            Self::Keepalive => frame::enclose(MessageType::Keepalive, &[]),
+            Self::RouteRefresh(family) => {
+                // Of a family that Linnet does not speak only that is known, and it never asks for one: AFI 0 is reserved.
+                let (afi, safi) = family.map_or((0, 0), |family| (family.afi(), family.safi()));
+                let [high, low] = afi.to_be_bytes();
+                frame::enclose(MessageType::RouteRefresh, &[high, low, 0, safi])
+            }
+        }
+    }
+}
+
+/// The family that a ROUTE-REFRESH asks for. A subtype other than 0 (RFC 7313) was not negotiated and is no request.
+fn refreshed_family(body: &[u8]) -> Option<Family> {
+    match *body {
+        [high, low, 0, safi] => Family::from_afi_safi(u16::from_be_bytes([high, low]), safi),
+        _ => None,
     }
 }

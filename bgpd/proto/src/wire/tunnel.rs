@@ -17,11 +17,15 @@ pub enum Tunnel {
         mac: [u8; 6],
         /// The UDP destination port (section 3.3.1), if it is not 4789.
         udp_port: Option<u16>,
+        /// Sub-TLVs that Linnet does not use, as they came: they are passed on (RFC 9012 section 13). Empty for our own.
+        other: Bytes,
     },
     /// Tunnel type 7, IP in IP.
     IpIp {
         /// The tunnel egress endpoint.
         endpoint: IpAddr,
+        /// As for VXLAN.
+        other: Bytes,
     },
     /// Any other type, or one that lacks what Linnet needs: passed on as it came, not used.
     Unknown {

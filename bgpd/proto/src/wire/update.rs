@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::Notification;
 use super::attributes::Attributes;
 use crate::types::{Family, FamilySet, Nlri};
 
@@ -22,7 +23,8 @@ pub struct UpdateContext {
     pub max_message_len: usize,
 }
 
-/// What an UPDATE says after RFC 7606 has had its word.
+/// What an UPDATE says after RFC 7606 has had its word. Apply `withdrawn` first: a prefix that is in both is announced
+/// (RFC 4271 section 4.3).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Update {
     /// Prefixes announced, by their attributes: at most one entry each for the classic field and for MP_REACH_NLRI.
@@ -33,6 +35,22 @@ pub struct Update {
     pub end_of_rib: Option<Family>,
     /// What was wrong and did not reset the session, for counters and for people.
     pub faults: Vec<AttributeFault>,
+}
+
+impl Update {
+    /// Parses the body of an UPDATE.
+    ///
+    /// # Errors
+    /// What RFC 7606 still resets a session for.
+    pub(super) fn parse(body: &Bytes, context: &UpdateContext) -> Result<Self, Notification> {
+        let _ = (body, context);
+        todo!("W")
+    }
+
+    pub(super) fn encode(&self, context: &UpdateContext) -> Bytes {
+        let _ = context;
+        todo!("W")
+    }
 }
 
 /// Prefixes that share a set of attributes.

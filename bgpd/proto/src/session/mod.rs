@@ -271,6 +271,18 @@ impl Session {
         todo!("S")
     }
 
+    /// Bytes of the Established connection's peer wait unread, because its owner reads no further for now: the peer is
+    /// alive, and its hold timer starts again. Nothing else changes.
+    pub fn handle_unread(&mut self, now: Instant) {
+        let _ = now;
+        todo!("S")
+    }
+
+    /// Changes the configuration without a reset: what an OPEN says is said by the next one.
+    pub fn set_config(&mut self, config: SessionConfig) {
+        self.config = config;
+    }
+
     /// Time has come.
     pub fn handle_timeout(&mut self, now: Instant) {
         let _ = now;

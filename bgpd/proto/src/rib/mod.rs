@@ -7,6 +7,8 @@
 //! Memory is bounded for a peer that does not read: bytes handed out by [`Output::Send`] count against the peer until
 //! [`Rib::handle_sent`] takes them back; above a limit the peer's changes conflate to the newest until it has caught up.
 
+pub mod decision;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,302 @@
+//! The configuration file: what it means as types, and the doors by which it comes in and goes out.
+//!
+//! [`parse`] reads a whole file and either gives a [`Config`] in which everything was checked, with warnings, or every
+//! error at once. [`Config`]'s `Display` prints the canonical file, defaults written out; it parses back to the same value.
+
+mod bgp;
+mod environment;
+mod filter;
+mod print;
+mod reader;
+mod report;
+mod rooms;
+
+#[cfg(test)]
+mod property;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bgp_proto::filter::Filter;
+use bgp_proto::session::RemoteAs;
+use bgp_proto::types::{Asn, ClusterId, FamilySet, HoldTime, Prefix, RouterId};
+use toml::de::DeTable;
+
+pub use environment::Environment;
+pub use report::{Finding, Severity};
+
+use reader::{NOT_APPLIED, Section};
+use report::Report;
+
+/// A checked configuration. Defaults are filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[node]`
+    pub node: Node,
+    /// `[bgp]`
+    pub bgp: Bgp,
+    /// `[overlay]`
+    pub overlay: Overlay,
+    /// `[fib]`
+    pub fib: Fib,
+    /// `[policy]`
+    pub policy: Policy,
+    /// `api.socket`
+    pub api_socket: PathBuf,
+    /// `metrics.listen`; `None`: off.
+    pub metrics_listen: Option<SocketAddr>,
+    /// `state.directory`
+    pub state_directory: PathBuf,
+}
+
+/// `[node]`: who this host is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its name; the host name unless set.
+    pub name: String,
+    /// The address by which others reach it, and its tunnel end point.
+    pub address: IpAddr,
+    /// A second, IPv6 address.
+    pub address6: Option<Ipv6Addr>,
+    /// The blocks of addresses of its pods; none overlaps another.
+    pub pod_cidrs: Vec<Prefix>,
+}
+
+/// `[bgp]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bgp {
+    /// Our AS.
+    pub asn: Asn,
+    /// Our BGP Identifier.
+    pub router_id: RouterId,
+    /// Where to accept connections.
+    pub listen: Vec<SocketAddr>,
+    /// What we propose.
+    pub hold_time: HoldTime,
+    /// Our cluster as a route reflector.
+    pub cluster_id: ClusterId,
+    /// Most next hops of one route, 1 to 256.
+    pub max_paths: usize,
+    /// Prefixes to originate beside the pods'.
+    pub networks: Vec<Prefix>,
+    /// What internal peers without an import filter may announce; empty: see `bgp_wiring::mesh_filter`.
+    pub cluster_cidrs: Vec<Prefix>,
+    /// RFC 4724; seconds that peers keep our routes while we restart. `None`: not announced.
+    pub graceful_restart: Option<u16>,
+    /// `[[bgp.peer]]`, in the file's order.
+    pub peers: Vec<Peer>,
+    /// `[[bgp.dynamic-peer]]`, likewise.
+    pub dynamic_peers: Vec<DynamicPeer>,
+    /// `[[bgp.filter]]`, likewise.
+    pub filters: Vec<Filter>,
+}
+
+impl Bgp {
+    /// The filter with this name.
+    #[must_use]
+    pub fn filter(&self, name: &str) -> Option<&Filter> {
+        self.filters.iter().find(|filter| filter.name == name)
+    }
+}
+
+/// `[[bgp.peer]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Unique; what the command line calls it.
+    pub name: String,
+    /// Unique.
+    pub address: IpAddr,
+    /// TCP port, 179 unless set.
+    pub port: u16,
+    /// Everything that a dynamic peer has too.
+    pub settings: PeerSettings,
+}
+
+/// `[[bgp.dynamic-peer]]`: whoever connects from `prefix`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DynamicPeer {
+    /// Unique among dynamic peers; its prefix unless set.
+    pub name: String,
+    /// Whose connections are accepted.
+    pub prefix: Prefix,
+    /// Most sessions at one time.
+    pub limit: usize,
+    /// What each session gets; always passive.
+    pub settings: PeerSettings,
+}
+
+/// What configured and dynamic peers have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerSettings {
+    /// `asn`
+    pub remote_as: RemoteAs,
+    /// `local-asn`, the node's own unless set.
+    pub local_as: Asn,
+    /// `local-address`
+    pub local_address: Option<IpAddr>,
+    /// `families`, at least one.
+    pub families: FamilySet,
+    /// `password-file`
+    pub password: Option<Password>,
+    /// `ttl-security` or `multihop`.
+    pub ttl: Ttl,
+    /// Only accept connections.
+    pub passive: bool,
+    /// `route-reflector-client`
+    pub client: bool,
+    /// `next-hop-self`
+    pub next_hop_self: bool,
+    /// `max-prefixes`
+    pub max_prefixes: Option<u32>,
+    /// `hold-time`, `bgp.hold-time` unless set.
+    pub hold_time: Option<HoldTime>,
+    /// `connect-retry`, whole seconds, 1 to 65535.
+    pub connect_retry: Duration,
+    /// Name of a filter that is defined.
+    pub import: Option<String>,
+    /// Name of a filter that is defined.
+    pub export: Option<String>,
+}
+
+impl PeerSettings {
+    /// Whether the peer is in our AS.
+    #[must_use]
+    pub fn internal(&self) -> bool {
+        match self.remote_as {
+            RemoteAs::Exactly(asn) => asn == self.local_as,
+            RemoteAs::Internal => true,
+            RemoteAs::External => false,
+        }
+    }
+}
+
+/// A TCP MD5 password and the file that it came from. The password is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password {
+    /// `password-file`
+    pub file: PathBuf,
+    /// 1 to 80 bytes, the file's first line.
+    pub secret: String,
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Password({})", self.file.display())
+    }
+}
+
+/// How far away a peer may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ttl {
+    /// External peers: one hop. Internal: any.
+    Default,
+    /// `ttl-security`: RFC 5082, packets from more than this many hops away are dropped; 1 to 254.
+    Security(u8),
+    /// `multihop`: an external peer this many hops away; 1 to 255.
+    Multihop(u8),
+}
+
+/// When to tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverlayMode {
+    /// Where the next hop has no L2 adjacency.
+    Auto,
+    /// Wherever the other end offers a tunnel.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
+/// `[overlay]`. The encapsulation is VXLAN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overlay {
+    /// When to tunnel.
+    pub mode: OverlayMode,
+    /// 1 to 16777215.
+    pub vni: u32,
+    /// UDP port.
+    pub port: u16,
+    /// Bytes, 1280 to 65535; `None`: worked out from the underlay's device.
+    pub mtu: Option<u32>,
+}
+
+/// `[fib]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fib {
+    /// Whether the kernel is programmed at all.
+    pub install: bool,
+    /// Routing table, not 0 and not 255 (local).
+    pub table: u32,
+    /// Metric of every route, at least 1.
+    pub metric: u32,
+    /// Asked for; used when this version can.
+    pub next_hop_objects: bool,
+}
+
+/// `[policy]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Where documents are.
+    pub directory: PathBuf,
+    /// Whether a pod that no policy selects is closed.
+    pub deny: bool,
+}
+
+/// A file that was understood.
+#[derive(Debug)]
+pub struct Parsed {
+    /// What it says.
+    pub config: Config,
+    /// What a person should know about it all the same.
+    pub warnings: Vec<Finding>,
+}
+
+/// Reads a configuration. `file` is only the name that findings carry; what the file leaves to the host comes from
+/// `environment`.
+///
+/// # Errors
+/// Every error of the file (and its warnings among them), in the file's order.
+pub fn parse(file: &str, text: &str, environment: &Environment) -> Result<Parsed, Vec<Finding>> {
+    let report = Report::default();
+    let (table, syntax) = DeTable::parse_recoverable(text);
+    for error in &syntax {
+        let message = error.message().replace('\n', ", ");
+        report.error(error.span().unwrap_or(0..0), &message, NOT_APPLIED, "correct the TOML here");
+    }
+    // What a file with broken syntax lacks may only be unreadable: findings about it would mislead.
+    let config = if syntax.is_empty() { read(&Section::root(&table, &report), environment) } else { None };
+    let findings = report.into_findings(file, text);
+    let failed = findings.iter().any(|finding| finding.severity == Severity::Error);
+    match config {
+        Some(config) if !failed => Ok(Parsed { config, warnings: findings }),
+        _ => Err(findings),
+    }
+}
+
+/// Reads every section before giving up, so that all errors are found.
+fn read(root: &Section<'_>, environment: &Environment) -> Option<Config> {
+    let node = rooms::node(root.section("node"), environment);
+    let bgp = bgp::bgp(root.section("bgp"), node.as_ref());
+    let overlay = rooms::overlay(root.section("overlay"));
+    let fib = rooms::fib(root.section("fib"));
+    let policy = rooms::policy(root.section("policy"));
+    rooms::store(root.section("store"));
+    let api_socket = rooms::path(root.section("api"), "socket", "/run/linnet/linnetd.sock");
+    let metrics_listen = rooms::metrics(root.section("metrics"));
+    let state_directory = rooms::path(root.section("state"), "directory", "/var/lib/linnet");
+    root.finish();
+    Some(Config {
+        node: node?,
+        bgp: bgp?,
+        overlay: overlay?,
+        fib: fib?,
+        policy: policy?,
+        api_socket: api_socket?,
+        metrics_listen: metrics_listen?,
+        state_directory: state_directory?,
+    })
+}

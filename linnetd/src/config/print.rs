@@ -1,0 +1,212 @@
+//! The canonical file: every key with its value, in the order of the design. It parses back to the same configuration.
+
+use std::fmt::{self, Display, Formatter};
+
+use bgp_proto::filter::{Filter, Rule, Set};
+use bgp_proto::session::RemoteAs;
+use bgp_proto::wire::community::{Community, LargeCommunity};
+
+use super::filter::{community_text, prefix_match_text};
+use super::{Config, DynamicPeer, OverlayMode, Peer, PeerSettings, Ttl};
+
+impl Display for Config {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { node, bgp, overlay, fib, policy, api_socket, metrics_listen, state_directory } = self;
+        writeln!(f, "[node]")?;
+        writeln!(f, "name = {}", string(&node.name))?;
+        writeln!(f, "address = {}", string(node.address))?;
+        if let Some(address) = node.address6 {
+            writeln!(f, "address6 = {}", string(address))?;
+        }
+        writeln!(f, "pod-cidrs = {}", list(&node.pod_cidrs))?;
+
+        writeln!(f, "\n[bgp]")?;
+        writeln!(f, "asn = {}", bgp.asn)?;
+        writeln!(f, "router-id = {}", string(bgp.router_id))?;
+        writeln!(f, "listen = {}", list(&bgp.listen))?;
+        writeln!(f, "hold-time = {}", bgp.hold_time.seconds())?;
+        writeln!(f, "cluster-id = {}", string(bgp.cluster_id.0))?;
+        writeln!(f, "max-paths = {}", bgp.max_paths)?;
+        writeln!(f, "networks = {}", list(&bgp.networks))?;
+        writeln!(f, "cluster-cidrs = {}", list(&bgp.cluster_cidrs))?;
+        match bgp.graceful_restart {
+            Some(seconds) => writeln!(f, "graceful-restart = {{ enabled = true, restart-time = {seconds} }}")?,
+            None => writeln!(f, "graceful-restart = {{ enabled = false }}")?,
+        }
+        bgp.peers.iter().try_for_each(|peer| print_peer(f, peer))?;
+        bgp.dynamic_peers.iter().try_for_each(|peer| print_dynamic_peer(f, peer))?;
+        bgp.filters.iter().try_for_each(|filter| print_filter(f, filter))?;
+
+        let mode = match overlay.mode {
+            OverlayMode::Auto => "auto",
+            OverlayMode::Always => "always",
+            OverlayMode::Never => "never",
+        };
+        writeln!(f, "\n[overlay]")?;
+        writeln!(f, "mode = \"{mode}\"")?;
+        writeln!(f, "encapsulation = \"vxlan\"")?;
+        writeln!(f, "vni = {}", overlay.vni)?;
+        writeln!(f, "port = {}", overlay.port)?;
+        match overlay.mtu {
+            Some(mtu) => writeln!(f, "mtu = {mtu}")?,
+            None => writeln!(f, "mtu = \"auto\"")?,
+        }
+
+        writeln!(f, "\n[fib]")?;
+        writeln!(f, "install = {}", fib.install)?;
+        writeln!(f, "table = {}", fib.table)?;
+        writeln!(f, "metric = {}", fib.metric)?;
+        writeln!(f, "next-hop-objects = {}", fib.next_hop_objects)?;
+
+        writeln!(f, "\n[policy]")?;
+        writeln!(f, "directory = {}", string(policy.directory.display()))?;
+        writeln!(f, "default = \"{}\"", if policy.deny { "deny" } else { "allow" })?;
+
+        writeln!(f, "\n[store]\nkind = \"files\"")?;
+        writeln!(f, "\n[api]\nsocket = {}", string(api_socket.display()))?;
+        match metrics_listen {
+            Some(listen) => writeln!(f, "\n[metrics]\nlisten = {}", string(listen))?,
+            None => writeln!(f, "\n[metrics]\nlisten = \"off\"")?,
+        }
+        writeln!(f, "\n[state]\ndirectory = {}", string(state_directory.display()))
+    }
+}
+
+fn print_peer(f: &mut Formatter<'_>, peer: &Peer) -> fmt::Result {
+    writeln!(f, "\n[[bgp.peer]]")?;
+    writeln!(f, "name = {}", string(&peer.name))?;
+    writeln!(f, "address = {}", string(peer.address))?;
+    writeln!(f, "port = {}", peer.port)?;
+    print_settings(f, &peer.settings)?;
+    writeln!(f, "passive = {}", peer.settings.passive)
+}
+
+fn print_dynamic_peer(f: &mut Formatter<'_>, peer: &DynamicPeer) -> fmt::Result {
+    writeln!(f, "\n[[bgp.dynamic-peer]]")?;
+    writeln!(f, "name = {}", string(&peer.name))?;
+    writeln!(f, "prefix = {}", string(peer.prefix))?;
+    writeln!(f, "limit = {}", peer.limit)?;
+    print_settings(f, &peer.settings)
+}
+
+fn print_settings(f: &mut Formatter<'_>, settings: &PeerSettings) -> fmt::Result {
+    match settings.remote_as {
+        RemoteAs::Exactly(asn) => writeln!(f, "asn = {asn}")?,
+        RemoteAs::Internal => writeln!(f, "asn = \"internal\"")?,
+        RemoteAs::External => writeln!(f, "asn = \"external\"")?,
+    }
+    writeln!(f, "local-asn = {}", settings.local_as)?;
+    if let Some(address) = settings.local_address {
+        writeln!(f, "local-address = {}", string(address))?;
+    }
+    writeln!(f, "families = {}", list(settings.families.iter()))?;
+    if let Some(password) = &settings.password {
+        writeln!(f, "password-file = {}", string(password.file.display()))?;
+    }
+    match settings.ttl {
+        Ttl::Default => {}
+        Ttl::Security(hops) => writeln!(f, "ttl-security = {hops}")?,
+        Ttl::Multihop(hops) => writeln!(f, "multihop = {hops}")?,
+    }
+    writeln!(f, "route-reflector-client = {}", settings.client)?;
+    writeln!(f, "next-hop-self = {}", settings.next_hop_self)?;
+    if let Some(limit) = settings.max_prefixes {
+        writeln!(f, "max-prefixes = {limit}")?;
+    }
+    if let Some(hold) = settings.hold_time {
+        writeln!(f, "hold-time = {}", hold.seconds())?;
+    }
+    writeln!(f, "connect-retry = {}", settings.connect_retry.as_secs())?;
+    for (key, name) in [("import", &settings.import), ("export", &settings.export)] {
+        if let Some(name) = name {
+            writeln!(f, "{key} = {}", string(name))?;
+        }
+    }
+    Ok(())
+}
+
+fn print_filter(f: &mut Formatter<'_>, filter: &Filter) -> fmt::Result {
+    writeln!(f, "\n[[bgp.filter]]")?;
+    writeln!(f, "name = {}", string(&filter.name))?;
+    if filter.rules.is_empty() {
+        return writeln!(f, "rules = []");
+    }
+    writeln!(f, "rules = [")?;
+    for rule in &filter.rules {
+        writeln!(f, "  {},", rule_text(rule))?;
+    }
+    writeln!(f, "]")
+}
+
+fn rule_text(rule: &Rule) -> String {
+    let mut conditions = Vec::new();
+    if !rule.prefixes.is_empty() {
+        conditions.push(format!("prefix = {}", list(rule.prefixes.iter().map(prefix_match_text))));
+    }
+    if !rule.communities.is_empty() {
+        conditions.push(format!("community = {}", communities(&rule.communities)));
+    }
+    if !rule.large_communities.is_empty() {
+        conditions.push(format!("large-community = {}", large_communities(&rule.large_communities)));
+    }
+    if let Some(local) = rule.local {
+        conditions.push(format!("local = {local}"));
+    }
+    let mut parts = Vec::new();
+    if !conditions.is_empty() {
+        parts.push(format!("match = {{ {} }}", conditions.join(", ")));
+    }
+    let changes = set_text(&rule.set);
+    if !changes.is_empty() {
+        parts.push(format!("set = {{ {} }}", changes.join(", ")));
+    }
+    parts.push(format!("then = \"{}\"", if rule.accept { "accept" } else { "reject" }));
+    format!("{{ {} }}", parts.join(", "))
+}
+
+fn set_text(set: &Set) -> Vec<String> {
+    let mut changes = Vec::new();
+    if let Some(value) = set.local_pref {
+        changes.push(format!("local-pref = {value}"));
+    }
+    if let Some(value) = set.med {
+        changes.push(format!("med = {value}"));
+    }
+    if !set.add_communities.is_empty() {
+        changes.push(format!("add-community = {}", communities(&set.add_communities)));
+    }
+    if !set.add_large_communities.is_empty() {
+        changes.push(format!("add-large-community = {}", large_communities(&set.add_large_communities)));
+    }
+    if set.prepend > 0 {
+        changes.push(format!("prepend = {}", set.prepend));
+    }
+    changes
+}
+
+fn communities(communities: &[Community]) -> String {
+    list(communities.iter().map(|community| community_text(*community)))
+}
+
+fn large_communities(communities: &[LargeCommunity]) -> String {
+    list(communities.iter().map(|c| format!("{}:{}:{}", c.global, c.local1, c.local2)))
+}
+
+fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
+    format!("[{}]", items.into_iter().map(string).collect::<Vec<_>>().join(", "))
+}
+
+/// A TOML basic string.
+fn string(value: impl Display) -> String {
+    let mut quoted = String::from("\"");
+    for c in value.to_string().chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

@@ -1,0 +1,199 @@
+//! Whatever a configuration says, its canonical file says the same.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bgp_proto::filter::{Filter, PrefixMatch, Rule, Set};
+use bgp_proto::session::RemoteAs;
+use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, Prefix, RouterId};
+use bgp_proto::wire::community::{Community, LargeCommunity};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+use super::*;
+
+fn address_v4() -> impl Strategy<Value = Ipv4Addr> {
+    (1u8..=223, any::<[u8; 3]>()).prop_map(|(a, [b, c, d])| Ipv4Addr::new(a, b, c, d))
+}
+
+fn address() -> impl Strategy<Value = IpAddr> {
+    prop_oneof![
+        address_v4().prop_map(IpAddr::V4),
+        (0x2000u16..0x3fff, any::<[u16; 7]>())
+            .prop_map(|(a, [b, c, d, e, f, g, h])| IpAddr::V6(Ipv6Addr::new(a, b, c, d, e, f, g, h))),
+    ]
+}
+
+fn prefix() -> impl Strategy<Value = Prefix> {
+    (address(), 1u8..=128).prop_map(|(address, length)| {
+        Prefix::new(address, if address.is_ipv4() { 1 + length % 32 } else { length }).unwrap()
+    })
+}
+
+fn asn() -> impl Strategy<Value = Asn> {
+    prop_oneof![1u32..23456, 64512u32..65535, 65536u32..u32::MAX].prop_map(Asn)
+}
+
+fn path() -> impl Strategy<Value = PathBuf> {
+    "/[a-z \\\\\"é.]{1,12}".prop_map(PathBuf::from)
+}
+
+fn prefix_match() -> impl Strategy<Value = PrefixMatch> {
+    (prefix(), any::<u8>(), any::<u8>()).prop_map(|(prefix, a, b)| {
+        let room = prefix.family().bits() - prefix.length() + 1;
+        let (a, b) = (prefix.length() + a % room, prefix.length() + b % room);
+        PrefixMatch { prefix, ge: a.min(b), le: a.max(b) }
+    })
+}
+
+fn rule() -> impl Strategy<Value = Rule> {
+    let community = || any::<u32>().prop_map(Community);
+    let large = || any::<[u32; 3]>().prop_map(|[global, local1, local2]| LargeCommunity { global, local1, local2 });
+    let set =
+        (option::of(any::<u32>()), option::of(any::<u32>()), vec(community(), 0..3), vec(large(), 0..3), 0u8..=32)
+            .prop_map(|(local_pref, med, add_communities, add_large_communities, prepend)| Set {
+                local_pref,
+                med,
+                add_communities,
+                add_large_communities,
+                prepend,
+            });
+    let conditions = (vec(prefix_match(), 0..3), vec(community(), 0..3), vec(large(), 0..3), option::of(any::<bool>()));
+    (conditions, set, any::<bool>()).prop_map(|((prefixes, communities, large_communities, local), set, accept)| Rule {
+        prefixes,
+        communities,
+        large_communities,
+        local,
+        set: if accept { set } else { Set::default() },
+        accept,
+    })
+}
+
+fn settings() -> impl Strategy<Value = PeerSettings> {
+    let remote = prop_oneof![asn().prop_map(RemoteAs::Exactly), Just(RemoteAs::Internal), Just(RemoteAs::External)];
+    let families =
+        prop_oneof![Just(vec![Family::Ipv4Unicast]), Just(vec![Family::Ipv6Unicast]), Just(Family::ALL.to_vec())]
+            .prop_map(|families| families.into_iter().collect::<FamilySet>());
+    let ttl = prop_oneof![Just(Ttl::Default), (1u8..=254).prop_map(Ttl::Security), (1u8..=255).prop_map(Ttl::Multihop)];
+    let hold = option::of((3u16..).prop_map(|seconds| HoldTime::from_seconds(seconds).unwrap()));
+    let filter = || option::of(Just("f 0".replace(' ', "-")));
+    ((remote, asn(), families, ttl, any::<[bool; 3]>()), (option::of(1u32..), hold, 1u64..=65535, filter(), filter()))
+        .prop_map(|((remote_as, local_as, families, ttl, flags), (max_prefixes, hold_time, retry, import, export))| {
+            let mut settings = PeerSettings {
+                remote_as,
+                local_as,
+                local_address: None,
+                families,
+                password: None,
+                ttl,
+                passive: flags[0],
+                client: flags[1],
+                next_hop_self: flags[2],
+                max_prefixes,
+                hold_time,
+                connect_retry: Duration::from_secs(retry),
+                import,
+                export,
+            };
+            settings.client &= settings.internal();
+            settings
+        })
+}
+
+prop_compose! {
+    fn bgp()(
+        asn in asn(),
+        router_id in address_v4(),
+        cluster_id in address_v4(),
+        listen in vec((address(), 1u16..), 0..3),
+        hold in 3u16..,
+        max_paths in 1usize..=256,
+        networks in vec(prefix(), 0..3),
+        cluster_cidrs in vec(prefix(), 0..3),
+        graceful_restart in option::of(1u16..=4095),
+        peers in vec((any::<u16>(), settings()), 0..4),
+        dynamic in option::of((prefix(), 1usize..=10_000, settings())),
+        rules in vec(vec(rule(), 0..4), 1..3),
+    ) -> Bgp {
+        let peer = |(index, (port, settings)): (usize, (u16, PeerSettings))| Peer {
+            name: format!("peer-{index}"),
+            address: Ipv4Addr::new(198, 51, 100, u8::try_from(index).unwrap()).into(),
+            port: port.max(1),
+            settings: PeerSettings { local_address: Some(Ipv4Addr::new(10, 0, 0, 9).into()), ..settings },
+        };
+        let filter = |(index, rules)| Filter { name: format!("f-{index}"), rules };
+        Bgp {
+            asn,
+            router_id: RouterId(router_id),
+            listen: listen.into_iter().map(|(address, port)| SocketAddr::new(address, port)).collect(),
+            hold_time: HoldTime::from_seconds(hold).unwrap(),
+            cluster_id: ClusterId(cluster_id),
+            max_paths,
+            networks,
+            cluster_cidrs,
+            graceful_restart,
+            peers: peers.into_iter().enumerate().map(peer).collect(),
+            dynamic_peers: dynamic.into_iter().map(|(prefix, limit, settings)| DynamicPeer {
+                name: prefix.to_string(),
+                prefix,
+                limit,
+                settings: PeerSettings { passive: true, ..settings },
+            }).collect(),
+            filters: rules.into_iter().enumerate().map(filter).collect(),
+        }
+    }
+}
+
+prop_compose! {
+    fn config()(
+        bgp in bgp(),
+        name in "[a-zA-Z0-9._-]{1,30}",
+        address6 in option::of(any::<u64>()),
+        pods in any::<u8>(),
+        mode in prop_oneof![Just(OverlayMode::Auto), Just(OverlayMode::Always), Just(OverlayMode::Never)],
+        overlay in (1u32..=0x00ff_ffff, 1u16.., option::of(1280u32..=65535)),
+        fib in (any::<bool>(), 256u32.., 1u32.., any::<bool>()),
+        paths in [path(), path(), path()],
+        deny in any::<bool>(),
+        metrics in option::of((address(), any::<u16>())),
+    ) -> Config {
+        let [directory, api_socket, state_directory] = paths;
+        Config {
+            node: Node {
+                name,
+                address: Ipv4Addr::new(240, 0, 0, 1).into(),
+                address6: address6.map(|low| Ipv6Addr::from(0xfd00_u128 << 112 | u128::from(low))),
+                pod_cidrs: vec![Prefix::new(Ipv4Addr::new(10, 244, pods, 0).into(), 24).unwrap()],
+            },
+            bgp,
+            overlay: Overlay { mode, vni: overlay.0, port: overlay.1, mtu: overlay.2 },
+            fib: Fib { install: fib.0, table: fib.1, metric: fib.2, next_hop_objects: fib.3 },
+            policy: Policy { directory, deny },
+            api_socket,
+            metrics_listen: metrics.map(|(address, port)| SocketAddr::new(address, port)),
+            state_directory,
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_printed_configuration_parses_back_to_itself(config in config()) {
+        let environment = Environment { host_name: None, address: None };
+        let text = config.to_string();
+        match parse("printed", &text, &environment) {
+            Ok(parsed) => prop_assert_eq!(parsed.config, config, "{}", text),
+            Err(findings) => prop_assert!(false, "{}\n{:?}", text, findings.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        }
+    }
+
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "(\\[[a-z.]{0,6}\\]?|[a-z-]{1,8} ?= ?|[\"\\[\\]{}0-9,]|\n|é){0,60}") {
+        let environment = Environment { host_name: Some("n".into()), address: Some(Ipv4Addr::new(10, 0, 0, 1).into()) };
+        let _ = parse("noise", &text, &environment);
+    }
+}

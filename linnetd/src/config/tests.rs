@@ -1,0 +1,262 @@
+//! What files mean, and what is said about wrong ones.
+
+use super::{Config, Environment, Finding, Parsed, parse};
+
+fn environment() -> Environment {
+    Environment { host_name: Some("node-1".into()), address: Some("192.168.10.11".parse().unwrap()) }
+}
+
+fn read(text: &str) -> Result<Parsed, Vec<Finding>> {
+    parse("linnetd.toml", text, &environment())
+}
+
+fn accepted(text: &str) -> Config {
+    read(text).unwrap_or_else(|findings| panic!("refused:\n{}", lines(&findings))).config
+}
+
+fn lines(findings: &[Finding]) -> String {
+    findings.iter().map(|finding| format!("{finding}\n")).collect()
+}
+
+fn findings(text: &str) -> String {
+    match read(text) {
+        Ok(parsed) => format!("accepted\n{}", lines(&parsed.warnings)),
+        Err(findings) => lines(&findings),
+    }
+}
+
+#[test]
+fn an_as_number_is_all_that_a_node_must_say() {
+    insta::assert_snapshot!(accepted("[bgp]\nasn = 64512\n"));
+}
+
+#[test]
+fn the_canonical_file_shows_every_key_of_a_full_one() {
+    insta::assert_snapshot!(accepted(FULL));
+}
+
+#[test]
+fn the_canonical_file_parses_back_to_the_same_configuration() {
+    let config = accepted(FULL);
+    assert_eq!(accepted(&config.to_string()), config);
+}
+
+#[test]
+fn every_error_of_a_file_is_said_at_once() {
+    insta::assert_snapshot!(findings(
+        r#"
+[node]
+nme = "node-1"
+address = "192.168.10.300"
+pod-cidrs = ["10.244.1.0/24", "10.244.0.0/16", "10.244.1.0"]
+
+[bgp]
+asn = "64512"
+router-id = "0.0.0.0"
+hold-tme = 90
+hold-time = 2
+max-paths = 0
+networks = "203.0.113.0/24"
+graceful-restart = { enabled = "yes", restart-tme = 3 }
+
+[[bgp.peer]]
+name = "tor-a"
+address = "192.168.10.1"
+asn = 23456
+families = ["ipv4-unicats"]
+import = "form-tor"
+
+[[bgp.peer]]
+name = "tor-a"
+address = "192.168.10.1"
+asn = "internall"
+ttl-security = 1
+multihop = 2
+local-address = "fd00::1"
+password-file = "tor-a.key"
+
+[[bgp.filter]]
+name = "from-tor"
+rules = [
+  { match = { prefix = ["10.0.0.0/8 le 4"], community = ["65001"] }, then = "acept" },
+  { set = { local-pref = -1 }, then = "reject" },
+  { match = { prefix = ["10.0.0.0/8 between 1"], large-community = ["1:2"] } },
+]
+
+[overlays]
+mode = "auto"
+"#
+    ));
+}
+
+#[test]
+fn broken_toml_is_named_where_it_breaks() {
+    insta::assert_snapshot!(findings("[bgp]\nasn = 64512\nrouter-id = 10.0.0.1\n[node\nname = \"x\"\n"));
+}
+
+#[test]
+fn what_this_version_has_not_is_refused_by_name() {
+    insta::assert_snapshot!(findings(
+        r#"
+[bgp]
+asn = 64512
+[[bgp.peer]]
+name = "tor-a"
+interface = "eth0"
+asn = "external"
+add-path = "both"
+bfd = { min-interval-ms = 300, multiplier = 3 }
+[overlay]
+encapsulation = "ipip"
+[store]
+kind = "etcd"
+"#
+    ));
+}
+
+#[test]
+fn what_is_odd_but_sound_is_warned_about() {
+    insta::assert_snapshot!(findings(
+        r#"
+[node]
+pod-cidrs = ["10.244.1.7/24"]
+[bgp]
+asn = 64512
+[[bgp.peer]]
+name = "tor-a"
+address = "192.168.10.1"
+asn = 65001
+[fib]
+next-hop-objects = true
+"#
+    ));
+}
+
+#[test]
+fn a_node_without_default_route_or_ipv4_is_told_what_to_set() {
+    let nowhere = Environment { host_name: None, address: None };
+    let without = parse("f", "[bgp]\nasn = 1\n", &nowhere).unwrap_err();
+    let only_v6 = parse("f", "[node]\nname = \"n\"\naddress = \"fd00::1\"\n[bgp]\nasn = 1\n", &nowhere).unwrap_err();
+    insta::assert_snapshot!(format!("{}\n{}", lines(&without), lines(&only_v6)));
+}
+
+#[test]
+fn a_password_is_read_but_never_shown() {
+    let file = std::env::temp_dir().join(format!("linnet-password-{}", std::process::id()));
+    std::fs::write(&file, "s3cret\n").unwrap();
+    let text = format!(
+        "[bgp]\nasn = 1\n[[bgp.peer]]\nname = \"a\"\naddress = \"10.0.0.1\"\nasn = 2\npassword-file = \"{}\"\n",
+        file.display()
+    );
+    let parsed = read(&text);
+    std::fs::remove_file(&file).unwrap();
+    let config = parsed.unwrap_or_else(|findings| panic!("{}", lines(&findings))).config;
+    assert_eq!(config.bgp.peers[0].settings.password.as_ref().unwrap().secret, "s3cret");
+    assert!(!format!("{config:?}{config}").contains("s3cret"));
+}
+
+#[test]
+fn prefixes_with_lengths_read_as_every_router_reads_them() {
+    for (text, shown, ge, le) in [
+        ("10.0.0.0/8", "10.0.0.0/8", 8, 8),
+        ("10.0.0.0/8 le 24", "10.0.0.0/8 le 24", 8, 24),
+        ("10.0.0.0/8 ge 16", "10.0.0.0/8 ge 16", 16, 32),
+        ("10.0.0.0/8 le 24 ge 16", "10.0.0.0/8 ge 16 le 24", 16, 24),
+        ("10.0.0.0/8 ge 8 le 32", "10.0.0.0/8 le 32", 8, 32),
+        ("fd00::/8 ge 64", "fd00::/8 ge 64", 64, 128),
+    ] {
+        let config = accepted(&format!(
+            "[bgp]\nasn = 1\n[[bgp.filter]]\nname = \"f\"\nrules = [{{ match = {{ prefix = [\"{text}\"] }}, then = \"accept\" }}]\n"
+        ));
+        let wanted = config.bgp.filters[0].rules[0].prefixes[0];
+        assert_eq!((wanted.ge, wanted.le), (ge, le), "{text}");
+        assert_eq!(super::filter::prefix_match_text(&wanted), shown);
+    }
+}
+
+const FULL: &str = r#"
+[node]
+name = "node-1"
+address = "192.168.10.11"
+address6 = "fd00:10::11"
+pod-cidrs = ["10.244.1.0/24", "fd00:244:1::/64"]
+
+[bgp]
+asn = 64512
+router-id = "192.168.10.11"
+listen = ["0.0.0.0:179", "[::]:179"]
+hold-time = 90
+cluster-id = "192.168.10.11"
+max-paths = 16
+networks = ["203.0.113.0/24"]
+cluster-cidrs = ["10.244.0.0/16"]
+graceful-restart = { enabled = true, restart-time = 120 }
+
+[[bgp.peer]]
+name = "tor-a"
+address = "192.168.10.1"
+port = 179
+asn = 65001
+local-asn = 64513
+local-address = "192.168.10.11"
+families = ["ipv4-unicast", "ipv6-unicast"]
+ttl-security = 1
+passive = false
+route-reflector-client = false
+next-hop-self = false
+add-path = "none"
+max-prefixes = 10000
+hold-time = 30
+connect-retry = 10
+import = "from-tor"
+export = "to-tor"
+
+[[bgp.peer]]
+name = "rr"
+address = "192.168.10.2"
+asn = "internal"
+route-reflector-client = true
+
+[[bgp.dynamic-peer]]
+prefix = "192.168.10.0/24"
+asn = "internal"
+limit = 100
+
+[[bgp.filter]]
+name = "from-tor"
+rules = [
+  { match = { prefix = ["0.0.0.0/0"] }, then = "accept" },
+  { match = { prefix = ["10.0.0.0/8 le 24"], community = ["65001:100"] }, set = { local-pref = 200, add-community = ["64512:1", "no-export"], add-large-community = ["64512:1:2"], med = 5, prepend = 2 }, then = "accept" },
+  { match = { large-community = ["1:2:3"], local = false }, then = "reject" },
+]
+
+[[bgp.filter]]
+name = "to-tor"
+rules = [{ match = { local = true }, then = "accept" }]
+
+[overlay]
+mode = "always"
+encapsulation = "vxlan"
+vni = 4097
+port = 4790
+mtu = 1400
+
+[fib]
+install = true
+table = 100
+metric = 77
+next-hop-objects = false
+
+[policy]
+directory = "/srv/policy"
+default = "deny"
+
+[store]
+kind = "files"
+[api]
+socket = "/run/linnet/other.sock"
+[metrics]
+listen = "off"
+[state]
+directory = "/srv/linnet"
+"#;

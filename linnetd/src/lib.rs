@@ -1,0 +1,3 @@
+//! The daemon's parts: configuration, wiring, and the only place where the rooms meet. `main.rs` is the program.
+
+pub mod config;

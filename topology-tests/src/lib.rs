@@ -1,1 +1,17 @@
-//! Placeholder.
+//! Runs containerlab topology files (`*.clab.yml`, <https://containerlab.dev>) on network namespaces.
+//!
+//! Under containerlab a node is a container of its image. Here a node is a network, mount, process and host-name
+//! namespace, and the programs that an image would bring are Debian's own ([`daemon`]). The same file works in both.
+//!
+//! - [`topology`]: the file, parsed and checked.
+//! - [`lab`]: a running lab: [`lab::Lab::up`], its nodes, and what a test does with them.
+//! - [`daemon`]: which programs stand in for which image, and how each is started.
+//!
+//! A lab touches nothing outside its namespaces but its own directory under `/run/linnet-lab`; it ends with the
+//! process that started it, however that ends, unless it was told to stay ([`lab::Options::keep`]).
+
+pub mod daemon;
+pub mod lab;
+pub mod poll;
+pub mod progress;
+pub mod topology;

@@ -1,18 +1,40 @@
 //! The tokio shell around `bgp-proto`: listeners, connections, socket options, and the thread that owns the RIB.
 //!
 //! [`Bgp::start`] makes a speaker and returns a handle, which can be cloned, and the stream of [`Event`]s.
+//!
+//! Who runs where: the roster (one task) knows who the peers are and takes what the listeners accepted; each peer has one
+//! task, which owns its session and its connections; the RIB has a thread of its own. A session tells the RIB what one read
+//! of its socket brought, within a budget of bytes that all share; the RIB tells a session what to send, within what it
+//! knows the session's socket has not taken yet. Nobody holds a lock, and no task waits for one thing alone.
 
-#![allow(clippy::todo, dead_code)]
-
+mod clock;
 pub mod config;
+mod connection;
+mod listener;
+mod peer;
+mod reconfigure;
+mod rib_port;
+mod rib_thread;
+mod roster;
+mod socket_options;
 pub mod status;
+mod strangers;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use bgp_proto::rib::BestChange;
+use bgp_proto::rib::{BestChange, PeerCounts, Scope};
 use bgp_proto::types::{Family, PeerId, Prefix};
 use bgp_proto::wire::attributes::Attributes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+
+use clock::Clock;
+use peer::PeerCommand;
+use rib_port::RibPort;
+use rib_thread::{Order, Question};
+use roster::{Command, Listing, Roster, ToRib};
 
 pub use config::{Config, DynamicPeerConfig, Password, PeerConfig, Ttl};
 pub use status::{CapabilityStatus, PeerStatus, RouteQuery, RouteScope, RouteView};
@@ -40,6 +62,9 @@ pub enum Event {
         reason: String,
     },
 }
+
+/// Events that wait for the owner before the RIB stands still.
+const EVENTS: usize = 16;
 
 /// How a speaker stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +109,11 @@ pub struct UnknownPeer {
 
 /// A running speaker. Dropping the last handle stops it like [`Shutdown::Silent`].
 #[derive(Clone, Debug)]
-pub struct Bgp {}
+pub struct Bgp {
+    commands: mpsc::Sender<Command>,
+    orders: mpsc::UnboundedSender<Order>,
+    refused: Arc<AtomicU64>,
+}
 
 impl Bgp {
     /// Opens the listening sockets and starts all sessions. `restarted`: this process found forwarding state of an earlier
@@ -93,26 +122,68 @@ impl Bgp {
     /// # Errors
     /// See [`StartError`]; nothing is left running.
     pub async fn start(config: Config, restarted: bool) -> Result<(Self, mpsc::Receiver<Event>), StartError> {
-        let _ = (config, restarted);
-        todo!()
+        roster::check(&config)?;
+        let clock = Clock::start();
+        let (orders, orders_received) = mpsc::unbounded_channel();
+        let (reports, reports_received) = mpsc::unbounded_channel();
+        let (events, events_received) = mpsc::channel(EVENTS);
+        let rib_config = roster::rib_config(&config, restarted);
+        let rib = ToRib { orders: orders.clone(), reports, budget: RibPort::budget() };
+        // The thread ends by itself when a fault below drops the senders of orders.
+        rib_thread::start(rib_config, clock, orders_received, reports_received, events).map_err(StartError::Thread)?;
+        let roster = Roster::start(config, clock, restarted, rib)?;
+        let refused = roster.refused();
+        let (commands, commands_received) = mpsc::channel(16);
+        tokio::spawn(roster.run(commands_received));
+        Ok((Self { commands, orders, refused }, events_received))
     }
 
     /// Applies a changed configuration in place: what changed, a line each. A session is reset only if what its OPEN says,
-    /// its address, port, local address or TTL changed; filters and keys are changed under it.
+    /// its address, port, local address or TTL changed; filters and keys are changed under it. Changes of our AS, router id,
+    /// cluster id or `max_paths` reset all sessions. A configuration that [`Bgp::start`] would refuse changes nothing.
     pub async fn reconfigure(&self, config: Config) -> Vec<String> {
-        let _ = config;
-        todo!()
+        self.ask(|answer| Command::Reconfigure(Box::new(config), answer)).await.unwrap_or_default()
     }
 
     /// Everything that this speaker originates: the difference to the last call is applied.
     pub async fn originate(&self, routes: Vec<(Prefix, Attributes)>) {
-        let _ = routes;
-        todo!()
+        let _ = self.orders.send(Order::Originate(routes));
     }
 
     /// All peers, by name.
     pub async fn peers(&self) -> Vec<PeerStatus> {
-        todo!()
+        let Listing { peers, graceful_restart, .. } = self.list().await;
+        let ids = peers.iter().map(|peer| peer.id).collect();
+        let (answer, counts) = oneshot::channel();
+        let _ = self.orders.send(Order::Counts(ids, answer));
+        let mut questions = Vec::new();
+        for peer in peers {
+            let (answer, status) = oneshot::channel();
+            let _ = peer.commands.send(PeerCommand::Status(answer)).await;
+            questions.push((peer, status));
+        }
+        let counts: Vec<PeerCounts> = counts.await.unwrap_or_default();
+        let mut statuses = Vec::new();
+        for ((peer, status), counts) in questions.into_iter().zip(counts) {
+            // No answer: a dynamic peer has gone meanwhile.
+            let Ok(status) = status.await else { continue };
+            statuses.push(PeerStatus {
+                id: peer.id,
+                config: peer.config,
+                dynamic: peer.dynamic,
+                state: status.state,
+                established: status.established,
+                uptime: status.uptime,
+                down: status.down,
+                last_error: status.last_error,
+                counters: status.counters,
+                counts,
+                unsent_bytes: status.unsent_bytes,
+                graceful_restart,
+            });
+        }
+        statuses.sort_by(|one, other| one.config.name.cmp(&other.config.name));
+        statuses
     }
 
     /// Routes for a person.
@@ -120,14 +191,30 @@ impl Bgp {
     /// # Errors
     /// The query names a peer that is not there.
     pub async fn routes(&self, query: RouteQuery) -> Result<Vec<RouteView>, UnknownPeer> {
-        let _ = query;
-        todo!()
+        let peers = self.list().await.peers;
+        let names: BTreeMap<PeerId, String> = peers.into_iter().map(|peer| (peer.id, peer.config.name)).collect();
+        let id = |name: &str| {
+            let found = names.iter().find(|(_, known)| *known == name).map(|(id, _)| *id);
+            found.ok_or_else(|| UnknownPeer { name: name.to_owned(), known: names.values().cloned().collect() })
+        };
+        let scope = match &query.scope {
+            RouteScope::Local => Scope::Local,
+            RouteScope::Received(name) => Scope::Received(id(name)?),
+            RouteScope::Advertised(name) => Scope::Advertised(id(name)?),
+            RouteScope::Rejected => Scope::Rejected,
+        };
+        let (answer, routes) = oneshot::channel();
+        let _ = self.orders.send(Order::Routes(Question { scope, prefix: query.prefix, limit: query.limit }, answer));
+        let routes = routes.await.unwrap_or_default().into_iter();
+        Ok(routes.map(|route| RouteView { peer: name_of(&names, route.peer), route }).collect())
     }
 
     /// The name of the peer with this number; `local` for [`PeerId::LOCAL`].
     pub async fn peer_name(&self, id: PeerId) -> Option<String> {
-        let _ = id;
-        todo!()
+        if id == PeerId::LOCAL {
+            return Some(LOCAL.to_owned());
+        }
+        self.list().await.peers.into_iter().find(|peer| peer.id == id).map(|peer| peer.config.name)
     }
 
     /// Resets a session; `soft`: asks the peer for its routes again and sends it ours again, without a reset.
@@ -135,13 +222,50 @@ impl Bgp {
     /// # Errors
     /// No peer has this name.
     pub async fn reset(&self, peer: &str, soft: bool) -> Result<(), UnknownPeer> {
-        let _ = (peer, soft);
-        todo!()
+        let peers = self.list().await.peers;
+        let Some(found) = peers.iter().find(|listed| listed.config.name == peer) else {
+            let known = peers.into_iter().map(|listed| listed.config.name).collect();
+            return Err(UnknownPeer { name: peer.to_owned(), known });
+        };
+        if soft {
+            let _ = self.orders.send(Order::Refresh(found.id));
+        }
+        let _ = found.commands.send(PeerCommand::Reset { soft }).await;
+        Ok(())
+    }
+
+    /// Where the speaker listens, as the kernel says: a configured port of 0 is a real one here.
+    pub async fn listening(&self) -> Vec<SocketAddr> {
+        self.list().await.listening
+    }
+
+    /// Connections refused since the start, because no peer has their address or a dynamic prefix was at its limit.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Stops the speaker; returns when the last word has left or a peer has not taken it within two seconds.
     pub async fn stop(&self, how: Shutdown) {
-        let _ = how;
-        todo!()
+        self.ask(|answer| Command::Stop(how, answer)).await;
     }
+
+    async fn list(&self) -> Listing {
+        self.ask(Command::List).await.unwrap_or_default()
+    }
+
+    /// `None` when the speaker has stopped.
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(command(answer)).await.ok()?;
+        answered.await.ok()
+    }
+}
+
+/// What stands for ourselves where a peer's name stands.
+const LOCAL: &str = "local";
+
+fn name_of(names: &BTreeMap<PeerId, String>, id: PeerId) -> String {
+    let local = (id == PeerId::LOCAL).then(|| LOCAL.to_owned());
+    local.or_else(|| names.get(&id).cloned()).unwrap_or_else(|| "a peer that has gone".to_owned())
 }

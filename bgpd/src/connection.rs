@@ -1,0 +1,168 @@
+//! One TCP connection: what waits to be written, reads without a buffer of its own, and a polite end.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use socket2::SockRef;
+use tokio::io::{Interest, Ready};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::config::PeerConfig;
+use crate::socket_options::{self, KeyScope};
+
+/// Most octets of one read: enough for one UPDATE batch to be worth a message to the RIB.
+const READ_LEN: usize = 64 * 1024;
+/// Most chunks of one write.
+const WRITE_SLICES: usize = 64;
+/// How long a closed connection may take to deliver its last words.
+const LINGER: Duration = Duration::from_secs(2);
+/// How long the kernel may try to open a connection before the session hears that it failed.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+thread_local! {
+    /// One for each runtime thread and not for each session: a read is over before the thread does anything else.
+    static READ_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_LEN].into_boxed_slice());
+}
+
+/// A connection with a queue.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+    queue: VecDeque<Bytes>,
+    queued: usize,
+}
+
+/// What a read brought.
+pub(crate) enum Read {
+    /// This many octets, which the closure has seen.
+    Bytes(usize),
+    /// Nothing now.
+    Nothing,
+    /// The end, in words.
+    End(String),
+}
+
+impl Connection {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self { stream, queue: VecDeque::new(), queued: 0 }
+    }
+
+    pub(crate) fn socket(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Our end and the peer's.
+    pub(crate) fn addresses(&self) -> io::Result<(IpAddr, IpAddr)> {
+        Ok((self.stream.local_addr()?.ip().to_canonical(), self.stream.peer_addr()?.ip().to_canonical()))
+    }
+
+    pub(crate) fn push(&mut self, bytes: Bytes) {
+        self.queued += bytes.len();
+        self.queue.push_back(bytes);
+    }
+
+    /// Octets that wait.
+    pub(crate) fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// Waits until the socket takes bytes, if some wait, or has some, if `reading`.
+    pub(crate) async fn ready(&self, reading: bool) -> io::Result<Ready> {
+        match (reading, self.queued > 0) {
+            (true, true) => self.stream.ready(Interest::READABLE | Interest::WRITABLE).await,
+            (true, false) => self.stream.ready(Interest::READABLE).await,
+            (false, true) => self.stream.ready(Interest::WRITABLE).await,
+            (false, false) => std::future::pending().await,
+        }
+    }
+
+    /// One read, seen by `with`.
+    pub(crate) fn read(&self, with: impl FnOnce(&[u8])) -> Read {
+        READ_BUFFER.with_borrow_mut(|buffer| match self.stream.try_read(buffer) {
+            Ok(0) => Read::End("the peer closed the connection".to_owned()),
+            Ok(octets) => {
+                with(&buffer[..octets]);
+                Read::Bytes(octets)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Read::Nothing,
+            Err(error) => Read::End(error.to_string()),
+        })
+    }
+
+    /// Whether the peer's bytes wait in the socket.
+    pub(crate) fn has_unread_bytes(&self) -> bool {
+        socket_options::has_unread_bytes(&self.stream)
+    }
+
+    /// Writes what the socket takes now; how many octets.
+    pub(crate) fn write(&mut self) -> io::Result<usize> {
+        let mut written = 0;
+        while self.queued > 0 {
+            let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
+            let filled = self.queue.iter().zip(&mut slices).map(|(bytes, slice)| *slice = IoSlice::new(bytes)).count();
+            match self.stream.try_write_vectored(&slices[..filled]) {
+                Ok(octets) => {
+                    self.take(octets);
+                    written += octets;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(written)
+    }
+
+    fn take(&mut self, mut octets: usize) {
+        self.queued -= octets;
+        while let Some(first) = self.queue.front_mut() {
+            if first.len() > octets {
+                first.advance(octets);
+                break;
+            }
+            octets -= first.len();
+            self.queue.pop_front();
+        }
+    }
+
+    /// Delivers what waits, then closes. Closing a socket with unread bytes in it resets the connection, and the reset
+    /// can overtake our NOTIFICATION; so the peer's bytes are read and dropped until it closes too, within a deadline.
+    pub(crate) async fn finish(mut self) {
+        let farewell = async {
+            while self.queued > 0 {
+                self.stream.writable().await?;
+                self.write()?;
+            }
+            SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write)?;
+            loop {
+                self.stream.readable().await?;
+                if let Read::End(_) = self.read(|_| ()) {
+                    return io::Result::Ok(());
+                }
+            }
+        };
+        // Late or broken: the connection goes either way.
+        let _ = tokio::time::timeout(LINGER, farewell).await;
+    }
+}
+
+/// Opens a connection to a peer.
+pub(crate) async fn connect(peer: PeerConfig) -> io::Result<TcpStream> {
+    let socket = if peer.address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
+    socket_options::prepare_connection(&socket, &peer)?;
+    if peer.password.is_some() {
+        socket_options::set_md5_key(&socket, KeyScope::Address(peer.address), peer.password.as_ref())?;
+    }
+    if let Some(local) = peer.local_address {
+        socket.bind(SocketAddr::new(local, 0))?;
+    }
+    match tokio::time::timeout(CONNECT_TIMEOUT, socket.connect(SocketAddr::new(peer.address, peer.port))).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())))
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Listening sockets: each accepts, and hands on what it accepted.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use crate::config::Password;
+use crate::socket_options::{self, KeyScope};
+
+/// Connections that the kernel holds for us; ten thousand strangers at once must not keep a peer out.
+const BACKLOG: i32 = 4096;
+/// How long to rest when the kernel has no descriptor for us.
+const REST: Duration = Duration::from_millis(100);
+
+/// A connection that somebody opened.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) stream: TcpStream,
+    pub(crate) remote: IpAddr,
+}
+
+/// A listening socket; dropping it closes it.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    /// As configured: a port of 0 stays 0.
+    pub(crate) configured: SocketAddr,
+    /// As the kernel says.
+    pub(crate) local: SocketAddr,
+    socket: Arc<TcpListener>,
+    task: AbortHandle,
+}
+
+impl Listener {
+    pub(crate) fn open(configured: SocketAddr, accepted: mpsc::Sender<Accepted>) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(configured), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        if configured.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket_options::prepare_listener(&socket, configured.is_ipv6())?;
+        socket.bind(&configured.into())?;
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        let socket = Arc::new(TcpListener::from_std(socket.into())?);
+        let local = socket.local_addr()?;
+        let task = tokio::spawn(accept(Arc::clone(&socket), accepted)).abort_handle();
+        Ok(Self { configured, local, socket, task })
+    }
+
+    /// The key for connections from `scope`; nothing to do if the scope is of the other family.
+    pub(crate) fn set_md5_key(&self, scope: KeyScope, password: Option<&Password>) -> io::Result<()> {
+        if scope.is_ipv6() == self.local.is_ipv6() {
+            socket_options::set_md5_key(&self.socket, scope, password)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(socket: Arc<TcpListener>, accepted: mpsc::Sender<Accepted>) {
+    let mut failing = false;
+    loop {
+        match socket.accept().await {
+            Ok((stream, remote)) => {
+                failing = false;
+                if accepted.send(Accepted { stream, remote: remote.ip().to_canonical() }).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                if !failing {
+                    tracing::warn!(%error, "cannot accept connections; peers wait, raise the limit of open files");
+                }
+                failing = true;
+                tokio::time::sleep(REST).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,503 @@
+//! One peer's task: it owns the session and its connections, and never waits for anything but all of them at once.
+//!
+//! A peer whose RIB reports wait ([`RibPort::is_behind`]) is read no further, so its socket fills and TCP slows it down.
+//! Nothing else of the session stops: keepalives leave on time, and bytes that wait in the socket count as life of the
+//! peer, or a busy RIB would let its hold timer expire.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bgp_proto::session::{Counters, Direction, DownReason, Established, Output, Session, SessionConfig, State, Stop};
+use bgp_proto::time::Instant;
+use bgp_proto::types::Family;
+use bgp_proto::wire::Notification;
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::Sleep;
+
+use crate::clock::{self, Clock};
+use crate::config::PeerConfig;
+use crate::connection::{self, Connection, Read};
+use crate::rib_port::{Report, RibPort};
+use crate::rib_thread::FromRib;
+use crate::socket_options::{self, KeyScope};
+
+/// A connection that cannot be written any more may still hold what the peer said last: so many reads for it.
+const READS_OF_A_BROKEN_CONNECTION: usize = 4;
+/// Most messages of the RIB that go into the queue of a connection before it is written.
+const MESSAGES_A_WRITE: usize = 32;
+
+/// The error code Cease (RFC 4486).
+const CEASE: u8 = 6;
+
+/// Why we end a session that works: the subcodes of Cease (RFC 4486 section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cease {
+    MaximumPrefixes = 1,
+    AdministrativeShutdown = 2,
+    PeerDeconfigured = 3,
+    AdministrativeReset = 4,
+    OtherConfigurationChange = 6,
+}
+
+impl From<Cease> for Notification {
+    fn from(cease: Cease) -> Self {
+        Self { code: CEASE, subcode: cease as u8, data: Bytes::new() }
+    }
+}
+
+/// What the roster tells a peer's task.
+pub(crate) enum PeerCommand {
+    /// The peer opened this connection.
+    Incoming(TcpStream),
+    /// Changes that need no reset.
+    Reconfigure(Box<PeerConfig>, Box<SessionConfig>),
+    /// Ends the session and starts it again; `soft`: asks for the peer's routes again.
+    Reset { soft: bool },
+    /// Ends the session and the task, with this Cease or without a word.
+    Stop(Option<Cease>),
+    /// How it is.
+    Status(oneshot::Sender<TaskStatus>),
+}
+
+/// What the task knows of a peer's status.
+pub(crate) struct TaskStatus {
+    pub(crate) state: State,
+    pub(crate) established: Option<Established>,
+    pub(crate) uptime: Option<Duration>,
+    pub(crate) down: Option<Duration>,
+    pub(crate) last_error: Option<String>,
+    pub(crate) counters: Counters,
+    pub(crate) unsent_bytes: usize,
+}
+
+type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+
+/// When the session came up and went down.
+#[derive(Clone, Copy, Debug, Default)]
+struct History {
+    up: Option<Instant>,
+    down: Option<Instant>,
+}
+
+/// A peer's task.
+pub(crate) struct Peer {
+    config: PeerConfig,
+    /// It ends when its session has ended and nothing of it is retained.
+    dynamic: bool,
+    session: Session,
+    clock: Clock,
+    commands: mpsc::Receiver<PeerCommand>,
+    from_rib: mpsc::UnboundedReceiver<FromRib>,
+    port: RibPort,
+    connecting: Option<Connecting>,
+    outgoing: Option<Connection>,
+    incoming: Option<Connection>,
+    /// What the session agreed on, kept until it is down.
+    agreed: Option<Box<Established>>,
+    /// Octets of the RIB that the session's socket has not taken yet.
+    owed: usize,
+    farewells: JoinSet<()>,
+    history: History,
+    /// A dynamic peer's routes are kept until then.
+    retained_until: Option<Instant>,
+    stopping: bool,
+}
+
+impl Peer {
+    pub(crate) fn new(
+        config: PeerConfig,
+        session: SessionConfig,
+        dynamic: bool,
+        clock: Clock,
+        commands: mpsc::Receiver<PeerCommand>,
+        from_rib: mpsc::UnboundedReceiver<FromRib>,
+        port: RibPort,
+    ) -> Self {
+        Self {
+            config,
+            dynamic,
+            session: Session::new(session, clock::seed()),
+            clock,
+            commands,
+            from_rib,
+            port,
+            connecting: None,
+            outgoing: None,
+            incoming: None,
+            agreed: None,
+            owed: 0,
+            farewells: JoinSet::new(),
+            history: History::default(),
+            retained_until: None,
+            stopping: false,
+        }
+    }
+
+    /// Runs until it is told to stop, its roster is gone, or, for a dynamic peer, nothing is left to do. `first`: the
+    /// connection that a dynamic peer came with.
+    pub(crate) async fn run(mut self, first: Option<TcpStream>) {
+        self.session.start(self.clock.now());
+        if let Some(stream) = first {
+            self.take_incoming(stream);
+        }
+        self.settle();
+        // Armed anew only when it must ring earlier than it would: most of what moves a deadline moves it away.
+        let mut timer = Box::pin(tokio::time::sleep_until(self.clock.deadline(self.next_timeout())));
+        while !self.is_done() {
+            let wake = self.clock.deadline(self.next_timeout());
+            if timer.is_elapsed() || wake < timer.deadline() {
+                timer.as_mut().reset(wake);
+            }
+            self.turn(timer.as_mut()).await;
+            self.ring();
+            self.settle();
+        }
+        // The last words of a session that was ended.
+        while self.farewells.join_next().await.is_some() {}
+    }
+
+    /// Waits for one thing to happen, and takes it in.
+    async fn turn(&mut self, timer: Pin<&mut Sleep>) {
+        let reading = !self.port.is_behind();
+        tokio::select! {
+            command = self.commands.recv() => match command {
+                Some(command) => self.take_command(command),
+                None => self.stop(None),
+            },
+            message = self.from_rib.recv() => {
+                let mut message = message;
+                for _ in 0..MESSAGES_A_WRITE {
+                    let Some(one) = message else { break };
+                    self.take_from_rib(one);
+                    message = self.from_rib.try_recv().ok();
+                }
+                if let Some(last) = message {
+                    self.take_from_rib(last);
+                }
+            }
+            outcome = connected(&mut self.connecting) => self.take_connected(outcome),
+            _ = ready(self.outgoing.as_ref(), reading) => self.take_ready(Direction::Outgoing, reading),
+            _ = ready(self.incoming.as_ref(), reading) => self.take_ready(Direction::Incoming, reading),
+            () = self.port.room() => {}
+            Some(_) = self.farewells.join_next() => {}
+            () = timer => {}
+        }
+    }
+
+    fn next_timeout(&self) -> Instant {
+        let never = Instant::from_start(Duration::MAX);
+        let session = self.session.poll_timeout().unwrap_or(never);
+        session.min(self.retained_until.unwrap_or(never))
+    }
+
+    /// Lets timers that are due have their say.
+    fn ring(&mut self) {
+        let now = self.clock.now();
+        if self.session.poll_timeout().is_some_and(|at| at <= now) {
+            let carrier = self.session.established().map(|established| established.direction);
+            let waits =
+                carrier.and_then(|direction| self.connection(direction)).is_some_and(Connection::has_unread_bytes);
+            if waits {
+                self.session.handle_unread(now);
+            }
+            self.session.handle_timeout(now);
+        }
+        if self.retained_until.is_some_and(|at| at <= now) {
+            self.retained_until = None;
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        let quiet = self.outgoing.is_none() && self.incoming.is_none();
+        self.stopping || (self.dynamic && quiet && self.retained_until.is_none())
+    }
+
+    fn connection(&self, direction: Direction) -> Option<&Connection> {
+        match direction {
+            Direction::Outgoing => self.outgoing.as_ref(),
+            Direction::Incoming => self.incoming.as_ref(),
+        }
+    }
+
+    fn slot(&mut self, direction: Direction) -> &mut Option<Connection> {
+        match direction {
+            Direction::Outgoing => &mut self.outgoing,
+            Direction::Incoming => &mut self.incoming,
+        }
+    }
+
+    fn take_command(&mut self, command: PeerCommand) {
+        let now = self.clock.now();
+        match command {
+            PeerCommand::Incoming(stream) => self.take_incoming(stream),
+            PeerCommand::Reconfigure(config, session) => {
+                if self.config.password != config.password {
+                    self.change_key(&config);
+                }
+                self.config = *config;
+                self.session.set_config(*session);
+            }
+            PeerCommand::Reset { soft: false } => {
+                self.session.stop(now, Stop::Reset(Cease::AdministrativeReset.into()));
+            }
+            PeerCommand::Reset { soft: true } => {
+                for family in Family::ALL {
+                    self.session.request_refresh(now, family);
+                }
+            }
+            PeerCommand::Stop(cease) => self.stop(cease),
+            PeerCommand::Status(answer) => {
+                let _ = answer.send(self.status());
+            }
+        }
+    }
+
+    fn stop(&mut self, cease: Option<Cease>) {
+        let how = cease.map_or(Stop::Silent, |cease| Stop::Cease(cease.into()));
+        self.session.stop(self.clock.now(), how);
+        self.stopping = true;
+    }
+
+    /// Changes the key of the running connections (RFC 2385 says nothing against it, and Linux takes it).
+    fn change_key(&mut self, config: &PeerConfig) {
+        for connection in [&self.outgoing, &self.incoming].into_iter().flatten() {
+            let scope = KeyScope::Address(config.address);
+            if let Err(error) = socket_options::set_md5_key(connection.socket(), scope, config.password.as_ref()) {
+                tracing::warn!(
+                    peer = config.name,
+                    %error,
+                    "cannot change the TCP MD5 key of the running connection; it will end with the hold timer, and the next one has the new key"
+                );
+            }
+        }
+    }
+
+    fn status(&self) -> TaskStatus {
+        let now = self.clock.now();
+        let established = self.session.established().cloned();
+        let since = |at: Option<Instant>| at.map(|at| now.saturating_since(at));
+        TaskStatus {
+            state: self.session.state(),
+            uptime: established.as_ref().and_then(|_| since(self.history.up)),
+            down: if established.is_none() { since(self.history.down) } else { None },
+            established,
+            last_error: self.session.last_error().map(str::to_owned),
+            counters: *self.session.counters(),
+            unsent_bytes: [&self.outgoing, &self.incoming].into_iter().flatten().map(Connection::queued).sum(),
+        }
+    }
+
+    fn take_from_rib(&mut self, message: FromRib) {
+        let now = self.clock.now();
+        let current = self.port.tag().session;
+        match message {
+            FromRib::Send { session, messages } if session == current && self.session.established().is_some() => {
+                self.owed += messages.len();
+                self.session.send(now, messages);
+            }
+            FromRib::TooManyPrefixes { session } if session == current => {
+                self.session.stop(now, Stop::Reset(Cease::MaximumPrefixes.into()));
+            }
+            // For a session that is gone; the RIB has heard so and counts anew.
+            FromRib::Send { .. } | FromRib::TooManyPrefixes { .. } => {}
+        }
+    }
+
+    fn take_incoming(&mut self, stream: TcpStream) {
+        if !self.session.accepts_incoming() {
+            tracing::debug!(peer = self.config.name, "closed a connection that the session has no use for");
+            return;
+        }
+        let prepared = socket_options::prepare_connection(&stream, &self.config);
+        let connection = Connection::new(stream);
+        match prepared.and_then(|()| connection.addresses()) {
+            Ok((local, remote)) => {
+                self.incoming = Some(connection);
+                self.session.handle_connected(self.clock.now(), Direction::Incoming, local, remote);
+            }
+            Err(error) => tracing::debug!(peer = self.config.name, %error, "a connection ended before it began"),
+        }
+    }
+
+    fn take_connected(&mut self, outcome: io::Result<TcpStream>) {
+        self.connecting = None;
+        let now = self.clock.now();
+        let opened = outcome.and_then(|stream| {
+            let connection = Connection::new(stream);
+            connection.addresses().map(|addresses| (connection, addresses))
+        });
+        match opened {
+            Ok((connection, (local, remote))) => {
+                self.outgoing = Some(connection);
+                self.session.handle_connected(now, Direction::Outgoing, local, remote);
+            }
+            Err(error) => {
+                let reason = format!("cannot connect to {} port {}: {error}", self.config.address, self.config.port);
+                self.session.handle_connect_failed(now, reason);
+            }
+        }
+    }
+
+    /// One read, if we are `reading`; what wants to be written is written by [`Peer::settle`].
+    fn take_ready(&mut self, direction: Direction, reading: bool) {
+        if reading && let Read::End(reason) = self.read(direction) {
+            self.lose(direction, reason);
+        }
+    }
+
+    fn read(&mut self, direction: Direction) -> Read {
+        let now = self.clock.now();
+        // Not by `connection`, which would borrow the session too.
+        let connection = match direction {
+            Direction::Outgoing => &self.outgoing,
+            Direction::Incoming => &self.incoming,
+        };
+        let Some(connection) = connection else { return Read::Nothing };
+        let session = &mut self.session;
+        let read = connection.read(|bytes| session.handle_bytes(now, direction, bytes));
+        if let Read::Bytes(octets) = read {
+            self.drain(octets);
+        }
+        read
+    }
+
+    /// The connection is gone.
+    fn lose(&mut self, direction: Direction, reason: String) {
+        *self.slot(direction) = None;
+        self.session.handle_closed(self.clock.now(), direction, reason);
+    }
+
+    /// Does what the session asks for and writes what its sockets take, until there is no more of either.
+    fn settle(&mut self) {
+        self.drain(0);
+        for direction in [Direction::Outgoing, Direction::Incoming] {
+            self.write(direction);
+        }
+    }
+
+    fn write(&mut self, direction: Direction) {
+        let Some(connection) = self.slot(direction).as_mut().filter(|connection| connection.queued() > 0) else {
+            return;
+        };
+        let written = connection.write();
+        let queued = connection.queued();
+        match written {
+            Ok(0) => {}
+            Ok(octets) => self.took(direction, octets, queued),
+            Err(error) => {
+                // The peer may have said why before it closed, and that is worth more than our failure to write.
+                let mut reason = error.to_string();
+                for _ in 0..READS_OF_A_BROKEN_CONNECTION {
+                    match self.read(direction) {
+                        Read::Bytes(_) => {}
+                        Read::Nothing => break,
+                        Read::End(said) => {
+                            reason = said;
+                            break;
+                        }
+                    }
+                }
+                if self.connection(direction).is_some() {
+                    self.lose(direction, reason);
+                }
+            }
+        }
+        self.drain(0);
+    }
+
+    /// The socket took `octets`, and `queued` more wait.
+    fn took(&mut self, direction: Direction, octets: usize, queued: usize) {
+        let carrier = self.session.established().map(|established| established.direction);
+        if carrier == Some(direction) {
+            // OPEN, KEEPALIVE and the like are counted as if they were the RIB's, until nothing of it is left.
+            let paid = if queued == 0 { self.owed } else { octets.min(self.owed) };
+            self.owed -= paid;
+            if paid > 0 {
+                self.port.sent(paid);
+            }
+        }
+        if carrier.is_none_or(|carrier| carrier == direction) {
+            self.session.handle_sent(self.clock.now(), queued);
+        }
+    }
+
+    /// Does what the session asks for. `read`: octets that the read before this brought.
+    fn drain(&mut self, read: usize) {
+        while let Some(output) = self.session.poll() {
+            match output {
+                Output::Connect => self.connecting = Some(Box::pin(connection::connect(self.config.clone()))),
+                Output::Close(direction) => self.close(direction),
+                Output::Send(direction, bytes) => {
+                    if let Some(connection) = self.slot(direction) {
+                        connection.push(bytes);
+                    }
+                }
+                Output::Up(established) => self.up(established),
+                Output::Down(reason) => self.down(&reason),
+                Output::Updates(updates) => self.port.push(Report::Updates(updates), read),
+                Output::Refresh(family) => self.port.push(Report::Refresh(family), 1),
+            }
+        }
+    }
+
+    fn close(&mut self, direction: Direction) {
+        if direction == Direction::Outgoing {
+            self.connecting = None;
+        }
+        if let Some(connection) = self.slot(direction).take() {
+            self.farewells.spawn(connection.finish());
+        }
+    }
+
+    fn up(&mut self, established: Box<Established>) {
+        tracing::info!(
+            peer = self.config.name,
+            address = %self.config.address,
+            asn = established.remote_as.0,
+            router_id = %established.remote_id,
+            "session up"
+        );
+        self.history.up = Some(self.clock.now());
+        self.retained_until = None;
+        self.owed = 0;
+        self.agreed = Some(established.clone());
+        self.port.up(established);
+    }
+
+    fn down(&mut self, reason: &DownReason) {
+        let now = self.clock.now();
+        let text = self.session.last_error().map_or_else(|| format!("{reason:?}"), str::to_owned);
+        let retain = self.agreed.take().and_then(|agreed| agreed.retain(reason));
+        tracing::info!(
+            peer = self.config.name,
+            address = %self.config.address,
+            reason = text,
+            retained_seconds = retain.map_or(0, |retain| retain.as_secs()),
+            "session down"
+        );
+        self.history.down = Some(now);
+        self.owed = 0;
+        self.retained_until = retain.filter(|_| self.dynamic).map(|retain| now + retain);
+        self.port.down(retain, text);
+    }
+}
+
+async fn ready(connection: Option<&Connection>, reading: bool) {
+    match connection {
+        // An error here is told by the read or the write that follows.
+        Some(connection) => drop(connection.ready(reading).await),
+        None => std::future::pending().await,
+    }
+}
+
+async fn connected(connecting: &mut Option<Connecting>) -> io::Result<TcpStream> {
+    match connecting {
+        Some(connecting) => connecting.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,127 @@
+//! What a changed configuration means for a peer: which of its keys changed, and whether its session must be reset.
+
+use bgp_proto::session::{LocalRestart, SessionConfig};
+
+use crate::config::{Config, PeerConfig};
+
+/// What a peer's session is told.
+pub(crate) fn session_config(speaker: &Config, peer: &PeerConfig, restarted: bool) -> SessionConfig {
+    SessionConfig {
+        local_as: peer.local_as,
+        router_id: speaker.router_id,
+        remote_as: peer.remote_as,
+        families: peer.families,
+        hold_time: peer.hold_time.unwrap_or(speaker.hold_time),
+        connect_retry: peer.connect_retry,
+        passive: peer.passive,
+        send_hold: None,
+        graceful_restart: speaker.graceful_restart.map(|seconds| LocalRestart { seconds, restarted }),
+    }
+}
+
+/// What changed of one peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Differences {
+    /// Keys that a running session cannot take: those that its OPEN or its connection says.
+    pub(crate) reset: Vec<&'static str>,
+    /// Keys that are changed under it.
+    pub(crate) in_place: Vec<&'static str>,
+}
+
+impl Differences {
+    /// Of a peer with one address, which is what makes it the same peer; a name may change.
+    pub(crate) fn between(old: (&Config, &PeerConfig), new: (&Config, &PeerConfig)) -> Self {
+        let (old_session, new_session) = (session_config(old.0, old.1, false), session_config(new.0, new.1, false));
+        let (old_speaker, old) = old;
+        let (new_speaker, new) = new;
+        let keys = |keys: &[(&'static str, bool)]| keys.iter().filter(|key| key.1).map(|key| key.0).collect::<Vec<_>>();
+        Self {
+            reset: keys(&[
+                ("asn", old.remote_as != new.remote_as),
+                ("local-asn", old.local_as != new.local_as),
+                ("router-id", old_session.router_id != new_session.router_id),
+                ("port", old.port != new.port),
+                ("local-address", old.local_address != new.local_address),
+                ("families", old.families != new.families),
+                ("ttl-security or multihop", old.ttl != new.ttl),
+                ("hold-time", old_session.hold_time != new_session.hold_time),
+                ("graceful-restart", old_session.graceful_restart != new_session.graceful_restart),
+                // Who may hear what changes for everybody, and what the peer was told of originators with it.
+                ("route-reflector-client", old.client != new.client),
+            ]),
+            in_place: keys(&[
+                ("name", old.name != new.name),
+                ("password-file", old.password != new.password),
+                ("passive", old.passive != new.passive),
+                ("connect-retry", old.connect_retry != new.connect_retry),
+                ("next-hop-self", old.next_hop_self != new.next_hop_self),
+                ("max-prefixes", old.max_prefixes != new.max_prefixes),
+                ("import", old.import != new.import),
+                ("export", old.export != new.export),
+                ("node address", old_speaker.own_address4 != new_speaker.own_address4),
+                ("node address6", old_speaker.own_address6 != new_speaker.own_address6),
+            ]),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.reset.is_empty() && self.in_place.is_empty()
+    }
+
+    /// What a person reads of it.
+    pub(crate) fn line(&self, name: &str) -> String {
+        let keys = self.reset.iter().chain(&self.in_place).copied().collect::<Vec<_>>().join(", ");
+        let how = if self.reset.is_empty() { "in place" } else { "and the session was reset" };
+        format!("peer {name}: {keys} changed, {how}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use bgp_proto::filter::Filter;
+    use bgp_proto::session::RemoteAs;
+    use bgp_proto::types::{Asn, Family, FamilySet, HoldTime, RouterId};
+
+    use super::*;
+    use crate::config::{Password, Ttl};
+
+    #[test]
+    fn a_session_is_reset_for_what_its_open_or_its_connection_says_and_for_nothing_else() {
+        type Change = fn(&mut Config, &mut PeerConfig);
+        let cases: [(&str, bool, Change); 17] = [
+            ("asn", true, |_, peer| peer.remote_as = RemoteAs::External),
+            ("local-asn", true, |_, peer| peer.local_as = Asn(9)),
+            ("router-id", true, |speaker, _| speaker.router_id = RouterId(Ipv4Addr::new(9, 9, 9, 9))),
+            ("port", true, |_, peer| peer.port = 1179),
+            ("local-address", true, |_, peer| peer.local_address = Some(IpAddr::V4(Ipv4Addr::LOCALHOST))),
+            ("families", true, |_, peer| peer.families = FamilySet::from_iter([Family::Ipv6Unicast])),
+            ("ttl-security or multihop", true, |_, peer| peer.ttl = Ttl::Security { hops: 1 }),
+            ("hold-time", true, |_, peer| peer.hold_time = HoldTime::from_seconds(30)),
+            ("graceful-restart", true, |speaker, _| speaker.graceful_restart = None),
+            ("route-reflector-client", true, |_, peer| peer.client = true),
+            ("name", false, |_, peer| peer.name = "other".to_owned()),
+            ("password-file", false, |_, peer| peer.password = Password::new(b"key")),
+            ("passive", false, |_, peer| peer.passive = true),
+            ("connect-retry", false, |_, peer| peer.connect_retry = Duration::from_secs(1)),
+            ("next-hop-self", false, |_, peer| peer.next_hop_self = true),
+            ("max-prefixes", false, |_, peer| peer.max_prefixes = Some(1)),
+            ("import", false, |_, peer| {
+                peer.import = Some(Arc::new(Filter { name: "f".to_owned(), rules: Vec::new() }));
+            }),
+        ];
+        let speaker = Config::new(Asn(1), RouterId(Ipv4Addr::new(1, 1, 1, 1)));
+        let peer = PeerConfig::new("p", IpAddr::V4(Ipv4Addr::LOCALHOST), RemoteAs::Internal, Asn(1));
+        for (key, reset, change) in cases {
+            let (mut new_speaker, mut new_peer) = (speaker.clone(), peer.clone());
+            change(&mut new_speaker, &mut new_peer);
+            let found = Differences::between((&speaker, &peer), (&new_speaker, &new_peer));
+            let (reset_keys, in_place) = if reset { (vec![key], vec![]) } else { (vec![], vec![key]) };
+            assert_eq!(found, Differences { reset: reset_keys, in_place }, "{key}");
+        }
+        assert!(Differences::between((&speaker, &peer), (&speaker, &peer)).is_empty());
+    }
+}

@@ -1,0 +1,248 @@
+//! The way from a session to the RIB's thread: bounded for all sessions together by bytes, fair, and never blocking.
+//!
+//! What one read of a socket brought is one message. Every message holds a part of a common budget until the RIB has
+//! taken it in; a session that gets none keeps its message, reads its peer no further ([`RibPort::is_behind`]), and goes
+//! on with everything else: timers, writing, answers. That a session went down is told at once and without a part of the
+//! budget: there is at most one such message for each that said it was up.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bgp_proto::session::Established;
+use bgp_proto::types::{Family, PeerId};
+use bgp_proto::wire::Update;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, mpsc};
+
+/// Octets of messages, as they came from sockets, on the way to the RIB. Parsed, an octet becomes up to ten.
+pub(crate) const BUDGET: usize = 1024 * 1024;
+/// Octets of one permit.
+const UNIT: usize = 64;
+
+/// One session of one peer's task: what belongs to an earlier one is told apart by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SessionTag {
+    /// Which peer.
+    pub(crate) peer: PeerId,
+    /// Which task: a peer's number may be given to another one later.
+    pub(crate) task: u64,
+    /// Counts the sessions of the task.
+    pub(crate) session: u32,
+}
+
+/// What a session tells the RIB.
+#[derive(Debug)]
+pub(crate) enum Report {
+    Up(Box<Established>),
+    Down { retain: Option<Duration>, reason: String },
+    Updates(Vec<Update>),
+    Refresh(Family),
+    Sent(usize),
+}
+
+/// A report on its way.
+#[derive(Debug)]
+pub(crate) struct Envelope {
+    pub(crate) tag: SessionTag,
+    pub(crate) report: Report,
+    /// Given back when the RIB has taken the report in.
+    pub(crate) _part: Option<OwnedSemaphorePermit>,
+}
+
+type Waiting = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>;
+
+/// One task's end of the way.
+pub(crate) struct RibPort {
+    reports: mpsc::UnboundedSender<Envelope>,
+    budget: Arc<Semaphore>,
+    tag: SessionTag,
+    /// The session's `Up` has left.
+    up_told: bool,
+    /// With what each weighs, in permits.
+    pending: VecDeque<(Report, u32)>,
+    /// Kept while others run, or a busy task would lose its place in the queue for the budget.
+    waiting: Option<Waiting>,
+}
+
+impl RibPort {
+    pub(crate) fn new(
+        reports: mpsc::UnboundedSender<Envelope>,
+        budget: Arc<Semaphore>,
+        peer: PeerId,
+        task: u64,
+    ) -> Self {
+        let tag = SessionTag { peer, task, session: 0 };
+        Self { reports, budget, tag, up_told: false, pending: VecDeque::new(), waiting: None }
+    }
+
+    /// The budget that all ports of a speaker share.
+    pub(crate) fn budget() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(BUDGET / UNIT))
+    }
+
+    pub(crate) fn tag(&self) -> SessionTag {
+        self.tag
+    }
+
+    /// Whether reports wait for the RIB.
+    pub(crate) fn is_behind(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// A new session is up.
+    pub(crate) fn up(&mut self, established: Box<Established>) {
+        self.tag.session = self.tag.session.wrapping_add(1);
+        self.up_told = false;
+        self.push(Report::Up(established), UNIT);
+    }
+
+    /// The session is down. What the RIB has not taken of it by now, it need not see.
+    pub(crate) fn down(&mut self, retain: Option<Duration>, reason: String) {
+        self.pending.clear();
+        self.waiting = None;
+        if std::mem::take(&mut self.up_told) {
+            self.tell(Report::Down { retain, reason }, None);
+        }
+    }
+
+    /// What one read of `octets` brought.
+    pub(crate) fn push(&mut self, report: Report, octets: usize) {
+        let permits = octets.div_ceil(UNIT).clamp(1, BUDGET / UNIT);
+        self.pending.push_back((report, u32::try_from(permits).unwrap_or(u32::MAX)));
+        self.flush();
+    }
+
+    /// The socket took `octets` of what the RIB had sent.
+    pub(crate) fn sent(&mut self, octets: usize) {
+        if let Some((Report::Sent(sum), _)) = self.pending.back_mut() {
+            *sum += octets;
+        } else {
+            self.push(Report::Sent(octets), UNIT);
+        }
+    }
+
+    /// Waits for a part of the budget, if a report does. Can be dropped and called again without losing its place.
+    pub(crate) async fn room(&mut self) {
+        let Some(waiting) = &mut self.waiting else {
+            return std::future::pending().await;
+        };
+        let part = waiting.await;
+        self.waiting = None;
+        // The budget is never closed.
+        if let (Ok(part), Some((report, _))) = (part, self.pending.pop_front()) {
+            self.tell(report, Some(part));
+        }
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        while self.waiting.is_none()
+            && let Some((_, permits)) = self.pending.front()
+        {
+            let permits = *permits;
+            match Arc::clone(&self.budget).try_acquire_many_owned(permits) {
+                Ok(part) => {
+                    if let Some((report, _)) = self.pending.pop_front() {
+                        self.tell(report, Some(part));
+                    }
+                }
+                Err(_) => self.waiting = Some(Box::pin(Arc::clone(&self.budget).acquire_many_owned(permits))),
+            }
+        }
+    }
+
+    fn tell(&mut self, report: Report, part: Option<OwnedSemaphorePermit>) {
+        self.up_told |= matches!(report, Report::Up(_));
+        // The RIB's thread is gone only when the speaker stops.
+        let _ = self.reports.send(Envelope { tag: self.tag, report, _part: part });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use bgp_proto::session::Direction;
+    use bgp_proto::types::{Asn, FamilySet, HoldTime, RouterId};
+    use bgp_proto::wire::UpdateContext;
+
+    use super::*;
+
+    fn established() -> Box<Established> {
+        let context = UpdateContext {
+            four_octet_as: true,
+            external: false,
+            families: FamilySet::EMPTY,
+            add_path: FamilySet::EMPTY,
+            max_message_len: 4096,
+        };
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Box::new(Established {
+            direction: Direction::Outgoing,
+            remote_as: Asn(1),
+            remote_id: RouterId(Ipv4Addr::LOCALHOST),
+            hold_time: HoldTime::default(),
+            receive: context,
+            send: context,
+            route_refresh: true,
+            graceful_restart: None,
+            local_address: address,
+            remote_address: address,
+        })
+    }
+
+    fn port(permits: usize) -> (RibPort, mpsc::UnboundedReceiver<Envelope>) {
+        let (reports, received) = mpsc::unbounded_channel();
+        (RibPort::new(reports, Arc::new(Semaphore::new(permits)), PeerId(1), 1), received)
+    }
+
+    #[tokio::test]
+    async fn a_report_without_budget_waits_and_leaves_in_order() {
+        let (mut port, mut received) = port(2);
+        port.up(established());
+        port.push(Report::Updates(Vec::new()), 1);
+        port.push(Report::Refresh(Family::Ipv4Unicast), 1);
+        assert!(port.is_behind());
+        let up = received.recv().await.unwrap();
+        assert!(matches!(up.report, Report::Up(_)));
+        drop(up);
+        port.room().await;
+        assert!(!port.is_behind());
+        assert!(matches!(received.recv().await.unwrap().report, Report::Updates(_)));
+        assert!(matches!(received.recv().await.unwrap().report, Report::Refresh(_)));
+    }
+
+    #[tokio::test]
+    async fn a_session_that_the_rib_never_saw_is_not_reported_down_either() {
+        let (mut port, mut received) = port(0);
+        for _ in 0..100 {
+            port.up(established());
+            port.push(Report::Updates(Vec::new()), 1000);
+            port.down(None, String::new());
+        }
+        assert!(!port.is_behind());
+        assert!(received.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn down_passes_a_spent_budget() {
+        let (mut port, mut received) = port(1);
+        port.up(established());
+        port.push(Report::Updates(Vec::new()), 1000);
+        port.down(None, "gone".to_owned());
+        assert!(matches!(received.recv().await.unwrap().report, Report::Up(_)));
+        assert!(matches!(received.recv().await.unwrap().report, Report::Down { .. }));
+    }
+
+    #[tokio::test]
+    async fn what_a_socket_took_is_one_report_however_often_it_took_some() {
+        let (mut port, _received) = port(0);
+        for _ in 0..1000 {
+            port.sent(10);
+        }
+        assert_eq!(port.pending.len(), 1);
+        assert!(matches!(port.pending[0], (Report::Sent(10_000), _)));
+    }
+}

@@ -1,0 +1,321 @@
+//! The thread that owns the RIB: it takes reports and orders, decides, and hands out what sessions are to send and what
+//! the owner is to know.
+//!
+//! Orders (configuration, questions) come by a queue of their own and are taken at any time. Reports of sessions are
+//! taken only while nothing waits for the owner: when the owner is behind, the RIB stands still, the budget of
+//! [`crate::rib_port`] runs out, and peers are read no further.
+
+use std::collections::{HashMap, VecDeque};
+
+use bgp_proto::rib::{BestChange, Output, PeerCounts, PeerPolicy, Rib, RibConfig, RouteView, Scope};
+use bgp_proto::types::{Family, PeerId, Prefix};
+use bgp_proto::wire::attributes::Attributes;
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::Event;
+use crate::clock::Clock;
+use crate::rib_port::{Envelope, Report};
+
+/// Most reports that one round takes before it decides: what changes again and again within them is decided once.
+const REPORTS_A_ROUND: usize = 32;
+
+/// What the RIB tells a peer's task.
+#[derive(Debug)]
+pub(crate) enum FromRib {
+    /// Send these messages, if this is still the session.
+    Send { session: u32, messages: Bytes },
+    /// End this session: it sent too many prefixes.
+    TooManyPrefixes { session: u32 },
+}
+
+/// What the roster tells the RIB.
+pub(crate) enum Order {
+    /// Makes a peer known, or changes its policy.
+    SetPeer { peer: PeerId, task: u64, policy: PeerPolicy, to: mpsc::UnboundedSender<FromRib> },
+    /// Forgets a peer and all of its routes.
+    RemovePeer { peer: PeerId },
+    /// Everything that is originated from now on.
+    Originate(Vec<(Prefix, Attributes)>),
+    /// Starts anew with this configuration: every route is withdrawn from the owner, every peer forgotten.
+    Renew(RibConfig),
+    /// Sends a peer everything again.
+    Refresh(PeerId),
+    /// Counts, one for each of these.
+    Counts(Vec<PeerId>, oneshot::Sender<Vec<PeerCounts>>),
+    /// Routes for a person.
+    Routes(Question, oneshot::Sender<Vec<RouteView>>),
+    /// Ends the thread.
+    Stop(oneshot::Sender<()>),
+}
+
+/// Which routes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question {
+    pub(crate) scope: Scope,
+    pub(crate) prefix: Option<Prefix>,
+    pub(crate) limit: usize,
+}
+
+/// A peer, as this thread knows it.
+struct Link {
+    task: u64,
+    name: String,
+    /// Its session that is up.
+    session: Option<u32>,
+    to: mpsc::UnboundedSender<FromRib>,
+}
+
+/// What a wait ended with.
+enum Next {
+    Order(Option<Order>),
+    Report(Option<Envelope>),
+    /// An event has left, or a timer is due.
+    Look,
+}
+
+/// Everything that the thread owns.
+struct RibThread {
+    rib: Rib,
+    clock: Clock,
+    links: HashMap<PeerId, Link>,
+    originated: HashMap<Prefix, Attributes>,
+    orders: mpsc::UnboundedReceiver<Order>,
+    reports: mpsc::UnboundedReceiver<Envelope>,
+    events: mpsc::Sender<Event>,
+    /// What waits for the owner.
+    untold: VecDeque<Event>,
+    stopped: Option<oneshot::Sender<()>>,
+}
+
+/// Starts the thread. It ends on [`Order::Stop`], and when the senders of orders are gone.
+pub(crate) fn start(
+    config: RibConfig,
+    clock: Clock,
+    orders: mpsc::UnboundedReceiver<Order>,
+    reports: mpsc::UnboundedReceiver<Envelope>,
+    events: mpsc::Sender<Event>,
+) -> std::io::Result<()> {
+    // A runtime of its own with one thread: waits for queues and a timer at once, and shares nothing with the sessions.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    std::thread::Builder::new().name("rib".to_owned()).spawn(move || {
+        let rib = Rib::new(config, clock.now());
+        let thread = RibThread {
+            rib,
+            clock,
+            links: HashMap::new(),
+            originated: HashMap::new(),
+            orders,
+            reports,
+            events,
+            untold: VecDeque::new(),
+            stopped: None,
+        };
+        runtime.block_on(thread.run());
+    })?;
+    Ok(())
+}
+
+impl RibThread {
+    async fn run(mut self) {
+        while self.stopped.is_none() {
+            self.take_orders();
+            let busy = self.untold.is_empty() && self.round();
+            self.tell_owner();
+            if busy && self.untold.is_empty() {
+                continue;
+            }
+            self.wait().await;
+        }
+        if let Some(stopped) = self.stopped {
+            let _ = stopped.send(());
+        }
+    }
+
+    /// Takes reports, decides, hands out; whether there is more to do at once.
+    fn round(&mut self) -> bool {
+        let mut taken = 0;
+        while taken < REPORTS_A_ROUND
+            && let Ok(envelope) = self.reports.try_recv()
+        {
+            self.take_report(envelope);
+            taken += 1;
+        }
+        let now = self.clock.now();
+        if self.rib.poll_timeout().is_some_and(|at| at <= now) {
+            self.rib.handle_timeout(now);
+        }
+        let more = self.rib.run(now);
+        while let Some(output) = self.rib.poll() {
+            self.hand_out(output);
+        }
+        more || taken == REPORTS_A_ROUND
+    }
+
+    /// Waits until one of the queues, the owner or the clock has something for us.
+    async fn wait(&mut self) {
+        let may_work = self.untold.is_empty();
+        let timeout = self.rib.poll_timeout().map(|at| self.clock.deadline(at));
+        let timer = async {
+            match timeout {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let (events, untold) = (&self.events, &mut self.untold);
+        let room = async {
+            match events.reserve().await {
+                Ok(permit) => {
+                    if let Some(event) = untold.pop_front() {
+                        permit.send(event);
+                    }
+                }
+                // The owner does not listen any more.
+                Err(_) => untold.clear(),
+            }
+        };
+        let next = tokio::select! {
+            order = self.orders.recv() => Next::Order(order),
+            envelope = self.reports.recv(), if may_work => Next::Report(envelope),
+            () = room, if !may_work => Next::Look,
+            () = timer, if may_work => Next::Look,
+        };
+        match next {
+            Next::Order(Some(order)) => self.take_order(order),
+            // All handles are gone, and with them whoever could ask for anything.
+            Next::Order(None) => self.stopped = Some(oneshot::channel().0),
+            Next::Report(Some(envelope)) => self.take_report(envelope),
+            // The roster holds a sender for as long as it holds one of orders.
+            Next::Report(None) | Next::Look => {}
+        }
+    }
+
+    /// As many events as the owner has room for.
+    fn tell_owner(&mut self) {
+        while !self.untold.is_empty() {
+            match self.events.try_reserve() {
+                Ok(permit) => {
+                    if let Some(event) = self.untold.pop_front() {
+                        permit.send(event);
+                    }
+                }
+                Err(mpsc::error::TrySendError::Full(())) => return,
+                Err(mpsc::error::TrySendError::Closed(())) => self.untold.clear(),
+            }
+        }
+    }
+
+    fn take_orders(&mut self) {
+        while let Ok(order) = self.orders.try_recv() {
+            self.take_order(order);
+        }
+    }
+
+    fn take_order(&mut self, order: Order) {
+        let now = self.clock.now();
+        match order {
+            Order::SetPeer { peer, task, policy, to } => {
+                let session = self.links.get(&peer).filter(|link| link.task == task).and_then(|link| link.session);
+                self.links.insert(peer, Link { task, name: policy.name.clone(), session, to });
+                self.rib.set_peer(peer, policy, now);
+            }
+            Order::RemovePeer { peer } => {
+                if let Some(link) = self.links.remove(&peer) {
+                    self.rib.remove_peer(peer, now);
+                    if link.session.is_some() {
+                        self.untold
+                            .push_back(Event::Down { peer: link.name, reason: "the peer was removed".to_owned() });
+                    }
+                }
+            }
+            Order::Originate(routes) => self.originate(routes),
+            Order::Renew(config) => {
+                let gone = self.rib.best().into_iter();
+                let gone =
+                    gone.map(|change| BestChange { prefix: change.prefix, paths: Vec::new() }).collect::<Vec<_>>();
+                if !gone.is_empty() {
+                    self.untold.push_back(Event::Best(gone));
+                }
+                self.links.clear();
+                self.rib = Rib::new(config, now);
+                for (prefix, attributes) in &self.originated {
+                    self.rib.originate(*prefix, attributes.clone(), now);
+                }
+            }
+            Order::Refresh(peer) => {
+                for family in Family::ALL {
+                    self.rib.handle_refresh(peer, family);
+                }
+            }
+            Order::Counts(peers, answer) => {
+                let counts = peers.into_iter().map(|peer| self.rib.counts(peer)).collect();
+                let _ = answer.send(counts);
+            }
+            Order::Routes(question, answer) => {
+                let Question { scope, prefix, limit } = question;
+                let _ = answer.send(self.rib.routes(scope, prefix, limit, now));
+            }
+            Order::Stop(stopped) => self.stopped = Some(stopped),
+        }
+    }
+
+    fn originate(&mut self, routes: Vec<(Prefix, Attributes)>) {
+        let now = self.clock.now();
+        let wanted: HashMap<Prefix, Attributes> = routes.into_iter().collect();
+        for prefix in self.originated.keys().filter(|prefix| !wanted.contains_key(prefix)) {
+            self.rib.withdraw(*prefix);
+        }
+        for (prefix, attributes) in &wanted {
+            if self.originated.get(prefix) != Some(attributes) {
+                self.rib.originate(*prefix, attributes.clone(), now);
+            }
+        }
+        self.originated = wanted;
+    }
+
+    fn take_report(&mut self, envelope: Envelope) {
+        // A peer is made known before its task starts, so an order about it that is still in the queue comes first.
+        self.take_orders();
+        let now = self.clock.now();
+        let Envelope { tag, report, .. } = envelope;
+        let Some(link) = self.links.get_mut(&tag.peer).filter(|link| link.task == tag.task) else {
+            return; // of a peer that is gone
+        };
+        if let Report::Up(established) = report {
+            link.session = Some(tag.session);
+            self.untold.push_back(Event::Up { peer: link.name.clone() });
+            return self.rib.handle_up(tag.peer, &established, now);
+        }
+        if link.session != Some(tag.session) {
+            return; // of a session that is gone
+        }
+        match report {
+            Report::Up(_) => {}
+            Report::Down { retain, reason } => {
+                link.session = None;
+                self.untold.push_back(Event::Down { peer: link.name.clone(), reason });
+                self.rib.handle_down(tag.peer, retain, now);
+            }
+            Report::Updates(updates) => self.rib.handle_updates(tag.peer, updates, now),
+            Report::Refresh(family) => self.rib.handle_refresh(tag.peer, family),
+            Report::Sent(octets) => self.rib.handle_sent(tag.peer, octets),
+        }
+    }
+
+    fn hand_out(&mut self, output: Output) {
+        match output {
+            Output::Send(peer, messages) => self.tell_peer(peer, |session| FromRib::Send { session, messages }),
+            Output::TooManyPrefixes(peer) => self.tell_peer(peer, |session| FromRib::TooManyPrefixes { session }),
+            Output::Best(changes) => self.untold.push_back(Event::Best(changes)),
+            Output::Converged(family) => self.untold.push_back(Event::Converged(family)),
+        }
+    }
+
+    fn tell_peer(&self, peer: PeerId, message: impl FnOnce(u32) -> FromRib) {
+        let session = self.links.get(&peer).and_then(|link| Some((link, link.session?)));
+        if let Some((link, session)) = session {
+            // A task that has just ended is about to be removed here too.
+            let _ = link.to.send(message(session));
+        }
+    }
+}

@@ -1,0 +1,549 @@
+//! Who our peers are: matches incoming connections to them, starts and ends their tasks, and applies a changed
+//! configuration.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use bgp_proto::rib::{PeerPolicy, RibConfig};
+use bgp_proto::time::Instant;
+use bgp_proto::types::{PeerId, Prefix};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::{Id, JoinError, JoinSet};
+
+use crate::clock::Clock;
+use crate::config::{Config, PeerConfig};
+use crate::listener::{Accepted, Listener};
+use crate::peer::{Cease, Peer, PeerCommand};
+use crate::reconfigure::{Differences, session_config};
+use crate::rib_port::{Envelope, RibPort};
+use crate::rib_thread::Order;
+use crate::socket_options::KeyScope;
+use crate::strangers::Strangers;
+use crate::{Shutdown, StartError};
+
+/// Commands that wait in a peer's queue; connections that its task has not taken by then are closed.
+const COMMANDS: usize = 16;
+/// How long all sessions together may take to say their last words.
+const FAREWELL: Duration = Duration::from_millis(2500);
+/// The longest that a restarted speaker waits for its peers' routes, whatever it asks them to wait for it.
+const LONGEST_DEFERRAL: Duration = Duration::from_secs(60);
+/// What [`RibConfig::convergence`] suggests.
+const CONVERGENCE: Duration = Duration::from_secs(60);
+/// A peer's number is given to another one only when so many others are free too.
+const IDS_AT_REST: usize = 64;
+
+/// What the handle asks.
+pub(crate) enum Command {
+    Reconfigure(Box<Config>, oneshot::Sender<Vec<String>>),
+    List(oneshot::Sender<Listing>),
+    Stop(Shutdown, oneshot::Sender<()>),
+}
+
+/// Everybody, and where we listen.
+#[derive(Default)]
+pub(crate) struct Listing {
+    pub(crate) peers: Vec<ListedPeer>,
+    pub(crate) listening: Vec<SocketAddr>,
+    pub(crate) graceful_restart: bool,
+}
+
+/// One of them.
+pub(crate) struct ListedPeer {
+    pub(crate) id: PeerId,
+    pub(crate) config: PeerConfig,
+    pub(crate) dynamic: bool,
+    pub(crate) commands: mpsc::Sender<PeerCommand>,
+}
+
+/// A peer and its task.
+struct Entry {
+    config: PeerConfig,
+    /// The prefix that let it in.
+    dynamic: Option<Prefix>,
+    /// Tells its task from a later one with the same number.
+    task: u64,
+    runtime_task: Id,
+    commands: mpsc::Sender<PeerCommand>,
+    to_rib: mpsc::UnboundedSender<crate::rib_thread::FromRib>,
+}
+
+/// The way to the RIB.
+#[derive(Clone)]
+pub(crate) struct ToRib {
+    pub(crate) orders: mpsc::UnboundedSender<Order>,
+    pub(crate) reports: mpsc::UnboundedSender<Envelope>,
+    pub(crate) budget: Arc<Semaphore>,
+}
+
+/// The roster.
+pub(crate) struct Roster {
+    config: Config,
+    clock: Clock,
+    /// Until then OPENs say that we have restarted.
+    restarted_until: Option<Instant>,
+    rib: ToRib,
+    entries: BTreeMap<PeerId, Entry>,
+    by_address: HashMap<IpAddr, PeerId>,
+    free_ids: VecDeque<PeerId>,
+    next_id: u16,
+    next_task: u64,
+    tasks: JoinSet<()>,
+    listeners: Vec<Listener>,
+    accepted: mpsc::Receiver<Accepted>,
+    /// For listeners that are yet to come.
+    accepting: mpsc::Sender<Accepted>,
+    strangers: Strangers,
+}
+
+/// What the RIB is told at its start.
+pub(crate) fn rib_config(config: &Config, restarted: bool) -> RibConfig {
+    let asked = config.graceful_restart.map(|seconds| Duration::from_secs(u64::from(seconds)));
+    RibConfig {
+        local_as: config.local_as,
+        router_id: config.router_id,
+        cluster_id: config.cluster_id,
+        max_paths: config.max_paths,
+        deferral: asked.filter(|_| restarted).map(|asked| asked.min(LONGEST_DEFERRAL)),
+        convergence: CONVERGENCE,
+    }
+}
+
+/// Whether two peers could not be told apart.
+pub(crate) fn check(config: &Config) -> Result<(), StartError> {
+    let mut names = HashMap::new();
+    let mut addresses = HashMap::new();
+    for peer in &config.peers {
+        if names.insert(&peer.name, ()).is_some() {
+            return Err(StartError::Duplicate { what: format!("the name {:?}", peer.name) });
+        }
+        if addresses.insert(peer.address, ()).is_some() {
+            return Err(StartError::Duplicate { what: format!("the address {}", peer.address) });
+        }
+    }
+    Ok(())
+}
+
+impl Roster {
+    /// Opens the listening sockets and starts all peers.
+    pub(crate) fn start(config: Config, clock: Clock, restarted: bool, rib: ToRib) -> Result<Self, StartError> {
+        // One waits here while the next one is accepted; the rest wait in the kernel.
+        let (accepting, accepted) = mpsc::channel(1);
+        let deferral = rib_config(&config, restarted).deferral;
+        let mut roster = Self {
+            config,
+            clock,
+            restarted_until: deferral.map(|deferral| clock.now() + deferral),
+            rib,
+            entries: BTreeMap::new(),
+            by_address: HashMap::new(),
+            free_ids: VecDeque::new(),
+            next_id: 0,
+            next_task: 0,
+            tasks: JoinSet::new(),
+            listeners: Vec::new(),
+            accepted,
+            accepting,
+            strangers: Strangers::default(),
+        };
+        for address in roster.config.listen.clone() {
+            roster.listen(address).map_err(|source| StartError::Listen { address, source })?;
+        }
+        for peer in roster.config.peers.clone() {
+            roster.add(peer, None, None);
+        }
+        for dynamic in roster.config.dynamic_peers.clone() {
+            roster.set_key(KeyScope::Prefix(dynamic.prefix), &dynamic.template);
+        }
+        Ok(roster)
+    }
+
+    pub(crate) fn refused(&self) -> Arc<AtomicU64> {
+        self.strangers.count()
+    }
+
+    /// Runs until told to stop, or until all handles are gone.
+    pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        loop {
+            let restarted_until = self.restarted_until.map(|at| self.clock.deadline(at));
+            let deferral = async {
+                match restarted_until {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Reconfigure(config, answer)) => {
+                        let _ = answer.send(self.reconfigure(*config).await);
+                    }
+                    Some(Command::List(answer)) => drop(answer.send(self.list())),
+                    Some(Command::Stop(how, answer)) => {
+                        self.stop(how).await;
+                        let _ = answer.send(());
+                        return;
+                    }
+                    None => return self.stop(Shutdown::Silent).await,
+                },
+                Some(accepted) = self.accepted.recv() => self.take_connection(accepted),
+                Some(ended) = self.tasks.join_next_with_id() => self.take_end(ended),
+                () = deferral => self.end_deferral().await,
+            }
+        }
+    }
+
+    fn list(&self) -> Listing {
+        let listed = |(id, entry): (&PeerId, &Entry)| ListedPeer {
+            id: *id,
+            config: entry.config.clone(),
+            dynamic: entry.dynamic.is_some(),
+            commands: entry.commands.clone(),
+        };
+        Listing {
+            peers: self.entries.iter().map(listed).collect(),
+            listening: self.listeners.iter().map(|listener| listener.local).collect(),
+            graceful_restart: self.config.graceful_restart.is_some(),
+        }
+    }
+
+    async fn stop(&mut self, how: Shutdown) {
+        self.listeners.clear();
+        let cease = match how {
+            Shutdown::Silent => None,
+            Shutdown::Cease => Some(Cease::AdministrativeShutdown),
+        };
+        for entry in self.entries.values() {
+            let _ = entry.commands.send(PeerCommand::Stop(cease)).await;
+        }
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(FAREWELL, all).await.is_err() {
+            tracing::warn!("a peer has not taken our last words; its connection is cut");
+            self.tasks.shutdown().await;
+        }
+        let (stopped, done) = oneshot::channel();
+        if self.rib.orders.send(Order::Stop(stopped)).is_ok() {
+            let _ = done.await;
+        }
+    }
+
+    /// Later sessions of this process are not the first ones after a restart (RFC 4724 section 4.1).
+    async fn end_deferral(&mut self) {
+        self.restarted_until = None;
+        for entry in self.entries.values() {
+            let session = session_config(&self.config, &entry.config, false);
+            let command = PeerCommand::Reconfigure(Box::new(entry.config.clone()), Box::new(session));
+            let _ = entry.commands.send(command).await;
+        }
+    }
+
+    fn listen(&mut self, address: SocketAddr) -> std::io::Result<()> {
+        let listener = Listener::open(address, self.accepting.clone())?;
+        self.listeners.push(listener);
+        let entries = self.entries.values().filter(|entry| entry.dynamic.is_none());
+        let peers = entries.map(|entry| (KeyScope::Address(entry.config.address), entry.config.clone()));
+        let dynamic = self.config.dynamic_peers.iter().map(|it| (KeyScope::Prefix(it.prefix), it.template.clone()));
+        for (scope, peer) in peers.chain(dynamic).collect::<Vec<_>>() {
+            self.set_key(scope, &peer);
+        }
+        Ok(())
+    }
+
+    /// Gives all listeners the peer's key.
+    fn set_key(&self, scope: KeyScope, peer: &PeerConfig) {
+        for listener in &self.listeners {
+            if let Err(error) = listener.set_md5_key(scope, peer.password.as_ref()) {
+                tracing::error!(
+                    peer = peer.name,
+                    listener = %listener.local,
+                    %error,
+                    "cannot set the TCP MD5 key; connections from this peer fail; the kernel must have CONFIG_TCP_MD5SIG"
+                );
+            }
+        }
+    }
+
+    fn clear_key(&self, scope: KeyScope, peer: &PeerConfig) {
+        if peer.password.is_some() {
+            self.set_key(scope, &PeerConfig { password: None, ..peer.clone() });
+        }
+    }
+
+    fn policy(&self, peer: &PeerConfig) -> PeerPolicy {
+        PeerPolicy {
+            name: peer.name.clone(),
+            address: peer.address,
+            local_as: peer.local_as,
+            client: peer.client,
+            next_hop_self: peer.next_hop_self,
+            own_address4: self.config.own_address4,
+            own_address6: self.config.own_address6,
+            import: peer.import.clone(),
+            export: peer.export.clone(),
+            max_prefixes: peer.max_prefixes,
+        }
+    }
+
+    /// Makes a peer known to the RIB and starts its task; `false` if there are no numbers left.
+    fn add(&mut self, config: PeerConfig, dynamic: Option<Prefix>, first: Option<TcpStream>) -> bool {
+        let fresh = PeerId(self.next_id);
+        let id = match self.free_ids.pop_front() {
+            Some(id) if self.free_ids.len() >= IDS_AT_REST || fresh == PeerId::LOCAL => id,
+            rested => {
+                if let Some(id) = rested {
+                    self.free_ids.push_front(id);
+                }
+                if fresh == PeerId::LOCAL {
+                    return false;
+                }
+                self.next_id += 1;
+                fresh
+            }
+        };
+        self.next_task += 1;
+        let task = self.next_task;
+        let (to_rib, from_rib) = mpsc::unbounded_channel();
+        let order = Order::SetPeer { peer: id, task, policy: self.policy(&config), to: to_rib.clone() };
+        // The RIB's thread ends only after this roster.
+        let _ = self.rib.orders.send(order);
+        if dynamic.is_none() && config.password.is_some() {
+            self.set_key(KeyScope::Address(config.address), &config);
+        }
+        let (commands, received) = mpsc::channel(COMMANDS);
+        let session = session_config(&self.config, &config, self.restarted_until.is_some());
+        let port = RibPort::new(self.rib.reports.clone(), Arc::clone(&self.rib.budget), id, task);
+        let peer = Peer::new(config.clone(), session, dynamic.is_some(), self.clock, received, from_rib, port);
+        let runtime_task = self.tasks.spawn(peer.run(first)).id();
+        self.by_address.insert(config.address, id);
+        self.entries.insert(id, Entry { config, dynamic, task, runtime_task, commands, to_rib });
+        true
+    }
+
+    /// Forgets a peer; its task ends by itself.
+    fn forget(&mut self, id: PeerId) -> Option<Entry> {
+        let entry = self.entries.remove(&id)?;
+        self.by_address.remove(&entry.config.address);
+        self.free_ids.push_back(id);
+        let _ = self.rib.orders.send(Order::RemovePeer { peer: id });
+        if entry.dynamic.is_none() {
+            self.clear_key(KeyScope::Address(entry.config.address), &entry.config);
+        }
+        Some(entry)
+    }
+
+    async fn remove(&mut self, id: PeerId, cease: Cease) {
+        if let Some(entry) = self.entries.get(&id) {
+            let _ = entry.commands.send(PeerCommand::Stop(Some(cease))).await;
+        }
+        self.forget(id);
+    }
+
+    fn take_connection(&mut self, accepted: Accepted) {
+        let Accepted { mut stream, remote } = accepted;
+        if let Some(id) = self.by_address.get(&remote).copied()
+            && let Some(entry) = self.entries.get(&id)
+        {
+            match entry.commands.try_send(PeerCommand::Incoming(stream)) {
+                Ok(()) => return,
+                // So many connections at once that its task has not come to look at them.
+                Err(mpsc::error::TrySendError::Full(_)) => return,
+                Err(mpsc::error::TrySendError::Closed(PeerCommand::Incoming(back))) => {
+                    // A dynamic peer whose task has just ended: it starts anew.
+                    if entry.dynamic.is_none() {
+                        return;
+                    }
+                    stream = back;
+                    self.forget(id);
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => return,
+            }
+        }
+        let now = self.clock.now();
+        let ranges = self.config.dynamic_peers.iter();
+        let range = ranges
+            .filter(|range| Prefix::from(ipnetwork::IpNetwork::from(remote)).family() == range.prefix.family())
+            .filter(|range| range.prefix.contains(Prefix::from(ipnetwork::IpNetwork::from(remote))))
+            .max_by_key(|range| range.prefix.length());
+        let Some(range) = range else {
+            return self.strangers.refuse(remote, "no peer has this address", now);
+        };
+        let members = self.entries.values().filter(|entry| entry.dynamic == Some(range.prefix)).count();
+        if members >= range.limit {
+            return self.strangers.refuse(remote, "its dynamic-peer prefix is at its limit", now);
+        }
+        let config = dynamic_peer(&range.template, remote);
+        let prefix = range.prefix;
+        if !self.add(config, Some(prefix), Some(stream)) {
+            self.strangers.refuse(remote, "there are 65,535 peers", now);
+        }
+    }
+
+    /// A task ended by itself: a dynamic peer has gone. No other ends unless it was told to, or has a fault.
+    fn take_end(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let (runtime_task, fault) = match ended {
+            Ok((id, ())) => (id, None),
+            Err(error) => (error.id(), Some(error)),
+        };
+        let Some(id) = self.entries.iter().find(|(_, entry)| entry.runtime_task == runtime_task).map(|(id, _)| *id)
+        else {
+            return;
+        };
+        let Some(entry) = self.forget(id) else { return };
+        if let Some(fault) = fault {
+            tracing::error!(peer = entry.config.name, %fault, "a session's task failed, which is a fault of this program; please report it; it starts anew");
+        }
+        if entry.dynamic.is_none() {
+            self.add(entry.config, None, None);
+        }
+    }
+
+    async fn reconfigure(&mut self, new: Config) -> Vec<String> {
+        if let Err(error) = check(&new) {
+            return vec![format!("nothing changed: {error}")];
+        }
+        let mut lines = Vec::new();
+        self.change_listeners(&new, &mut lines);
+        let old = std::mem::replace(&mut self.config, new);
+        self.change_speaker(&old, &mut lines).await;
+        self.change_dynamic(&old, &mut lines).await;
+
+        let wanted: HashMap<IpAddr, PeerConfig> =
+            self.config.peers.iter().map(|peer| (peer.address, peer.clone())).collect();
+        let present: Vec<PeerId> = self.entries.keys().copied().collect();
+        for id in present {
+            let Some(entry) = self.entries.get(&id) else { continue };
+            let (name, address) = (entry.config.name.clone(), entry.config.address);
+            let range = self.config.dynamic_peers.iter().find(|range| Some(range.prefix) == entry.dynamic);
+            let next = match entry.dynamic {
+                // A peer that was dynamic and now has an entry of its own is that peer from now on.
+                Some(_) if wanted.contains_key(&address) => None,
+                Some(_) => range.map(|range| dynamic_peer(&range.template, address)),
+                None => wanted.get(&address).cloned(),
+            };
+            match next {
+                Some(next) => self.change_peer(id, &old, next, &mut lines).await,
+                None => {
+                    self.remove(id, Cease::PeerDeconfigured).await;
+                    lines.push(format!("peer {name}: removed"));
+                }
+            }
+        }
+        for peer in self.config.peers.clone() {
+            if !self.by_address.contains_key(&peer.address) {
+                lines.push(format!("peer {}: added", peer.name));
+                self.add(peer, None, None);
+            }
+        }
+        lines
+    }
+
+    fn change_listeners(&mut self, new: &Config, lines: &mut Vec<String>) {
+        self.listeners.retain(|listener| {
+            let kept = new.listen.contains(&listener.configured);
+            if !kept {
+                lines.push(format!("listen {}: closed", listener.configured));
+            }
+            kept
+        });
+        for address in &new.listen {
+            if self.listeners.iter().all(|listener| listener.configured != *address) {
+                lines.push(match self.listen(*address) {
+                    Ok(()) => format!("listen {address}: opened"),
+                    Err(error) => StartError::Listen { address: *address, source: error }.to_string(),
+                });
+            }
+        }
+    }
+
+    /// What changes the RIB as a whole: it starts anew, and so do all sessions.
+    async fn change_speaker(&mut self, old: &Config, lines: &mut Vec<String>) {
+        let (was, is) = (rib_config(old, false), rib_config(&self.config, false));
+        let changed = [
+            ("asn", was.local_as != is.local_as),
+            ("router-id", was.router_id != is.router_id),
+            ("cluster-id", was.cluster_id != is.cluster_id),
+            ("max-paths", was.max_paths != is.max_paths),
+        ];
+        let keys: Vec<_> = changed.iter().filter(|key| key.1).map(|key| key.0).collect();
+        if keys.is_empty() {
+            return;
+        }
+        lines.push(format!("{} changed, and every session was reset", keys.join(", ")));
+        let ids: Vec<_> = self.entries.keys().copied().collect();
+        let mut configured = Vec::new();
+        for id in ids {
+            if let Some(entry) = self.entries.get(&id) {
+                if entry.dynamic.is_none() {
+                    configured.push(entry.config.clone());
+                }
+                self.remove(id, Cease::OtherConfigurationChange).await;
+            }
+        }
+        let _ = self.rib.orders.send(Order::Renew(is));
+        for config in configured {
+            self.add(config, None, None);
+        }
+    }
+
+    async fn change_dynamic(&mut self, old: &Config, lines: &mut Vec<String>) {
+        for range in &old.dynamic_peers {
+            if self.config.dynamic_peers.iter().all(|other| other.prefix != range.prefix) {
+                self.clear_key(KeyScope::Prefix(range.prefix), &range.template);
+                lines.push(format!("dynamic-peer {}: removed", range.prefix));
+            }
+        }
+        for range in self.config.dynamic_peers.clone() {
+            let scope = KeyScope::Prefix(range.prefix);
+            match old.dynamic_peers.iter().find(|other| other.prefix == range.prefix) {
+                None => {
+                    self.set_key(scope, &range.template);
+                    lines.push(format!("dynamic-peer {}: added", range.prefix));
+                }
+                Some(before) => {
+                    if before.template.password != range.template.password {
+                        self.clear_key(scope, &before.template);
+                        self.set_key(scope, &range.template);
+                    }
+                    if before.limit != range.limit {
+                        lines.push(format!("dynamic-peer {}: limit {}", range.prefix, range.limit));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn change_peer(&mut self, id: PeerId, old: &Config, next: PeerConfig, lines: &mut Vec<String>) {
+        let Some(entry) = self.entries.get(&id) else { return };
+        let differences = Differences::between((old, &entry.config), (&self.config, &next));
+        if differences.is_empty() {
+            return;
+        }
+        lines.push(differences.line(&next.name));
+        if !differences.reset.is_empty() {
+            let dynamic = entry.dynamic.is_some();
+            self.remove(id, Cease::OtherConfigurationChange).await;
+            if !dynamic {
+                self.add(next, None, None);
+            }
+            return;
+        }
+        if entry.dynamic.is_none() && entry.config.password != next.password {
+            self.clear_key(KeyScope::Address(next.address), &entry.config);
+            self.set_key(KeyScope::Address(next.address), &next);
+        }
+        let policy = self.policy(&next);
+        let session = session_config(&self.config, &next, self.restarted_until.is_some());
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let order = Order::SetPeer { peer: id, task: entry.task, policy, to: entry.to_rib.clone() };
+        let _ = self.rib.orders.send(order);
+        entry.config = next.clone();
+        let _ = entry.commands.send(PeerCommand::Reconfigure(Box::new(next), Box::new(session))).await;
+    }
+}
+
+/// What a peer from a dynamic prefix is like.
+fn dynamic_peer(template: &PeerConfig, address: IpAddr) -> PeerConfig {
+    PeerConfig { name: format!("{}/{address}", template.name), address, passive: true, ..template.clone() }
+}

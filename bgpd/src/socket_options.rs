@@ -1,0 +1,138 @@
+//! What a BGP connection needs of the kernel beyond what the standard library offers: TCP MD5, TTL and its minimum.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd};
+
+use bgp_proto::types::Prefix;
+use socket2::SockRef;
+
+use crate::config::{Password, PeerConfig, Ttl};
+
+/// `IPTOS_CLASS_CS6`: network control, what routers mark BGP with.
+const CLASS_CS6: u32 = 0xc0;
+/// `TCP_MD5SIG_FLAG_PREFIX` of linux/tcp.h: the key is for a prefix, not for one address.
+const MD5_FLAG_PREFIX: u8 = 1;
+
+/// `struct tcp_md5sig` of linux/tcp.h.
+#[repr(C)]
+struct TcpMd5Sig {
+    address: libc::sockaddr_storage,
+    flags: u8,
+    prefix_len: u8,
+    key_len: u16,
+    ifindex: libc::c_int,
+    key: [u8; Password::MAX_LEN],
+}
+
+/// Which peers an MD5 key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum KeyScope {
+    /// The peer with this address.
+    Address(IpAddr),
+    /// All peers from this prefix; a key for an address goes before it.
+    Prefix(Prefix),
+}
+
+impl KeyScope {
+    pub(crate) fn is_ipv6(self) -> bool {
+        match self {
+            Self::Address(address) => address.is_ipv6(),
+            Self::Prefix(prefix) => prefix.address().is_ipv6(),
+        }
+    }
+}
+
+/// Gives a socket, listening or connected, the key for segments from and to `scope` (RFC 2385), or takes it away. On a
+/// connected socket this changes the key of the running connection.
+pub(crate) fn set_md5_key(socket: &impl AsFd, scope: KeyScope, password: Option<&Password>) -> io::Result<()> {
+    let key = password.map_or(&[][..], Password::key);
+    let (address, option, flags, prefix_len) = match scope {
+        KeyScope::Address(address) => (address, libc::TCP_MD5SIG, 0, 0),
+        KeyScope::Prefix(prefix) => (prefix.address(), libc::TCP_MD5SIG_EXT, MD5_FLAG_PREFIX, prefix.length()),
+    };
+    // SAFETY: every field of the struct is plain numbers, for which all zeros is a value.
+    let mut signature: TcpMd5Sig = unsafe { MaybeUninit::zeroed().assume_init() };
+    signature.address = socket_address(address);
+    signature.flags = flags;
+    signature.prefix_len = prefix_len;
+    signature.key_len = key.len() as u16; // at most 80, checked when the password was made
+    signature.key[..key.len()].copy_from_slice(key);
+    match set_option(socket, libc::IPPROTO_TCP, option, &signature) {
+        // Taking away a key that is not there.
+        Err(error) if password.is_none() && error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// What every listening socket gets: TTL 255, because the answer to a SYN carries it before we know which peer asks, and
+/// a peer with GTSM takes nothing less.
+pub(crate) fn prepare_listener(socket: &impl AsFd, ipv6: bool) -> io::Result<()> {
+    set_ttl(socket, ipv6, 255)?;
+    set_class(socket, ipv6)
+}
+
+/// What every connection with `peer` gets, whoever opened it: its TTL and the least TTL that it accepts.
+pub(crate) fn prepare_connection(socket: &impl AsFd, peer: &PeerConfig) -> io::Result<()> {
+    let ipv6 = peer.address.is_ipv6();
+    SockRef::from(socket).set_tcp_nodelay(true)?;
+    set_class(socket, ipv6)?;
+    let (ttl, least) = match peer.ttl {
+        Ttl::Default if peer.is_internal() => (64, 0),
+        Ttl::Default => (1, 0),
+        Ttl::Multihop { hops } => (hops.max(1), 0),
+        // RFC 5082 section 3: a packet that has come over h hops has at least 255 - h + 1 left.
+        Ttl::Security { hops } => (255, 255 - hops.clamp(1, 254) + 1),
+    };
+    set_ttl(socket, ipv6, ttl)?;
+    let least = libc::c_int::from(least);
+    if ipv6 {
+        set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_MINHOPCOUNT, &least)
+    } else {
+        set_option(socket, libc::IPPROTO_IP, libc::IP_MINTTL, &least)
+    }
+}
+
+/// Whether bytes of the peer wait in the socket unread.
+pub(crate) fn has_unread_bytes(socket: &impl AsFd) -> bool {
+    let mut byte = [MaybeUninit::uninit(); 1];
+    // The socket is not blocking: with nothing there this is an error, at the end of the stream 0.
+    matches!(SockRef::from(socket).peek(&mut byte), Ok(octets) if octets > 0)
+}
+
+fn set_ttl(socket: &impl AsFd, ipv6: bool, ttl: u8) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    if ipv6 { socket.set_unicast_hops_v6(u32::from(ttl)) } else { socket.set_ttl_v4(u32::from(ttl)) }
+}
+
+fn set_class(socket: &impl AsFd, ipv6: bool) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    if ipv6 { socket.set_tclass_v6(CLASS_CS6) } else { socket.set_tos_v4(CLASS_CS6) }
+}
+
+fn socket_address(address: IpAddr) -> libc::sockaddr_storage {
+    let address = socket2::SockAddr::from(std::net::SocketAddr::new(address, 0));
+    // SAFETY: zeros are a value of this struct, which is plain numbers.
+    let mut storage: libc::sockaddr_storage = unsafe { MaybeUninit::zeroed().assume_init() };
+    // SAFETY: the source is valid for `len` bytes, which are at most those of a sockaddr_storage; the two do not overlap.
+    unsafe {
+        std::ptr::copy_nonoverlapping(
+            address.as_ptr().cast::<u8>(),
+            (&raw mut storage).cast::<u8>(),
+            (address.len() as usize).min(size_of::<libc::sockaddr_storage>()),
+        );
+    }
+    storage
+}
+
+fn set_option<T>(socket: &impl AsFd, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
+    let length = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the pointer is to a live value of `length` bytes, which the kernel copies before the call returns.
+    let outcome = unsafe {
+        libc::setsockopt(socket.as_fd().as_raw_fd(), level, option, std::ptr::from_ref(value).cast(), length)
+    };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -5,14 +5,29 @@
 //! every command and every `handle_*`. [`Session::poll_timeout`] says when to call [`Session::handle_timeout`] next; ask
 //! again after every call. The rest are getters.
 
+mod collision;
+mod connection;
+mod fsm;
+mod machine;
+mod negotiate;
+mod receive;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::time::Instant;
+use crate::timers::{Jitter, Timer};
 use crate::types::{Asn, Family, FamilySet, HoldTime, RouterId};
-use crate::wire::{Notification, Update, UpdateContext};
+use crate::wire::{HEADER_LEN, Message, Notification, Update, UpdateContext};
+use connection::{Connection, Transport};
+use fsm::Event;
+use machine::{Again, Detail};
 
 /// Which AS the peer may be in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,6 +163,20 @@ impl DownReason {
     }
 }
 
+impl fmt::Display for DownReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sent(notification) => write!(f, "sent {notification}"),
+            Self::Received(notification) => write!(f, "received {notification}"),
+            Self::ConnectionLost(reason) => f.write_str(reason),
+            Self::HoldTimerExpired => f.write_str("hold timer expired"),
+            Self::SendHoldTimerExpired => f.write_str("send hold timer expired"),
+            Self::Stopped { silent: true } => f.write_str("stopped without a NOTIFICATION"),
+            Self::Stopped { silent: false } => f.write_str("stopped"),
+        }
+    }
+}
+
 /// How the owner ends a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
@@ -198,129 +227,300 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Session {
     config: SessionConfig,
+    /// Lives as long as the session; in Idle, it waits for IdleHold or for a start.
+    outgoing: Connection,
+    /// From Active on, as long as it has a connection.
+    incoming: Option<Connection>,
+    /// Between `start` and `stop`.
+    started: bool,
+    /// Some session came up since this value was made.
+    came_up: bool,
+    /// When the session came up.
+    up_since: Option<Instant>,
+    /// RFC 4271's ConnectRetryCounter: failures in a row, for the time to the next attempt.
+    failures: u32,
+    /// How it starts again.
+    again: Again,
+    jitter: Jitter,
+    outputs: VecDeque<Output>,
+    /// UPDATEs of the call under way.
+    updates: Vec<Update>,
+    /// Requests for routes of the call under way.
+    refreshes: FamilySet,
+    counters: Counters,
+    last_error: Option<String>,
 }
 
 impl Session {
     /// A session in Idle. `seed` feeds the jitter of its timers (RFC 4271 section 10).
     #[must_use]
     pub fn new(config: SessionConfig, seed: u64) -> Self {
-        let _ = seed;
-        Self { config }
+        Self {
+            config,
+            outgoing: Connection::new(Direction::Outgoing, State::Idle),
+            incoming: None,
+            started: false,
+            came_up: false,
+            up_since: None,
+            failures: 0,
+            again: Again::default(),
+            jitter: Jitter::new(seed),
+            outputs: VecDeque::new(),
+            updates: Vec::new(),
+            refreshes: FamilySet::EMPTY,
+            counters: Counters::default(),
+            last_error: None,
+        }
     }
 
-    /// ManualStart or ManualStart_with_PassiveTcpEstablishment.
+    /// ManualStart or ManualStart_with_PassiveTcpEstablishment. Ends the idle hold time, if the session is waiting.
     pub fn start(&mut self, now: Instant) {
-        let _ = (now, &self.config);
-        todo!("S")
+        self.started = true;
+        if self.incoming.is_some() {
+            return;
+        }
+        self.outgoing.timers.clear(Timer::IdleHold);
+        let event = if self.config.passive { Event::ManualStartPassive } else { Event::ManualStart };
+        self.raise(now, Direction::Outgoing, event, Detail::None);
+        self.settle(now);
     }
 
     /// Ends the session.
     pub fn stop(&mut self, now: Instant, how: Stop) {
-        let _ = (now, how);
-        todo!("S")
+        let (event, detail) = match how {
+            Stop::Cease(cease) => (Event::ManualStop, Detail::Stop(cease)),
+            Stop::Reset(cease) => (Event::AutomaticStop, Detail::Stop(cease)),
+            Stop::Silent => (Event::SilentStop, Detail::None),
+        };
+        if event == Event::AutomaticStop {
+            self.failures = self.failures.max(1);
+        } else {
+            self.started = false;
+            self.outgoing.timers.clear(Timer::IdleHold);
+        }
+        self.raise(now, Direction::Incoming, event, detail.clone());
+        self.raise(now, Direction::Outgoing, event, detail);
+        self.settle(now);
     }
 
     /// Queues whole messages that the RIB encoded. Dropped when the session is not Established.
     pub fn send(&mut self, now: Instant, messages: Bytes) {
-        let _ = (now, messages);
-        todo!("S")
+        let Some(up) = self.established_connection() else { return };
+        let direction = up.direction;
+        self.count_sent(&messages);
+        self.outputs.push_back(Output::Send(direction, messages));
+        // RFC 4271 section 8.2.2: each UPDATE restarts the KeepaliveTimer.
+        self.arm_keepalive(now, direction);
+        self.arm_send_hold(now, direction);
     }
 
     /// Asks the peer for all its routes of `family`; `false` if it cannot.
     pub fn request_refresh(&mut self, now: Instant, family: Family) -> bool {
-        let _ = (now, family);
-        todo!("S")
+        let can = self.established().is_some_and(|up| up.route_refresh && up.receive.families.contains(family));
+        if can && let Some(context) = self.established().map(|up| up.send) {
+            self.send(now, Message::RouteRefresh(Some(family)).encode(&context));
+        }
+        can
     }
 
     /// Whether a connection that the peer has just opened is welcome. Ask before [`Session::handle_connected`] with
     /// [`Direction::Incoming`]; if not, close the new connection and say nothing to the session.
+    ///
+    /// In Established, a second connection is refused (RFC 4271 section 6.8), unless the peer does graceful restart: then
+    /// it is the peer back from a restart that this side has not noticed yet (RFC 4724 section 4.2).
     #[must_use]
     pub fn accepts_incoming(&self) -> bool {
-        todo!("S")
+        match self.established() {
+            Some(up) => up.may_be_replaced(),
+            // A peer has one connection of its own: a second one means that it has given up the first.
+            None => self.started && (self.incoming.is_some() || self.outgoing.state != State::Idle),
+        }
     }
 
     /// A TCP connection is up: ours, or one that the peer opened and the listener accepted. If there was one of the same
     /// direction, the new one has taken its place: the owner has dropped the old one, and no `Close` is said for it.
     pub fn handle_connected(&mut self, now: Instant, direction: Direction, local: IpAddr, remote: IpAddr) {
-        let _ = (now, direction, local, remote);
-        todo!("S")
+        match direction {
+            Direction::Outgoing => self.outgoing_connected(now, local, remote),
+            Direction::Incoming => self.incoming_connected(now, local, remote),
+        }
+        self.settle(now);
+    }
+
+    fn outgoing_connected(&mut self, now: Instant, local: IpAddr, remote: IpAddr) {
+        if self.outgoing.transport == Transport::Up {
+            self.supersede(now, Direction::Outgoing);
+        }
+        self.outgoing.attach(now, local, remote);
+        self.raise(now, Direction::Outgoing, Event::TcpCrAcked, Detail::None);
+    }
+
+    fn incoming_connected(&mut self, now: Instant, local: IpAddr, remote: IpAddr) {
+        let welcome = self.accepts_incoming();
+        if self.incoming.is_some() {
+            self.supersede(now, Direction::Incoming);
+        }
+        if !welcome {
+            self.outputs.push_back(Output::Close(Direction::Incoming));
+            return;
+        }
+        let mut connection = Connection::new(Direction::Incoming, State::Active);
+        connection.attach(now, local, remote);
+        self.incoming = Some(connection);
+        self.raise(now, Direction::Incoming, Event::TcpConnectionConfirmed, Detail::None);
+    }
+
+    /// The owner has put a new connection in the place of this one.
+    fn supersede(&mut self, now: Instant, direction: Direction) {
+        if let Some(connection) = self.connection_mut(direction) {
+            connection.transport = Transport::None;
+        }
+        let reason = "replaced by a new connection from the peer".to_owned();
+        self.raise(now, direction, Event::TcpConnectionFails, Detail::Lost(reason));
     }
 
     /// Our connection could not be made.
     pub fn handle_connect_failed(&mut self, now: Instant, reason: String) {
-        let _ = (now, reason);
-        todo!("S")
+        if self.outgoing.transport == Transport::Attempt {
+            self.handle_closed(now, Direction::Outgoing, reason);
+        }
     }
 
     /// A connection ended.
     pub fn handle_closed(&mut self, now: Instant, direction: Direction, reason: String) {
-        let _ = (now, direction, reason);
-        todo!("S")
+        let Some(connection) = self.connection_mut(direction) else { return };
+        if connection.transport == Transport::None {
+            return;
+        }
+        connection.transport = Transport::None;
+        self.raise(now, direction, Event::TcpConnectionFails, Detail::Lost(reason));
+        self.settle(now);
     }
 
-    /// Bytes came.
+    /// Bytes came. What is kept of them is less than one message.
     pub fn handle_bytes(&mut self, now: Instant, direction: Direction, bytes: &[u8]) {
-        let _ = (now, direction, bytes);
-        todo!("S")
+        self.receive(now, direction, bytes);
+        self.deliver();
+        self.settle(now);
     }
 
     /// The connection's socket took bytes (at least one); `pending` are still queued for it. Feeds the send hold timer,
     /// which runs from the first [`Output::Send`] until nothing is pending.
     pub fn handle_sent(&mut self, now: Instant, pending: usize) {
-        let _ = (now, pending);
-        todo!("S")
+        let Some(up) = self.established_connection_mut() else { return };
+        let direction = up.direction;
+        up.timers.clear(Timer::SendHold);
+        if pending > 0 {
+            self.arm_send_hold(now, direction);
+        }
     }
 
     /// Bytes of the Established connection's peer wait unread, because its owner reads no further for now: the peer is
     /// alive, and its hold timer starts again. Nothing else changes.
     pub fn handle_unread(&mut self, now: Instant) {
-        let _ = now;
-        todo!("S")
+        if let Some(direction) = self.established_connection().map(|one| one.direction) {
+            self.arm_hold(now, direction);
+        }
     }
 
     /// Changes the configuration without a reset: what an OPEN says is said by the next one.
     pub fn set_config(&mut self, config: SessionConfig) {
         self.config = config;
+        let waits = self.outgoing.state == State::Active && !self.outgoing.timers.runs(Timer::ConnectRetry);
+        if waits && !self.config.passive {
+            // It was passive: its first attempt is due.
+            self.outgoing.timers.set(Timer::ConnectRetry, Instant::START);
+        }
     }
 
     /// Time has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
-        todo!("S")
+        for direction in [Direction::Outgoing, Direction::Incoming] {
+            // Whatever a timer starts is due later than `now`.
+            while let Some(timer) = self.connection_mut(direction).and_then(|one| one.timers.expire(now)) {
+                let event = match timer {
+                    Timer::ConnectRetry => Event::ConnectRetryTimerExpires,
+                    Timer::IdleHold => Event::IdleHoldTimerExpires,
+                    Timer::Hold => Event::HoldTimerExpires,
+                    Timer::Keepalive => Event::KeepaliveTimerExpires,
+                    Timer::SendHold => Event::SendHoldTimerExpires,
+                };
+                self.raise(now, direction, event, Detail::None);
+            }
+        }
+        self.settle(now);
     }
 
     /// When to call [`Session::handle_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!("S")
+        self.connections().filter_map(|one| one.timers.next()).min()
     }
 
     /// What to do next.
     pub fn poll(&mut self) -> Option<Output> {
-        todo!("S")
+        self.outputs.pop_front()
     }
 
     /// The further of its connections' states.
     #[must_use]
     pub fn state(&self) -> State {
-        todo!("S")
+        self.connections().map(|one| one.state).max_by_key(|state| *state as u8).unwrap_or(State::Idle)
     }
 
     /// What was agreed on, while Established.
     #[must_use]
     pub fn established(&self) -> Option<&Established> {
-        todo!("S")
+        self.established_connection()?.agreed.as_deref()
+    }
+
+    /// What it was told before it started.
+    #[must_use]
+    pub fn config(&self) -> &SessionConfig {
+        &self.config
     }
 
     /// Counters.
     #[must_use]
     pub fn counters(&self) -> &Counters {
-        todo!("S")
+        &self.counters
     }
 
     /// Why it last went down or failed to come up.
     #[must_use]
     pub fn last_error(&self) -> Option<&str> {
-        todo!("S")
+        self.last_error.as_deref()
+    }
+
+    fn connections(&self) -> impl Iterator<Item = &Connection> {
+        std::iter::once(&self.outgoing).chain(&self.incoming)
+    }
+
+    fn connection_mut(&mut self, direction: Direction) -> Option<&mut Connection> {
+        match direction {
+            Direction::Outgoing => Some(&mut self.outgoing),
+            Direction::Incoming => self.incoming.as_mut(),
+        }
+    }
+
+    fn established_connection(&self) -> Option<&Connection> {
+        self.connections().find(|one| one.state == State::Established)
+    }
+
+    fn established_connection_mut(&mut self) -> Option<&mut Connection> {
+        let direction = self.established_connection()?.direction;
+        self.connection_mut(direction)
+    }
+
+    /// Counts whole messages by the headers that stand in them.
+    fn count_sent(&mut self, messages: &[u8]) {
+        let mut rest = messages;
+        while let Some(header) = rest.first_chunk::<HEADER_LEN>() {
+            let length = usize::from(u16::from_be_bytes([header[16], header[17]])).max(HEADER_LEN);
+            if let Some(count) = self.counters.sent.get_mut(usize::from(header[18]).wrapping_sub(1)) {
+                *count += 1;
+            }
+            rest = rest.get(length..).unwrap_or_default();
+        }
     }
 }

@@ -1,0 +1,75 @@
+//! One connection of a session: its state, its stream of bytes, its timers.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use bytes::BytesMut;
+
+use super::{Direction, Established, State};
+use crate::time::Instant;
+use crate::timers::Timers;
+
+/// What there is of TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transport {
+    /// Nothing.
+    None,
+    /// The owner is making a connection.
+    Attempt,
+    /// A connection.
+    Up,
+}
+
+/// A connection with a state machine of its own (RFC 4271 section 8.2.1).
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) direction: Direction,
+    pub(super) state: State,
+    pub(super) transport: Transport,
+    pub(super) local: IpAddr,
+    pub(super) remote: IpAddr,
+    /// What came and is not a whole message yet.
+    pub(super) buffer: BytesMut,
+    pub(super) timers: Timers,
+    /// From OpenConfirm on.
+    pub(super) agreed: Option<Box<Established>>,
+    /// When the TCP connection came up.
+    pub(super) since: Instant,
+}
+
+impl Connection {
+    /// Without TCP.
+    pub(super) fn new(direction: Direction, state: State) -> Self {
+        let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Self {
+            direction,
+            state,
+            transport: Transport::None,
+            local: nowhere,
+            remote: nowhere,
+            buffer: BytesMut::new(),
+            timers: Timers::default(),
+            agreed: None,
+            since: Instant::START,
+        }
+    }
+
+    /// TCP is up.
+    pub(super) fn attach(&mut self, now: Instant, local: IpAddr, remote: IpAddr) {
+        self.transport = Transport::Up;
+        self.local = local;
+        self.remote = remote;
+        self.since = now;
+    }
+
+    /// TCP is gone: nothing of it stays.
+    pub(super) fn detach(&mut self) {
+        self.transport = Transport::None;
+        self.buffer = BytesMut::new();
+        self.agreed = None;
+    }
+
+    /// Seconds of the negotiated hold time; 0 where none runs.
+    pub(super) fn hold_seconds(&self) -> u16 {
+        self.agreed.as_ref().map_or(0, |agreed| agreed.hold_time.seconds())
+    }
+}

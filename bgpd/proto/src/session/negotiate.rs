@@ -1,0 +1,271 @@
+//! What two OPENs agree on (RFC 4271 section 6.2, RFC 5492), and our own.
+
+use std::net::IpAddr;
+
+use super::{Direction, Established, RemoteAs, SessionConfig};
+use crate::types::{Asn, FamilySet};
+use crate::wire::capability::{Capability, GracefulRestart};
+use crate::wire::notification::OpenError;
+use crate::wire::{MAX_MESSAGE_LEN, Notification, Open, UpdateContext};
+
+/// Why an OPEN that reads well is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// What the peer is sent.
+    pub(super) notification: Notification,
+    /// What a person is told.
+    pub(super) why: String,
+}
+
+/// The OPEN that we send. `came_up_before`: this process has had a session with the peer.
+///
+/// R says that this speaker has restarted and that the peer must not wait for its End-of-RIB: true until the first session
+/// is up. F says that forwarding went on: true after a restart that found the kernel's state, and true always when only
+/// the session was lost, because with F clear the peer would drop our routes as soon as it is back (RFC 4724 section 4.2).
+pub(super) fn local_open(config: &SessionConfig, came_up_before: bool) -> Open {
+    let mut capabilities: Vec<_> = config.families.iter().map(Capability::Multiprotocol).collect();
+    capabilities.push(Capability::RouteRefresh);
+    if let Some(restart) = config.graceful_restart {
+        let forwarded = restart.restarted || came_up_before;
+        capabilities.push(Capability::GracefulRestart(GracefulRestart {
+            restarting: restart.restarted && !came_up_before,
+            notification: false,
+            restart_seconds: restart.seconds.min(0x0fff),
+            families: config.families.iter().map(|family| (family, forwarded)).collect(),
+        }));
+    }
+    capabilities.push(Capability::FourOctetAs(config.local_as));
+    Open { asn: config.local_as, hold_time: config.hold_time, router_id: config.router_id, capabilities }
+}
+
+/// The peer's OPEN against our configuration.
+pub(super) fn negotiate(
+    config: &SessionConfig,
+    open: &Open,
+    direction: Direction,
+    local_address: IpAddr,
+    remote_address: IpAddr,
+) -> Result<Established, Refusal> {
+    check_as(config, open.asn)?;
+    let external = open.asn != config.local_as;
+    check_router_id(config, open, external)?;
+    let families = common_families(config, open)?;
+
+    let context = UpdateContext {
+        four_octet_as: open.has_four_octet_as(),
+        external,
+        families,
+        add_path: FamilySet::EMPTY,
+        max_message_len: MAX_MESSAGE_LEN,
+    };
+    Ok(Established {
+        direction,
+        remote_as: open.asn,
+        remote_id: open.router_id,
+        // Zero, "no keepalives", is the smallest (RFC 4271 section 4.2).
+        hold_time: config.hold_time.min(open.hold_time),
+        receive: context,
+        send: context,
+        route_refresh: open.has_route_refresh(),
+        graceful_restart: config.graceful_restart.and_then(|_| open.graceful_restart().cloned()),
+        local_address,
+        remote_address,
+    })
+}
+
+/// Bad Peer AS (RFC 4271 section 6.2; RFC 7607 for AS 0).
+fn check_as(config: &SessionConfig, asn: Asn) -> Result<(), Refusal> {
+    let (fits, expected) = match config.remote_as {
+        RemoteAs::Exactly(expected) => (asn == expected, format!("AS {expected}")),
+        RemoteAs::Internal => (asn == config.local_as, format!("AS {} (internal)", config.local_as)),
+        RemoteAs::External => {
+            (asn != config.local_as && asn != Asn(0), format!("an AS other than {} (external)", config.local_as))
+        }
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(Refusal {
+        notification: Notification::open(OpenError::BadPeerAs, &[]),
+        why: format!("{expected} expected, AS {asn} in OPEN"),
+    })
+}
+
+/// Bad BGP Identifier: only an internal peer must have another one than ours (RFC 6286 section 2.2).
+fn check_router_id(config: &SessionConfig, open: &Open, external: bool) -> Result<(), Refusal> {
+    if external || open.router_id != config.router_id {
+        return Ok(());
+    }
+    Err(Refusal {
+        notification: Notification::open(OpenError::BadBgpIdentifier, &[]),
+        why: format!("router id {} in OPEN is our own", open.router_id),
+    })
+}
+
+/// Unsupported Capability, with the capabilities that would have helped as its data (RFC 5492 section 5), only where
+/// nothing at all could be exchanged.
+fn common_families(config: &SessionConfig, open: &Open) -> Result<FamilySet, Refusal> {
+    let theirs = open.families();
+    let common = config.families.intersection(theirs);
+    if !common.is_empty() {
+        return Ok(common);
+    }
+    let data: Vec<u8> = config
+        .families
+        .iter()
+        .flat_map(|family| {
+            let [high, low] = family.afi().to_be_bytes();
+            [1, 4, high, low, 0, family.safi()]
+        })
+        .collect();
+    Err(Refusal {
+        notification: Notification::open(OpenError::UnsupportedCapability, &data),
+        why: format!("no common family: {} configured, {} in OPEN", names(config.families), names(theirs)),
+    })
+}
+
+fn names(families: FamilySet) -> String {
+    if families.is_empty() {
+        return "none that Linnet speaks".to_owned();
+    }
+    families.iter().map(|family| family.name()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::LocalRestart;
+    use super::*;
+    use crate::types::{Family, HoldTime, RouterId};
+
+    fn config() -> SessionConfig {
+        SessionConfig {
+            local_as: Asn(64512),
+            router_id: RouterId([192, 0, 2, 1].into()),
+            remote_as: RemoteAs::Exactly(Asn(65001)),
+            families: Family::ALL.into_iter().collect(),
+            hold_time: HoldTime::default(),
+            connect_retry: Duration::from_secs(5),
+            passive: false,
+            send_hold: None,
+            graceful_restart: Some(LocalRestart { seconds: 120, restarted: false }),
+        }
+    }
+
+    fn open(asn: u32, capabilities: Vec<Capability>) -> Open {
+        Open { asn: Asn(asn), hold_time: HoldTime::default(), router_id: RouterId([192, 0, 2, 2].into()), capabilities }
+    }
+
+    fn agree(config: &SessionConfig, open: &Open) -> Result<Established, Refusal> {
+        let address = IpAddr::from([192, 0, 2, 1]);
+        negotiate(config, open, Direction::Outgoing, address, address)
+    }
+
+    #[test]
+    fn a_peer_in_the_wrong_as_is_refused_in_words() {
+        for (remote_as, asn, why) in [
+            (RemoteAs::Exactly(Asn(65010)), 65010, None),
+            (RemoteAs::Exactly(Asn(65010)), 65011, Some("AS 65010 expected, AS 65011 in OPEN")),
+            (RemoteAs::Internal, 64512, None),
+            (RemoteAs::Internal, 65011, Some("AS 64512 (internal) expected, AS 65011 in OPEN")),
+            (RemoteAs::External, 65011, None),
+            (RemoteAs::External, 64512, Some("an AS other than 64512 (external) expected, AS 64512 in OPEN")),
+            (RemoteAs::External, 0, Some("an AS other than 64512 (external) expected, AS 0 in OPEN")),
+        ] {
+            let refusal = agree(&SessionConfig { remote_as, ..config() }, &open(asn, vec![])).err();
+            assert_eq!(refusal.as_ref().map(|refusal| &*refusal.why), why, "{remote_as:?} {asn}");
+            if let Some(refusal) = refusal {
+                assert_eq!((refusal.notification.code, refusal.notification.subcode), (2, 2));
+            }
+        }
+    }
+
+    #[test]
+    fn our_own_router_id_is_refused_from_an_internal_peer_only() {
+        for (asn, fits) in [(64512, false), (65001, true)] {
+            let config = SessionConfig { remote_as: RemoteAs::Exactly(Asn(asn)), ..config() };
+            let open = Open { router_id: config.router_id, ..open(asn, vec![]) };
+            let refusal = agree(&config, &open).err();
+            assert_eq!(refusal.is_none(), fits, "AS {asn}");
+            if let Some(refusal) = refusal {
+                assert_eq!((refusal.notification.code, refusal.notification.subcode), (2, 3));
+            }
+        }
+    }
+
+    #[test]
+    fn families_are_what_both_sides_name_and_ipv4_where_the_peer_names_none() {
+        use Capability::Multiprotocol as Mp;
+        use Family::{Ipv4Unicast as V4, Ipv6Unicast as V6};
+        let unknown = Capability::UnknownFamily { afi: 25, safi: 70 };
+        for (ours, theirs, common) in [
+            (vec![V4, V6], vec![Mp(V6), Mp(V4)], vec![V4, V6]),
+            (vec![V4, V6], vec![Mp(V6), unknown.clone()], vec![V6]),
+            (vec![V4, V6], vec![], vec![V4]),
+            (vec![V6], vec![], vec![]),
+            (vec![V4], vec![Mp(V6)], vec![]),
+            (vec![V4, V6], vec![unknown], vec![]),
+        ] {
+            let config = SessionConfig { families: ours.iter().copied().collect(), ..config() };
+            let got = agree(&config, &open(65001, theirs.clone())).map(|up| up.receive.families);
+            match got {
+                Ok(families) => assert_eq!(families.iter().collect::<Vec<_>>(), common, "{ours:?} {theirs:?}"),
+                Err(refusal) => {
+                    assert!(common.is_empty(), "{ours:?} {theirs:?}: {}", refusal.why);
+                    assert_eq!((refusal.notification.code, refusal.notification.subcode), (2, 7));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_peer_without_a_common_family_is_told_which_ones_we_need() {
+        let config = SessionConfig { families: [Family::Ipv6Unicast].into_iter().collect(), ..config() };
+        let refusal = agree(&config, &open(65001, vec![])).unwrap_err();
+        assert_eq!(&refusal.notification.data[..], [1, 4, 0, 2, 0, 1]);
+        assert_eq!(refusal.why, "no common family: ipv6-unicast configured, ipv4-unicast in OPEN");
+    }
+
+    #[test]
+    fn the_hold_time_is_the_smaller_and_zero_wins() {
+        for (ours, theirs, agreed) in [(90, 180, 90), (90, 9, 9), (90, 0, 0), (0, 90, 0), (3, 65535, 3)] {
+            let hold = |seconds| HoldTime::from_seconds(seconds).unwrap();
+            let config = SessionConfig { hold_time: hold(ours), ..config() };
+            let up = agree(&config, &Open { hold_time: hold(theirs), ..open(65001, vec![]) }).unwrap();
+            assert_eq!(up.hold_time.seconds(), agreed, "{ours} {theirs}");
+        }
+    }
+
+    #[test]
+    fn what_the_peer_can_do_is_taken_from_its_capabilities() {
+        let restart = GracefulRestart { restart_seconds: 60, ..GracefulRestart::default() };
+        let rich = [
+            Capability::RouteRefresh,
+            Capability::FourOctetAs(Asn(65001)),
+            Capability::GracefulRestart(restart.clone()),
+        ];
+        let up = agree(&config(), &open(65001, rich.to_vec())).unwrap();
+        assert_eq!((up.route_refresh, up.receive.four_octet_as, up.send.four_octet_as), (true, true, true));
+        assert_eq!(up.graceful_restart, Some(restart));
+        let up = agree(&config(), &open(65001, vec![])).unwrap();
+        assert_eq!((up.route_refresh, up.receive.four_octet_as, up.graceful_restart), (false, false, None));
+        let without = SessionConfig { graceful_restart: None, ..config() };
+        assert_eq!(agree(&without, &open(65001, rich.to_vec())).unwrap().graceful_restart, None);
+    }
+
+    #[test]
+    fn only_the_first_open_after_a_restart_has_r_and_every_later_one_has_f() {
+        for (restarted, came_up_before, r, f) in [
+            (false, false, false, false),
+            (true, false, true, true),
+            (true, true, false, true),
+            (false, true, false, true),
+        ] {
+            let graceful_restart = Some(LocalRestart { seconds: 120, restarted });
+            let open = local_open(&SessionConfig { graceful_restart, ..config() }, came_up_before);
+            let sent = open.graceful_restart().unwrap();
+            assert_eq!((sent.restarting, sent.families[0].1, sent.restart_seconds), (r, f, 120), "{restarted}");
+        }
+    }
+}

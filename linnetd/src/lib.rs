@@ -1,3 +1,4 @@
 //! The daemon's parts: configuration, wiring, and the only place where the rooms meet. `main.rs` is the program.
 
 pub mod config;
+pub mod speaker;

@@ -9,7 +9,7 @@ use bgp_proto::session::RemoteAs;
 use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, Prefix, RouterId};
 
 use super::environment::read_password;
-use super::filter::{filter, name, prefixes};
+use super::filter::{filter, name};
 use super::reader::{Field, NOT_APPLIED, Section, nearest, quoted};
 use super::rooms::{absolute, all, prefix, unicast};
 use super::{Bgp, DynamicPeer, Node, Password, Peer, PeerSettings, Ttl};
@@ -32,8 +32,8 @@ pub(super) fn bgp(section: Section<'_>, node: Option<&Node>) -> Option<Bgp> {
         None => router_id,
     };
     let max_paths = section.field("max-paths").map_or(Some(16), |field| field.integer::<u16>(1..=256));
-    let networks = section.field("networks").map_or(Some(Vec::new()), |field| prefixes(&field));
-    let cluster_cidrs = section.field("cluster-cidrs").map_or(Some(Vec::new()), |field| prefixes(&field));
+    let networks = section.field("networks").map_or(Some(Vec::new()), |field| all(&field, prefix));
+    let cluster_cidrs = section.field("cluster-cidrs").map_or(Some(Vec::new()), |field| all(&field, prefix));
     let graceful_restart = section.field("graceful-restart").map_or(Some(Some(120)), |field| graceful_restart(&field));
     let filters = filters(&section);
     let mut defaults =

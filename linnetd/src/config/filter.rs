@@ -1,11 +1,10 @@
 //! `[[bgp.filter]]`: names, rules, and the small languages in them.
 
-use bgp_proto::filter::{Filter, PrefixMatch, Rule, Set};
-use bgp_proto::types::Prefix;
+use bgp_proto::filter::{Filter, PrefixMatch, PrefixMatchError, Rule, Set};
 use bgp_proto::wire::community::{Community, LargeCommunity};
 
 use super::reader::{Field, Section};
-use super::rooms::{all, prefix};
+use super::rooms::{all, warn_host_bits};
 
 /// Well-known communities that have a name in the file (RFC 1997, RFC 7999, RFC 8326).
 const NAMED: [(&str, u32); 5] = [
@@ -83,52 +82,20 @@ fn changes(field: &Field<'_>, set: &mut Set) -> Option<()> {
 /// `10.0.0.0/8`, `10.0.0.0/8 le 24`, `10.0.0.0/8 ge 16 le 24`.
 fn prefix_match(field: &Field<'_>) -> Option<PrefixMatch> {
     let text = field.string()?;
-    let mut words = text.split_whitespace();
-    let prefix = words.next().and_then(|word| word.contains('/').then(|| word.parse::<Prefix>().ok())?);
-    let Some(prefix) = prefix else {
-        field.refuse(&format!("\"{text}\" does not start with a prefix"), "write it like \"10.0.0.0/8 ge 16 le 24\"");
-        return None;
-    };
-    let bits = prefix.family().bits();
-    let (mut ge, mut le) = (None, None);
-    while let Some(word) = words.next() {
-        let length = words.next().and_then(|word| word.parse::<u8>().ok());
-        match (word, length) {
-            ("ge", Some(length)) if ge.is_none() => ge = Some(length),
-            ("le", Some(length)) if le.is_none() => le = Some(length),
-            _ => {
-                let culprit = format!("\"{text}\" is not a prefix with lengths: it stumbles over \"{word}\"");
-                field.refuse(&culprit, "write it like \"10.0.0.0/8 ge 16 le 24\"");
-                return None;
-            }
+    let wanted: PrefixMatch = match text.parse() {
+        Ok(wanted) => wanted,
+        Err(error) => {
+            let error: PrefixMatchError = error;
+            let error = error.to_string();
+            let (culprit, next) =
+                error.split_once("; ").unwrap_or((&error, "write it like \"10.0.0.0/8 ge 16 le 24\""));
+            field.refuse(culprit, next);
+            return None;
         }
-    }
-    // "le" alone starts at the prefix's own length, "ge" alone ends at a host route; neither: exactly this prefix.
-    let lowest = ge.unwrap_or(prefix.length());
-    let highest = le.unwrap_or(if ge.is_some() { bits } else { prefix.length() });
-    if lowest < prefix.length() || lowest > highest || highest > bits {
-        let culprit = format!("\"{text}\" matches no prefix: lengths {lowest} to {highest}");
-        field.refuse(&culprit, &format!("lengths go up from {} to {bits}", prefix.length()));
-        return None;
-    }
-    if text.split_whitespace().next() != Some(prefix.to_string().as_str()) {
-        // The list reader warns about host bits; it also canonicalises how an IPv6 address is written, silently.
-        let first = text.split_whitespace().next().unwrap_or_default();
-        warn_host_bits(field, first, prefix);
-    }
-    Some(PrefixMatch { prefix, ge: lowest, le: highest })
-}
-
-fn warn_host_bits(field: &Field<'_>, written: &str, prefix: Prefix) {
-    let kept = written.parse::<ipnetwork::IpNetwork>().is_ok_and(|network| network.ip() == prefix.address());
-    if !kept {
-        field.report.warning(
-            field.span.clone(),
-            &format!("\"{written}\" has host bits"),
-            &format!("it is read as {prefix}"),
-            &format!("write \"{prefix}\""),
-        );
-    }
+    };
+    let written = text.split_whitespace().next().unwrap_or_default();
+    warn_host_bits(field, written, wanted.prefix);
+    Some(wanted)
 }
 
 fn community(field: &Field<'_>) -> Option<Community> {
@@ -165,18 +132,4 @@ pub(super) fn community_text(community: Community) -> String {
         Some((name, _)) => (*name).to_owned(),
         None => format!("{}:{}", community.0 >> 16, community.0 & 0xffff),
     }
-}
-
-/// How a prefix with lengths stands in the file.
-pub(super) fn prefix_match_text(wanted: &PrefixMatch) -> String {
-    let PrefixMatch { prefix, ge, le } = wanted;
-    let ge_text = if *ge == prefix.length() { String::new() } else { format!(" ge {ge}") };
-    let default_le = if ge_text.is_empty() { prefix.length() } else { prefix.family().bits() };
-    let le_text = if *le == default_le { String::new() } else { format!(" le {le}") };
-    format!("{prefix}{ge_text}{le_text}")
-}
-
-/// A prefix as a list item, for the sections that have nothing else.
-pub(super) fn prefixes(field: &Field<'_>) -> Option<Vec<Prefix>> {
-    all(field, prefix)
 }

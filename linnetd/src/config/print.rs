@@ -6,7 +6,7 @@ use bgp_proto::filter::{Filter, Rule, Set};
 use bgp_proto::session::RemoteAs;
 use bgp_proto::wire::community::{Community, LargeCommunity};
 
-use super::filter::{community_text, prefix_match_text};
+use super::filter::community_text;
 use super::{Config, DynamicPeer, OverlayMode, Peer, PeerSettings, Ttl};
 
 impl Display for Config {
@@ -141,7 +141,7 @@ fn print_filter(f: &mut Formatter<'_>, filter: &Filter) -> fmt::Result {
 fn rule_text(rule: &Rule) -> String {
     let mut conditions = Vec::new();
     if !rule.prefixes.is_empty() {
-        conditions.push(format!("prefix = {}", list(rule.prefixes.iter().map(prefix_match_text))));
+        conditions.push(format!("prefix = {}", list(&rule.prefixes)));
     }
     if !rule.communities.is_empty() {
         conditions.push(format!("community = {}", communities(&rule.communities)));

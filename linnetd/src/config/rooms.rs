@@ -87,15 +87,20 @@ pub(super) fn prefix(field: &Field<'_>) -> Option<Prefix> {
         return None;
     };
     let prefix = Prefix::from(network);
-    if prefix.address() != network.ip() {
+    warn_host_bits(field, text, prefix);
+    Some(prefix)
+}
+
+/// Says so when `prefix` is not what was `written` because host bits were cleared.
+pub(super) fn warn_host_bits(field: &Field<'_>, written: &str, prefix: Prefix) {
+    if written.parse::<IpNetwork>().is_ok_and(|network| network.ip() != prefix.address()) {
         field.report.warning(
             field.span.clone(),
-            &format!("\"{text}\" has host bits"),
+            &format!("\"{written}\" has host bits"),
             &format!("it is read as {prefix}"),
             &format!("write \"{prefix}\""),
         );
     }
-    Some(prefix)
 }
 
 /// Every item of a list, or `None` if one of them was refused.

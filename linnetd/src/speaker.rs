@@ -1,0 +1,230 @@
+//! From `[bgp]` to what the speaker is told, with the filter that closes import from the mesh (invariant 8).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bgp_proto::filter::{Filter, PrefixMatch, Rule};
+use bgp_proto::types::{Family, Prefix};
+
+use crate::config::{Config, PeerSettings, Ttl};
+
+/// The name of the filter that applies to internal peers without an import filter.
+pub const MESH: &str = "mesh";
+
+/// Prefixes that no peer can have a host in (RFC 6890): this host, loopback, link-local, multicast, reserved.
+const MARTIANS: [&str; 9] = [
+    "0.0.0.0/8 le 32",
+    "127.0.0.0/8 le 32",
+    "169.254.0.0/16 le 32",
+    "224.0.0.0/3 le 32",
+    "::/128",
+    "::1/128",
+    "::ffff:0:0/96 le 128",
+    "fe80::/10 le 128",
+    "ff00::/8 le 128",
+];
+
+/// What the speaker is told.
+#[must_use]
+pub fn speaker(config: &Config) -> bgpd::Config {
+    let Config { node, bgp, .. } = config;
+    let mesh = Arc::new(mesh_filter(config));
+    let filters: Vec<Arc<Filter>> = bgp.filters.iter().cloned().map(Arc::new).collect();
+    let named = |name: &Option<String>| {
+        let name = name.as_ref()?;
+        filters.iter().find(|filter| filter.name == *name).cloned()
+    };
+    let peer = |name: &str, address: IpAddr, port: u16, settings: &PeerSettings| bgpd::PeerConfig {
+        name: name.to_owned(),
+        address,
+        port,
+        remote_as: settings.remote_as,
+        local_as: settings.local_as,
+        local_address: settings.local_address,
+        families: settings.families,
+        password: settings.password.as_ref().and_then(|password| bgpd::Password::new(password.secret.as_bytes())),
+        ttl: match settings.ttl {
+            Ttl::Default => bgpd::Ttl::Default,
+            Ttl::Security(hops) => bgpd::Ttl::Security { hops },
+            Ttl::Multihop(hops) => bgpd::Ttl::Multihop { hops },
+        },
+        passive: settings.passive,
+        client: settings.client,
+        next_hop_self: settings.next_hop_self,
+        max_prefixes: settings.max_prefixes,
+        hold_time: settings.hold_time,
+        connect_retry: settings.connect_retry,
+        import: named(&settings.import).or_else(|| settings.internal().then(|| mesh.clone())),
+        export: named(&settings.export),
+    };
+    let own_v4 = match node.address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    };
+    let own_v6 = node.address6.or(match node.address {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(address) => Some(address),
+    });
+    bgpd::Config {
+        local_as: bgp.asn,
+        router_id: bgp.router_id,
+        cluster_id: bgp.cluster_id,
+        listen: bgp.listen.clone(),
+        own_address4: own_v4,
+        own_address6: own_v6,
+        max_paths: bgp.max_paths,
+        hold_time: bgp.hold_time,
+        graceful_restart: bgp.graceful_restart,
+        peers: bgp.peers.iter().map(|p| peer(&p.name, p.address, p.port, &p.settings)).collect(),
+        dynamic_peers: bgp
+            .dynamic_peers
+            .iter()
+            .map(|dynamic| bgpd::DynamicPeerConfig {
+                prefix: dynamic.prefix,
+                limit: dynamic.limit,
+                template: peer(&dynamic.name, dynamic.prefix.address(), 179, &dynamic.settings),
+            })
+            .collect(),
+    }
+}
+
+/// What internal peers without an import filter may announce.
+///
+/// In order: nothing that would take over this node's own pods or address; then, with `bgp.cluster-cidrs`, only what lies
+/// in them; without, everything but the default route and prefixes that no host can have.
+#[must_use]
+pub fn mesh_filter(config: &Config) -> Filter {
+    let mut own: Vec<PrefixMatch> = Vec::new();
+    for cidr in &config.node.pod_cidrs {
+        own.extend(supernets(*cidr));
+        own.push(inside(*cidr));
+    }
+    let addresses = [Some(config.node.address), config.node.address6.map(IpAddr::V6)];
+    for address in addresses.into_iter().flatten() {
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        own.extend(Prefix::new(address, bits).into_iter().flat_map(supernets));
+    }
+    own.sort_by_key(|wanted| (wanted.prefix, wanted.ge, wanted.le));
+    own.dedup();
+    let reject = |prefixes| Rule { prefixes, ..Rule::default() };
+    let accept = |prefixes| Rule { prefixes, accept: true, ..Rule::default() };
+    let mut rules = vec![reject(own)];
+    if config.bgp.cluster_cidrs.is_empty() {
+        let defaults = Family::ALL.into_iter().filter_map(|family| match family {
+            Family::Ipv4Unicast => "0.0.0.0/0".parse().ok(),
+            Family::Ipv6Unicast => "::/0".parse().ok(),
+        });
+        rules.push(reject(defaults.map(PrefixMatch::exact).collect()));
+        rules.push(reject(MARTIANS.iter().filter_map(|text| text.parse().ok()).collect()));
+        rules.push(accept(Vec::new()));
+    } else {
+        rules.push(accept(config.bgp.cluster_cidrs.iter().map(|cidr| inside(*cidr)).collect()));
+    }
+    Filter { name: MESH.into(), rules }
+}
+
+/// The prefix and everything that contains it.
+fn supernets(prefix: Prefix) -> impl Iterator<Item = PrefixMatch> {
+    (0..=prefix.length()).filter_map(move |length| Prefix::new(prefix.address(), length)).map(PrefixMatch::exact)
+}
+
+/// The prefix and everything in it.
+fn inside(prefix: Prefix) -> PrefixMatch {
+    PrefixMatch { prefix, ge: prefix.length(), le: prefix.family().bits() }
+}
+
+#[cfg(test)]
+mod tests {
+    use bgp_proto::filter::Decision;
+    use bgp_proto::types::NextHop;
+    use bgp_proto::wire::aspath::AsPath;
+    use bgp_proto::wire::attributes::{Attributes, Origin};
+
+    use super::*;
+    use crate::config::{Environment, parse};
+
+    fn config(extra: &str) -> Config {
+        let text = format!(
+            "[node]\nname = \"n\"\naddress = \"192.168.10.11\"\npod-cidrs = [\"10.244.1.0/24\", \"fd00:244:1::/64\"]\n[bgp]\nasn = 64512\n{extra}"
+        );
+        parse("f", &text, &Environment { host_name: None, address: None }).unwrap().config
+    }
+
+    fn accepts(filter: &Filter, prefix: &str) -> bool {
+        let attributes = Attributes::new(Origin::Igp, AsPath::default(), NextHop::V4([10, 0, 0, 1].into()));
+        matches!(filter.decide(prefix.parse().unwrap(), &attributes, false), Decision::Accept(_))
+    }
+
+    #[test]
+    fn every_martian_is_a_prefix_match() {
+        for text in MARTIANS {
+            assert!(text.parse::<PrefixMatch>().is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_mesh_may_announce_other_nodes_pods_and_nothing_that_would_take_over_this_node() {
+        let filter = mesh_filter(&config(""));
+        for (prefix, wanted) in [
+            ("10.244.2.0/24", true),
+            ("10.244.2.7/32", true),
+            ("fd00:244:2::/64", true),
+            ("203.0.113.0/24", true),
+            ("10.244.1.0/24", false),
+            ("10.244.1.128/25", false),
+            ("10.244.0.0/16", false),
+            ("192.168.10.11/32", false),
+            ("192.168.0.0/16", false),
+            ("0.0.0.0/0", false),
+            ("::/0", false),
+            ("0.0.0.0/1", false),
+            ("127.0.0.0/8", false),
+            ("224.0.0.0/4", false),
+            ("fe80::/64", false),
+            ("fd00:244::/32", false),
+            ("fd00:244:1:0:8000::/65", false),
+        ] {
+            assert_eq!(accepts(&filter, prefix), wanted, "{prefix}");
+        }
+    }
+
+    #[test]
+    fn with_cluster_cidrs_the_mesh_may_announce_only_what_lies_in_them() {
+        let filter = mesh_filter(&config("cluster-cidrs = [\"10.244.0.0/16\"]\n"));
+        for (prefix, wanted) in [
+            ("10.244.2.0/24", true),
+            ("10.244.1.0/24", false),
+            ("10.245.2.0/24", false),
+            ("10.244.0.0/16", false),
+            ("fd00:244:2::/64", false),
+        ] {
+            assert_eq!(accepts(&filter, prefix), wanted, "{prefix}");
+        }
+    }
+
+    #[test]
+    fn only_internal_peers_without_a_filter_get_the_mesh_filter() {
+        let text = r#"
+[[bgp.peer]]
+name = "mesh"
+address = "192.168.10.12"
+asn = "internal"
+[[bgp.peer]]
+name = "named"
+address = "192.168.10.13"
+asn = 64512
+import = "all"
+[[bgp.peer]]
+name = "tor"
+address = "192.168.10.1"
+asn = 65001
+[[bgp.filter]]
+name = "all"
+rules = [{ then = "accept" }]
+"#;
+        let config = speaker(&config(text));
+        let imports: Vec<_> =
+            config.peers.iter().map(|peer| peer.import.as_ref().map(|filter| filter.name.as_str())).collect();
+        assert_eq!(imports, [Some(MESH), Some("all"), None]);
+    }
+}

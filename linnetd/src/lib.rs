@@ -1,4 +1,6 @@
 //! The daemon's parts: configuration, wiring, and the only place where the rooms meet. `main.rs` is the program.
 
 pub mod config;
+pub mod originate;
+pub mod routes;
 pub mod speaker;

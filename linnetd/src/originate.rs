@@ -1,0 +1,84 @@
+//! What this node announces: its pods' blocks and `bgp.networks`, with the tunnel by which it can be reached (RFC 9012).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use bgp_proto::types::{NextHop, Prefix};
+use bgp_proto::wire::aspath::AsPath;
+use bgp_proto::wire::attributes::{Attributes, Origin};
+use bgp_proto::wire::tunnel::Tunnel;
+use bytes::Bytes;
+use fib_sync::OverlayStatus;
+
+use crate::config::Config;
+
+/// The whole set of routes to originate. `overlay`: our device, which exists before anyone hears of it.
+#[must_use]
+pub fn originate(config: &Config, overlay: Option<&OverlayStatus>) -> Vec<(Prefix, Attributes)> {
+    let tunnel = overlay.map(|device| Tunnel::Vxlan {
+        endpoint: device.local,
+        vni: device.vni,
+        mac: device.mac,
+        udp_port: (device.port != 4789).then_some(device.port),
+        other: Bytes::new(),
+    });
+    let mut prefixes: Vec<Prefix> = config.node.pod_cidrs.iter().chain(&config.bgp.networks).copied().collect();
+    prefixes.sort_unstable();
+    prefixes.dedup();
+    prefixes
+        .into_iter()
+        .map(|prefix| {
+            // Unspecified: each session says its own address (see `Rib::originate`).
+            let ourselves = match prefix.address() {
+                IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            };
+            let mut attributes = Attributes::new(Origin::Igp, AsPath::default(), NextHop::from(ourselves));
+            attributes.tunnels = tunnel.iter().cloned().collect();
+            (prefix, attributes)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, parse};
+
+    fn config() -> Config {
+        let text = "[node]\nname = \"n\"\naddress = \"192.168.10.11\"\npod-cidrs = [\"fd00:244:1::/64\", \"10.244.1.0/24\"]\n[bgp]\nasn = 64512\nnetworks = [\"203.0.113.0/24\", \"10.244.1.0/24\"]\n";
+        parse("f", text, &Environment { host_name: None, address: None }).unwrap().config
+    }
+
+    #[test]
+    fn each_block_and_network_is_announced_once_by_ourselves() {
+        let routes = originate(&config(), None);
+        let prefixes: Vec<String> = routes.iter().map(|(prefix, _)| prefix.to_string()).collect();
+        assert_eq!(prefixes, ["10.244.1.0/24", "203.0.113.0/24", "fd00:244:1::/64"]);
+        assert!(routes.iter().all(|(_, attributes)| attributes.next_hop.address().is_unspecified()));
+        assert!(routes.iter().all(|(_, attributes)| attributes.tunnels.is_empty()));
+    }
+
+    #[test]
+    fn the_tunnel_that_is_announced_is_the_device_that_exists() {
+        for (port, announced) in [(4789, None), (8472, Some(8472))] {
+            let device = OverlayStatus {
+                device: "linnet.vxlan".into(),
+                mac: [2, 0, 0, 0, 0, 7],
+                mtu: 1450,
+                vni: 4096,
+                port,
+                local: "192.168.10.11".parse().unwrap(),
+            };
+            let wanted = Tunnel::Vxlan {
+                endpoint: device.local,
+                vni: 4096,
+                mac: device.mac,
+                udp_port: announced,
+                other: Bytes::new(),
+            };
+            for (prefix, attributes) in originate(&config(), Some(&device)) {
+                assert_eq!(&*attributes.tunnels, std::slice::from_ref(&wanted), "{prefix}");
+            }
+        }
+    }
+}

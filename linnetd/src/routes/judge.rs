@@ -1,0 +1,115 @@
+//! How one way is used: direct, by tunnel, or not at all, and why.
+
+use std::net::IpAddr;
+
+use fib_sync::{Hop, Reach};
+
+use super::{Offer, Settings, Way};
+use crate::config::OverlayMode;
+
+/// How a way is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// What the kernel is told; `None`: the way cannot be used.
+    pub hop: Option<Hop>,
+    /// Why, for a person.
+    pub reason: String,
+}
+
+impl Verdict {
+    fn none(reason: String) -> Self {
+        Self { hop: None, reason }
+    }
+}
+
+/// Judges a way for prefixes of one family, in this order:
+///
+/// 1. a next hop that is this host itself is never used;
+/// 2. `overlay.mode`: `always` takes a tunnel that can be used, `never` none;
+/// 3. `auto` goes direct where the kernel has the next hop on a link;
+/// 4. else it takes a tunnel that can be used;
+/// 5. else it follows the kernel's own route to the next hop.
+pub(super) fn judge<'r>(
+    way: &Way,
+    v6: bool,
+    settings: &Settings,
+    reach: impl Fn(IpAddr) -> Option<&'r Reach>,
+) -> Verdict {
+    let direct = || direct(way.next_hop, v6, reach(way.next_hop));
+    if let Some(Reach::Local) = reach(way.next_hop) {
+        return Verdict::none(format!("the next hop {} is this host itself", way.next_hop));
+    }
+    let tunnel = way.tunnel.map(|offer| tunnel(offer, settings, reach(offer.end.endpoint)));
+    match settings.mode {
+        OverlayMode::Never => direct(),
+        OverlayMode::Always => match tunnel {
+            Some(Ok(hop)) => Verdict { hop: Some(hop), reason: "overlay.mode is \"always\"".into() },
+            Some(Err(why)) => Verdict::none(format!("overlay.mode is \"always\", and {why}")),
+            None => direct(),
+        },
+        OverlayMode::Auto => match (reach(way.next_hop), tunnel) {
+            (Some(Reach::Adjacent { .. }), _) if way.next_hop.is_ipv6() == v6 => direct(),
+            (_, None) => direct(),
+            (_, Some(Ok(hop))) => {
+                Verdict { hop: Some(hop), reason: not_adjacent(way.next_hop, v6, reach(way.next_hop)) }
+            }
+            (_, Some(Err(why))) => {
+                let mut verdict = direct();
+                verdict.reason = format!("{}; its tunnel cannot be used: {why}", verdict.reason);
+                verdict
+            }
+        },
+    }
+}
+
+/// Straight to the next hop, or by the router that the kernel has for it.
+fn direct(next_hop: IpAddr, v6: bool, reach: Option<&Reach>) -> Verdict {
+    let (via, device, reason) = match reach {
+        None => return Verdict::none(format!("how the kernel reaches {next_hop} is not known yet")),
+        Some(Reach::Local) => return Verdict::none(format!("the next hop {next_hop} is this host itself")),
+        Some(Reach::Unreachable { error }) => {
+            return Verdict::none(format!("the kernel has no way to the next hop {next_hop}: {error}"));
+        }
+        Some(Reach::Adjacent { device, .. }) => (next_hop, device, format!("the next hop is on link {device}")),
+        Some(Reach::Routed { via, device, .. }) => {
+            (*via, device, format!("the kernel reaches the next hop by {via} on {device}, and no tunnel is used"))
+        }
+    };
+    if via.is_ipv6() != v6 {
+        let family = if v6 { "an IPv6" } else { "an IPv4" };
+        return Verdict::none(format!("{family} prefix cannot be forwarded to {via} without a tunnel in this version"));
+    }
+    Verdict { hop: Some(Hop::Direct { via, device: Some(device.clone()) }), reason }
+}
+
+/// The tunnel, or why it cannot be used.
+fn tunnel(offer: Offer, settings: &Settings, reach: Option<&Reach>) -> Result<Hop, String> {
+    let end = offer.end;
+    let Some(port) = settings.overlay_port else {
+        return Err("this node has no overlay device".into());
+    };
+    if offer.port != port {
+        return Err(format!("{} takes VXLAN on UDP port {}, ours is {port}", end.endpoint, offer.port));
+    }
+    match reach {
+        Some(Reach::Adjacent { .. } | Reach::Routed { .. }) => Ok(Hop::Tunnel(end)),
+        Some(Reach::Local) => Err(format!("the tunnel's end {} is this host itself", end.endpoint)),
+        Some(Reach::Unreachable { error }) => {
+            Err(format!("the tunnel's end {} is out of reach: {error}", end.endpoint))
+        }
+        None => Err(format!("how the kernel reaches the tunnel's end {} is not known yet", end.endpoint)),
+    }
+}
+
+/// Why `auto` takes the tunnel.
+fn not_adjacent(next_hop: IpAddr, v6: bool, reach: Option<&Reach>) -> String {
+    match reach {
+        Some(Reach::Routed { via, .. }) => format!("no L2 adjacency: the kernel reaches {next_hop} by {via}"),
+        Some(Reach::Adjacent { device, .. }) => {
+            let family = if v6 { "IPv6" } else { "IPv4" };
+            format!("{next_hop} is on link {device}, but an {family} prefix cannot be forwarded to it without a tunnel")
+        }
+        Some(Reach::Unreachable { .. }) => format!("the kernel has no way to {next_hop}, and one to the tunnel's end"),
+        Some(Reach::Local) | None => format!("how the kernel reaches {next_hop} is not known yet"),
+    }
+}

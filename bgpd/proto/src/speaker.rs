@@ -1,18 +1,21 @@
 //! [`Speaker`]: sessions and a RIB composed into one BGP speaker, still without I/O.
 //!
 //! The simulator runs many of these on one virtual clock; a small program can run one by itself. The order of calls is a
-//! session's own: commands and `handle_*`, then [`Speaker::poll`] until `None`, then [`Speaker::poll_timeout`].
+//! session's own: commands and `handle_*`, then [`Speaker::poll`] until `None`, then [`Speaker::poll_timeout`]. What a call
+//! changes in the RIB is there once `poll` has given `None`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use bytes::Bytes;
 
-use crate::rib::{BestChange, PeerPolicy, Rib, RibConfig};
-use crate::session::{Direction, DownReason, Session, SessionConfig, Stop};
+use crate::rib::{self, BestChange, PeerPolicy, Rib, RibConfig};
+use crate::session::{self, Direction, DownReason, Established, Session, SessionConfig, Stop};
 use crate::time::Instant;
 use crate::types::{Family, PeerId, Prefix};
+use crate::wire::Notification;
 use crate::wire::attributes::Attributes;
+use crate::wire::notification::Cease;
 
 /// What the owner of a speaker is to do.
 #[derive(Clone, Debug)]
@@ -37,51 +40,129 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Speaker {
     rib: Rib,
-    sessions: BTreeMap<PeerId, Session>,
+    seed: u64,
+    peers: BTreeMap<PeerId, Peer>,
+    /// Peers whose session may have something to say.
+    ready: BTreeSet<PeerId>,
+    /// The RIB has something to do.
+    dirty: bool,
+    outputs: VecDeque<Output>,
+}
+
+#[derive(Debug)]
+struct Peer {
+    session: Session,
+    /// While Established: what was agreed on, for when it is over.
+    established: Option<Box<Established>>,
+    unsent: Unsent,
+}
+
+/// What was handed out for a peer and not yet reported as sent, oldest first. The RIB counts the bytes of its own UPDATEs
+/// against a peer that does not read, and must get back exactly those; the session's messages stand between them.
+#[derive(Debug, Default)]
+struct Unsent {
+    /// Octets, and whether they are the RIB's. Neighbours of one kind are one entry.
+    runs: VecDeque<(usize, bool)>,
+}
+
+impl Unsent {
+    fn push(&mut self, octets: usize, of_rib: bool) {
+        match self.runs.back_mut() {
+            Some((last, kind)) if *kind == of_rib => *last += octets,
+            _ => self.runs.push_back((octets, of_rib)),
+        }
+    }
+
+    /// Takes `octets` off the front; with nothing `pending`, everything. How many of them are the RIB's.
+    fn take(&mut self, octets: usize, pending: usize) -> usize {
+        let mut left = if pending == 0 { usize::MAX } else { octets };
+        let mut of_rib = 0;
+        while let Some((run, kind)) = self.runs.front_mut().filter(|_| left > 0) {
+            let taken = left.min(*run);
+            of_rib += if *kind { taken } else { 0 };
+            *run -= taken;
+            left -= taken;
+            if *run == 0 {
+                self.runs.pop_front();
+            }
+        }
+        of_rib
+    }
 }
 
 impl Speaker {
     /// A speaker without peers. `seed` feeds the jitter of all its timers.
     #[must_use]
     pub fn new(config: RibConfig, seed: u64, now: Instant) -> Self {
-        let _ = seed;
-        Self { rib: Rib::new(config, now), sessions: BTreeMap::new() }
+        Self {
+            rib: Rib::new(config, now),
+            seed,
+            peers: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            dirty: true,
+            outputs: VecDeque::new(),
+        }
     }
 
-    /// Adds a peer and starts its session.
+    /// Adds a peer and starts its session. A peer that is there already gets the new policy, and its session the new
+    /// configuration, which a session that is up says with its next OPEN.
     pub fn add_peer(&mut self, peer: PeerId, session: SessionConfig, policy: PeerPolicy, now: Instant) {
-        let _ = (peer, session, policy, now, &self.sessions);
-        todo!("S")
+        self.rib.set_peer(peer, policy, now);
+        self.dirty = true;
+        self.ready.insert(peer);
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.session.set_config(session);
+            return;
+        }
+        let mut session = Session::new(session, self.seed ^ (u64::from(peer.0) << 32));
+        session.start(now);
+        self.peers.insert(peer, Peer { session, established: None, unsent: Unsent::default() });
+    }
+
+    /// Ends a peer's session with Cease / Peer De-configured and forgets the peer and its routes.
+    pub fn remove_peer(&mut self, peer: PeerId, now: Instant) {
+        self.stop_peer(peer, Stop::Cease(Notification::cease(Cease::PeerDeConfigured)), now);
+        self.drain(peer, now);
+        self.peers.remove(&peer);
+        self.ready.remove(&peer);
+        self.rib.remove_peer(peer, now);
+        self.dirty = true;
     }
 
     /// Ends a peer's session.
     pub fn stop_peer(&mut self, peer: PeerId, how: Stop, now: Instant) {
-        let _ = (peer, how, now);
-        todo!("S")
+        self.with_session(peer, |session| session.stop(now, how));
     }
 
     /// Starts a stopped peer's session again.
     pub fn start_peer(&mut self, peer: PeerId, now: Instant) {
-        let _ = (peer, now);
-        todo!("S")
+        self.with_session(peer, |session| session.start(now));
+    }
+
+    /// See [`Session::request_refresh`].
+    pub fn request_refresh(&mut self, peer: PeerId, family: Family, now: Instant) -> bool {
+        let mut can = false;
+        self.with_session(peer, |session| can = session.request_refresh(now, family));
+        can
     }
 
     /// See [`Rib::originate`].
     pub fn originate(&mut self, prefix: Prefix, attributes: Attributes, now: Instant) {
-        let _ = (prefix, attributes, now);
-        todo!("S")
+        self.rib.originate(prefix, attributes, now);
+        self.dirty = true;
     }
 
     /// See [`Rib::withdraw`].
     pub fn withdraw(&mut self, prefix: Prefix, now: Instant) {
-        let _ = (prefix, now);
-        todo!("S")
+        let _ = now;
+        self.rib.withdraw(prefix);
+        self.dirty = true;
     }
 
     /// See [`Session::accepts_incoming`]; `false` for a peer that is not there.
     #[must_use]
     pub fn accepts_incoming(&self, peer: PeerId) -> bool {
-        self.sessions.get(&peer).is_some_and(Session::accepts_incoming)
+        self.session(peer).is_some_and(Session::accepts_incoming)
     }
 
     /// See [`Session::handle_connected`].
@@ -93,50 +174,74 @@ impl Speaker {
         remote: IpAddr,
         now: Instant,
     ) {
-        let _ = (peer, direction, local, remote, now);
-        todo!("S")
+        self.with_session(peer, |session| session.handle_connected(now, direction, local, remote));
     }
 
     /// See [`Session::handle_connect_failed`].
     pub fn handle_connect_failed(&mut self, peer: PeerId, reason: String, now: Instant) {
-        let _ = (peer, reason, now);
-        todo!("S")
+        self.with_session(peer, |session| session.handle_connect_failed(now, reason));
     }
 
     /// See [`Session::handle_closed`].
     pub fn handle_closed(&mut self, peer: PeerId, direction: Direction, reason: String, now: Instant) {
-        let _ = (peer, direction, reason, now);
-        todo!("S")
+        self.with_session(peer, |session| session.handle_closed(now, direction, reason));
     }
 
     /// See [`Session::handle_bytes`].
     pub fn handle_bytes(&mut self, peer: PeerId, direction: Direction, bytes: &[u8], now: Instant) {
-        let _ = (peer, direction, bytes, now);
-        todo!("S")
+        self.with_session(peer, |session| session.handle_bytes(now, direction, bytes));
     }
 
-    /// The network took `bytes` of what was sent to the peer; `pending` are still queued for it.
+    /// The network took `bytes` of what was sent to the peer, in the order in which it was handed out; `pending` are still
+    /// queued for it. Not called for a connection that was closed.
     pub fn handle_sent(&mut self, peer: PeerId, bytes: usize, pending: usize, now: Instant) {
-        let _ = (peer, bytes, pending, now);
-        todo!("S")
+        let Some(known) = self.peers.get_mut(&peer) else { return };
+        known.session.handle_sent(now, pending);
+        let of_rib = known.unsent.take(bytes, pending);
+        if of_rib > 0 {
+            self.rib.handle_sent(peer, of_rib);
+            self.dirty = true;
+        }
     }
 
     /// Time has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
-        todo!("S")
+        for (peer, known) in &mut self.peers {
+            if known.session.poll_timeout().is_some_and(|due| due <= now) {
+                known.session.handle_timeout(now);
+                self.ready.insert(*peer);
+            }
+        }
+        if self.rib.poll_timeout().is_some_and(|due| due <= now) {
+            self.rib.handle_timeout(now);
+            self.dirty = true;
+        }
     }
 
     /// When to call [`Speaker::handle_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!("S")
+        let sessions = self.peers.values().filter_map(|known| known.session.poll_timeout());
+        sessions.chain(self.rib.poll_timeout()).min()
     }
 
-    /// What to do next.
+    /// What to do next. Sessions go before the RIB, and the RIB decides only when no session has anything left to say, so
+    /// that one decision sees all that came in.
     pub fn poll(&mut self, now: Instant) -> Option<Output> {
-        let _ = now;
-        todo!("S")
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return Some(output);
+            }
+            if let Some(peer) = self.ready.pop_first() {
+                self.drain(peer, now);
+            } else if let Some(output) = self.rib.poll() {
+                self.handle_rib(output, now);
+            } else if self.dirty {
+                self.dirty = self.rib.run(now);
+            } else {
+                return None;
+            }
+        }
     }
 
     /// The RIB, to look at.
@@ -148,6 +253,91 @@ impl Speaker {
     /// A peer's session, to look at.
     #[must_use]
     pub fn session(&self, peer: PeerId) -> Option<&Session> {
-        self.sessions.get(&peer)
+        self.peers.get(&peer).map(|known| &known.session)
+    }
+
+    fn with_session(&mut self, peer: PeerId, act: impl FnOnce(&mut Session)) {
+        if let Some(known) = self.peers.get_mut(&peer) {
+            act(&mut known.session);
+            self.ready.insert(peer);
+        }
+    }
+
+    /// Takes all that a session has to say to the RIB and to the owner.
+    fn drain(&mut self, peer: PeerId, now: Instant) {
+        while let Some(output) = self.peers.get_mut(&peer).and_then(|known| known.session.poll()) {
+            self.handle_session(peer, output, false, now);
+        }
+    }
+
+    fn handle_session(&mut self, peer: PeerId, output: session::Output, of_rib: bool, now: Instant) {
+        let Some(known) = self.peers.get_mut(&peer) else { return };
+        match output {
+            session::Output::Connect => self.outputs.push_back(Output::Connect(peer)),
+            session::Output::Close(direction) => self.outputs.push_back(Output::Close(peer, direction)),
+            session::Output::Send(direction, bytes) => {
+                known.unsent.push(bytes.len(), of_rib);
+                self.outputs.push_back(Output::Send(peer, direction, bytes));
+            }
+            session::Output::Up(established) => {
+                self.rib.handle_up(peer, &established, now);
+                self.dirty = true;
+                known.established = Some(established);
+                self.outputs.push_back(Output::Up(peer));
+            }
+            session::Output::Down(reason) => {
+                let retain = known.established.take().and_then(|established| established.retain(&reason));
+                self.rib.handle_down(peer, retain, now);
+                self.dirty = true;
+                known.unsent = Unsent::default();
+                self.outputs.push_back(Output::Down(peer, reason));
+            }
+            session::Output::Updates(updates) => {
+                self.rib.handle_updates(peer, updates, now);
+                self.dirty = true;
+            }
+            session::Output::Refresh(family) => {
+                self.rib.handle_refresh(peer, family);
+                self.dirty = true;
+            }
+        }
+    }
+
+    fn handle_rib(&mut self, output: rib::Output, now: Instant) {
+        match output {
+            rib::Output::Send(peer, bytes) => {
+                // No session had anything left to say, so what comes out now is these bytes, or nothing if it is down.
+                let Some(known) = self.peers.get_mut(&peer) else { return };
+                known.session.send(now, bytes);
+                if let Some(output) = known.session.poll() {
+                    self.handle_session(peer, output, true, now);
+                }
+            }
+            rib::Output::Best(changes) => self.outputs.push_back(Output::Best(changes)),
+            rib::Output::Converged(family) => self.outputs.push_back(Output::Converged(family)),
+            rib::Output::TooManyPrefixes(peer) => {
+                let cease = Notification::cease(Cease::MaximumNumberOfPrefixesReached);
+                self.stop_peer(peer, Stop::Cease(cease), now);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rib_gets_back_its_own_bytes_and_only_those() {
+        let mut unsent = Unsent::default();
+        for (octets, of_rib) in [(19, false), (100, true), (50, true), (19, false), (7, true)] {
+            unsent.push(octets, of_rib);
+        }
+        for (taken, of_rib) in [(10, 0), (10, 1), (149, 149), (19, 0), (3, 3)] {
+            assert_eq!(unsent.take(taken, 1), of_rib, "{taken}");
+        }
+        unsent.push(19, false);
+        assert_eq!(unsent.take(1, 0), 4, "with nothing pending, everything is taken");
+        assert_eq!(unsent.take(1000, 1), 0, "more than was handed out");
     }
 }

@@ -1,2 +1,85 @@
-//! Placeholder.
-fn main() {}
+//! `linnet`, the command line of a Linnet node: a thin client of linnetd's API.
+//!
+//! Exit status: 0 done, 1 the answer is no, 2 wrong use, 3 no daemon.
+
+mod args;
+mod bgp;
+mod client;
+mod endpoint;
+mod error;
+mod output;
+mod overlay;
+mod policy;
+mod route;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use args::{Args, BgpCommand, Command, EndpointCommand, OverlayCommand, PolicyCommand, RouteCommand};
+use client::Client;
+use error::Error;
+use output::Printer;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(args).await {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::from(1),
+        // `linnet bgp routes | head`: the reader has what it wanted.
+        Err(Error::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("linnet: {error}");
+            ExitCode::from(error.exit_status())
+        }
+    }
+}
+
+/// What a command found out, when it could be carried out at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Yes,
+    No,
+}
+
+impl From<bool> for Answer {
+    fn from(yes: bool) -> Self {
+        if yes { Self::Yes } else { Self::No }
+    }
+}
+
+async fn run(args: Args) -> Result<Answer, Error> {
+    let print = Printer::new(args.output);
+    if let Command::Completion { shell } = args.command {
+        clap_complete::generate(shell, &mut Args::command(), "linnet", &mut std::io::stdout());
+        return Ok(Answer::Yes);
+    }
+    let client = Client::connect(&args.socket).await?;
+    match args.command {
+        Command::Status => status::status(&client, &print).await,
+        Command::Reload => status::reload(&client, &print).await,
+        Command::Bgp { command } => match command {
+            BgpCommand::Summary => bgp::summary(&client, &print).await,
+            BgpCommand::Neighbor { peer } => bgp::neighbor(&client, &print, peer).await,
+            BgpCommand::Routes(query) => bgp::routes(&client, &print, query).await,
+            BgpCommand::Reset { peer, soft } => bgp::reset(&client, peer, soft).await,
+        },
+        Command::Route { command } => match command {
+            RouteCommand::List => route::list(&client, &print).await,
+            RouteCommand::Get { address } => route::get(&client, &print, address).await,
+        },
+        Command::Overlay { command: OverlayCommand::List } => overlay::list(&client, &print).await,
+        Command::Endpoint { command } => match command {
+            EndpointCommand::List => endpoint::list(&client, &print).await,
+            EndpointCommand::Add(spec) => endpoint::add(&client, &print, spec).await,
+            EndpointCommand::Remove { name } => endpoint::remove(&client, name).await,
+        },
+        Command::Policy { command } => match command {
+            PolicyCommand::List => policy::list(&client, &print).await,
+            PolicyCommand::Check { files } => policy::check(&client, &print, &files).await,
+        },
+        Command::Completion { .. } => Ok(Answer::Yes),
+    }
+}

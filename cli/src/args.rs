@@ -1,0 +1,230 @@
+//! The grammar of the command line: nouns, then verbs.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args as Arguments, Parser, Subcommand};
+use ipnetwork::IpNetwork;
+
+use crate::output::Format;
+
+/// Shows and steers the Linnet daemon on this host.
+#[derive(Debug, Parser)]
+#[command(
+    name = "linnet",
+    version,
+    after_help = "Exit status: 0 done, 1 the answer is no, 2 wrong use, 3 no daemon.\n\nExamples:\n  \
+    linnet status\n  linnet bgp summary\n  linnet bgp routes 10.244.2.0/24 -o json\n  linnet route get 10.244.2.7"
+)]
+pub(crate) struct Args {
+    /// How to print.
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+
+    /// The daemon's socket.
+    #[arg(long, global = true, env = "LINNET_SOCKET", default_value = "/run/linnet/linnetd.sock", value_name = "PATH")]
+    pub(crate) socket: PathBuf,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// What this node does and how it fares; exit status 1 when a part of it is degraded.
+    #[command(
+        after_help = "Examples:\n  linnet status\n  linnet status -o json | jq -r '.components[] | select(.state != \"ok\")'"
+    )]
+    Status,
+    /// BGP sessions and routes.
+    Bgp {
+        #[command(subcommand)]
+        command: BgpCommand,
+    },
+    /// What is in the kernel, and why.
+    Route {
+        #[command(subcommand)]
+        command: RouteCommand,
+    },
+    /// Tunnels to hosts without L2 adjacency.
+    Overlay {
+        #[command(subcommand)]
+        command: OverlayCommand,
+    },
+    /// The pods of this host.
+    Endpoint {
+        #[command(subcommand)]
+        command: EndpointCommand,
+    },
+    /// Network policy.
+    Policy {
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
+    /// Reads the configuration file again and applies what changed in place.
+    #[command(after_help = "A file with an error changes nothing; exit status 1.\n\nExamples:\n  linnet reload")]
+    Reload,
+    /// Prints a completion script for a shell.
+    #[command(after_help = "Examples:\n  linnet completion bash > /etc/bash_completion.d/linnet")]
+    Completion {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BgpCommand {
+    /// One line a peer.
+    #[command(after_help = "Examples:\n  linnet bgp summary\n  linnet bgp summary -o wide")]
+    Summary,
+    /// Everything about one peer, or about all.
+    #[command(after_help = "Examples:\n  linnet bgp neighbor tor-a\n  linnet bgp neighbor 192.168.10.1 -o json")]
+    Neighbor {
+        /// A peer's name or address.
+        peer: Option<String>,
+    },
+    /// Routes, best first, each with the reason why it is best or not.
+    #[command(
+        after_help = "Marks: * best, = in the multipath set, s kept while its peer restarts.\n\nExamples:\n  linnet bgp routes\n  \
+        linnet bgp routes 10.244.2.0/24\n  linnet bgp routes --received tor-a\n  linnet bgp routes --rejected -o json"
+    )]
+    Routes(RoutesQuery),
+    /// Ends a session and starts it again.
+    #[command(after_help = "Examples:\n  linnet bgp reset tor-a\n  linnet bgp reset tor-a --soft")]
+    Reset {
+        /// A peer's name or address.
+        peer: String,
+        /// Only apply filters again and exchange routes anew; the session stays up.
+        #[arg(long)]
+        soft: bool,
+    },
+}
+
+#[derive(Debug, Arguments)]
+pub(crate) struct RoutesQuery {
+    /// Only this prefix, exactly.
+    pub(crate) prefix: Option<IpNetwork>,
+    /// What this peer sent, accepted or not.
+    #[arg(long, value_name = "PEER", group = "scope")]
+    pub(crate) received: Option<String>,
+    /// What this peer was sent.
+    #[arg(long, value_name = "PEER", group = "scope")]
+    pub(crate) advertised: Option<String>,
+    /// What was rejected, with the reason.
+    #[arg(long, group = "scope")]
+    pub(crate) rejected: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RouteCommand {
+    /// The routes that Linnet wants in the kernel, and whether they are.
+    #[command(
+        after_help = "Examples:\n  linnet route list\n  linnet route list -o json | jq '.routes[] | select(.installed | not)'"
+    )]
+    List,
+    /// What the kernel does with a packet to this address, and why; exit status 1 when it has no route.
+    #[command(after_help = "Examples:\n  linnet route get 10.244.2.7")]
+    Get {
+        /// IPv4 or IPv6.
+        address: IpAddr,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OverlayCommand {
+    /// The overlay's device, and for each next hop whether it is reached directly or by a tunnel.
+    #[command(after_help = "Examples:\n  linnet overlay list")]
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EndpointCommand {
+    /// The pods of this host.
+    #[command(after_help = "Examples:\n  linnet endpoint list\n  linnet endpoint list -o json")]
+    List,
+    /// Gives a network namespace an interface, addresses and routes.
+    #[command(
+        after_help = "The interface comes up once the policy for it is in force. Repeating the command changes nothing.\n\nExamples:\n  \
+        ip netns add web\n  linnet endpoint add --name web --netns web --ip 10.244.1.10 --ip fd00:244:1::10 --label app=web"
+    )]
+    Add(EndpointSpec),
+    /// Takes it away again.
+    #[command(after_help = "Examples:\n  linnet endpoint remove web")]
+    Remove {
+        /// `name`, or `namespace/name`.
+        name: String,
+    },
+}
+
+#[derive(Debug, Arguments)]
+pub(crate) struct EndpointSpec {
+    /// `name` (in namespace default) or `namespace/name`.
+    #[arg(long)]
+    pub(crate) name: String,
+    /// A name under /run/netns, or the path of a network namespace.
+    #[arg(long)]
+    pub(crate) netns: String,
+    /// An address inside the node's pod subnets; may be repeated.
+    #[arg(long = "ip", required = true, value_name = "ADDRESS")]
+    pub(crate) addresses: Vec<IpAddr>,
+    /// A label, for policies to select by; may be repeated.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub(crate) labels: Vec<(String, String)>,
+    /// The interface's name inside the namespace.
+    #[arg(long, default_value = "eth0")]
+    pub(crate) interface: String,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("a label is written KEY=VALUE, for example app=web".to_owned()),
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// The documents in force, whom they select, and those that did not parse.
+    #[command(after_help = "Examples:\n  linnet policy list\n  linnet policy list -o wide")]
+    List,
+    /// Parses documents as the daemon would and changes nothing; exit status 1 when one has an error.
+    #[command(after_help = "Examples:\n  linnet policy check web.yaml\n  linnet policy check policy.d/*.yaml")]
+    Check {
+        /// YAML files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_label_needs_a_key() {
+        assert_eq!(label("app=web=1"), Ok(("app".into(), "web=1".into())));
+        assert!(label("=web").is_err());
+        assert!(label("app").is_err());
+    }
+
+    #[test]
+    fn every_command_has_examples_in_its_help() {
+        fn check(command: &clap::Command, path: &str) {
+            for sub in command.get_subcommands() {
+                let path = format!("{path} {}", sub.get_name());
+                if sub.get_subcommands().next().is_none() {
+                    let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
+                    assert!(help.contains("Examples:\n"), "{path} has no examples");
+                }
+                check(sub, &path);
+            }
+        }
+        check(&Args::command(), "linnet");
+    }
+}

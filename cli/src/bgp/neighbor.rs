@@ -1,0 +1,229 @@
+//! `linnet bgp neighbor`: everything about a peer.
+
+use linnet_api as api;
+use serde::Serialize;
+
+use super::Peer;
+use crate::Answer;
+use crate::client::Client;
+use crate::error::Error;
+use crate::output::table::Table;
+use crate::output::{Page, Present, Printer, dash, present};
+
+#[derive(Debug, Serialize)]
+struct Neighbors {
+    neighbors: Vec<Neighbor>,
+}
+
+#[derive(Debug, Serialize)]
+struct Neighbor {
+    #[serde(flatten)]
+    peer: Peer,
+    kind: String,
+    router_id: Option<String>,
+    local_address: Option<String>,
+    local_asn: u32,
+    hold_time_seconds: Option<u32>,
+    configured_hold_time_seconds: u32,
+    capabilities: Vec<Capability>,
+    messages: Vec<Messages>,
+    import_filter: Option<String>,
+    export_filter: Option<String>,
+    next_hop_self: bool,
+    max_prefixes: Option<u32>,
+    md5: bool,
+    ttl_security_hops: Option<u32>,
+    multihop: Option<u32>,
+    passive: bool,
+    attributes_discarded: u64,
+    treated_as_withdraw: u64,
+    times_established: u64,
+    unsent_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Capability {
+    name: String,
+    sent: bool,
+    received: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Messages {
+    kind: String,
+    sent: u64,
+    received: u64,
+}
+
+impl From<api::Neighbor> for Neighbor {
+    fn from(neighbor: api::Neighbor) -> Self {
+        let some = |number: u32| (number != 0).then_some(number);
+        let peer = Peer::from(neighbor.peer.unwrap_or_default());
+        let capability = |it: api::Capability| Capability { name: it.name, sent: it.sent, received: it.received };
+        let messages = |it: api::MessageCount| Messages { kind: it.kind, sent: it.sent, received: it.received };
+        Self {
+            kind: neighbor.kind,
+            router_id: present(neighbor.router_id),
+            local_address: present(neighbor.local_address),
+            local_asn: neighbor.local_asn,
+            hold_time_seconds: peer.is_up().then_some(neighbor.hold_time_seconds),
+            configured_hold_time_seconds: neighbor.configured_hold_time_seconds,
+            capabilities: neighbor.capabilities.into_iter().map(capability).collect(),
+            messages: neighbor.messages.into_iter().map(messages).collect(),
+            import_filter: present(neighbor.import_filter),
+            export_filter: present(neighbor.export_filter),
+            next_hop_self: neighbor.next_hop_self,
+            max_prefixes: some(neighbor.max_prefixes),
+            md5: neighbor.md5,
+            ttl_security_hops: some(neighbor.ttl_security_hops),
+            multihop: some(neighbor.multihop),
+            passive: neighbor.passive,
+            attributes_discarded: neighbor.attributes_discarded,
+            treated_as_withdraw: neighbor.treated_as_withdraw,
+            times_established: neighbor.times_established,
+            unsent_bytes: neighbor.unsent_bytes,
+            peer,
+        }
+    }
+}
+
+impl Neighbor {
+    fn draw(&self, page: &mut Page) {
+        let peer = &self.peer;
+        let asn = dash(peer.asn.map(|asn| asn.to_string()).as_deref());
+        page.line(format!(
+            "{} {}, AS {asn}, {}, router id {}",
+            peer.name,
+            peer.address,
+            self.kind,
+            dash(self.router_id.as_deref())
+        ));
+        page.line(format!(
+            "  {} for {}, {} so far",
+            peer.state,
+            peer.since(),
+            count(self.times_established, "session")
+        ));
+        if let Some(error) = &peer.last_error {
+            page.line(format!("  last error: {error}"));
+        }
+        page.line(format!("  our side: {}, AS {}", dash(self.local_address.as_deref()), self.local_asn));
+        page.line(match self.hold_time_seconds {
+            Some(0) => "  hold time: none, no keepalives".to_owned(),
+            Some(seconds) => format!("  hold time: {seconds} s ({} s configured)", self.configured_hold_time_seconds),
+            None => format!("  hold time: {} s configured", self.configured_hold_time_seconds),
+        });
+        page.line(format!("  transport: {}", self.transport().join(", ")));
+        page.line(format!(
+            "  filters: import {}, export {}",
+            self.import_filter.as_deref().unwrap_or("none"),
+            self.export_filter.as_deref().unwrap_or("none")
+        ));
+        page.line(format!(
+            "  prefixes: {} received{}, {} accepted, {} sent{}",
+            peer.received,
+            self.max_prefixes.map(|most| format!(" (at most {most})")).unwrap_or_default(),
+            peer.accepted,
+            peer.advertised,
+            if self.next_hop_self { ", with ourselves as the next hop" } else { "" }
+        ));
+        page.line(format!(
+            "  faults (RFC 7606): {} attributes discarded, {} updates treated as withdraw; {} bytes unsent",
+            self.attributes_discarded, self.treated_as_withdraw, self.unsent_bytes
+        ));
+        page.line("");
+        let mut capabilities = Table::new(&["  CAPABILITY", "SENT", "RECEIVED"]);
+        let yes = |flag: bool| if flag { "yes" } else { "no" }.to_owned();
+        for capability in &self.capabilities {
+            capabilities.row([format!("  {}", capability.name), yes(capability.sent), yes(capability.received)]);
+        }
+        page.table(&capabilities);
+        page.line("");
+        let mut messages = Table::new(&["  MESSAGE", ">SENT", ">RECEIVED"]);
+        for kind in &self.messages {
+            messages.row([format!("  {}", kind.kind), kind.sent.to_string(), kind.received.to_string()]);
+        }
+        page.table(&messages);
+    }
+
+    fn transport(&self) -> Vec<String> {
+        let mut words = vec![if self.passive { "passive" } else { "active and passive" }.to_owned()];
+        words.extend(self.md5.then(|| "TCP MD5".to_owned()));
+        words.extend(self.ttl_security_hops.map(|hops| format!("TTL security, {}", count(hops.into(), "hop"))));
+        words.extend(self.multihop.map(|hops| format!("multihop, {}", count(hops.into(), "hop"))));
+        words
+    }
+}
+
+fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+impl Present for Neighbors {
+    fn draw(&self, page: &mut Page) {
+        for (index, neighbor) in self.neighbors.iter().enumerate() {
+            if index > 0 {
+                page.line("");
+            }
+            neighbor.draw(page);
+        }
+    }
+}
+
+pub(crate) async fn neighbor(client: &Client, print: &Printer, peer: Option<String>) -> Result<Answer, Error> {
+    let request = api::NeighborRequest { peer: peer.unwrap_or_default() };
+    let reply = client.bgp().neighbor(request).await.map_err(|status| client.refused(status))?;
+    print.print(&Neighbors { neighbors: reply.into_inner().neighbors.into_iter().map(Neighbor::from).collect() })?;
+    Ok(Answer::Yes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::{json, plain};
+
+    fn neighbors() -> Neighbors {
+        let neighbor = api::Neighbor {
+            peer: Some(api::Peer {
+                name: "tor-a".into(),
+                address: "192.168.10.1".into(),
+                asn: 65001,
+                state: "Established".into(),
+                uptime_seconds: 253,
+                received: 3,
+                accepted: 2,
+                advertised: 1,
+                families: vec!["ipv4-unicast".into()],
+                ..Default::default()
+            }),
+            local_address: "192.168.10.11".into(),
+            local_asn: 64512,
+            router_id: "192.168.10.1".into(),
+            kind: "external".into(),
+            hold_time_seconds: 90,
+            configured_hold_time_seconds: 90,
+            capabilities: vec![
+                api::Capability { name: "multiprotocol ipv4-unicast".into(), sent: true, received: true },
+                api::Capability { name: "graceful-restart".into(), sent: true, received: false },
+            ],
+            messages: vec![api::MessageCount { kind: "UPDATE".into(), sent: 2, received: 12 }],
+            import_filter: "from-tor".into(),
+            md5: true,
+            ttl_security_hops: 1,
+            times_established: 1,
+            max_prefixes: 10_000,
+            ..Default::default()
+        };
+        Neighbors { neighbors: vec![neighbor.into()] }
+    }
+
+    #[test]
+    fn a_neighbor_reads_well() {
+        insta::assert_snapshot!(plain(&neighbors(), false));
+    }
+
+    #[test]
+    fn a_neighbor_is_a_contract() {
+        insta::assert_snapshot!(json(&neighbors()));
+    }
+}

@@ -1,0 +1,245 @@
+//! `linnet bgp routes`: printed as they come, because a full table is long.
+
+use std::io::{self, Write};
+
+use linnet_api as api;
+use linnet_api::bgp_routes_request::Scope;
+use serde::Serialize;
+
+use crate::Answer;
+use crate::args::RoutesQuery;
+use crate::client::Client;
+use crate::error::Error;
+use crate::output::duration::ago;
+use crate::output::table::{Table, Tone};
+use crate::output::{Format, Printer, present};
+
+#[derive(Debug, Serialize)]
+struct Route {
+    prefix: String,
+    next_hop: String,
+    peer: String,
+    as_path: String,
+    local_pref: Option<u32>,
+    med: Option<u32>,
+    communities: Vec<String>,
+    origin: String,
+    best: bool,
+    multipath: bool,
+    stale: bool,
+    tunnels: Vec<String>,
+    reason: Option<String>,
+    age_seconds: u64,
+}
+
+impl From<api::BgpRoute> for Route {
+    fn from(route: api::BgpRoute) -> Self {
+        Self {
+            prefix: route.prefix,
+            next_hop: route.next_hop,
+            peer: route.peer,
+            as_path: route.as_path,
+            local_pref: route.local_pref,
+            med: route.med,
+            communities: route.communities,
+            origin: route.origin,
+            best: route.best,
+            multipath: route.multipath,
+            stale: route.stale,
+            tunnels: route.tunnels,
+            reason: present(route.reason),
+            age_seconds: route.age_seconds,
+        }
+    }
+}
+
+impl Route {
+    /// `*` best, `=` in the multipath set, `s` stale.
+    fn marks(&self) -> String {
+        let mark = match (self.best, self.multipath) {
+            (true, _) => "*",
+            (false, true) => "=",
+            (false, false) => " ",
+        };
+        format!("{mark}{}", if self.stale { "s" } else { " " })
+    }
+}
+
+/// Writes routes in one format, page by page.
+enum Writer {
+    Table { table: Box<Table>, wide: bool },
+    Json { any: bool },
+    Yaml { any: bool },
+}
+
+impl Writer {
+    fn new(format: Format) -> Self {
+        let heads = ["  ", "PREFIX", "NEXT HOP", "PEER", ">PREF", ">MED", "AS PATH", "ORIGIN"];
+        match format {
+            Format::Table => Self::Table { table: Box::new(Table::new(&[&heads[..], &["WHY"]].concat())), wide: false },
+            Format::Wide => {
+                let wide = [&heads[..], &[">AGE", "COMMUNITIES", "TUNNELS", "WHY"]].concat();
+                Self::Table { table: Box::new(Table::new(&wide)), wide: true }
+            }
+            Format::Json => Self::Json { any: false },
+            Format::Yaml => Self::Yaml { any: false },
+        }
+    }
+
+    fn page(&mut self, routes: Vec<Route>, out: &mut impl Write) -> io::Result<()> {
+        match self {
+            Self::Table { table, wide } => {
+                for route in routes {
+                    table.push(row(&route, *wide));
+                }
+                out.write_all(table.render(false).as_bytes())?;
+                table.next_page();
+            }
+            Self::Json { any } => {
+                for route in routes {
+                    out.write_all(if *any { b",\n" } else { b"{\"routes\":[\n" })?;
+                    serde_json::to_writer(&mut *out, &route)?;
+                    *any = true;
+                }
+            }
+            Self::Yaml { any } => {
+                if !routes.is_empty() {
+                    out.write_all(if *any { b"" } else { b"routes:\n" })?;
+                    out.write_all(serde_yaml_ng::to_string(&routes).map_err(io::Error::other)?.as_bytes())?;
+                    *any = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&self, out: &mut impl Write) -> io::Result<()> {
+        match self {
+            Self::Table { .. } | Self::Yaml { any: true } => Ok(()),
+            Self::Json { any: true } => out.write_all(b"\n]}\n"),
+            Self::Json { any: false } => out.write_all(b"{\"routes\":[]}\n"),
+            Self::Yaml { any: false } => out.write_all(b"routes: []\n"),
+        }
+    }
+}
+
+fn row(route: &Route, wide: bool) -> Vec<(String, Tone)> {
+    let number = |number: Option<u32>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+    let mut cells = vec![
+        route.marks(),
+        route.prefix.clone(),
+        route.next_hop.clone(),
+        route.peer.clone(),
+        number(route.local_pref),
+        number(route.med),
+        route.as_path.clone(),
+        route.origin.clone(),
+    ];
+    if wide {
+        cells.extend([ago(route.age_seconds), route.communities.join(" "), route.tunnels.join(", ")]);
+    }
+    cells.push(route.reason.clone().unwrap_or_default());
+    cells.into_iter().map(|cell| (cell, Tone::Plain)).collect()
+}
+
+pub(crate) async fn routes(client: &Client, print: &Printer, query: RoutesQuery) -> Result<Answer, Error> {
+    let prefix = query.prefix.map(|given| {
+        let canonical = ipnetwork::IpNetwork::new(given.network(), given.prefix()).unwrap_or(given);
+        if canonical != given {
+            eprintln!("linnet: {given} has host bits: showing {canonical}");
+        }
+        canonical.to_string()
+    });
+    let scope = match (query.received, query.advertised, query.rejected) {
+        (Some(peer), _, _) => Some(Scope::Received(peer)),
+        (None, Some(peer), _) => Some(Scope::Advertised(peer)),
+        (None, None, true) => Some(Scope::Rejected(true)),
+        (None, None, false) => None,
+    };
+    let asked_for_one = prefix.is_some();
+    let request = api::BgpRoutesRequest { prefix: prefix.unwrap_or_default(), scope };
+    let mut pages = client.bgp().routes(request).await.map_err(|status| client.refused(status))?.into_inner();
+    let mut writer = Writer::new(print.format);
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut any = false;
+    while let Some(page) = pages.message().await.map_err(|status| client.refused(status))? {
+        any |= !page.routes.is_empty();
+        writer.page(page.routes.into_iter().map(Route::from).collect(), &mut out)?;
+        out.flush()?;
+    }
+    writer.end(&mut out)?;
+    out.flush()?;
+    Ok((any || !asked_for_one).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pages() -> Vec<Vec<api::BgpRoute>> {
+        let best = api::BgpRoute {
+            prefix: "10.244.2.0/24".into(),
+            next_hop: "192.168.10.1".into(),
+            peer: "tor-a".into(),
+            as_path: "65001 64513".into(),
+            local_pref: Some(100),
+            origin: "igp".into(),
+            best: true,
+            multipath: true,
+            reason: "best".into(),
+            communities: vec!["65001:100".into()],
+            age_seconds: 253,
+            ..Default::default()
+        };
+        let lost = api::BgpRoute {
+            best: false,
+            multipath: false,
+            stale: true,
+            peer: "tor-b".into(),
+            as_path: "65002 65009 64513".into(),
+            med: Some(10),
+            reason: "lost at 2, as-path length: 3 > 2".into(),
+            ..best.clone()
+        };
+        vec![vec![best], vec![lost]]
+    }
+
+    fn written(format: Format, pages: Vec<Vec<api::BgpRoute>>) -> String {
+        let (mut writer, mut out) = (Writer::new(format), Vec::new());
+        for page in pages {
+            writer.page(page.into_iter().map(Route::from).collect(), &mut out).unwrap();
+        }
+        writer.end(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn routes_read_well() {
+        insta::assert_snapshot!(written(Format::Table, pages()));
+    }
+
+    #[test]
+    fn wide_routes_have_age_and_communities() {
+        insta::assert_snapshot!(written(Format::Wide, pages()));
+    }
+
+    #[test]
+    fn routes_are_a_contract() {
+        let text = written(Format::Json, pages());
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["routes"].as_array().unwrap().len(), 2);
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn yaml_over_several_pages_is_one_document() {
+        let value: serde_json::Value = serde_yaml_ng::from_str(&written(Format::Yaml, pages())).unwrap();
+        assert_eq!(value["routes"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn no_route_is_an_empty_list() {
+        assert_eq!(written(Format::Json, vec![]), "{\"routes\":[]}\n");
+        assert_eq!(written(Format::Yaml, vec![vec![]]), "routes: []\n");
+    }
+}

@@ -42,6 +42,8 @@ pub struct Program {
 pub struct Plan {
     /// Folders that start empty.
     pub folders: Vec<&'static str>,
+    /// Commands that run before the programs.
+    pub first: Vec<Vec<String>>,
     /// In this order; each must be ready before the next.
     pub programs: Vec<Program>,
     /// Commands that run once when the programs are ready, before the node's own `exec`.
@@ -148,7 +150,7 @@ pub fn plan(node: &Node) -> Result<Plan, NoPlan> {
     let folders = image.map(|image| image.folders.to_vec()).unwrap_or_default();
     if let Some(entrypoint) = &node.entrypoint {
         let command: Vec<_> = entrypoint.iter().chain(node.cmd.iter().flatten()).cloned().collect();
-        return Ok(Plan { folders, programs: vec![program(command, "")], then: Vec::new() });
+        return Ok(Plan { folders, programs: vec![program(command, "")], ..Plan::default() });
     }
     let Some(image) = image else {
         let known: Vec<_> = IMAGES.iter().flat_map(|image| image.names).copied().collect();
@@ -166,11 +168,12 @@ pub fn plan(node: &Node) -> Result<Plan, NoPlan> {
         Programs::Frr => {
             let chosen = frr_daemons(node)?;
             for name in ["zebra", "staticd"].into_iter().map(str::to_owned).chain(chosen) {
-                // As root: the namespaces are the node's walls, and Debian's user frr may not exist on the host.
-                let command = format!("/usr/lib/frr/{name} -u root -g root -A 127.0.0.1 --log stdout");
+                let command = format!("/usr/lib/frr/{name} --log stdout");
                 let ready = format!("/run/frr/{name}.vty");
                 plan.programs.push(program(command.split(' ').map(str::to_owned).collect(), &ready));
             }
+            // Debian's daemons run as the user frr, whom the package made.
+            plan.first.push(["chown", "frr:frr", "/run/frr"].map(str::to_owned).to_vec());
             plan.then.push(vec!["vtysh".to_owned(), "-b".to_owned()]);
         }
     }

@@ -251,13 +251,15 @@ impl Lab {
     /// Starts every node's daemons, all nodes at once, and then runs each node's `exec`, as containerlab does.
     fn start(&self) -> Result<(), LabError> {
         self.each(|node| {
-            node.daemons().try_for_each(|daemon| node.start(daemon))?;
-            let described = self.topology.node(node.name());
-            let then = described.map(plan).transpose()?.map(|plan| plan.then).unwrap_or_default();
-            for command in then.iter().chain(described.into_iter().flat_map(|node| &node.exec)) {
+            let run = |command: &Vec<String>| {
                 let words: Vec<_> = command.iter().map(String::as_str).collect();
-                node.exec(&words)?.checked()?;
-            }
+                node.exec(&words)?.checked().map(drop)
+            };
+            let Some(described) = self.topology.node(node.name()) else { return Ok(()) };
+            let plan = plan(described)?;
+            plan.first.iter().try_for_each(run)?;
+            node.daemons().try_for_each(|daemon| node.start(daemon))?;
+            plan.then.iter().chain(&described.exec).try_for_each(run)?;
             Ok(())
         })
     }

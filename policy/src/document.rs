@@ -10,6 +10,17 @@ use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 
+use read::Reader;
+use tree::Node;
+
+mod inventory;
+mod names;
+mod network_policy;
+mod read;
+mod tree;
+
+pub(crate) use names::NAMESPACE_NAME_LABEL;
+
 /// Where a document begins.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Origin {
@@ -149,6 +160,8 @@ impl NetworkPolicy {
 /// One rule: a peer and a port must both match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
+    /// Its first line, counted from 1.
+    pub line: u32,
     /// The other end. Empty: anyone.
     pub peers: Vec<Peer>,
     /// Empty: every protocol and port.
@@ -216,6 +229,27 @@ pub struct Selector {
     pub requirements: Vec<Requirement>,
 }
 
+/// As `kubectl -l` takes it: `app in (web),!legacy`; `{}` matches everything.
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.requirements.is_empty() {
+            return f.write_str("{}");
+        }
+        for (at, Requirement { key, operator }) in self.requirements.iter().enumerate() {
+            if at > 0 {
+                f.write_str(",")?;
+            }
+            match operator {
+                Operator::In(values) => write!(f, "{key} in ({})", values.join(","))?,
+                Operator::NotIn(values) => write!(f, "{key} notin ({})", values.join(","))?,
+                Operator::Exists => write!(f, "{key}")?,
+                Operator::DoesNotExist => write!(f, "!{key}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// One requirement on a label.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Requirement {
@@ -278,11 +312,71 @@ pub struct PodPort {
     pub number: u16,
 }
 
+/// A larger file is refused: nobody writes it by hand, and reading it would hold up the others.
+pub(crate) const MAX_FILE_BYTES: usize = 1 << 20;
+
 /// Reads all documents of `text`; `file` is how errors and origins call it.
 ///
 /// # Errors
 /// Everything that is wrong in the file, in the order of the text. A file with one error gives no documents.
 pub fn parse(file: &str, text: &str) -> Result<Vec<Document>, Vec<DocumentError>> {
-    let _ = (file, text);
-    todo!()
+    let mut reader = Reader::new(file);
+    if text.len() > MAX_FILE_BYTES {
+        let message = format!("the file has {} bytes; the limit is {MAX_FILE_BYTES}: split it", text.len());
+        return Err(vec![DocumentError { file: file.into(), line: 0, column: 0, message }]);
+    }
+    let trees = match tree::documents(text) {
+        Ok(trees) => trees,
+        Err(tree::SyntaxError { at, message }) => {
+            reader.error(at, message);
+            return Err(reader.into_errors());
+        }
+    };
+    let mut documents = Vec::new();
+    for tree in &trees {
+        reader.document(tree, &mut documents);
+    }
+    let errors = reader.into_errors();
+    if errors.is_empty() { Ok(documents) } else { Err(errors) }
 }
+
+/// Kinds that are read, with the `apiVersion` of each.
+const KINDS: [(&str, &str); 4] =
+    [("NetworkPolicy", "networking.k8s.io/v1"), ("Namespace", "v1"), ("Pod", "v1"), ("List", "v1")];
+
+impl Reader {
+    fn document(&mut self, node: &Node, documents: &mut Vec<Document>) {
+        let Some(fields) = self.some_fields(node, "the document", &["apiVersion", "kind"]) else { return };
+        let Some(kind) = self.required(&fields, "kind", "") else { return };
+        let words = KINDS.map(|(kind, version)| (kind, (kind, version)));
+        let Some((kind, version)) = self.word(kind, "kind", &words) else { return };
+        let Some(given) = self.required(&fields, "apiVersion", "") else { return };
+        match self.text(given, "apiVersion") {
+            None => return,
+            Some(text) if text != version => {
+                self.error(given.at, format!("apiVersion {text:?} of a {kind} is not read: write {version:?}"));
+                return;
+            }
+            Some(_) => {}
+        }
+        let origin = self.origin(node);
+        match kind {
+            "NetworkPolicy" => documents.extend(self.network_policy(node, origin).map(Document::NetworkPolicy)),
+            "Namespace" => documents.extend(self.namespace(node, origin).map(Document::Namespace)),
+            "Pod" => documents.extend(self.pod(node, origin).map(Document::Pod)),
+            _ => self.items(node, documents),
+        }
+    }
+
+    /// `kind: List`, as `kubectl get -o yaml` prints it. Lists in lists end at the depth that a tree may have.
+    fn items(&mut self, node: &Node, documents: &mut Vec<Document>) {
+        let Some(fields) = self.fields(node, "", &["apiVersion", "kind", "metadata", "items"]) else { return };
+        let Some(items) = fields.get("items") else { return };
+        for (item, _) in self.list(items, "items") {
+            self.document(item, documents);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,17 @@
 //! The running room: folder, endpoints and kernel kept in agreement.
 
+mod folder;
+mod kernel;
+mod task;
+mod watch;
+
 use std::path::PathBuf;
 
+use tokio::sync::{mpsc, oneshot, watch as published};
+
+use crate::ruleset::POD_INTERFACE_PREFIX;
 use crate::{Default, Direction, DocumentError, Endpoint};
+use task::{Command, Task};
 
 /// Configuration of the room.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,9 +90,12 @@ pub struct DocumentStatus {
     pub endpoints: Vec<String>,
 }
 
-/// A handle; clones speak to the same room.
+/// A handle; clones speak to the same room. When the last is dropped the room stops, and the table stays.
 #[derive(Clone, Debug)]
-pub struct Policy {}
+pub struct Policy {
+    commands: mpsc::Sender<Command>,
+    status: published::Receiver<Status>,
+}
 
 impl Policy {
     /// Loads the folder, applies, and watches it from then on. A table of an earlier run is replaced in one transaction.
@@ -94,8 +106,11 @@ impl Policy {
     /// # Errors
     /// [`PolicyError::Endpoint`] when an endpoint cannot be enforced.
     pub async fn start(config: PolicyConfig, endpoints: Vec<Endpoint>) -> Result<Policy, PolicyError> {
-        let _ = (config, endpoints);
-        todo!()
+        validate(&endpoints)?;
+        let (commands, received) = mpsc::channel(16);
+        let (task, status) = Task::start(config, endpoints).await;
+        tokio::spawn(task.run(received));
+        Ok(Policy { commands, status })
     }
 
     /// Replaces the whole set of endpoints. Returns when the kernel holds a ruleset that covers them (invariant 7).
@@ -104,22 +119,21 @@ impl Policy {
     /// Why it does not. A set that the kernel refused is remembered and tried again; one with an endpoint that cannot
     /// be enforced is not.
     pub async fn set_endpoints(&self, endpoints: Vec<Endpoint>) -> Result<(), PolicyError> {
-        let _ = endpoints;
-        todo!()
+        validate(&endpoints)?;
+        self.command(|reply| Command::SetEndpoints(endpoints, reply)).await
     }
 
     /// What is in force, and what is not.
     pub async fn status(&self) -> Status {
-        todo!()
+        self.status.borrow().clone()
     }
 
-    /// Changes folder and default in place.
+    /// Changes folder and default in place. The new folder is read as at a start.
     ///
     /// # Errors
     /// Why the kernel does not hold the outcome.
     pub async fn reconfigure(&self, config: PolicyConfig) -> Result<(), PolicyError> {
-        let _ = config;
-        todo!()
+        self.command(|reply| Command::Reconfigure(config, reply)).await
     }
 
     /// Removes table `inet linnet`: nothing is enforced any more. The room stops.
@@ -127,6 +141,52 @@ impl Policy {
     /// # Errors
     /// Why nft did not remove it.
     pub async fn clear(&self) -> Result<(), PolicyError> {
-        todo!()
+        self.command(Command::Clear).await
     }
+
+    async fn command(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<(), PolicyError>>) -> Command,
+    ) -> Result<(), PolicyError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| PolicyError::Stopped)?;
+        answer.await.map_err(|_| PolicyError::Stopped)?
+    }
+}
+
+/// Removes what an earlier run left, without starting the room: the table `inet linnet`.
+///
+/// # Errors
+/// Why nft did not remove it.
+pub async fn remove_table() -> Result<(), PolicyError> {
+    tokio::task::spawn_blocking(kernel::remove).await.unwrap_or(Err(PolicyError::Stopped))
+}
+
+/// Interfaces become keys of verdict maps and parts of chains' names.
+fn validate(endpoints: &[Endpoint]) -> Result<(), PolicyError> {
+    let mut seen = std::collections::HashMap::new();
+    for endpoint in endpoints {
+        let refuse = |message: String| {
+            let endpoint = format!("{}/{}", endpoint.namespace, endpoint.name);
+            Err(PolicyError::Endpoint { endpoint, message })
+        };
+        let interface = endpoint.interface.as_str();
+        let good = interface.strip_prefix(POD_INTERFACE_PREFIX).is_some_and(|rest| {
+            !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        });
+        // IFNAMSIZ is 16 with the end (linux/if.h).
+        if !good || interface.len() > 15 {
+            return refuse(format!(
+                "its interface {interface:?} cannot be a pod's: at most 15 letters, digits, '-', '_' and '.', \
+                 beginning with \"{POD_INTERFACE_PREFIX}\""
+            ));
+        }
+        if let Some(other) = seen.insert(interface, endpoint) {
+            return refuse(format!(
+                "its interface {interface} is also that of {}/{}: remove one of them",
+                other.namespace, other.name
+            ));
+        }
+    }
+    Ok(())
 }

@@ -14,11 +14,11 @@
 //!   direction of an endpoint that no readable policy selects is denied;
 //! - a ruleset that the kernel refuses changes nothing: the one before stays, and the state says degraded.
 
-#![allow(clippy::todo)] // the bodies follow
-
+mod blocks;
 mod compile;
 mod document;
 mod enforcement;
+mod index;
 mod ruleset;
 
 pub use compile::{Endpoint, Input, compile};
@@ -26,7 +26,7 @@ pub use document::{
     Direction, Document, DocumentError, IpBlock, Namespace, NetworkPolicy, Operator, Origin, Peer, Pod, PodPort, Port,
     PortNumber, Protocol, Requirement, Rule, Selector, parse,
 };
-pub use enforcement::{DocumentStatus, Policy, PolicyConfig, PolicyError, State, Status};
+pub use enforcement::{DocumentStatus, Policy, PolicyConfig, PolicyError, State, Status, remove_table};
 pub use ruleset::Ruleset;
 
 /// What happens to traffic of an endpoint in a direction in which no policy selects it.

@@ -1,0 +1,131 @@
+//! The ruleset in nft's own syntax, for people, for snapshots and for `nft -f`.
+
+use std::fmt;
+
+use super::{
+    Elements, End, Family, Hook, Match, NEIGHBOUR_DISCOVERY, POD_INTERFACE_PREFIX, Ruleset, Set, Side, TABLE, Verdict,
+    protocol_name,
+};
+
+impl fmt::Display for Ruleset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "table inet {TABLE} {{")?;
+        for set in &self.sets {
+            write_set(f, set)?;
+        }
+        for chain in &self.chains {
+            writeln!(f, "\tchain {} {{", chain.name)?;
+            if let Some(hook) = chain.hook {
+                let name = match hook {
+                    Hook::ForwardEgress | Hook::ForwardIngress => "forward",
+                    Hook::InputEgress => "input",
+                };
+                writeln!(f, "\t\ttype filter hook {name} priority {}; policy accept;", hook.priority())?;
+            }
+            for rule in &chain.rules {
+                write!(f, "\t\t")?;
+                for r#match in &rule.matches {
+                    write!(f, "{match} ")?;
+                }
+                write!(f, "{}", rule.verdict)?;
+                match &rule.comment {
+                    Some(comment) => writeln!(f, " comment \"{comment}\"")?,
+                    None => writeln!(f)?,
+                }
+            }
+            writeln!(f, "\t}}")?;
+        }
+        writeln!(f, "}}")
+    }
+}
+
+fn write_set(f: &mut fmt::Formatter<'_>, set: &Set) -> fmt::Result {
+    let address = match set.family {
+        Family::V4 => "ipv4_addr",
+        Family::V6 => "ipv6_addr",
+    };
+    let (kind, elements): (String, Vec<String>) = match &set.elements {
+        Elements::Sources(pairs) => {
+            (format!("ifname . {address}"), pairs.iter().map(|(name, a)| format!("\"{name}\" . {a}")).collect())
+        }
+        Elements::Addresses(addresses) => (address.into(), addresses.iter().map(ToString::to_string).collect()),
+        Elements::Blocks(ranges) => {
+            let elements = ranges
+                .iter()
+                .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") });
+            (address.into(), elements.collect())
+        }
+        Elements::NamedPorts(pairs) => {
+            (format!("{address} . inet_service"), pairs.iter().map(|(a, port)| format!("{a} . {port}")).collect())
+        }
+    };
+    writeln!(f, "\tset {} {{", set.name)?;
+    writeln!(f, "\t\ttype {kind}")?;
+    if matches!(set.elements, Elements::Blocks(_)) {
+        writeln!(f, "\t\tflags interval")?;
+    }
+    writeln!(f, "\t\tcomment \"{}\"", set.comment)?;
+    if !elements.is_empty() {
+        writeln!(f, "\t\telements = {{ {} }}", elements.join(", "))?;
+    }
+    writeln!(f, "\t}}")
+}
+
+fn interface(side: Side) -> &'static str {
+    match side {
+        Side::In => "iifname",
+        Side::Out => "oifname",
+    }
+}
+
+fn header(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
+    }
+}
+
+impl fmt::Display for Match {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Match::PodInterface(side) => write!(f, "{} \"{POD_INTERFACE_PREFIX}*\"", interface(*side)),
+            Match::ForeignSource { family, set } => write!(f, "iifname . {} saddr != @{set}", header(*family)),
+            Match::Established => write!(f, "ct state established,related"),
+            Match::NeighbourDiscovery => write!(f, "icmpv6 type {{ {} }}", NEIGHBOUR_DISCOVERY.join(", ")),
+            Match::Address { end, family, set } => {
+                let field = match end {
+                    End::Source => "saddr",
+                    End::Destination => "daddr",
+                };
+                write!(f, "{} {field} @{set}", header(*family))
+            }
+            Match::Transport(protocol) => write!(f, "meta l4proto {}", protocol_name(*protocol)),
+            Match::Ports { protocol, ranges } => {
+                let ranges: Vec<String> = ranges
+                    .iter()
+                    .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") })
+                    .collect();
+                write!(f, "{} dport {{ {} }}", protocol_name(*protocol), ranges.join(", "))
+            }
+            Match::NamedPort { protocol, family, set } => {
+                write!(f, "{} daddr . {} dport @{set}", header(*family), protocol_name(*protocol))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::Accept => write!(f, "accept"),
+            Verdict::Drop => write!(f, "drop"),
+            Verdict::Jump(chain) => write!(f, "jump {chain}"),
+            Verdict::Goto(chain) => write!(f, "goto {chain}"),
+            Verdict::Dispatch(side, targets) => {
+                let targets: Vec<String> =
+                    targets.iter().map(|(name, chain)| format!("\"{name}\" : goto {chain}")).collect();
+                write!(f, "{} vmap {{ {} }}", interface(*side), targets.join(", "))
+            }
+        }
+    }
+}

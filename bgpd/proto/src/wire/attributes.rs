@@ -1,4 +1,9 @@
 //! Path attributes (RFC 4271 section 5), canonical: two equal sets of attributes are equal values.
+//!
+//! This file holds what they mean and how they are written. How they are read, with a verdict on each that is malformed,
+//! is in `attribute_list.rs`.
+
+use std::fmt;
 
 use bytes::Bytes;
 
@@ -17,6 +22,26 @@ pub enum Origin {
     Egp,
     /// 2
     Incomplete,
+}
+
+impl Origin {
+    pub(super) const ALL: [Self; 3] = [Self::Igp, Self::Egp, Self::Incomplete];
+
+    /// The name that the command line shows: `igp`, `egp` or `incomplete`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Igp => "igp",
+            Self::Egp => "egp",
+            Self::Incomplete => "incomplete",
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// AGGREGATOR (RFC 4271 section 5.1.7), with AS4_AGGREGATOR merged in by the parser.
@@ -92,6 +117,154 @@ impl Attributes {
             cluster_list: Box::default(),
             tunnels: Box::default(),
             unknown: Box::default(),
+        }
+    }
+
+    /// Appends all of them but MP_REACH_NLRI, in ascending order of their types (RFC 4271 section 5).
+    ///
+    /// `four_octet_as`: the session carries AS numbers in four octets; otherwise AS4_PATH and AS4_AGGREGATOR are added where
+    /// two do not do (RFC 6793 section 4.2.2). `with_next_hop`: write NEXT_HOP, if the next hop is IPv4.
+    pub(super) fn encode(&self, four_octet_as: bool, with_next_hop: bool, out: &mut Vec<u8>) {
+        let mut list = Ascending { out, unknown: &self.unknown };
+        list.put(WELL_KNOWN, code::ORIGIN, |out| out.push(self.origin as u8));
+        list.put(WELL_KNOWN, code::AS_PATH, |out| self.as_path.encode(four_octet_as, out));
+        if let (true, NextHop::V4(address)) = (with_next_hop, self.next_hop) {
+            list.put(WELL_KNOWN, code::NEXT_HOP, |out| out.extend_from_slice(&address.octets()));
+        }
+        if let Some(med) = self.med {
+            list.put(OPTIONAL, code::MULTI_EXIT_DISC, |out| out.extend_from_slice(&med.to_be_bytes()));
+        }
+        if let Some(local_pref) = self.local_pref {
+            list.put(WELL_KNOWN, code::LOCAL_PREF, |out| out.extend_from_slice(&local_pref.to_be_bytes()));
+        }
+        if self.atomic_aggregate {
+            list.put(WELL_KNOWN, code::ATOMIC_AGGREGATE, |_| {});
+        }
+        if let Some(aggregator) = self.aggregator {
+            list.put(OPTIONAL_TRANSITIVE, code::AGGREGATOR, |out| aggregator.encode(four_octet_as, out));
+        }
+        list.put_each(OPTIONAL_TRANSITIVE, code::COMMUNITIES, &self.communities, |community| community.0.to_be_bytes());
+        if let Some(originator_id) = self.originator_id {
+            list.put(OPTIONAL, code::ORIGINATOR_ID, |out| out.extend_from_slice(&originator_id.0.octets()));
+        }
+        list.put_each(OPTIONAL, code::CLUSTER_LIST, &self.cluster_list, |cluster_id| cluster_id.0.octets());
+        list.put_each(OPTIONAL_TRANSITIVE, code::EXTENDED_COMMUNITIES, &self.extended_communities, |community| {
+            community.0
+        });
+        if !four_octet_as && !self.as_path.fits_two_octets() {
+            list.put(OPTIONAL_TRANSITIVE, code::AS4_PATH, |out| self.as_path.encode(true, out));
+        }
+        if let Some(aggregator) = self.aggregator.filter(|aggregator| !four_octet_as && !aggregator.fits_two_octets()) {
+            list.put(OPTIONAL_TRANSITIVE, code::AS4_AGGREGATOR, |out| aggregator.encode(true, out));
+        }
+        if !self.tunnels.is_empty() {
+            list.put(OPTIONAL_TRANSITIVE, code::TUNNEL_ENCAPSULATION, |out| {
+                self.tunnels.iter().for_each(|tunnel| tunnel.encode(out));
+            });
+        }
+        list.put_each(OPTIONAL_TRANSITIVE, code::LARGE_COMMUNITY, &self.large_communities, |community| {
+            community.octets()
+        });
+        list.put_unknown_below(None);
+    }
+}
+
+impl Aggregator {
+    fn fits_two_octets(self) -> bool {
+        self.asn.0 <= u32::from(u16::MAX)
+    }
+
+    fn encode(self, four_octet_as: bool, out: &mut Vec<u8>) {
+        if four_octet_as {
+            out.extend_from_slice(&self.asn.0.to_be_bytes());
+        } else {
+            out.extend_from_slice(&self.asn.as_two_octets().to_be_bytes());
+        }
+        out.extend_from_slice(&self.router_id.0.octets());
+    }
+}
+
+/// Attribute type codes (IANA "BGP Path Attributes").
+pub(super) mod code {
+    pub(in crate::wire) const ORIGIN: u8 = 1;
+    pub(in crate::wire) const AS_PATH: u8 = 2;
+    pub(in crate::wire) const NEXT_HOP: u8 = 3;
+    pub(in crate::wire) const MULTI_EXIT_DISC: u8 = 4;
+    pub(in crate::wire) const LOCAL_PREF: u8 = 5;
+    pub(in crate::wire) const ATOMIC_AGGREGATE: u8 = 6;
+    pub(in crate::wire) const AGGREGATOR: u8 = 7;
+    pub(in crate::wire) const COMMUNITIES: u8 = 8;
+    pub(in crate::wire) const ORIGINATOR_ID: u8 = 9;
+    pub(in crate::wire) const CLUSTER_LIST: u8 = 10;
+    pub(in crate::wire) const MP_REACH_NLRI: u8 = 14;
+    pub(in crate::wire) const MP_UNREACH_NLRI: u8 = 15;
+    pub(in crate::wire) const EXTENDED_COMMUNITIES: u8 = 16;
+    pub(in crate::wire) const AS4_PATH: u8 = 17;
+    pub(in crate::wire) const AS4_AGGREGATOR: u8 = 18;
+    pub(in crate::wire) const TUNNEL_ENCAPSULATION: u8 = 23;
+    pub(in crate::wire) const LARGE_COMMUNITY: u8 = 32;
+}
+
+/// Attribute Flags (RFC 4271 section 4.3).
+pub(super) mod flag {
+    pub(in crate::wire) const OPTIONAL: u8 = 0x80;
+    pub(in crate::wire) const TRANSITIVE: u8 = 0x40;
+    pub(in crate::wire) const PARTIAL: u8 = 0x20;
+    pub(in crate::wire) const EXTENDED_LENGTH: u8 = 0x10;
+}
+
+/// Flags of well-known attributes.
+pub(super) const WELL_KNOWN: u8 = flag::TRANSITIVE;
+/// Flags of optional non-transitive attributes.
+pub(super) const OPTIONAL: u8 = flag::OPTIONAL;
+/// Flags of optional transitive attributes.
+pub(super) const OPTIONAL_TRANSITIVE: u8 = flag::OPTIONAL | flag::TRANSITIVE;
+
+/// Attributes being written in ascending order, those that are not known in between.
+struct Ascending<'a> {
+    out: &'a mut Vec<u8>,
+    unknown: &'a [UnknownAttribute],
+}
+
+impl Ascending<'_> {
+    fn put(&mut self, flags: u8, code: u8, value: impl FnOnce(&mut Vec<u8>)) {
+        self.put_unknown_below(Some(code));
+        put(flags, code, self.out, value);
+    }
+
+    /// An attribute that is a list of values of one size; none if the list is empty.
+    fn put_each<T: Copy, const N: usize>(&mut self, flags: u8, code: u8, values: &[T], octets: impl Fn(T) -> [u8; N]) {
+        if !values.is_empty() {
+            self.put(flags, code, |out| values.iter().for_each(|value| out.extend_from_slice(&octets(*value))));
+        }
+    }
+
+    fn put_unknown_below(&mut self, limit: Option<u8>) {
+        while let [next, rest @ ..] = self.unknown
+            && limit.is_none_or(|limit| next.code < limit)
+        {
+            // RFC 4271 section 5: one that is passed on without being known gets Partial.
+            put(OPTIONAL_TRANSITIVE | flag::PARTIAL, next.code, self.out, |out| out.extend_from_slice(&next.value));
+            self.unknown = rest;
+        }
+    }
+}
+
+/// Appends one attribute, with a length of two octets where one does not do.
+///
+/// A value of more than 65535 octets gets a wrong length: the caller refuses a set of that size before it is sent.
+fn put(flags: u8, code: u8, out: &mut Vec<u8>, value: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&[flags, code, 0]);
+    value(out);
+    let length = out.len() - start - 3;
+    match u8::try_from(length) {
+        Ok(length) => out[start + 2] = length,
+        Err(_) => {
+            let [high, low] = u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes();
+            out[start] |= flag::EXTENDED_LENGTH;
+            out[start + 2] = low;
+            out.insert(start + 2, high);
         }
     }
 }

@@ -3,14 +3,23 @@
 //! No-panic contract: every function here takes any bytes at all and returns; memory is bounded by the message's length.
 
 pub mod aspath;
+mod attribute_list;
 pub mod attributes;
 pub mod capability;
 pub mod community;
 pub mod frame;
+mod mp;
+mod nlri;
 pub mod notification;
 pub mod open;
 pub mod tunnel;
 pub mod update;
+mod update_builder;
+
+#[cfg(test)]
+pub(crate) mod arbitrary;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
 

@@ -1,8 +1,14 @@
 //! The Tunnel Encapsulation attribute (RFC 9012): how to reach a next hop that is not adjacent.
+//!
+//! Malformed ones have spread across the Internet and reset sessions far from their origin (2023). Nothing here does:
+//! the worst that this attribute brings about is that its routes are withdrawn.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bytes::Bytes;
+use nom::bytes::complete::take;
+use nom::number::complete::{be_u8, be_u16};
+use nom::{IResult, Parser};
 
 /// One tunnel that a node offers for reaching what it announces.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,11 +33,336 @@ pub enum Tunnel {
         /// As for VXLAN.
         other: Bytes,
     },
-    /// Any other type, or one that lacks what Linnet needs: passed on as it came, not used.
+    /// Any other type, or one that lacks what Linnet needs (a VNI, a MAC address, an endpoint of its own instead of "the
+    /// next hop"): passed on as it came, not used.
     Unknown {
         /// The tunnel type.
         kind: u16,
         /// The TLV's value.
         value: Bytes,
     },
+}
+
+/// What the attribute holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Tunnels {
+    pub(super) tunnels: Box<[Tunnel]>,
+    /// A tunnel was taken out because its egress endpoint is missing or malformed.
+    pub(super) removed: bool,
+}
+
+/// IANA "BGP Tunnel Encapsulation Attribute Tunnel Types".
+const VXLAN: u16 = 8;
+const IP_IN_IP: u16 = 7;
+/// IANA "BGP Tunnel Encapsulation Attribute Sub-TLVs".
+const ENCAPSULATION: u8 = 1;
+const EGRESS_ENDPOINT: u8 = 6;
+const UDP_DESTINATION_PORT: u8 = 8;
+/// RFC 7348 section 5.
+const VXLAN_PORT: u16 = 4789;
+/// The V and M bits of VXLAN's Encapsulation sub-TLV: VNI and MAC address are there.
+const VNI_AND_MAC: u8 = 0xc0;
+
+/// Parses the attribute's value, by RFC 9012 section 13.
+///
+/// # Errors
+/// What is wrong, when the routes are to be treated as withdrawn.
+pub(super) fn parse(value: &[u8]) -> Result<Tunnels, &'static str> {
+    let mut rest = value;
+    let mut tunnels = Vec::new();
+    let mut removed = false;
+    while !rest.is_empty() {
+        let (behind, (kind, value)) = tunnel_tlv(rest).map_err(|_| "a tunnel runs over its end")?;
+        rest = behind;
+        // "The final octet of a TLV MUST also be the final octet of its final sub-TLV", whatever its type.
+        let sub_tlvs = sub_tlvs(value).ok_or("a sub-TLV runs over its tunnel's end")?;
+        match tunnel(kind, value, &sub_tlvs) {
+            Some(tunnel) => tunnels.push(tunnel),
+            None => removed = true,
+        }
+    }
+    if tunnels.is_empty() {
+        return Err("it has no valid tunnel");
+    }
+    Ok(Tunnels { tunnels: tunnels.into_boxed_slice(), removed })
+}
+
+fn tunnel_tlv(input: &[u8]) -> IResult<&[u8], (u16, &[u8])> {
+    let (rest, (kind, length)) = (be_u16, be_u16).parse(input)?;
+    let (rest, value) = take(length)(rest)?;
+    Ok((rest, (kind, value)))
+}
+
+struct SubTlv<'a> {
+    kind: u8,
+    value: &'a [u8],
+    /// With its type and length.
+    whole: &'a [u8],
+}
+
+fn sub_tlvs(mut input: &[u8]) -> Option<Vec<SubTlv<'_>>> {
+    let mut found = Vec::new();
+    while !input.is_empty() {
+        let (rest, (kind, value)) = sub_tlv(input).ok()?;
+        found.push(SubTlv { kind, value, whole: &input[..input.len() - rest.len()] });
+        input = rest;
+    }
+    Some(found)
+}
+
+fn sub_tlv(input: &[u8]) -> IResult<&[u8], (u8, &[u8])> {
+    let (rest, kind) = be_u8(input)?;
+    // RFC 9012 section 2: from 128 on the length has two octets.
+    let (rest, length) = if kind < 128 { be_u8.map(u16::from).parse(rest)? } else { be_u16(rest)? };
+    let (rest, value) = take(length)(rest)?;
+    Ok((rest, (kind, value)))
+}
+
+/// `None`: its egress endpoint is missing or malformed, so the tunnel is not even passed on.
+fn tunnel(kind: u16, value: &[u8], sub_tlvs: &[SubTlv<'_>]) -> Option<Tunnel> {
+    // Copied, because a slice would keep all that was received with it alive for as long as the route lives.
+    let unknown = || Tunnel::Unknown { kind, value: Bytes::copy_from_slice(value) };
+    if kind != VXLAN && kind != IP_IN_IP {
+        return Some(unknown());
+    }
+    // Of a sub-TLV that stands more than once the first counts; the others are passed on.
+    let first = |wanted: u8| sub_tlvs.iter().position(|sub_tlv| sub_tlv.kind == wanted);
+    let endpoint_at = first(EGRESS_ENDPOINT)?;
+    let Endpoint::At(endpoint) = Endpoint::parse(sub_tlvs[endpoint_at].value)? else { return Some(unknown()) };
+
+    // A malformed sub-TLV other than the endpoint counts as one that is not known.
+    let of = |wanted: u8| first(wanted).map(|index| (index, sub_tlvs[index].value));
+    let other = |used: &[Option<usize>]| -> Bytes {
+        let kept = sub_tlvs.iter().enumerate().filter(|(index, _)| !used.contains(&Some(*index)));
+        kept.flat_map(|(_, sub_tlv)| sub_tlv.whole.iter().copied()).collect()
+    };
+    if kind == IP_IN_IP {
+        return Some(Tunnel::IpIp { endpoint, other: other(&[Some(endpoint_at)]) });
+    }
+    let Some((encapsulation_at, (vni, mac))) =
+        of(ENCAPSULATION).and_then(|(index, value)| Some((index, vxlan(value)?)))
+    else {
+        return Some(unknown());
+    };
+    // One that says what is so anyway is passed on among the others.
+    let port = of(UDP_DESTINATION_PORT)
+        .and_then(|(index, value)| Some((index, udp_port(value)?)))
+        .filter(|(_, port)| *port != VXLAN_PORT);
+    Some(Tunnel::Vxlan {
+        endpoint,
+        vni,
+        mac,
+        udp_port: port.map(|(_, port)| port),
+        other: other(&[Some(endpoint_at), Some(encapsulation_at), port.map(|(index, _)| index)]),
+    })
+}
+
+enum Endpoint {
+    At(IpAddr),
+    /// Address family 0: the route's next hop.
+    NextHop,
+}
+
+impl Endpoint {
+    /// RFC 9012 section 3.1: four reserved octets, the address family, the address.
+    fn parse(value: &[u8]) -> Option<Self> {
+        let (family, address) = value.get(4..)?.split_first_chunk::<2>()?;
+        match (u16::from_be_bytes(*family), address.len()) {
+            (0, 0) => Some(Self::NextHop),
+            (1, 4) => {
+                let address = Ipv4Addr::from(<[u8; 4]>::try_from(address).ok()?);
+                let unicast = !address.is_unspecified() && !address.is_multicast() && !address.is_broadcast();
+                unicast.then_some(Self::At(IpAddr::V4(address)))
+            }
+            (2, 16) => {
+                let address = Ipv6Addr::from(<[u8; 16]>::try_from(address).ok()?);
+                let unicast = !address.is_unspecified() && !address.is_multicast();
+                unicast.then_some(Self::At(IpAddr::V6(address)))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// VNI and MAC address of VXLAN's Encapsulation sub-TLV (section 3.2.1); `None` if one of them is not there.
+fn vxlan(value: &[u8]) -> Option<(u32, [u8; 6])> {
+    match *value {
+        [flags, v0, v1, v2, m0, m1, m2, m3, m4, m5, _, _] if flags & VNI_AND_MAC == VNI_AND_MAC => {
+            Some((u32::from_be_bytes([0, v0, v1, v2]), [m0, m1, m2, m3, m4, m5]))
+        }
+        _ => None,
+    }
+}
+
+/// Section 3.3.1; zero makes it malformed.
+fn udp_port(value: &[u8]) -> Option<u16> {
+    <[u8; 2]>::try_from(value).ok().map(u16::from_be_bytes).filter(|port| *port != 0)
+}
+
+impl Tunnel {
+    /// Appends the TLV.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        let kind = match self {
+            Self::Vxlan { .. } => VXLAN,
+            Self::IpIp { .. } => IP_IN_IP,
+            Self::Unknown { kind, .. } => *kind,
+        };
+        out.extend_from_slice(&kind.to_be_bytes());
+        out.extend_from_slice(&[0, 0]);
+        match self {
+            Self::Vxlan { endpoint, vni, mac, udp_port, other } => {
+                let [_, v0, v1, v2] = vni.to_be_bytes();
+                out.extend_from_slice(&[ENCAPSULATION, 12, VNI_AND_MAC, v0, v1, v2]);
+                out.extend_from_slice(mac);
+                out.extend_from_slice(&[0, 0]);
+                encode_endpoint(*endpoint, out);
+                if let Some(port) = udp_port {
+                    out.extend_from_slice(&[UDP_DESTINATION_PORT, 2]);
+                    out.extend_from_slice(&port.to_be_bytes());
+                }
+                out.extend_from_slice(other);
+            }
+            Self::IpIp { endpoint, other } => {
+                encode_endpoint(*endpoint, out);
+                out.extend_from_slice(other);
+            }
+            Self::Unknown { value, .. } => out.extend_from_slice(value),
+        }
+        // A longer one has no encoding, and its message is refused for its size before it is sent.
+        let length = u16::try_from(out.len() - start - 4).unwrap_or(u16::MAX);
+        out[start + 2..start + 4].copy_from_slice(&length.to_be_bytes());
+    }
+}
+
+fn encode_endpoint(endpoint: IpAddr, out: &mut Vec<u8>) {
+    match endpoint {
+        IpAddr::V4(address) => {
+            out.extend_from_slice(&[EGRESS_ENDPOINT, 10, 0, 0, 0, 0, 0, 1]);
+            out.extend_from_slice(&address.octets());
+        }
+        IpAddr::V6(address) => {
+            out.extend_from_slice(&[EGRESS_ENDPOINT, 22, 0, 0, 0, 0, 0, 2]);
+            out.extend_from_slice(&address.octets());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::arbitrary;
+
+    const ENDPOINT: &[u8] = b"\x06\x0a\x00\x00\x00\x00\x00\x01\xc0\x00\x02\x01";
+    const VXLAN_VALUE: &[u8] = b"\x01\x0c\xc0\x00\x10\x00\x02\x00\x00\x00\x00\x09\x00\x00";
+    const COLOR: &[u8] = b"\x04\x08\x03\x0b\x00\x00\x00\x00\x00\x07";
+
+    fn tlv(kind: u16, sub_tlvs: &[&[u8]]) -> Vec<u8> {
+        let value = sub_tlvs.concat();
+        [&kind.to_be_bytes()[..], &(value.len() as u16).to_be_bytes(), &value].concat()
+    }
+
+    fn parsed(value: &[u8]) -> Vec<Tunnel> {
+        parse(value).unwrap().tunnels.into_vec()
+    }
+
+    fn vxlan_with(udp_port: Option<u16>, other: &[u8]) -> Tunnel {
+        let endpoint = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+        Tunnel::Vxlan { endpoint, vni: 4096, mac: [2, 0, 0, 0, 0, 9], udp_port, other: Bytes::copy_from_slice(other) }
+    }
+
+    #[test]
+    fn a_vxlan_tunnel_reads_as_rfc_9012_writes_it() {
+        for (sub_tlvs, expected) in [
+            (&[VXLAN_VALUE, ENDPOINT][..], vxlan_with(None, b"")),
+            (&[ENDPOINT, VXLAN_VALUE], vxlan_with(None, b"")),
+            (&[ENDPOINT, VXLAN_VALUE, b"\x08\x02\x12\xb5"], vxlan_with(None, b"\x08\x02\x12\xb5")),
+            (&[ENDPOINT, VXLAN_VALUE, b"\x08\x02\x12\xb6"], vxlan_with(Some(4790), b"")),
+            (&[COLOR, ENDPOINT, VXLAN_VALUE], vxlan_with(None, COLOR)),
+            // Zero, or three octets: malformed, so unknown, so passed on.
+            (&[ENDPOINT, VXLAN_VALUE, b"\x08\x02\x00\x00"], vxlan_with(None, b"\x08\x02\x00\x00")),
+            (&[ENDPOINT, VXLAN_VALUE, b"\x08\x03\x12\xb6\x00"], vxlan_with(None, b"\x08\x03\x12\xb6\x00")),
+            // The first of two counts, the second is passed on.
+            (&[ENDPOINT, VXLAN_VALUE, ENDPOINT], vxlan_with(None, ENDPOINT)),
+            // A sub-TLV whose length has two octets.
+            (&[ENDPOINT, VXLAN_VALUE, b"\x80\x00\x01\x07"], vxlan_with(None, b"\x80\x00\x01\x07")),
+        ] {
+            assert_eq!(parsed(&tlv(8, sub_tlvs)), [expected], "{sub_tlvs:02x?}");
+        }
+    }
+
+    #[test]
+    fn a_tunnel_that_lacks_what_is_needed_is_passed_on_as_it_came() {
+        let next_hop: &[u8] = b"\x06\x06\x00\x00\x00\x00\x00\x00";
+        for (kind, sub_tlvs) in [
+            (8, &[ENDPOINT][..]),
+            (8, &[ENDPOINT, b"\x01\x0c\x80\x00\x10\x00\x02\x00\x00\x00\x00\x09\x00\x00"]),
+            (8, &[ENDPOINT, b"\x01\x0c\x40\x00\x10\x00\x02\x00\x00\x00\x00\x09\x00\x00"]),
+            (8, &[ENDPOINT, b"\x01\x0b\xc0\x00\x10\x00\x02\x00\x00\x00\x00\x09\x00"]),
+            (8, &[next_hop, VXLAN_VALUE]),
+            (7, &[next_hop]),
+            (2, &[ENDPOINT]),
+            (999, &[]),
+        ] {
+            let value = Bytes::from(sub_tlvs.concat());
+            assert_eq!(parsed(&tlv(kind, sub_tlvs)), [Tunnel::Unknown { kind, value }]);
+        }
+    }
+
+    #[test]
+    fn a_tunnel_without_a_good_endpoint_is_removed_and_the_others_stay() {
+        let good = tlv(8, &[ENDPOINT, VXLAN_VALUE]);
+        for endpoint in [
+            &b""[..],
+            b"\x06\x05\x00\x00\x00\x00\x00",
+            b"\x06\x0a\x00\x00\x00\x00\x00\x02\xc0\x00\x02\x01",
+            b"\x06\x0b\x00\x00\x00\x00\x00\x01\xc0\x00\x02\x01\x00",
+            b"\x06\x0a\x00\x00\x00\x00\x00\x03\xc0\x00\x02\x01",
+            b"\x06\x0a\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00",
+            b"\x06\x0a\x00\x00\x00\x00\x00\x01\xe0\x00\x00\x01",
+        ] {
+            let bad = tlv(8, &[endpoint, VXLAN_VALUE]);
+            let tunnels = parse(&[&bad[..], &good].concat()).unwrap();
+            assert_eq!(
+                (&tunnels.tunnels[..], tunnels.removed),
+                (&[vxlan_with(None, b"")][..], true),
+                "{endpoint:02x?}"
+            );
+            assert_eq!(parse(&bad), Err("it has no valid tunnel"));
+        }
+    }
+
+    #[test]
+    fn an_attribute_cut_anywhere_but_between_tunnels_is_malformed() {
+        let one = tlv(8, &[ENDPOINT, VXLAN_VALUE, COLOR]);
+        let whole = [&one[..], &tlv(999, &[COLOR])].concat();
+        for cut in 0..=whole.len() {
+            assert_eq!(parse(&whole[..cut]).is_ok(), cut == one.len() || cut == whole.len(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_sub_tlv_that_does_not_end_with_its_tunnel_is_malformed_whatever_the_type() {
+        for kind in [7, 8, 999] {
+            assert_eq!(parse(&tlv(kind, &[ENDPOINT, b"\x04"])), Err("a sub-TLV runs over its tunnel's end"));
+            assert_eq!(parse(&tlv(kind, &[ENDPOINT, b"\x04\x02\x00"])), Err("a sub-TLV runs over its tunnel's end"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_undoes_encoding(tunnels in prop::collection::vec(arbitrary::tunnel(), 1..4)) {
+            let mut value = Vec::new();
+            tunnels.iter().for_each(|tunnel| tunnel.encode(&mut value));
+            prop_assert_eq!(parsed(&value), tunnels);
+        }
+
+        #[test]
+        fn random_bytes_never_panic(value in prop::collection::vec(any::<u8>(), 0..64)) {
+            let _ = parse(&value);
+            let _ = parse(&tlv(8, &[&value]));
+        }
+    }
 }

@@ -1,11 +1,17 @@
-//! UPDATE (RFC 4271 section 4.3): parsing with a verdict for each attribute (RFC 7606), and building.
+//! UPDATE (RFC 4271 section 4.3): which prefixes it announces and withdraws once RFC 7606 has judged it.
+//!
+//! Attributes are read in `attribute_list.rs`; messages are built by [`UpdateBuilder`]. Parsing is by plain slices
+//! and not with nom: the fields are few, and a full table of a million prefixes comes through here.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Notification;
+use super::attribute_list::AttributeList;
 use super::attributes::Attributes;
+use super::notification::UpdateError;
+pub use super::update_builder::{TooLarge, UpdateBuilder};
+use super::{Notification, nlri};
 use crate::types::{Family, FamilySet, Nlri};
 
 /// What was negotiated that changes how an UPDATE reads.
@@ -38,18 +44,128 @@ pub struct Update {
 }
 
 impl Update {
-    /// Parses the body of an UPDATE.
+    /// Parses the body of an UPDATE, in the steps of RFC 4271 section 6.3 as RFC 7606 revised them.
     ///
     /// # Errors
     /// What RFC 7606 still resets a session for.
-    pub(super) fn parse(body: &Bytes, context: &UpdateContext) -> Result<Self, Notification> {
-        let _ = (body, context);
-        todo!("W")
+    pub(super) fn parse(body: &[u8], context: &UpdateContext) -> Result<Self, Notification> {
+        // 1. The lengths of the three fields, from which alone it is known where the NLRI field begins.
+        let fields = Fields::split(body)?;
+        let ipv4 = context.families.contains(Family::Ipv4Unicast);
+        // An UPDATE without anything is the End-of-RIB marker of IPv4 unicast (RFC 4724 section 2).
+        if fields.are_empty() {
+            return Ok(Self { end_of_rib: ipv4.then_some(Family::Ipv4Unicast), ..Self::default() });
+        }
+
+        // 2. The prefixes of both classic fields, and 3. the attributes with those that they hold.
+        let mut withdrawn = classic_nlri(fields.withdrawn, context)?;
+        let mut nlri = classic_nlri(fields.nlri, context)?;
+        let mut list = AttributeList::parse(fields.attributes, context)?;
+        if !ipv4 && !fields.have_no_classic_prefix() {
+            withdrawn.clear();
+            nlri.clear();
+            list.fault(0, Verdict::DiscardAttribute, "prefixes of IPv4 unicast, which was not negotiated");
+        }
+        list.check_complete(!nlri.is_empty());
+
+        // 4. With an error in attributes that belong to no prefix, the prefixes may be what was lost: the withdraw that
+        // the error asks for cannot be done (RFC 7606 section 5.2).
+        let unfounded = fields.nlri.is_empty() && !list.has_reach() && !list.is_only_unreach();
+        if list.treat_as_withdraw() && unfounded {
+            return Err(Notification::update(UpdateError::MalformedAttributeList, &[]));
+        }
+
+        let mut update = Self { withdrawn, ..Self::default() };
+        match list.unreach.take() {
+            Some((family, nlri)) if nlri.is_empty() && list.is_only_unreach() && fields.have_no_classic_prefix() => {
+                update.end_of_rib = Some(family);
+            }
+            Some((_, nlri)) => append(&mut update.withdrawn, nlri),
+            None => {}
+        }
+        update.faults = std::mem::take(&mut list.faults);
+        update.settle(nlri, list);
+        Ok(update)
     }
 
+    /// 5. The verdict: announced, or withdrawn.
+    fn settle(&mut self, nlri: Vec<Nlri>, mut list: AttributeList) {
+        let reach = list.reach.take();
+        if self.faults.iter().any(|fault| fault.verdict == Verdict::TreatAsWithdraw) {
+            append(&mut self.withdrawn, nlri);
+            append(&mut self.withdrawn, reach.map(|reach| reach.nlri).unwrap_or_default());
+            return;
+        }
+        let classic = list.classic_next_hop().filter(|_| !nlri.is_empty());
+        let reach =
+            reach.and_then(|reach| Some((reach.next_hop.ok()?, reach.nlri))).filter(|(_, nlri)| !nlri.is_empty());
+        if let Some(next_hop) = classic {
+            self.announced.push(Announcement { attributes: Arc::new(list.with_next_hop(next_hop)), nlri });
+        }
+        if let Some((next_hop, nlri)) = reach {
+            self.announced.push(Announcement { attributes: Arc::new(list.into_attributes(next_hop)), nlri });
+        }
+    }
+
+    /// Whole messages that say the same.
     pub(super) fn encode(&self, context: &UpdateContext) -> Bytes {
-        let _ = context;
-        todo!("W")
+        let builder = UpdateBuilder::new(*context);
+        let mut out = Vec::new();
+        builder.withdraw(&self.withdrawn, &mut out);
+        for announcement in &self.announced {
+            // One that fits into no message is left out, as `Message::encode` says: nothing was appended for it.
+            let _ = builder.announce(&announcement.attributes, &announcement.nlri, &mut out);
+        }
+        if let Some(family) = self.end_of_rib {
+            out.extend_from_slice(&builder.end_of_rib(family));
+        }
+        Bytes::from(out)
+    }
+}
+
+/// The three fields of variable length (RFC 4271 section 4.3).
+struct Fields<'a> {
+    withdrawn: &'a [u8],
+    attributes: &'a [u8],
+    nlri: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    fn split(body: &'a [u8]) -> Result<Self, Notification> {
+        // RFC 7606 section 3 a: the two lengths and what they count do not fit into the message.
+        let fields = || {
+            let (length, rest) = body.split_first_chunk::<2>()?;
+            let (withdrawn, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+            let (length, rest) = rest.split_first_chunk::<2>()?;
+            let (attributes, nlri) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+            Some(Self { withdrawn, attributes, nlri })
+        };
+        fields().ok_or_else(|| Notification::update(UpdateError::MalformedAttributeList, &[]))
+    }
+
+    fn are_empty(&self) -> bool {
+        self.attributes.is_empty() && self.have_no_classic_prefix()
+    }
+
+    fn have_no_classic_prefix(&self) -> bool {
+        self.withdrawn.is_empty() && self.nlri.is_empty()
+    }
+}
+
+/// Withdrawn Routes and NLRI are judged alike (RFC 7606 section 3 i and 5.3).
+fn classic_nlri(field: &[u8], context: &UpdateContext) -> Result<Vec<Nlri>, Notification> {
+    let mut prefixes = Vec::new();
+    nlri::parse(field, Family::Ipv4Unicast, context.add_path.contains(Family::Ipv4Unicast), &mut prefixes)
+        .map_err(|nlri::Malformed| Notification::update(UpdateError::InvalidNetworkField, &[]))?;
+    Ok(prefixes)
+}
+
+/// Appends without copying where there is nothing yet: most messages hold prefixes in one place only.
+fn append(all: &mut Vec<Nlri>, mut more: Vec<Nlri>) {
+    if all.is_empty() {
+        *all = more;
+    } else {
+        all.append(&mut more);
     }
 }
 
@@ -82,50 +198,5 @@ pub struct AttributeFault {
     pub reason: &'static str,
 }
 
-/// Packs prefixes that share a set of attributes into as few UPDATEs as fit, the attributes encoded once.
-#[derive(Debug)]
-pub struct UpdateBuilder {
-    context: UpdateContext,
-}
-
-impl UpdateBuilder {
-    /// A builder for sessions that negotiated `context`.
-    #[must_use]
-    pub fn new(context: UpdateContext) -> Self {
-        Self { context }
-    }
-
-    /// Whole messages, one behind the other, that announce `nlri` (all of one family) with `attributes`.
-    ///
-    /// IPv4 prefixes with an IPv4 next hop go into the classic field, everything else into MP_REACH_NLRI.
-    ///
-    /// # Errors
-    /// [`TooLarge`] when the attributes leave no room for a prefix: the caller withdraws the prefixes instead.
-    pub fn announce(&self, attributes: &Attributes, nlri: &[Nlri], out: &mut Vec<u8>) -> Result<(), TooLarge> {
-        let _ = (self.context, attributes, nlri, out);
-        todo!("W")
-    }
-
-    /// Whole messages, one behind the other, that withdraw `nlri` (all of one family).
-    pub fn withdraw(&self, nlri: &[Nlri], out: &mut Vec<u8>) {
-        let _ = (self.context, nlri, out);
-        todo!("W")
-    }
-
-    /// The End-of-RIB marker of `family`.
-    #[must_use]
-    pub fn end_of_rib(&self, family: Family) -> Bytes {
-        let _ = (self.context, family);
-        todo!("W")
-    }
-}
-
-/// A set of attributes that fits into no message of the negotiated size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("attributes of {octets} octets leave no room for a prefix in a message of {limit}")]
-pub struct TooLarge {
-    /// Octets of the encoded attributes.
-    pub octets: usize,
-    /// The largest message.
-    pub limit: usize,
-}
+#[cfg(test)]
+mod tests;

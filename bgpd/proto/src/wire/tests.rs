@@ -1,0 +1,108 @@
+//! Properties of whole messages: what is sent comes back, and nothing that comes can do harm.
+
+use bytes::{Bytes, BytesMut};
+use proptest::prelude::*;
+
+use super::frame::{Frame, MessageType, next_frame};
+use super::update::UpdateBuilder;
+use super::{MAX_MESSAGE_LEN, Message, UpdateContext, arbitrary};
+use crate::types::{Family, FamilySet};
+
+/// What a peer with the same context reads from `stream`.
+pub(super) fn read_all(stream: &[u8], context: &UpdateContext) -> Vec<Message> {
+    let mut buffer = BytesMut::from(stream);
+    let mut messages = Vec::new();
+    while let Some(frame) = next_frame(&mut buffer, context.max_message_len).unwrap() {
+        messages.push(Message::parse(frame, context).unwrap());
+    }
+    assert!(buffer.is_empty(), "{} octets are left", buffer.len());
+    messages
+}
+
+pub(super) const IPV4: UpdateContext = UpdateContext {
+    four_octet_as: true,
+    external: false,
+    families: FamilySet::EMPTY,
+    add_path: FamilySet::EMPTY,
+    max_message_len: MAX_MESSAGE_LEN,
+};
+
+/// An internal session with four-octet AS numbers, both families and nothing else.
+pub(super) fn plain() -> UpdateContext {
+    UpdateContext { families: FamilySet::from_iter(Family::ALL), ..IPV4 }
+}
+
+#[test]
+fn a_keepalive_is_its_header() {
+    let octets = Message::Keepalive.encode(&plain());
+    assert_eq!(octets[..], [&[0xff; 16][..], &[0, 19, 4]].concat());
+}
+
+#[test]
+fn a_route_refresh_of_another_family_or_subtype_is_no_request() {
+    for (body, family) in [
+        (&b"\x00\x01\x00\x01"[..], Some(Family::Ipv4Unicast)),
+        (b"\x00\x02\x00\x01", Some(Family::Ipv6Unicast)),
+        (b"\x00\x01\x00\x80", None),
+        (b"\x00\x01\x01\x01", None),
+        (b"\x00\x01\x02\x01", None),
+    ] {
+        let frame = Frame { kind: MessageType::RouteRefresh, body: Bytes::from_static(body) };
+        assert_eq!(Message::parse(frame, &plain()), Ok(Message::RouteRefresh(family)));
+    }
+}
+
+proptest! {
+    #[test]
+    fn decoding_undoes_encoding(message in arbitrary::message_but_update(), context in arbitrary::context()) {
+        let octets = message.encode(&context);
+        prop_assert_eq!(read_all(&octets, &context), vec![message]);
+    }
+
+    #[test]
+    fn random_bodies_never_panic(body in prop::collection::vec(any::<u8>(), 0..200), context in arbitrary::context()) {
+        let body = Bytes::from(body);
+        for kind in MessageType::ALL {
+            let _ = Message::parse(Frame { kind, body: body.clone() }, &context);
+        }
+    }
+
+    #[test]
+    fn damaged_updates_never_panic(
+        attributes in arbitrary::family().prop_flat_map(arbitrary::attributes),
+        nlri in arbitrary::nlri_of_any_family(),
+        context in arbitrary::context(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut stream = Vec::new();
+        let _ = UpdateBuilder::new(context).announce(&attributes, &nlri, &mut stream);
+        UpdateBuilder::new(context).withdraw(&nlri, &mut stream);
+        let mut buffer = BytesMut::from(&stream[..]);
+        while let Ok(Some(frame)) = next_frame(&mut buffer, context.max_message_len) {
+            let mut body = frame.body.to_vec();
+            for (at, octet) in &damage {
+                let at = at.index(body.len());
+                body[at] = *octet;
+            }
+            let _ = Message::parse(Frame { kind: frame.kind, body: Bytes::from(body.clone()) }, &context);
+            body.truncate(cut.index(body.len()));
+            let _ = Message::parse(Frame { kind: frame.kind, body: Bytes::from(body) }, &context);
+        }
+    }
+
+    #[test]
+    fn damaged_opens_never_panic(
+        message in arbitrary::message_but_update(),
+        at in any::<prop::sample::Index>(),
+        octet: u8,
+    ) {
+        let mut octets = message.encode(&plain()).to_vec();
+        let at = at.index(octets.len());
+        octets[at] = octet;
+        let mut buffer = BytesMut::from(&octets[..]);
+        if let Ok(Some(frame)) = next_frame(&mut buffer, MAX_MESSAGE_LEN) {
+            let _ = Message::parse(frame, &plain());
+        }
+    }
+}

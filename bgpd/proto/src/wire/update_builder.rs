@@ -1,0 +1,192 @@
+//! Packs prefixes that share a set of attributes into as few UPDATEs as fit.
+//!
+//! A message holds prefixes in one place only, and MP_REACH_NLRI or MP_UNREACH_NLRI is its first attribute: RFC 7606 section
+//! 5.1 asks for both, so that a receiver which stumbles over another attribute has found the prefixes already.
+
+use bytes::Bytes;
+
+use super::attributes::{Attributes, OPTIONAL, code, flag};
+use super::frame::{MessageType, begin, end};
+use super::update::UpdateContext;
+use super::{HEADER_LEN, MAX_MESSAGE_LEN, mp, nlri};
+use crate::types::{Family, NextHop, Nlri};
+
+/// Packs prefixes that share a set of attributes into as few UPDATEs as fit, the attributes encoded once.
+#[derive(Debug)]
+pub struct UpdateBuilder {
+    context: UpdateContext,
+}
+
+/// A set of attributes that fits into no message of the negotiated size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("attributes of {octets} octets leave no room for a prefix in a message of {limit}")]
+pub struct TooLarge {
+    /// Octets of the encoded attributes.
+    pub octets: usize,
+    /// The largest message.
+    pub limit: usize,
+}
+
+/// Octets of an UPDATE without attributes and prefixes: header and two length fields.
+const EMPTY: usize = HEADER_LEN + 4;
+/// Flags, type and length of an MP attribute whose length has two octets. It has them even where one would do, because
+/// how many prefixes fit is known only behind the last one.
+const MP_HEADER: usize = 4;
+
+impl UpdateBuilder {
+    /// A builder for sessions that negotiated `context`.
+    #[must_use]
+    pub fn new(context: UpdateContext) -> Self {
+        Self { context }
+    }
+
+    /// Whole messages, one behind the other, that announce `nlri` (all of one family) with `attributes`.
+    ///
+    /// IPv4 prefixes with an IPv4 next hop go into the classic field, everything else into MP_REACH_NLRI. The attributes
+    /// are written as they are: what an external peer does not get, the caller takes out.
+    ///
+    /// # Errors
+    /// [`TooLarge`] when the attributes leave no room for a prefix: nothing is appended, and the caller withdraws the
+    /// prefixes instead.
+    pub fn announce(&self, attributes: &Attributes, nlri: &[Nlri], out: &mut Vec<u8>) -> Result<(), TooLarge> {
+        let start = out.len();
+        for part in of_one_family(nlri) {
+            self.announce_family(part[0].prefix.family(), attributes, part, out)
+                .inspect_err(|TooLarge { .. }| out.truncate(start))?;
+        }
+        Ok(())
+    }
+
+    /// Whole messages, one behind the other, that withdraw `nlri` (all of one family).
+    pub fn withdraw(&self, nlri: &[Nlri], out: &mut Vec<u8>) {
+        for part in of_one_family(nlri) {
+            match part[0].prefix.family() {
+                Family::Ipv4Unicast => self.withdraw_classic(part, out),
+                family @ Family::Ipv6Unicast => self.withdraw_mp(family, part, out),
+            }
+        }
+    }
+
+    /// The End-of-RIB marker of `family` (RFC 4724 section 2).
+    #[must_use]
+    pub fn end_of_rib(&self, family: Family) -> Bytes {
+        let mut out = Vec::with_capacity(EMPTY + 6);
+        let start = begin(MessageType::Update, &mut out);
+        match family {
+            Family::Ipv4Unicast => out.extend_from_slice(&[0, 0, 0, 0]),
+            Family::Ipv6Unicast => {
+                out.extend_from_slice(&[0, 0, 0, 6, OPTIONAL, code::MP_UNREACH_NLRI, 3]);
+                mp::encode_unreach(family, &mut out);
+            }
+        }
+        end(start, &mut out);
+        Bytes::from(out)
+    }
+
+    fn announce_family(
+        &self,
+        family: Family,
+        attributes: &Attributes,
+        nlri: &[Nlri],
+        out: &mut Vec<u8>,
+    ) -> Result<(), TooLarge> {
+        let classic = family == Family::Ipv4Unicast && matches!(attributes.next_hop, NextHop::V4(_));
+        let mut block = Vec::with_capacity(256);
+        attributes.encode(self.context.four_octet_as, classic, &mut block);
+        let mut reach = Vec::with_capacity(40);
+        if !classic {
+            mp::encode_reach(family, attributes.next_hop, &mut reach);
+        }
+
+        let octets = block.len() + if classic { 0 } else { MP_HEADER + reach.len() };
+        let limit = self.limit();
+        let room = limit.saturating_sub(EMPTY + octets);
+        if room < nlri::longest(family, self.context.add_path.contains(family)) {
+            return Err(TooLarge { octets, limit });
+        }
+
+        let mut rest = nlri;
+        while !rest.is_empty() {
+            let start = begin(MessageType::Update, out);
+            out.extend_from_slice(&[0, 0, 0, 0]);
+            let attributes_start = out.len();
+            if classic {
+                out.extend_from_slice(&block);
+                set_length(out, attributes_start - 2, block.len());
+                rest = self.fill(family, rest, room, out);
+            } else {
+                out.extend_from_slice(&[OPTIONAL | flag::EXTENDED_LENGTH, code::MP_REACH_NLRI, 0, 0]);
+                out.extend_from_slice(&reach);
+                rest = self.fill(family, rest, room, out);
+                let value = out.len() - attributes_start - MP_HEADER;
+                set_length(out, attributes_start + 2, value);
+                out.extend_from_slice(&block);
+                let attributes = out.len() - attributes_start;
+                set_length(out, attributes_start - 2, attributes);
+            }
+            end(start, out);
+        }
+        Ok(())
+    }
+
+    fn withdraw_classic(&self, nlri: &[Nlri], out: &mut Vec<u8>) {
+        let mut rest = nlri;
+        while !rest.is_empty() {
+            let start = begin(MessageType::Update, out);
+            out.extend_from_slice(&[0, 0]);
+            let field = out.len();
+            rest = self.fill(Family::Ipv4Unicast, rest, self.limit() - EMPTY, out);
+            let length = out.len() - field;
+            set_length(out, field - 2, length);
+            out.extend_from_slice(&[0, 0]);
+            end(start, out);
+        }
+    }
+
+    fn withdraw_mp(&self, family: Family, nlri: &[Nlri], out: &mut Vec<u8>) {
+        let mut rest = nlri;
+        while !rest.is_empty() {
+            let start = begin(MessageType::Update, out);
+            out.extend_from_slice(&[0, 0, 0, 0]);
+            let attributes_start = out.len();
+            out.extend_from_slice(&[OPTIONAL | flag::EXTENDED_LENGTH, code::MP_UNREACH_NLRI, 0, 0]);
+            mp::encode_unreach(family, out);
+            rest = self.fill(family, rest, self.limit() - EMPTY - MP_HEADER - 3, out);
+            let attributes = out.len() - attributes_start;
+            set_length(out, attributes_start + 2, attributes - MP_HEADER);
+            set_length(out, attributes_start - 2, attributes);
+            end(start, out);
+        }
+    }
+
+    /// Appends as many prefixes as `room` octets hold, of which there is enough for one; returns the others.
+    fn fill<'a>(&self, family: Family, nlri: &'a [Nlri], room: usize, out: &mut Vec<u8>) -> &'a [Nlri] {
+        let add_path = self.context.add_path.contains(family);
+        let full = out.len() + room;
+        for (index, entry) in nlri.iter().enumerate() {
+            if out.len() + nlri::encoded_len(entry, add_path) > full {
+                return &nlri[index..];
+            }
+            nlri::encode(entry, add_path, out);
+        }
+        &[]
+    }
+
+    /// The largest message, within what RFC 4271 and RFC 8654 know.
+    fn limit(&self) -> usize {
+        self.context.max_message_len.clamp(MAX_MESSAGE_LEN, usize::from(u16::MAX))
+    }
+}
+
+/// A set of prefixes that is not of one family against the contract becomes messages of one family each.
+fn of_one_family(nlri: &[Nlri]) -> impl Iterator<Item = &[Nlri]> {
+    nlri.chunk_by(|one, other| one.prefix.family() == other.prefix.family())
+}
+
+/// Writes a length field of two octets. No message is longer than what it holds.
+fn set_length(out: &mut [u8], at: usize, length: usize) {
+    out[at..at + 2].copy_from_slice(&u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests;

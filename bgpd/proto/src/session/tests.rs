@@ -1,4 +1,6 @@
 //! Sessions back to back on a virtual clock, their bytes moved by hand.
 
+mod collisions;
+mod endings;
 mod pair;
 mod progress;

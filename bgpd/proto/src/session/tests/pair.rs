@@ -8,6 +8,8 @@ use super::super::*;
 pub(super) const A: usize = 0;
 pub(super) const B: usize = 1;
 
+pub(super) const OPEN: u8 = 1;
+pub(super) const NOTIFICATION: u8 = 3;
 pub(super) const KEEPALIVE: u8 = 4;
 
 /// An UPDATE without routes: End-of-RIB of IPv4 unicast (RFC 4724 section 2).
@@ -18,12 +20,23 @@ pub(super) const END_OF_RIB: [u8; 23] = {
     message
 };
 
+/// What is on its way to one end of a TCP connection.
+#[derive(Debug)]
+enum Item {
+    /// Its own attempt has succeeded.
+    Connected,
+    /// The other end's connection waits in the listener.
+    Accept,
+    Bytes(Bytes),
+    End,
+}
+
 /// A TCP connection, by who opened it: one end's Outgoing is the other's Incoming.
 #[derive(Debug, Default)]
 struct Tcp {
-    up: bool,
-    /// Bytes on their way to each side; `None` is the end of the stream.
-    on_the_way: [VecDeque<Option<Bytes>>; 2],
+    /// Whether each side may still send.
+    open: [bool; 2],
+    on_the_way: [VecDeque<(u64, Item)>; 2],
 }
 
 pub(super) struct Pair {
@@ -42,6 +55,10 @@ pub(super) struct Pair {
     pub(super) segment: usize,
     /// Nothing moves.
     pub(super) partition: bool,
+    /// With a seed, things that are on their way move in an order of its making; without, the oldest first.
+    pub(super) shuffle: Option<u64>,
+    /// How many things have been sent on their way.
+    sequence: u64,
 }
 
 pub(super) fn config(side: usize) -> SessionConfig {
@@ -79,6 +96,8 @@ impl Pair {
             listening: [true; 2],
             segment: usize::MAX,
             partition: false,
+            shuffle: None,
+            sequence: 0,
         }
     }
 
@@ -120,12 +139,12 @@ impl Pair {
         self.sent[side].iter().filter(|(_, sent)| *sent == kind).count()
     }
 
-    /// A connection that `from` opens, without its session's doing: its machine stays as it is.
+    /// A connection that `from` opens without its session's doing; whether the other side takes it.
     pub(super) fn raw_connection(&mut self, from: usize) -> bool {
         let to = 1 - from;
         let accepted = self.sessions[to].accepts_incoming();
         if accepted {
-            self.tcp[from] = Tcp { up: true, ..Tcp::default() };
+            self.tcp[from] = Tcp { open: [true; 2], ..Tcp::default() };
             self.sessions[to].handle_connected(self.now, Direction::Incoming, address(to), address(from));
             self.take(to);
         }
@@ -140,14 +159,13 @@ impl Pair {
 
     /// A connection is cut: both sides learn of it.
     pub(super) fn cut(&mut self, opened_by: usize) {
-        self.tcp[opened_by].up = false;
         for side in [A, B] {
             self.closed(side, opened_by, "connection reset");
         }
     }
 
     fn closed(&mut self, side: usize, opened_by: usize, reason: &str) {
-        self.tcp[opened_by].on_the_way[side].clear();
+        self.tcp[opened_by].open[side] = false;
         self.sessions[side].handle_closed(self.now, direction(side, opened_by), reason.to_owned());
         self.take(side);
     }
@@ -158,13 +176,13 @@ impl Pair {
             match output {
                 Output::Connect => self.attempts[side] = true,
                 Output::Close(direction) => {
+                    let opened_by = opened_by(side, direction);
                     if direction == Direction::Outgoing {
                         self.attempts[side] = false;
                     }
-                    let opened_by = opened_by(side, direction);
-                    if self.tcp[opened_by].up {
-                        self.tcp[opened_by].on_the_way[side].clear();
-                        self.tcp[opened_by].on_the_way[1 - side].push_back(None);
+                    self.tcp[opened_by].on_the_way[side].clear();
+                    if std::mem::take(&mut self.tcp[opened_by].open[side]) {
+                        self.put(opened_by, 1 - side, Item::End);
                     }
                 }
                 Output::Send(direction, bytes) => {
@@ -173,70 +191,82 @@ impl Pair {
                         self.sent[side].push((self.now, header[18]));
                         rest = &rest[usize::from(u16::from_be_bytes([header[16], header[17]]))..];
                     }
-                    let tcp = &mut self.tcp[opened_by(side, direction)];
-                    assert!(tcp.up, "bytes for a connection that is not there");
-                    tcp.on_the_way[1 - side].push_back(Some(bytes));
+                    let opened_by = opened_by(side, direction);
+                    if self.tcp[opened_by].open[side] {
+                        self.put(opened_by, 1 - side, Item::Bytes(bytes));
+                    }
                 }
                 other => self.said[side].push(other),
             }
         }
     }
 
-    /// Moves one thing, in a fixed order; `false` if nothing is on its way.
-    fn step(&mut self) -> bool {
-        if self.partition {
+    fn put(&mut self, opened_by: usize, to: usize, item: Item) {
+        self.sequence += 1;
+        self.tcp[opened_by].on_the_way[to].push_back((self.sequence, item));
+    }
+
+    /// Moves one thing; `false` if nothing is on its way.
+    pub(super) fn step(&mut self) -> bool {
+        // When it was sent on its way, whom it is for, and by which connection (none for an attempt).
+        let attempts = [A, B].into_iter().filter(|side| self.attempts[*side]).map(|side| (0, side, None));
+        let items = [(A, A), (A, B), (B, A), (B, B)].into_iter().filter_map(|(opened_by, side)| {
+            let (sequence, _) = self.tcp[opened_by].on_the_way[side].front()?;
+            Some((*sequence, side, Some(opened_by)))
+        });
+        let mut ready: Vec<_> = attempts.chain(items).collect();
+        ready.sort_unstable();
+        if self.partition || ready.is_empty() {
             return false;
         }
-        for side in [A, B] {
-            if std::mem::take(&mut self.attempts[side]) {
-                self.connect(side);
-                return true;
-            }
+        let chosen = self.shuffle.as_mut().map_or(0, |seed| {
+            // The linear congruential generator of Knuth, TAOCP volume 2, section 3.3.4.
+            *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (*seed >> 33) as usize % ready.len()
+        });
+        match ready[chosen] {
+            (_, side, None) => self.connect(side),
+            (_, side, Some(opened_by)) => self.arrive(side, opened_by),
         }
-        for opened_by in [A, B] {
-            for side in [A, B] {
-                match self.tcp[opened_by].on_the_way[side].pop_front() {
-                    Some(Some(mut bytes)) => {
-                        let piece = bytes.split_to(self.segment.min(bytes.len()));
-                        if !bytes.is_empty() {
-                            self.tcp[opened_by].on_the_way[side].push_front(Some(bytes));
-                        }
-                        self.sessions[side].handle_bytes(self.now, direction(side, opened_by), &piece);
-                        self.take(side);
-                        self.sessions[side].handle_sent(self.now, 0);
-                        self.sessions[1 - side].handle_sent(self.now, 0);
-                        return true;
-                    }
-                    Some(None) => {
-                        self.tcp[opened_by].up = false;
-                        self.closed(side, opened_by, "peer closed the connection");
-                        return true;
-                    }
-                    None => {}
-                }
-            }
-        }
-        false
+        true
     }
 
     fn connect(&mut self, from: usize) {
-        let to = 1 - from;
-        if !self.listening[to] {
+        self.attempts[from] = false;
+        if !self.listening[1 - from] {
             self.sessions[from].handle_connect_failed(self.now, "connection refused".to_owned());
             return self.take(from);
         }
-        self.tcp[from] = Tcp { up: true, ..Tcp::default() };
-        self.sessions[from].handle_connected(self.now, Direction::Outgoing, address(from), address(to));
-        self.take(from);
-        if !self.sessions[to].accepts_incoming() {
-            self.tcp[from].on_the_way[from].push_back(None);
-            return;
+        self.tcp[from].open = [true; 2];
+        // What the other side has not read of an earlier connection, it reads first.
+        self.tcp[from].on_the_way[from].clear();
+        self.put(from, from, Item::Connected);
+        self.put(from, 1 - from, Item::Accept);
+    }
+
+    fn arrive(&mut self, side: usize, opened_by: usize) {
+        let direction = direction(side, opened_by);
+        let (local, remote) = (address(side), address(1 - side));
+        let Some((sequence, item)) = self.tcp[opened_by].on_the_way[side].pop_front() else { return };
+        match item {
+            Item::Accept if !self.sessions[side].accepts_incoming() => {
+                self.tcp[opened_by].open[side] = false;
+                self.put(opened_by, 1 - side, Item::End);
+            }
+            Item::Connected | Item::Accept => {
+                self.sessions[side].handle_connected(self.now, direction, local, remote);
+            }
+            Item::Bytes(mut bytes) => {
+                let piece = bytes.split_to(self.segment.min(bytes.len()));
+                if !bytes.is_empty() {
+                    self.tcp[opened_by].on_the_way[side].push_front((sequence, Item::Bytes(bytes)));
+                }
+                self.sessions[side].handle_bytes(self.now, direction, &piece);
+                self.sessions[1 - side].handle_sent(self.now, 0);
+            }
+            Item::End => return self.closed(side, opened_by, "peer closed the connection"),
         }
-        if self.tcp[from].on_the_way[to].front() == Some(&None) {
-            return; // Closed again before the other side saw it.
-        }
-        self.sessions[to].handle_connected(self.now, Direction::Incoming, address(to), address(from));
-        self.take(to);
+        self.take(side);
     }
 
     /// Moves everything that is on its way.
@@ -297,4 +327,13 @@ fn opened_by(side: usize, direction: Direction) -> usize {
         Direction::Outgoing => side,
         Direction::Incoming => 1 - side,
     }
+}
+
+/// A side's OPEN.
+pub(super) fn open(config: &SessionConfig) -> Bytes {
+    Message::Open(negotiate::local_open(config, false)).encode(&UpdateContext::before_open())
+}
+
+pub(super) fn keepalive() -> Bytes {
+    Message::Keepalive.encode(&UpdateContext::before_open())
 }

@@ -1,0 +1,244 @@
+//! How sessions end, what is said then, and how they start again.
+
+use super::super::*;
+use super::pair::{A, B, NOTIFICATION, Pair, address, config, keepalive, open, with_restart};
+use crate::wire::capability::Capability;
+use crate::wire::notification::Cease;
+
+fn shutdown() -> Notification {
+    Notification::cease(Cease::AdministrativeShutdown)
+}
+
+#[test]
+fn silence_ends_a_session_after_the_hold_time_and_it_comes_back() {
+    let mut pair = Pair::established(config(A), config(B));
+    let before = pair.sent(A, NOTIFICATION);
+    pair.partition = true;
+    pair.run_until("down", |pair| !pair.downs(A).is_empty());
+    assert_eq!(pair.downs(A), [DownReason::HoldTimerExpired]);
+    assert_eq!(pair.sessions[A].last_error(), Some("hold timer expired (90 s without a message)"));
+    assert_eq!(pair.sent(A, NOTIFICATION), before + 1);
+    pair.partition = false;
+    pair.run_until("both Established", |pair| pair.states() == [State::Established; 2]);
+}
+
+#[test]
+fn a_peer_that_never_sends_an_open_is_given_up_after_four_minutes() {
+    let mut pair = Pair::new(config(A), config(B));
+    pair.partition = true;
+    pair.start(A);
+    pair.sessions[A].handle_connected(pair.now, Direction::Outgoing, address(A), address(B));
+    pair.take(A);
+    pair.advance(Duration::from_secs(239));
+    assert_eq!(pair.states()[A], State::OpenSent);
+    pair.advance(Duration::from_secs(1));
+    assert_eq!(pair.states()[A], State::Idle);
+    assert_eq!(pair.sessions[A].last_error(), Some("no OPEN within 240 s"));
+}
+
+#[test]
+fn a_session_that_is_stopped_says_so_and_stays_down_until_it_is_started() {
+    let mut pair = Pair::established(config(A), config(B));
+    pair.stop(A, Stop::Cease(shutdown()));
+    pair.settle();
+    assert_eq!(pair.downs(A), [DownReason::Stopped { silent: false }]);
+    assert_eq!(pair.downs(B), [DownReason::Received(shutdown())]);
+    assert_eq!(pair.sessions[A].last_error(), Some("sent Cease / Administrative Shutdown"));
+    assert_eq!(pair.sessions[B].last_error(), Some("received Cease / Administrative Shutdown"));
+    pair.advance(Duration::from_secs(1000));
+    assert_eq!((pair.states()[A], pair.ups(A).len()), (State::Idle, 1));
+    pair.start(A);
+    pair.run_until("both Established", |pair| pair.states() == [State::Established; 2]);
+}
+
+#[test]
+fn a_session_that_is_reset_comes_back_by_itself() {
+    let mut pair = Pair::established(config(A), config(B));
+    let reset = Notification::cease(Cease::AdministrativeReset);
+    pair.stop(A, Stop::Reset(reset.clone()));
+    pair.settle();
+    assert_eq!(pair.downs(B), [DownReason::Received(reset)]);
+    pair.run_until("both Established", |pair| pair.states() == [State::Established; 2]);
+}
+
+#[test]
+fn a_silent_stop_sends_nothing_and_lets_the_peer_keep_routes() {
+    let mut pair = Pair::established(with_restart(A), with_restart(B));
+    let established = pair.sessions[B].established().cloned().unwrap();
+    let before = pair.sent(A, NOTIFICATION);
+    pair.stop(A, Stop::Silent);
+    pair.settle();
+    assert_eq!(pair.sent(A, NOTIFICATION), before);
+    assert_eq!(pair.downs(A), [DownReason::Stopped { silent: true }]);
+    let [down] = &pair.downs(B)[..] else { panic!("{:?}", pair.said[B]) };
+    assert_eq!(established.retain(down), Some(Duration::from_secs(60)));
+    assert_eq!(pair.sessions[B].last_error(), Some("peer closed the connection"));
+}
+
+#[test]
+fn a_session_that_was_good_and_lost_its_connection_tries_again_at_once() {
+    for (lasted, at_once) in [(60, true), (1, false)] {
+        let mut pair = Pair::established(SessionConfig { passive: true, ..config(A) }, config(B));
+        pair.advance(Duration::from_secs(lasted));
+        pair.partition = true;
+        pair.cut(B);
+        assert_eq!(pair.states()[B] == State::Connect, at_once, "after {lasted} s: {:?}", pair.states());
+        assert_eq!(pair.states()[A] == State::Active, at_once, "after {lasted} s: {:?}", pair.states());
+    }
+}
+
+#[test]
+fn a_session_that_keeps_failing_waits_longer_each_time() {
+    let mut pair = Pair::new(config(A), config(B));
+    pair.partition = true;
+    pair.start(A);
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        pair.sessions[A].handle_connected(pair.now, Direction::Outgoing, address(A), address(B));
+        pair.inject(A, Direction::Outgoing, &open(&SessionConfig { local_as: Asn(64999), ..config(B) }));
+        assert_eq!(pair.states()[A], State::Idle);
+        let due = pair.sessions[A].poll_timeout().unwrap();
+        waits.push(due - pair.now);
+        pair.advance(due - pair.now);
+        assert_eq!(pair.states()[A], State::Connect);
+    }
+    for (wait, most) in waits.iter().zip([1, 2, 4, 5, 5, 5]) {
+        let most = Duration::from_secs(most);
+        assert!((most * 3 / 4..=most).contains(wait), "{waits:?}");
+    }
+    let said = "AS 65001 expected, AS 64999 in OPEN (sent OPEN Message Error / Bad Peer AS)";
+    assert_eq!(pair.sessions[A].last_error(), Some(said));
+}
+
+#[test]
+fn a_peer_that_takes_nothing_is_given_up_after_the_send_hold_time_without_a_word() {
+    let hold = HoldTime::from_seconds(600).unwrap();
+    let minute = Duration::from_secs(60);
+    for (hold_time, send_hold, seconds) in
+        [(HoldTime::default(), None, 480), (hold, None, 1200), (HoldTime::default(), Some(minute), 60)]
+    {
+        let configs = [A, B].map(|side| SessionConfig { hold_time, send_hold, ..config(side) });
+        let [a, b] = configs;
+        let mut pair = Pair::established(a, b);
+        pair.sessions[A].handle_sent(pair.now, 0);
+        let before = pair.sent(A, NOTIFICATION);
+        pair.partition = true;
+        let direction = pair.sessions[A].established().unwrap().direction;
+        pair.sessions[A].send(pair.now, Bytes::copy_from_slice(&keepalive()));
+        // It takes a little once, half way through; it is never silent.
+        for second in 0..seconds / 2 + seconds {
+            if second == seconds / 2 {
+                pair.sessions[A].handle_sent(pair.now, 1);
+            }
+            assert_eq!(pair.states()[A], State::Established, "after {second} s: {:?}", pair.sessions[A].last_error());
+            pair.inject(A, direction, &keepalive());
+            pair.advance(Duration::from_secs(1));
+        }
+        assert_eq!(pair.downs(A), [DownReason::SendHoldTimerExpired], "{seconds}");
+        assert_eq!(pair.sent(A, NOTIFICATION), before);
+    }
+}
+
+/// Whole messages by type and body.
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0xff; 16];
+    bytes.extend_from_slice(&(19 + body.len() as u16).to_be_bytes());
+    bytes.push(kind);
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+fn changed(config: SessionConfig, at: usize, to: u8) -> Vec<u8> {
+    let mut bytes = open(&config).to_vec();
+    bytes[at] = to;
+    bytes
+}
+
+#[test]
+fn every_fault_is_answered_with_the_notification_that_the_rfc_asks_for() {
+    use State::{Established, OpenConfirm, OpenSent};
+    let peer = || config(B);
+    let internal = SessionConfig { local_as: config(A).local_as, ..config(B) };
+    let same_id = SessionConfig { router_id: config(A).router_id, ..internal.clone() };
+    let only = |family: Family| SessionConfig { families: [family].into_iter().collect(), ..config(B) };
+    let no_family = {
+        let mut open = negotiate::local_open(&peer(), false);
+        open.capabilities.retain(|capability| !matches!(capability, Capability::Multiprotocol(_)));
+        open.capabilities.push(Capability::UnknownFamily { afi: 25, safi: 70 });
+        Message::Open(open).encode(&UpdateContext::before_open()).to_vec()
+    };
+    let refresh = message(5, &[0, 1, 0, 1]);
+    let update = message(2, &[0; 4]);
+    let marker = [&[0xfe][..], &keepalive()[1..]].concat();
+    // OPEN: version at 19, hold time at 22, identifier at 24.
+    for (what, state, bytes, code, subcode) in [
+        ("marker", OpenSent, marker.clone(), 1, 1),
+        ("marker", Established, marker, 1, 1),
+        ("KEEPALIVE with a body", OpenConfirm, message(4, &[0]), 1, 2),
+        ("UPDATE too short", Established, message(2, &[0; 3]), 1, 2),
+        ("type 6", Established, message(6, &[]), 1, 3),
+        ("version 3", OpenSent, changed(peer(), 19, 3), 2, 1),
+        ("another AS", OpenSent, open(&SessionConfig { local_as: Asn(64999), ..peer() }).to_vec(), 2, 2),
+        (
+            "identifier 0",
+            OpenSent,
+            open(&SessionConfig { router_id: RouterId([0; 4].into()), ..peer() }).to_vec(),
+            2,
+            3,
+        ),
+        ("our own identifier", OpenSent, open(&same_id).to_vec(), 2, 3),
+        ("hold time 1", OpenSent, [&open(&peer())[..22], &[0, 1], &open(&peer())[24..]].concat(), 2, 6),
+        ("no common family", OpenSent, no_family, 2, 7),
+        ("KEEPALIVE", OpenSent, keepalive().to_vec(), 5, 1),
+        ("UPDATE", OpenSent, update.clone(), 5, 1),
+        ("ROUTE-REFRESH", OpenSent, refresh.clone(), 5, 1),
+        ("a second OPEN", OpenConfirm, open(&peer()).to_vec(), 5, 2),
+        ("UPDATE", OpenConfirm, update, 5, 2),
+        ("ROUTE-REFRESH", OpenConfirm, refresh, 5, 2),
+        ("OPEN", Established, open(&only(Family::Ipv4Unicast)).to_vec(), 5, 3),
+    ] {
+        let ours = if what == "our own identifier" {
+            SessionConfig { remote_as: RemoteAs::Internal, ..config(A) }
+        } else {
+            config(A)
+        };
+        let mut pair = Pair::new(ours, config(B));
+        pair.partition = true;
+        pair.start(A);
+        pair.sessions[A].handle_connected(pair.now, Direction::Outgoing, address(A), address(B));
+        pair.take(A);
+        if state != OpenSent {
+            pair.inject(A, Direction::Outgoing, &open(&peer()));
+        }
+        if state == Established {
+            pair.inject(A, Direction::Outgoing, &keepalive());
+        }
+        assert_eq!(pair.sessions[A].state(), state, "{what}");
+        let valid_rest = keepalive().repeat(3);
+        pair.sessions[A].handle_bytes(pair.now, Direction::Outgoing, &[bytes, valid_rest].concat());
+        let said: Vec<_> = std::iter::from_fn(|| pair.sessions[A].poll()).collect();
+        let [Output::Send(_, notification), Output::Close(Direction::Outgoing), rest @ ..] = &said[..] else {
+            panic!("{what} in {state:?}: {said:?}")
+        };
+        assert_eq!(notification[18..21], [3, code, subcode], "{what} in {state:?}");
+        assert_eq!(rest.len(), usize::from(state == Established), "{what} in {state:?}: {rest:?}");
+        assert_eq!(pair.sessions[A].state(), State::Idle, "{what} in {state:?}");
+    }
+}
+
+#[test]
+fn a_notification_is_never_answered() {
+    let cease = Message::Notification(shutdown()).encode(&UpdateContext::before_open());
+    for messages in 0..3 {
+        let mut pair = Pair::new(config(A), config(B));
+        pair.partition = true;
+        pair.start(A);
+        pair.sessions[A].handle_connected(pair.now, Direction::Outgoing, address(A), address(B));
+        for message in [open(&config(B)), keepalive()].iter().take(messages) {
+            pair.inject(A, Direction::Outgoing, message);
+        }
+        pair.inject(A, Direction::Outgoing, &cease);
+        assert_eq!(pair.sent(A, NOTIFICATION), 0, "{messages}");
+        assert_eq!(pair.sessions[A].last_error(), Some("received Cease / Administrative Shutdown"));
+    }
+}

@@ -1,12 +1,14 @@
 //! The handle by which the rest of Linnet speaks to the engine.
-#![expect(clippy::todo, reason = "the face lands before the flesh")]
 
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use crate::{Change, FibError, OverlaySpec, OverlayStatus, Reach, RouteStatus};
+use crate::{
+    Change, FibError, OverlaySpec, OverlayStatus, Reach, RouteStatus,
+    engine::{self, Command},
+};
 
 /// Where the routes go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,59 +56,89 @@ pub struct KernelAnswer {
     pub protocol: Option<u8>,
 }
 
+/// Events that wait for their reader; what comes on top is conflated, or, for repairs, dropped.
+const EVENTS: usize = 256;
+/// Requests that wait for the engine.
+const COMMANDS: usize = 64;
+
 /// A handle to the engine. Clones speak to the same one; it ends with the last of them.
 #[derive(Clone, Debug)]
-pub struct Fib {}
+pub struct Fib {
+    commands: mpsc::Sender<Command>,
+    adopted: usize,
+}
 
 impl Fib {
-    /// Reads the kernel and starts to watch it. Routes of protocol [`crate::PROTOCOL`] in the table are adopted, nothing is removed.
+    /// Reads the kernel and starts to watch it. Routes of protocol [`crate::PROTOCOL`] in the table are adopted,
+    /// nothing is removed.
+    ///
+    /// # Errors
+    /// [`FibError::Socket`] without the right to change routes, [`FibError::Kernel`] when it cannot be read.
     pub async fn start(config: FibConfig) -> Result<(Fib, mpsc::Receiver<FibEvent>), FibError> {
-        let _ = config;
-        todo!()
+        let (commands, requests) = mpsc::channel(COMMANDS);
+        let (events, heard) = mpsc::channel(EVENTS);
+        let (ready, started) = oneshot::channel();
+        engine::spawn(config, requests, events, ready)?;
+        let adopted = started.await.map_err(|_| FibError::Ended)??;
+        Ok((Fib { commands, adopted }, heard))
     }
 
     /// How many routes of an earlier run there were at the start; more than none: this is a restart.
     pub fn adopted(&self) -> usize {
-        todo!()
+        self.adopted
     }
 
-    /// Applies one batch of changes; returns when the kernel has answered. What it refused stays pending: see [`Fib::status`].
+    /// Applies one batch of changes; returns when the kernel has answered. What it refused stays pending, and is tried
+    /// again after a while and when links change: see [`Fib::status`].
     pub async fn change(&self, changes: Vec<Change>) {
-        let _ = changes;
-        todo!()
+        self.call(|answer| Command::Change(changes, answer)).await.unwrap_or_default();
     }
 
-    /// From now on, routes of Linnet's of this family that nobody desires are removed.
+    /// From now on, routes of Linnet's of this family that nobody desires are removed. Once both families are swept, so
+    /// are entries of the overlay.
     pub async fn sweep(&self, v6: bool) {
-        let _ = v6;
-        todo!()
+        self.call(|answer| Command::Sweep(v6, answer)).await.unwrap_or_default();
     }
 
     /// How the kernel reaches each address, in the order asked. Later changes come by [`FibEvent::ReachChanged`].
     pub async fn reach(&self, next_hops: Vec<IpAddr>) -> Vec<Reach> {
-        let _ = next_hops;
-        todo!()
+        let count = next_hops.len();
+        self.call(|answer| Command::Reach(next_hops, answer))
+            .await
+            .unwrap_or_else(|error| vec![Reach::Unreachable { error: error.to_string() }; count])
     }
 
-    /// Makes, adopts, updates or (with `None`) removes the overlay device.
+    /// Makes, adopts, updates or (with `None`) removes the overlay device [`crate::overlay::DEVICE`].
+    ///
+    /// # Errors
+    /// [`FibError::NoUnderlay`], [`FibError::DeviceInTheWay`], [`FibError::Invalid`] for a VNI or port out of range,
+    /// [`FibError::Kernel`]. The overlay is then absent, and asked for again it is tried again.
     pub async fn overlay(&self, spec: Option<OverlaySpec>) -> Result<Option<OverlayStatus>, FibError> {
-        let _ = spec;
-        todo!()
+        self.call(|answer| Command::Overlay(spec, answer)).await?
     }
 
     /// Each desired route and how it fares, sorted by prefix.
     pub async fn status(&self) -> Vec<RouteStatus> {
-        todo!()
+        self.call(Command::Status).await.unwrap_or_default()
     }
 
     /// The kernel's own answer for a destination.
+    ///
+    /// # Errors
+    /// [`FibError::Kernel`] when it has no route, or one that refuses.
     pub async fn get(&self, address: IpAddr) -> Result<KernelAnswer, FibError> {
-        let _ = address;
-        todo!()
+        self.call(|answer| Command::Get(address, answer)).await?
     }
 
-    /// Removes everything that is Linnet's: its routes in the table and its overlay devices. Desired routes are forgotten.
+    /// Removes everything that is Linnet's: its routes in the table and its overlay devices. Desired routes are
+    /// forgotten.
     pub async fn clear(&self) {
-        todo!()
+        self.call(Command::Clear).await.unwrap_or_default();
+    }
+
+    async fn call<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, FibError> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(command(answer)).await.map_err(|_| FibError::Ended)?;
+        answered.await.map_err(|_| FibError::Ended)
     }
 }

@@ -12,13 +12,23 @@
 //!
 //! All of it works in the network namespace of the thread that calls [`Fib::start`].
 
+mod desired;
+mod engine;
 mod error;
 mod fib;
 mod forwarding;
+mod hash;
+mod kernel_route;
+mod links;
+mod netlink;
+mod observed;
 pub mod overlay;
+mod plan;
 pub mod pod;
 mod reach;
+mod resolve;
 mod route;
+mod sysctl;
 
 pub use error::FibError;
 pub use fib::{Fib, FibConfig, FibEvent, KernelAnswer};

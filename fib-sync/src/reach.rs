@@ -1,6 +1,24 @@
 //! The kernel's own answer to the question how a next hop is reached.
 
-use std::net::IpAddr;
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
+
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    route::{RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteType},
+};
+
+use crate::{
+    FibError,
+    kernel_route::{family, ip, type_word},
+    links::Links,
+    netlink::{Refusal, Request, Socket},
+};
+
+/// How many next hops are remembered for [`crate::Fib::reach`]; those asked for longest ago are forgotten first.
+const WATCHED: usize = 65_536;
 
 /// How this host reaches an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,4 +46,155 @@ pub enum Reach {
         /// What the kernel said.
         error: String,
     },
+}
+
+/// [`Reach`], with the device as the kernel numbers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Adjacent { link: u32, mtu: u32 },
+    Routed { via: IpAddr, link: u32, mtu: u32 },
+    Local,
+    Unreachable(String),
+}
+
+impl Answer {
+    pub(crate) fn public(&self, links: &Links) -> Reach {
+        let device = |link: &u32| links.name(*link).to_string();
+        match self {
+            Answer::Adjacent { link, mtu } => Reach::Adjacent { device: device(link), mtu: *mtu },
+            Answer::Routed { via, link, mtu } => Reach::Routed { via: *via, device: device(link), mtu: *mtu },
+            Answer::Local => Reach::Local,
+            Answer::Unreachable(error) => Reach::Unreachable { error: error.clone() },
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Known {
+    answer: Answer,
+    /// When somebody asked to be told of changes, as a running number.
+    watched: Option<u64>,
+}
+
+/// The answers so far. Kept until the kernel's links, addresses or routes change, then asked for again.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    known: HashMap<IpAddr, Known>,
+    asked: u64,
+}
+
+impl Answers {
+    pub(crate) fn get(&self, address: IpAddr) -> Option<&Answer> {
+        self.known.get(&address).map(|known| &known.answer)
+    }
+
+    /// Makes sure that each of these is known.
+    pub(crate) fn learn(
+        &mut self,
+        addresses: impl IntoIterator<Item = IpAddr>,
+        socket: &mut Socket,
+        links: &Links,
+    ) -> Result<(), FibError> {
+        let unknown: HashSet<IpAddr> =
+            addresses.into_iter().filter(|address| !self.known.contains_key(address)).collect();
+        let unknown: Vec<IpAddr> = unknown.into_iter().collect();
+        for (address, answer) in unknown.iter().zip(ask(&unknown, socket, links)?) {
+            self.known.insert(*address, Known { answer, watched: None });
+        }
+        Ok(())
+    }
+
+    /// From now on changes of these are reported by [`Answers::again`].
+    pub(crate) fn watch(&mut self, addresses: &[IpAddr]) {
+        for address in addresses {
+            self.asked += 1;
+            if let Some(known) = self.known.get_mut(address) {
+                known.watched = Some(self.asked);
+            }
+        }
+        let mut stamps: Vec<u64> = self.known.values().filter_map(|known| known.watched).collect();
+        if stamps.len() > WATCHED {
+            let surplus = stamps.len() - WATCHED;
+            let (_, oldest, _) = stamps.select_nth_unstable(surplus);
+            let oldest = *oldest;
+            self.known.values_mut().filter(|known| known.watched < Some(oldest)).for_each(|known| known.watched = None);
+        }
+    }
+
+    /// Asks for all again, after forgetting those that nobody needs. Returns the addresses whose answer changed, and
+    /// whether they are watched.
+    pub(crate) fn again(
+        &mut self,
+        needed: &HashSet<IpAddr>,
+        socket: &mut Socket,
+        links: &Links,
+    ) -> Result<Vec<(IpAddr, bool)>, FibError> {
+        self.known.retain(|address, known| known.watched.is_some() || needed.contains(address));
+        let addresses: Vec<IpAddr> = self.known.keys().copied().collect();
+        let mut changed = Vec::new();
+        for (address, answer) in addresses.iter().zip(ask(&addresses, socket, links)?) {
+            if let Some(known) = self.known.get_mut(address)
+                && known.answer != answer
+            {
+                known.answer = answer;
+                changed.push((*address, known.watched.is_some()));
+            }
+        }
+        Ok(changed)
+    }
+}
+
+/// RTM_GETROUTE for one destination; `fib` asks for the route that matched in place of what follows from it.
+pub(crate) fn question(address: IpAddr, fib: bool) -> Request {
+    let mut message = RouteMessage::default();
+    message.header = RouteHeader {
+        address_family: family(address.is_ipv6()),
+        destination_prefix_length: if address.is_ipv6() { 128 } else { 32 },
+        ..RouteHeader::default()
+    };
+    if fib {
+        message.header.flags = netlink_packet_route::route::RouteFlags::FibMatch;
+    }
+    message.attributes.push(RouteAttribute::Destination(address.into()));
+    Request { message: RouteNetlinkMessage::GetRoute(message), flags: 0 }
+}
+
+fn ask(addresses: &[IpAddr], socket: &mut Socket, links: &Links) -> Result<Vec<Answer>, FibError> {
+    let questions: Vec<Request> = addresses.iter().map(|address| question(*address, false)).collect();
+    Ok(socket.ask(&questions)?.into_iter().map(|answer| understand(answer, links)).collect())
+}
+
+fn understand(answer: Result<RouteNetlinkMessage, Refusal>, links: &Links) -> Answer {
+    let message = match answer {
+        Ok(RouteNetlinkMessage::NewRoute(message)) => message,
+        Ok(_) => return Answer::Unreachable("the kernel gave no route".into()),
+        Err(refusal) => return Answer::Unreachable(refusal.to_string()),
+    };
+    match message.header.kind {
+        RouteType::Unicast => {}
+        RouteType::Local => return Answer::Local,
+        other => return Answer::Unreachable(format!("the kernel has a route of type {} for it", type_word(other))),
+    }
+    let (mut via, mut link, mut mtu) = (None, 0, None);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Gateway(address) => via = ip(address),
+            RouteAttribute::Via(netlink_packet_route::route::RouteVia::Inet6(address)) => via = Some((*address).into()),
+            RouteAttribute::Oif(index) => link = *index,
+            RouteAttribute::Metrics(metrics) => mtu = mtu_of(metrics),
+            _ => {}
+        }
+    }
+    let mtu = mtu.or_else(|| links.by_index(link).map(|link| link.mtu)).unwrap_or_default();
+    match via {
+        Some(via) => Answer::Routed { via, link, mtu },
+        None => Answer::Adjacent { link, mtu },
+    }
+}
+
+pub(crate) fn mtu_of(metrics: &[RouteMetric]) -> Option<u32> {
+    metrics.iter().find_map(|metric| match metric {
+        RouteMetric::Mtu(mtu) if *mtu != 0 => Some(*mtu),
+        _ => None,
+    })
 }

@@ -1,0 +1,371 @@
+//! The engine: the one owner of desired and observed state. It runs on a thread of its own, because a netlink request
+//! is worked off within the call that sends it, and a full table takes the kernel a while.
+//!
+//! Inputs are commands, what the kernel announces, and the timers below; each ends in [`Engine::reconcile`] for the
+//! prefixes that it touched.
+
+mod notices;
+mod outbox;
+mod reconcile;
+mod status;
+mod troubles;
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ipnetwork::IpNetwork;
+use netlink_packet_route::{RouteNetlinkMessage, address::AddressMessage, link::LinkMessage, route::RouteMessage};
+use tokio::sync::{mpsc, oneshot};
+
+use self::{outbox::Outbox, troubles::Troubles};
+use crate::{
+    Change, FibConfig, FibError, FibEvent, KernelAnswer, OverlaySpec, OverlayStatus, Reach, RouteStatus,
+    desired::{Desired, Path},
+    kernel_route::{family, read},
+    links::Links,
+    netlink::{Monitor, Socket},
+    observed::Observed,
+    overlay::{self, Neighbours, Overlay},
+    reach::Answers,
+    resolve::Resolution,
+};
+
+/// Octets of the monitor's receive buffer: room for about 10,000 changes made by others in one go.
+const MONITOR: usize = 8 << 20;
+/// How long other changes may follow a first one before next hops are asked for again or routes read again. The
+/// failover to remaining hops does not wait for this.
+const SETTLE: Duration = Duration::from_millis(10);
+
+/// What the handle asks.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Change(Vec<Change>, oneshot::Sender<()>),
+    Sweep(bool, oneshot::Sender<()>),
+    Reach(Vec<IpAddr>, oneshot::Sender<Vec<Reach>>),
+    Overlay(Option<OverlaySpec>, oneshot::Sender<Result<Option<OverlayStatus>, FibError>>),
+    Status(oneshot::Sender<Vec<RouteStatus>>),
+    Get(IpAddr, oneshot::Sender<Result<KernelAnswer, FibError>>),
+    Clear(oneshot::Sender<()>),
+}
+
+/// Work that waits for its time.
+#[derive(Debug, Default)]
+struct Timers {
+    /// Read a family's routes again: the kernel drops routes of a lost link without a word in IPv4.
+    read: [Option<Instant>; 2],
+    /// Ask for all next hops again.
+    reach: Option<Instant>,
+    /// Read the overlay's entries again.
+    neighbours: Option<Instant>,
+    /// Try again to make the overlay device.
+    overlay: Option<Instant>,
+    /// Offer events again to a reader that was behind.
+    outbox: Option<Instant>,
+}
+
+/// The engine's state.
+#[derive(Debug)]
+struct Engine {
+    config: FibConfig,
+    socket: Socket,
+    monitor: Monitor,
+    links: Links,
+    answers: Answers,
+    /// The overlay that is wanted, and that there is.
+    overlay_spec: Option<OverlaySpec>,
+    overlay: Option<Overlay>,
+    neighbours: Neighbours,
+    desired: Desired,
+    observed: Observed,
+    /// By family: routes that nobody asked for go.
+    swept: [bool; 2],
+    /// What became of each path, by its address and the family of the routes: dropped when links or next hops change.
+    resolved: HashMap<(usize, bool), (Arc<Path>, Resolution)>,
+    troubles: Troubles,
+    timers: Timers,
+    /// Pause before next hops are asked for again: longer where there are very many.
+    reach_pause: Duration,
+    outbox: Outbox,
+}
+
+/// Starts the thread. `ready` gets the number of adopted routes.
+pub(crate) fn spawn(
+    config: FibConfig,
+    commands: mpsc::Receiver<Command>,
+    events: mpsc::Sender<FibEvent>,
+    ready: oneshot::Sender<Result<usize, FibError>>,
+) -> Result<(), FibError> {
+    let fail = |what| move |source| FibError::Socket { what, source };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(fail("make the engine's event loop"))?;
+    let work = move || {
+        runtime.block_on(async move {
+            match Engine::start(config, events) {
+                Ok(engine) => {
+                    let _ = ready.send(Ok(engine.observed.count()));
+                    engine.run(commands).await;
+                }
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                }
+            }
+        });
+    };
+    std::thread::Builder::new().name("linnet-fib".into()).spawn(work).map_err(fail("start the engine's thread"))?;
+    Ok(())
+}
+
+impl Engine {
+    fn start(config: FibConfig, events: mpsc::Sender<FibEvent>) -> Result<Engine, FibError> {
+        if config.table == 0 {
+            return Err(FibError::Invalid("fib.table is 0; no route is written; set it to 1..4294967295".into()));
+        }
+        if config.metric == 0 {
+            return Err(FibError::Invalid(
+                "fib.metric is 0, which the kernel reads as 1024 in IPv6; no route is written; set it to 1 or more"
+                    .into(),
+            ));
+        }
+        let socket = Socket::open()?;
+        // Listening begins before reading, so that no change falls between the two.
+        let monitor = Monitor::open(socket.port(), MONITOR)?;
+        let observed = Observed::new(config.table, config.metric);
+        let mut engine = Engine {
+            config,
+            socket,
+            monitor,
+            links: Links::default(),
+            answers: Answers::default(),
+            overlay_spec: None,
+            overlay: None,
+            neighbours: Neighbours::default(),
+            desired: Desired::default(),
+            observed,
+            swept: [false; 2],
+            resolved: HashMap::new(),
+            troubles: Troubles::default(),
+            timers: Timers::default(),
+            reach_pause: SETTLE,
+            outbox: Outbox::new(events),
+        };
+        engine.read_links()?;
+        engine.read_routes(false)?;
+        engine.read_routes(true)?;
+        Ok(engine)
+    }
+
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        loop {
+            let wake = self.wake();
+            tokio::select! {
+                biased;
+                () = self.monitor.ready() => self.heard(),
+                command = commands.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => return,
+                },
+                () = tokio::time::sleep_until(wake.into()) => {}
+            }
+            self.tick(Instant::now());
+            if !self.outbox.flush() && self.timers.outbox.is_none() {
+                self.timers.outbox = Some(Instant::now() + SETTLE);
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Change(changes, answer) => {
+                let prefixes: HashSet<IpNetwork> =
+                    changes.into_iter().map(|change| self.desired.change(change)).collect();
+                self.troubles.asked(prefixes.iter());
+                self.reconcile(prefixes);
+                let _ = answer.send(());
+            }
+            Command::Sweep(v6, answer) => {
+                self.swept[usize::from(v6)] = true;
+                self.reconcile_family(v6);
+                let _ = answer.send(());
+            }
+            Command::Reach(addresses, answer) => {
+                let learned = self.answers.learn(addresses.iter().copied(), &mut self.socket, &self.links);
+                self.report(learned);
+                self.answers.watch(&addresses);
+                let reach = addresses.iter().map(|address| match self.answers.get(*address) {
+                    Some(known) => known.public(&self.links),
+                    None => Reach::Unreachable { error: "the kernel could not be asked".into() },
+                });
+                let _ = answer.send(reach.collect());
+            }
+            Command::Overlay(spec, answer) => {
+                self.overlay_spec.clone_from(&spec);
+                self.timers.overlay = None;
+                let _ = answer.send(self.set_overlay(spec));
+            }
+            Command::Status(answer) => {
+                let _ = answer.send(self.status());
+            }
+            Command::Get(address, answer) => {
+                let _ = answer.send(self.get(address));
+            }
+            Command::Clear(answer) => {
+                self.clear();
+                let _ = answer.send(());
+            }
+        }
+    }
+
+    /// When to wake up at the latest.
+    fn wake(&self) -> Instant {
+        let timers = &self.timers;
+        let [v4, v6] = timers.read;
+        let times = [v4, v6, timers.reach, timers.neighbours, timers.overlay, timers.outbox, self.troubles.next()];
+        times.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
+    }
+
+    /// Does what is due.
+    fn tick(&mut self, now: Instant) {
+        let due = |timer: &mut Option<Instant>| timer.take_if(|at| *at <= now).is_some();
+        for v6 in [false, true] {
+            if due(&mut self.timers.read[usize::from(v6)]) {
+                self.reread(v6);
+            }
+        }
+        if due(&mut self.timers.neighbours)
+            && let Some(overlay) = &self.overlay
+        {
+            let read = self.neighbours.read(&mut self.socket, overlay.link);
+            self.report(read);
+            self.add_neighbours();
+            self.remove_neighbours();
+        }
+        if due(&mut self.timers.reach) {
+            self.reach_again();
+        }
+        if due(&mut self.timers.overlay) {
+            self.tend_overlay();
+        }
+        due(&mut self.timers.outbox);
+        let retry = self.troubles.due(now);
+        if !retry.is_empty() {
+            self.reconcile(retry);
+        }
+    }
+
+    /// Reads all devices and addresses.
+    fn read_links(&mut self) -> Result<(), FibError> {
+        let mut links = Links::default();
+        self.socket.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()), |message| -> Option<()> {
+            if let RouteNetlinkMessage::NewLink(link) = message {
+                links.learn(&link);
+            }
+            None
+        })?;
+        self.socket.dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()), |message| -> Option<()> {
+            if let RouteNetlinkMessage::NewAddress(address) = message {
+                links.address(&address, true);
+            }
+            None
+        })?;
+        self.links = links;
+        Ok(())
+    }
+
+    /// Reads the routes of one family.
+    fn read_routes(&mut self, v6: bool) -> Result<(), FibError> {
+        let mut question = RouteMessage::default();
+        question.header.address_family = family(v6);
+        question.header.table = u8::try_from(self.config.table).unwrap_or(libc::RT_TABLE_UNSPEC);
+        question.attributes.push(netlink_packet_route::route::RouteAttribute::Table(self.config.table));
+        let observed = &self.observed;
+        let routes = self.socket.dump(RouteNetlinkMessage::GetRoute(question), |message| match message {
+            RouteNetlinkMessage::NewRoute(message) => read(&message).filter(|route| observed.concerns(route)),
+            _ => None,
+        })?;
+        self.observed.forget(v6);
+        for route in routes {
+            self.observed.saw(route, false);
+        }
+        Ok(())
+    }
+
+    /// Reads a family's routes again and repairs what is not as it should be.
+    fn reread(&mut self, v6: bool) {
+        let began = Instant::now();
+        match self.read_routes(v6) {
+            Ok(()) => self.reconcile_family(v6),
+            Err(error) => {
+                tracing::warn!(%error, "cannot read the kernel's routes; trying again");
+                // Reading must not become all that is done.
+                self.timers.read[usize::from(v6)] = Some(Instant::now() + SETTLE + 4 * began.elapsed());
+            }
+        }
+    }
+
+    fn set_overlay(&mut self, spec: Option<OverlaySpec>) -> Result<Option<OverlayStatus>, FibError> {
+        let done = match spec {
+            None => overlay::remove(&mut self.socket).map(|()| None),
+            Some(spec) => self.make_overlay(spec).map(Some),
+        };
+        // Its device's index or MTU may be another, or it is gone: what the kernel says now is what counts.
+        let links = self.read_links();
+        self.report(links);
+        match &done {
+            Ok(Some(made)) => {
+                if self.overlay.as_ref().is_none_or(|old| old.link != made.link) {
+                    self.neighbours.forget();
+                }
+                let read = self.neighbours.read(&mut self.socket, made.link);
+                self.report(read);
+                self.overlay = Some(made.clone());
+            }
+            Ok(None) | Err(_) => {
+                self.overlay = None;
+                self.neighbours.forget();
+            }
+        }
+        self.timers.read = [Some(Instant::now()); 2];
+        self.links_changed();
+        Ok(done?.map(|overlay| overlay.status))
+    }
+
+    fn make_overlay(&mut self, spec: OverlaySpec) -> Result<Overlay, FibError> {
+        let mtu = match spec.mtu {
+            Some(mtu) => mtu,
+            None => overlay::underlay(spec.local, &self.links).ok_or(FibError::NoUnderlay(spec.local))?,
+        };
+        let (link, status) = overlay::ensure(&mut self.socket, &spec, mtu)?;
+        Ok(Overlay { spec, status, link })
+    }
+
+    fn clear(&mut self) {
+        self.desired.clear();
+        self.troubles = Troubles::default();
+        let swept = std::mem::replace(&mut self.swept, [true; 2]);
+        for v6 in [false, true] {
+            self.reread(v6);
+        }
+        self.swept = swept;
+        self.overlay_spec = None;
+        let removed = self.set_overlay(None);
+        self.report(removed.map(|_| ()));
+    }
+
+    /// An error of the engine's own that has nobody to go to but the log; reading again mends what it left.
+    fn report(&mut self, result: Result<(), FibError>) {
+        if let Err(error) = result {
+            tracing::warn!(%error, "the kernel's state is read again");
+            let at = Instant::now() + Duration::from_secs(1);
+            self.timers.read = [Some(at); 2];
+            self.timers.reach = Some(at);
+            self.timers.neighbours = Some(at);
+        }
+    }
+}

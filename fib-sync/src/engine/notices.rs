@@ -1,0 +1,200 @@
+//! What the kernel announces, taken in.
+
+use std::{collections::HashMap, time::Instant};
+
+use ipnetwork::IpNetwork;
+use netlink_packet_core::NLM_F_REPLACE;
+use netlink_packet_route::RouteNetlinkMessage;
+
+use super::{Engine, SETTLE};
+use crate::{
+    PROTOCOL,
+    kernel_route::{KernelPath, KernelRoute, Kind, read},
+    links::LinkChange,
+    netlink::Notice,
+    overlay,
+};
+
+/// What a burst of notices amounts to.
+#[derive(Debug, Default)]
+struct Burst {
+    /// Messages were lost.
+    lost: bool,
+    /// Devices or addresses changed.
+    links: bool,
+    /// Something came up or became free: what failed may work now.
+    better: bool,
+    /// Routes that are not what they were, with what another program did; nothing when it was the kernel itself.
+    touched: HashMap<IpNetwork, Option<String>>,
+}
+
+impl Engine {
+    /// Takes in everything announced so far, then acts once.
+    pub(super) fn heard(&mut self) {
+        let mut burst = Burst::default();
+        for notice in self.monitor.hear() {
+            match notice {
+                Notice::Message { message, flags, port } => self.take(message, flags, port, &mut burst),
+                Notice::Lost => burst.lost = true,
+            }
+        }
+        if burst.lost {
+            return self.resync();
+        }
+        if burst.links {
+            self.tend_overlay();
+            self.links_changed();
+            self.ask_again();
+        }
+        if burst.better {
+            self.troubles.hope(Instant::now());
+        }
+        if !burst.touched.is_empty() {
+            let (meddled, silent): (Vec<_>, Vec<_>) = burst.touched.into_iter().partition(|(_, what)| what.is_some());
+            self.repair(meddled.into_iter().filter_map(|(prefix, what)| Some((prefix, what?))).collect());
+            self.reconcile(silent.into_iter().map(|(prefix, _)| prefix));
+            self.ask_again();
+        }
+    }
+
+    fn take(&mut self, message: RouteNetlinkMessage, flags: u16, port: u32, burst: &mut Burst) {
+        match message {
+            RouteNetlinkMessage::NewLink(link) => {
+                let change = self.links.learn(&link);
+                self.link_changed(link.header.index, change, burst);
+            }
+            RouteNetlinkMessage::DelLink(link) => {
+                let change = self.links.unlearn(&link);
+                self.link_changed(link.header.index, change, burst);
+            }
+            RouteNetlinkMessage::NewAddress(address) => {
+                let news = self.links.address(&address, true);
+                burst.links |= news;
+                burst.better |= news;
+            }
+            RouteNetlinkMessage::DelAddress(address) => {
+                let news = self.links.address(&address, false);
+                burst.links |= news;
+                if news {
+                    // Routes with this source, or by the link whose last address it was, went without a word.
+                    self.read_soon(false);
+                }
+            }
+            RouteNetlinkMessage::NewRoute(message) => {
+                if let Some(route) = read(&message) {
+                    self.route_changed(route, Some(flags & NLM_F_REPLACE != 0), port, burst);
+                }
+            }
+            RouteNetlinkMessage::DelRoute(message) => {
+                if let Some(route) = read(&message) {
+                    self.route_changed(route, None, port, burst);
+                }
+            }
+            RouteNetlinkMessage::NewNeighbour(entry) | RouteNetlinkMessage::DelNeighbour(entry) => {
+                let ours = self.overlay.as_ref().is_some_and(|overlay| overlay.link == entry.header.ifindex);
+                if ours {
+                    self.timers.neighbours.get_or_insert(Instant::now() + SETTLE);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn link_changed(&mut self, index: u32, change: LinkChange, burst: &mut Burst) {
+        match change {
+            LinkChange::Nothing => {}
+            LinkChange::Better => (burst.links, burst.better) = (true, true),
+            LinkChange::Worse => {
+                burst.links = true;
+                if self.observed.uses(index) {
+                    self.read_soon(false);
+                    self.read_soon(true);
+                }
+            }
+        }
+    }
+
+    /// `there`: the route is there now, and whether in place of another; `None`: it is gone.
+    fn route_changed(&mut self, route: KernelRoute, there: Option<bool>, port: u32, burst: &mut Burst) {
+        if !self.observed.concerns(&route) {
+            // Somebody else's, but next hops may be reached by it.
+            self.ask_again();
+            return;
+        }
+        let prefix = route.prefix;
+        let what = if port == 0 {
+            None
+        } else if route.protocol != PROTOCOL {
+            Some(format!("a route of protocol {} took its place", route.protocol))
+        } else if there.is_some() {
+            Some(format!("changed to {}", self.words(&route.path)))
+        } else {
+            Some("removed".to_owned())
+        };
+        let news = match there {
+            Some(instead) => self.observed.saw(route, instead),
+            None => self.observed.lost(&route),
+        };
+        if news {
+            burst.touched.insert(prefix, what);
+        }
+    }
+
+    /// A path for people.
+    fn words(&self, path: &KernelPath) -> String {
+        match path.kind {
+            Kind::Unreachable => "unreachable".into(),
+            Kind::Other(kind) => format!("a route of type {kind}"),
+            Kind::Unicast => {
+                let hops = path.hops.iter().map(|hop| match hop.via {
+                    Some(via) => format!("via {via} dev {}", self.links.name(hop.link)),
+                    None => format!("dev {}", self.links.name(hop.link)),
+                });
+                hops.collect::<Vec<_>>().join(", ")
+            }
+        }
+    }
+
+    /// Messages were lost: reads everything and repairs what is not as it should be.
+    fn resync(&mut self) {
+        tracing::warn!("the kernel announced more than could be heard; reading everything again");
+        let links = self.read_links();
+        self.report(links);
+        self.tend_overlay();
+        for v6 in [false, true] {
+            self.reread(v6);
+        }
+        self.timers.neighbours = Some(Instant::now());
+        self.links_changed();
+        self.ask_again();
+        self.troubles.hope(Instant::now());
+        self.outbox.resynced();
+    }
+
+    /// Sees to it that the overlay device is there, up, and as wide as its underlay allows.
+    pub(super) fn tend_overlay(&mut self) {
+        let Some(spec) = self.overlay_spec.clone() else { return };
+        let wanted = spec.mtu.or_else(|| overlay::underlay(spec.local, &self.links));
+        let fine = self.overlay.as_ref().is_some_and(|overlay| {
+            let link = self.links.by_index(overlay.link);
+            link.is_some_and(|link| link.up && wanted.is_none_or(|mtu| link.mtu == mtu))
+        });
+        if fine {
+            return;
+        }
+        match self.set_overlay(Some(spec)) {
+            Ok(Some(status)) => {
+                tracing::info!(device = status.device, mtu = status.mtu, "the overlay device was set up again");
+                self.timers.overlay = None;
+                self.outbox.overlay(status);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                if self.timers.overlay.is_none() {
+                    tracing::warn!(%error, "the overlay device cannot be set up; trying again every second");
+                }
+                self.timers.overlay = Some(Instant::now() + std::time::Duration::from_secs(1));
+            }
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Events for a reader that may be slow: conflated rather than queued.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
+};
+
+use ipnetwork::IpNetwork;
+use tokio::sync::mpsc::{self, error::TrySendError};
+
+use crate::{FibEvent, OverlayStatus, Reach};
+
+/// Repairs kept for the reader; each is logged as well.
+const REPAIRS: usize = 1024;
+
+#[derive(Debug)]
+pub(super) struct Outbox {
+    events: mpsc::Sender<FibEvent>,
+    reach: HashMap<IpAddr, Reach>,
+    overlay: Option<OverlayStatus>,
+    resynced: bool,
+    repaired: VecDeque<(IpNetwork, String)>,
+}
+
+impl Outbox {
+    pub(super) fn new(events: mpsc::Sender<FibEvent>) -> Outbox {
+        Outbox { events, reach: HashMap::new(), overlay: None, resynced: false, repaired: VecDeque::new() }
+    }
+
+    pub(super) fn reach(&mut self, address: IpAddr, reach: Reach) {
+        self.reach.insert(address, reach);
+    }
+
+    pub(super) fn overlay(&mut self, status: OverlayStatus) {
+        self.overlay = Some(status);
+    }
+
+    pub(super) fn resynced(&mut self) {
+        self.resynced = true;
+    }
+
+    pub(super) fn repaired(&mut self, prefix: IpNetwork, what: String) {
+        if self.repaired.len() == REPAIRS {
+            self.repaired.pop_front();
+        }
+        self.repaired.push_back((prefix, what));
+    }
+
+    /// Hands over what it can. Returns whether that was all.
+    pub(super) fn flush(&mut self) -> bool {
+        loop {
+            let permit = match self.events.try_reserve() {
+                Ok(permit) => permit,
+                Err(TrySendError::Full(())) => return self.is_empty(),
+                Err(TrySendError::Closed(())) => {
+                    // Nobody wants to know.
+                    self.reach.clear();
+                    self.repaired.clear();
+                    return true;
+                }
+            };
+            if !self.reach.is_empty() {
+                permit.send(FibEvent::ReachChanged(self.reach.drain().collect()));
+            } else if let Some(status) = self.overlay.take() {
+                permit.send(FibEvent::OverlayChanged(status));
+            } else if std::mem::take(&mut self.resynced) {
+                permit.send(FibEvent::Resynced);
+            } else if let Some((prefix, what)) = self.repaired.pop_front() {
+                permit.send(FibEvent::Repaired { prefix, what });
+            } else {
+                return true;
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.reach.is_empty() && self.overlay.is_none() && !self.resynced && self.repaired.is_empty()
+    }
+}

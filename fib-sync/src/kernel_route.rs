@@ -1,0 +1,215 @@
+//! A route as the kernel has it, in one normal form: however it was written, dumped or announced, equal is equal.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnetwork::IpNetwork;
+use netlink_packet_route::{
+    AddressFamily,
+    route::{
+        RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric, RouteNextHop,
+        RouteNextHopFlags, RouteProtocol, RouteScope, RouteType, RouteVia,
+    },
+};
+
+use crate::PROTOCOL;
+
+/// What many routes share: everything but the prefix.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct KernelPath {
+    pub(crate) kind: Kind,
+    /// Sorted; empty unless unicast.
+    pub(crate) hops: Vec<KernelHop>,
+    pub(crate) mtu: Option<u32>,
+    pub(crate) source: Option<IpAddr>,
+}
+
+/// `rtm_type`, as far as it matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    Unicast,
+    Unreachable,
+    /// A type that Linnet never makes: a route of protocol 76 with one is somebody's change.
+    Other(u8),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct KernelHop {
+    pub(crate) via: Option<IpAddr>,
+    /// Interface index.
+    pub(crate) link: u32,
+    /// The gateway is taken to be on the link, whatever the addresses say.
+    pub(crate) onlink: bool,
+    /// `rtnh_hops`: weight less one.
+    pub(crate) weight: u8,
+}
+
+/// A route, its key and its owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KernelRoute {
+    pub(crate) prefix: IpNetwork,
+    pub(crate) table: u32,
+    pub(crate) metric: u32,
+    pub(crate) tos: u8,
+    pub(crate) protocol: u8,
+    pub(crate) path: KernelPath,
+}
+
+/// The family as netlink names it.
+pub(crate) fn family(v6: bool) -> AddressFamily {
+    if v6 { AddressFamily::Inet6 } else { AddressFamily::Inet }
+}
+
+/// The prefix without host bits.
+pub(crate) fn canonical(prefix: IpNetwork) -> IpNetwork {
+    IpNetwork::new(prefix.network(), prefix.prefix()).unwrap_or(prefix)
+}
+
+/// The message that names a route by its key, and by its owner so that nobody else's can be meant.
+fn keyed(prefix: IpNetwork, table: u32, metric: u32) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header = RouteHeader {
+        address_family: family(prefix.is_ipv6()),
+        destination_prefix_length: prefix.prefix(),
+        table: u8::try_from(table).unwrap_or(libc::RT_TABLE_UNSPEC),
+        protocol: RouteProtocol::from(PROTOCOL),
+        ..RouteHeader::default()
+    };
+    message.attributes = vec![
+        RouteAttribute::Destination(prefix.network().into()),
+        RouteAttribute::Table(table),
+        RouteAttribute::Priority(metric),
+    ];
+    message
+}
+
+/// RTM_DELROUTE for a route of Linnet's, whatever its hops.
+pub(crate) fn removal(prefix: IpNetwork, table: u32, metric: u32) -> RouteMessage {
+    let mut message = keyed(prefix, table, metric);
+    message.header.scope = RouteScope::NoWhere;
+    message
+}
+
+/// RTM_NEWROUTE for a route of Linnet's.
+pub(crate) fn addition(prefix: IpNetwork, table: u32, metric: u32, path: &KernelPath) -> RouteMessage {
+    let mut message = keyed(prefix, table, metric);
+    message.header.kind = match path.kind {
+        Kind::Unicast => RouteType::Unicast,
+        Kind::Unreachable => RouteType::Unreachable,
+        Kind::Other(other) => RouteType::from(other),
+    };
+    let on_link = path.hops.iter().any(|hop| hop.via.is_none());
+    message.header.scope = if on_link { RouteScope::Link } else { RouteScope::Universe };
+    if let Some(source) = path.source {
+        message.attributes.push(RouteAttribute::PrefSource(source.into()));
+    }
+    if let Some(mtu) = path.mtu {
+        message.attributes.push(RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)]));
+    }
+    let gateway = |via: IpAddr| match (prefix, via) {
+        (IpNetwork::V4(_), IpAddr::V6(via)) => RouteAttribute::Via(RouteVia::Inet6(via)),
+        (_, via) => RouteAttribute::Gateway(via.into()),
+    };
+    match path.hops.as_slice() {
+        [] => {}
+        [only] => {
+            if only.onlink {
+                message.header.flags |= RouteFlags::Onlink;
+            }
+            message.attributes.push(RouteAttribute::Oif(only.link));
+            message.attributes.extend(only.via.map(gateway));
+        }
+        several => {
+            let hops = several.iter().map(|hop| {
+                let mut next = RouteNextHop::default();
+                next.interface_index = hop.link;
+                next.hops = hop.weight;
+                if hop.onlink {
+                    next.flags |= RouteNextHopFlags::Onlink;
+                }
+                next.attributes.extend(hop.via.map(gateway));
+                next
+            });
+            message.attributes.push(RouteAttribute::MultiPath(hops.collect()));
+        }
+    }
+    message
+}
+
+/// Reads a route; `None` for what is no unicast-family route or makes no sense.
+pub(crate) fn read(message: &RouteMessage) -> Option<KernelRoute> {
+    let header = &message.header;
+    let any = match header.address_family {
+        AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _ => return None,
+    };
+    if header.flags.contains(RouteFlags::Cloned) {
+        return None;
+    }
+    let (mut destination, mut table, mut metric) = (any, u32::from(header.table), 0);
+    let (mut mtu, mut source, mut hops) = (None, None, Vec::new());
+    let mut single = KernelHop { via: None, link: 0, onlink: header.flags.contains(RouteFlags::Onlink), weight: 0 };
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(address) => destination = ip(address)?,
+            RouteAttribute::Table(number) => table = *number,
+            RouteAttribute::Priority(number) => metric = *number,
+            RouteAttribute::PrefSource(address) => source = ip(address),
+            RouteAttribute::Oif(link) => single.link = *link,
+            RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => single.via = gateway_of(attribute),
+            // The kernel dumps 0 for what is not set.
+            RouteAttribute::Metrics(metrics) => mtu = crate::reach::mtu_of(metrics),
+            RouteAttribute::MultiPath(several) => {
+                hops.extend(several.iter().map(|hop| KernelHop {
+                    via: hop.attributes.iter().find_map(gateway_of),
+                    link: hop.interface_index,
+                    onlink: hop.flags.contains(RouteNextHopFlags::Onlink),
+                    weight: hop.hops,
+                }));
+            }
+            _ => {}
+        }
+    }
+    let kind = match header.kind {
+        RouteType::Unicast => Kind::Unicast,
+        RouteType::Unreachable => Kind::Unreachable,
+        other => Kind::Other(other.into()),
+    };
+    if kind != Kind::Unicast {
+        // IPv6 shows these as routes on `lo`.
+        hops.clear();
+    } else if hops.is_empty() && single.link != 0 {
+        hops.push(single);
+    }
+    hops.sort();
+    Some(KernelRoute {
+        prefix: canonical(IpNetwork::new(destination, header.destination_prefix_length).ok()?),
+        table,
+        metric,
+        tos: header.tos,
+        protocol: header.protocol.into(),
+        path: KernelPath { kind, hops, mtu, source },
+    })
+}
+
+/// The kernel's word for a type of route.
+pub(crate) fn type_word(kind: RouteType) -> String {
+    format!("{kind:?}").to_ascii_lowercase()
+}
+
+fn gateway_of(attribute: &RouteAttribute) -> Option<IpAddr> {
+    match attribute {
+        RouteAttribute::Gateway(address) => ip(address),
+        RouteAttribute::Via(RouteVia::Inet(via)) => Some((*via).into()),
+        RouteAttribute::Via(RouteVia::Inet6(via)) => Some((*via).into()),
+        _ => None,
+    }
+}
+
+pub(crate) fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some((*address).into()),
+        RouteAddress::Inet6(address) => Some((*address).into()),
+        _ => None,
+    }
+}

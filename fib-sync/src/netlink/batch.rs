@@ -1,0 +1,158 @@
+//! Requests packed one behind the other, and the kernel's answers sorted back to them.
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_REQUEST, NetlinkBuffer, NetlinkSerializable, NlaBuffer, NlasIterator,
+};
+use netlink_packet_route::RouteNetlinkMessage;
+
+/// Octets of a netlink header (linux/netlink.h, `struct nlmsghdr`).
+const HEADER: usize = 16;
+/// Message type of an error or acknowledgement.
+pub(super) const NLMSG_ERROR: u16 = 2;
+/// Message type that ends a dump.
+pub(super) const NLMSG_DONE: u16 = 3;
+/// Extended acknowledgement: the kernel's words (linux/netlink.h, NLMSGERR_ATTR_MSG).
+const ATTR_MESSAGE: u16 = 1;
+
+/// One request and its flags, without those that every request has.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) message: RouteNetlinkMessage,
+    pub(crate) flags: u16,
+}
+
+/// The kernel's refusal of one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// Error number, positive.
+    pub(crate) errno: i32,
+    /// The kernel's own words; often empty.
+    pub(crate) message: String,
+}
+
+impl Refusal {
+    pub(crate) fn error(&self) -> std::io::Error {
+        std::io::Error::from_raw_os_error(self.errno)
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.message.is_empty() {
+            write!(f, "{}", self.error())
+        } else {
+            write!(f, "{} ({})", self.message.trim_end_matches('.'), self.error())
+        }
+    }
+}
+
+/// Appends one request to `bytes`.
+pub(super) fn pack(bytes: &mut Vec<u8>, request: &Request, sequence: u32, acknowledge: bool) {
+    let start = bytes.len();
+    let length = HEADER + request.message.buffer_len();
+    bytes.resize(start + length.next_multiple_of(4), 0);
+    let whole = &mut bytes[start..start + length];
+    let mut header = NetlinkBuffer::new(&mut *whole);
+    header.set_length(u32::try_from(length).unwrap_or(u32::MAX));
+    header.set_message_type(request.message.message_type());
+    header.set_flags(NLM_F_REQUEST | request.flags | if acknowledge { NLM_F_ACK } else { 0 });
+    header.set_sequence_number(sequence);
+    header.set_port_number(0);
+    request.message.serialize(&mut whole[HEADER..]);
+}
+
+/// One message of an answer: its type, flags, sequence number, sender and payload.
+pub(super) struct Answer<'a> {
+    pub(super) kind: u16,
+    pub(super) flags: u16,
+    pub(super) sequence: u32,
+    pub(super) port: u32,
+    pub(super) payload: &'a [u8],
+}
+
+/// Cuts a datagram into messages; stops at the first that is cut short.
+pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Answer<'_>> {
+    std::iter::from_fn(move || {
+        let buffer = NetlinkBuffer::new_checked(bytes).ok()?;
+        let length = buffer.length() as usize;
+        let answer = Answer {
+            kind: buffer.message_type(),
+            flags: buffer.flags(),
+            sequence: buffer.sequence_number(),
+            port: buffer.port_number(),
+            payload: &bytes[HEADER..length],
+        };
+        bytes = &bytes[length.next_multiple_of(4).min(bytes.len())..];
+        Some(answer)
+    })
+}
+
+/// What an NLMSG_ERROR says: `Ok` is an acknowledgement. The original request's header lies between the number and the
+/// attributes; its payload too, unless the socket asked to be spared it (NETLINK_CAP_ACK).
+pub(super) fn verdict(answer: &Answer<'_>) -> Result<(), Refusal> {
+    let Some((number, rest)) = answer.payload.split_first_chunk::<4>() else {
+        return Err(Refusal { errno: libc::EBADMSG, message: "a cut-off netlink error".into() });
+    };
+    let errno = i32::from_ne_bytes(*number).saturating_neg();
+    if errno == 0 {
+        return Ok(());
+    }
+    let mut message = String::new();
+    if answer.flags & NLM_F_ACK_TLVS != 0 {
+        let length = rest.first_chunk::<4>().map_or(0, |bytes| u32::from_ne_bytes(*bytes) as usize);
+        let skip = if answer.flags & NLM_F_CAPPED != 0 { HEADER } else { length.next_multiple_of(4).max(HEADER) };
+        for attribute in NlasIterator::new(rest.get(skip..).unwrap_or_default()).map_while(Result::ok) {
+            if NlaBuffer::kind(&attribute) == ATTR_MESSAGE {
+                message = String::from_utf8_lossy(attribute.value()).trim_end_matches('\0').to_owned();
+            }
+        }
+    }
+    Err(Refusal { errno, message })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(number: i32, flags: u16, tail: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0; HEADER];
+        bytes.extend(number.to_ne_bytes());
+        bytes.extend(tail);
+        let length = bytes.len() as u32;
+        let mut header = NetlinkBuffer::new(&mut bytes);
+        header.set_length(length);
+        header.set_message_type(NLMSG_ERROR);
+        header.set_flags(flags);
+        header.set_sequence_number(7);
+        bytes
+    }
+
+    #[test]
+    fn an_error_number_of_zero_is_an_acknowledgement() {
+        let bytes = error(0, 0, &[0; HEADER]);
+        let answer = messages(&bytes).next().expect("one message");
+        assert_eq!((answer.sequence, verdict(&answer)), (7, Ok(())));
+    }
+
+    #[test]
+    fn the_kernels_words_are_found_behind_a_capped_request() {
+        let mut tail = vec![0; HEADER];
+        tail.extend(9u16.to_ne_bytes());
+        tail.extend(ATTR_MESSAGE.to_ne_bytes());
+        tail.extend(b"nope\0\0\0\0");
+        let bytes = error(-22, NLM_F_ACK_TLVS | NLM_F_CAPPED, &tail);
+        let answer = messages(&bytes).next().expect("one message");
+        assert_eq!(verdict(&answer), Err(Refusal { errno: 22, message: "nope".into() }));
+    }
+
+    #[test]
+    fn an_answer_cut_anywhere_neither_panics_nor_loops() {
+        let mut whole = error(-17, NLM_F_ACK_TLVS, &[0xff; 40]);
+        whole.extend(error(0, 0, &[]));
+        for end in 0..whole.len() {
+            for answer in messages(&whole[..end]) {
+                let _ = verdict(&answer);
+            }
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Netlink by hand: many requests in one send, dumps, and a listener.
+//!
+//! `rtnetlink`'s connection waits for one answer a request; a full table would take minutes. Its message builders are
+//! used where devices are made.
+
+mod batch;
+mod monitor;
+mod socket;
+
+pub(crate) use batch::{Refusal, Request};
+pub(crate) use monitor::{Monitor, Notice};
+pub(crate) use socket::Socket;

@@ -1,0 +1,108 @@
+//! A socket that listens to what happens in the kernel.
+#![allow(unsafe_code)] // tokio's AsyncFd trusts its owner to keep the file open: see below.
+
+use std::io;
+
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::{SocketAddr, protocols::NETLINK_ROUTE};
+use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
+use socket2::{SockFilter, SockRef};
+use tokio::io::{Interest, unix::AsyncFd};
+
+use super::{batch::messages, socket::parse};
+use crate::FibError;
+
+/// Groups of linux/rtnetlink.h: link, neigh, ipv4-ifaddr, ipv4-route, ipv6-ifaddr, ipv6-route.
+const GROUPS: [u32; 6] = [1, 3, 5, 7, 9, 11];
+/// Octets of one datagram: notifications are single messages; a link's is about 2 KiB, more with many statistics.
+const DATAGRAM: usize = 64 << 10;
+/// Datagrams read in one go before the engine acts on them.
+const BURST: usize = 4096;
+
+/// What the listener heard.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    /// A change; `port` is the netlink socket whose request made it, 0 when the kernel did it by itself.
+    Message { message: RouteNetlinkMessage, flags: u16, port: u32 },
+    /// The buffer overflowed: an unknown number of changes went by unheard.
+    Lost,
+}
+
+/// A listener in the calling thread's network namespace.
+#[derive(Debug)]
+pub(crate) struct Monitor {
+    socket: AsyncFd<netlink_sys::Socket>,
+    buffer: Vec<u8>,
+}
+
+impl Monitor {
+    /// Listens to everything except what the socket `own_port` causes: its owner knows of that from the answers, and a
+    /// full table written in one go would only echo back and overrun the buffer.
+    pub(crate) fn open(own_port: u32, receive_buffer: usize) -> Result<Monitor, FibError> {
+        let fail = |what| move |source| FibError::Socket { what, source };
+        let mut socket = netlink_sys::Socket::new(NETLINK_ROUTE).map_err(fail("open"))?;
+        socket.set_non_blocking(true).map_err(fail("make it non-blocking"))?;
+        SockRef::from(&socket).attach_filter(&all_but(own_port)).map_err(fail("attach a filter"))?;
+        setsockopt(&socket, RcvBufForce, &receive_buffer)
+            .map_err(|errno| FibError::Socket { what: "size the receive buffer", source: errno.into() })?;
+        socket.bind(&SocketAddr::new(0, 0)).map_err(fail("bind"))?;
+        for group in GROUPS {
+            socket.add_membership(group).map_err(fail("join a group"))?;
+        }
+        // SAFETY: `AsyncFd` owns the socket, which closes its file only when dropped and offers no way to exchange it.
+        let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }
+            .map_err(|error| fail("watch")(error.into()))?;
+        Ok(Monitor { socket, buffer: Vec::with_capacity(DATAGRAM) })
+    }
+
+    /// Waits until there is something to hear. May be dropped at any time without losing anything.
+    pub(crate) async fn ready(&self) {
+        if let Ok(mut guard) = self.socket.readable().await {
+            guard.retain_ready();
+        }
+    }
+
+    /// Everything heard so far, at most a few thousand messages.
+    pub(crate) fn hear(&mut self) -> Vec<Notice> {
+        use futures_util::FutureExt;
+        let mut heard = Vec::new();
+        for _ in 0..BURST {
+            let Some(Ok(mut guard)) = self.socket.readable().now_or_never() else { break };
+            self.buffer.clear();
+            match guard.try_io(|socket| socket.get_ref().recv(&mut self.buffer, libc::MSG_DONTWAIT)) {
+                Ok(Ok(_)) => {
+                    for answer in messages(&self.buffer) {
+                        match parse(&answer) {
+                            Ok(message) => {
+                                heard.push(Notice::Message { message, flags: answer.flags, port: answer.port });
+                            }
+                            Err(why) => tracing::debug!(%why, "left out a netlink notification"),
+                        }
+                    }
+                }
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(Err(error)) => {
+                    if error.raw_os_error() != Some(libc::ENOBUFS) {
+                        tracing::warn!(%error, "cannot listen to the kernel; its state is read again");
+                    }
+                    heard.push(Notice::Lost);
+                }
+                Err(_drained) => break,
+            }
+        }
+        heard
+    }
+}
+
+/// Classic BPF: drops a message whose `nlmsg_pid` (octets 12 to 15 of its header) is `port`. BPF loads words in
+/// network order, the header has the host's.
+fn all_but(port: u32) -> [SockFilter; 4] {
+    let port = u32::from_be_bytes(port.to_ne_bytes());
+    let code = |bits: u32| bits as u16;
+    [
+        SockFilter::new(code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS), 0, 0, 12),
+        SockFilter::new(code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K), 0, 1, port),
+        SockFilter::new(code(libc::BPF_RET | libc::BPF_K), 0, 0, 0),
+        SockFilter::new(code(libc::BPF_RET | libc::BPF_K), 0, 0, u32::MAX),
+    ]
+}

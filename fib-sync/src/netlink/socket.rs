@@ -1,0 +1,229 @@
+//! A socket that asks: each call sends, waits for the kernel's answers and returns them. Netlink answers from within
+//! the send, so that waiting here is never waiting for anything but the work itself.
+
+use std::{io, time::Duration};
+
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::{SocketAddr, protocols::NETLINK_ROUTE};
+use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
+
+use super::batch::{Answer, NLMSG_DONE, NLMSG_ERROR, Refusal, Request, messages, pack, verdict};
+use crate::FibError;
+
+/// Octets of one send; below the default send buffer of 208 KiB.
+const SEND: usize = 64 << 10;
+/// Requests of one send: each may be answered by an error of about 1 KiB of buffer.
+const BATCH: usize = 512;
+/// Requests of one send when each is answered by a message.
+const QUESTIONS: usize = 64;
+/// Octets of the receive buffer.
+const RECEIVE: usize = 4 << 20;
+/// Octets of one datagram; the kernel makes none over 32 KiB for a dump.
+const DATAGRAM: usize = 64 << 10;
+/// How often a dump is tried again that the kernel says changed under it.
+const DUMPS: usize = 10;
+/// Patience with the kernel; it answers within microseconds unless a lock is held for long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A netlink socket of the calling thread's network namespace.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    socket: netlink_sys::Socket,
+    port: u32,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl Socket {
+    pub(crate) fn open() -> Result<Socket, FibError> {
+        let fail = |what| move |source| FibError::Socket { what, source };
+        let mut socket = netlink_sys::Socket::new(NETLINK_ROUTE).map_err(fail("open"))?;
+        let port = socket.bind_auto().map_err(fail("bind"))?.port_number();
+        socket.connect(&SocketAddr::new(0, 0)).map_err(fail("connect"))?;
+        socket.set_ext_ack(true).map_err(fail("ask for extended acknowledgements"))?;
+        socket.set_cap_ack(true).map_err(fail("ask for capped acknowledgements"))?;
+        // Without it the kernel ignores the filter of a dump and sends every table.
+        socket.set_netlink_get_strict_chk(true).map_err(fail("ask for strict checks"))?;
+        setsockopt(&socket, RcvBufForce, &RECEIVE)
+            .map_err(|errno| FibError::Socket { what: "enlarge the receive buffer", source: errno.into() })?;
+        socket2::SockRef::from(&socket).set_read_timeout(Some(PATIENCE)).map_err(fail("set a time-out"))?;
+        Ok(Socket { socket, port, sequence: 0, buffer: Vec::with_capacity(DATAGRAM) })
+    }
+
+    /// The port number by which the kernel names this socket in notifications of what it caused.
+    pub(crate) fn port(&self) -> u32 {
+        self.port
+    }
+
+    /// Sends all requests, as few sends as can be, and returns the kernel's verdict on each, in their order.
+    ///
+    /// Only the last of a send asks for an acknowledgement: the kernel works in order and reports each error, so that
+    /// silence before it is success.
+    pub(crate) fn batch(&mut self, requests: &[Request]) -> Result<Vec<Result<(), Refusal>>, FibError> {
+        let mut verdicts = Vec::with_capacity(requests.len());
+        let mut rest = requests;
+        while !rest.is_empty() {
+            let (sent, first) = self.send(rest, BATCH, true)?;
+            let mut part = vec![Ok(()); sent];
+            let last = first.wrapping_add(sent as u32 - 1);
+            let mut done = false;
+            while !done {
+                self.receive(|answer| {
+                    let index = answer.sequence.wrapping_sub(first) as usize;
+                    if answer.kind == NLMSG_ERROR && index < sent {
+                        part[index] = verdict(&answer);
+                        done |= answer.sequence == last;
+                    }
+                    Ok(())
+                })?;
+            }
+            verdicts.append(&mut part);
+            rest = &rest[sent..];
+        }
+        Ok(verdicts)
+    }
+
+    /// One request of a batch of one; `what` says it as a verb and its object, for the error.
+    pub(crate) fn perform(&mut self, what: &str, request: Request) -> Result<(), FibError> {
+        let verdict = self.batch(&[request])?.pop().unwrap_or(Ok(()));
+        verdict.map_err(|refusal| FibError::Kernel {
+            what: what.to_owned(),
+            source: refusal.error(),
+            message: refusal.message,
+        })
+    }
+
+    /// Asks questions that have one answer each (RTM_GETROUTE, RTM_GETLINK) and returns these in order.
+    pub(crate) fn ask(&mut self, questions: &[Request]) -> Result<Vec<Result<RouteNetlinkMessage, Refusal>>, FibError> {
+        let mut answers = Vec::with_capacity(questions.len());
+        let mut rest = questions;
+        while !rest.is_empty() {
+            let (sent, first) = self.send(rest, QUESTIONS, false)?;
+            let mut part: Vec<Option<Result<RouteNetlinkMessage, Refusal>>> = vec![None; sent];
+            let mut missing = sent;
+            while missing > 0 {
+                self.receive(|answer| {
+                    let index = answer.sequence.wrapping_sub(first) as usize;
+                    if let Some(slot) = part.get_mut(index)
+                        && slot.is_none()
+                    {
+                        *slot = Some(if answer.kind == NLMSG_ERROR {
+                            verdict(&answer).and_then(|()| Err(unreadable("an empty answer")))
+                        } else {
+                            parse(&answer).map_err(|why| unreadable(&why))
+                        });
+                        missing -= 1;
+                    }
+                    Ok(())
+                })?;
+            }
+            answers.extend(part.into_iter().flatten());
+            rest = &rest[sent..];
+        }
+        Ok(answers)
+    }
+
+    /// Reads a whole table. `pick` takes what it wants of each entry. An entry that cannot be parsed is left out: some
+    /// other owner's object of a kind that this crate does not know must not stop it.
+    pub(crate) fn dump<T>(
+        &mut self,
+        question: RouteNetlinkMessage,
+        mut pick: impl FnMut(RouteNetlinkMessage) -> Option<T>,
+    ) -> Result<Vec<T>, FibError> {
+        let question = [Request { message: question, flags: NLM_F_DUMP }];
+        for _ in 0..DUMPS {
+            let (_, sequence) = self.send(&question, 1, false)?;
+            let (mut found, mut done, mut torn) = (Vec::new(), false, false);
+            while !done {
+                self.receive(|answer| {
+                    if answer.sequence != sequence {
+                        return Ok(());
+                    }
+                    torn |= answer.flags & NLM_F_DUMP_INTR != 0;
+                    match answer.kind {
+                        NLMSG_DONE => done = true,
+                        NLMSG_ERROR => {
+                            done = true;
+                            // A strict check says so of a table that has no route yet.
+                            match verdict(&answer) {
+                                Err(refusal) if refusal.errno != libc::ENOENT => {
+                                    return Err(FibError::Kernel {
+                                        what: "read a table".into(),
+                                        source: refusal.error(),
+                                        message: refusal.message,
+                                    });
+                                }
+                                _ => {}
+                            }
+                        }
+                        _ => match parse(&answer) {
+                            Ok(message) => found.extend(pick(message)),
+                            Err(why) => tracing::debug!(%why, "left out an entry of a netlink dump"),
+                        },
+                    }
+                    Ok(())
+                })?;
+            }
+            if !torn {
+                return Ok(found);
+            }
+        }
+        Err(FibError::Lost(format!("a table changed under each of {DUMPS} readings")))
+    }
+
+    /// Packs and sends as many requests as one send takes. Returns how many, and the first one's sequence number.
+    fn send(&mut self, requests: &[Request], limit: usize, acknowledge: bool) -> Result<(usize, u32), FibError> {
+        let first = self.sequence.wrapping_add(1);
+        let mut bytes = Vec::with_capacity(SEND);
+        let (mut sent, mut last) = (0, 0);
+        for request in &requests[..requests.len().min(limit)] {
+            last = bytes.len();
+            pack(&mut bytes, request, first.wrapping_add(sent as u32), false);
+            sent += 1;
+            if bytes.len() > SEND - 4096 {
+                break;
+            }
+        }
+        if acknowledge {
+            bytes.truncate(last);
+            pack(&mut bytes, &requests[sent - 1], first.wrapping_add(sent as u32 - 1), true);
+        }
+        self.sequence = first.wrapping_add(sent as u32 - 1);
+        loop {
+            match self.socket.send(&bytes, 0) {
+                Ok(_) => return Ok((sent, first)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(FibError::Socket { what: "send", source }),
+            }
+        }
+    }
+
+    /// Receives one datagram and hands over its messages.
+    fn receive(&mut self, mut take: impl FnMut(Answer<'_>) -> Result<(), FibError>) -> Result<(), FibError> {
+        self.buffer.clear();
+        loop {
+            match self.socket.recv(&mut self.buffer, libc::MSG_TRUNC) {
+                Ok(length) if length > self.buffer.len() => {
+                    return Err(FibError::Lost(format!("a datagram of {length} octets was cut off")));
+                }
+                Ok(_) => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    return Err(FibError::Lost("the receive buffer overflowed".into()));
+                }
+                Err(source) => return Err(FibError::Socket { what: "receive", source }),
+            }
+        }
+        messages(&self.buffer).try_for_each(&mut take)
+    }
+}
+
+fn unreadable(why: &str) -> Refusal {
+    Refusal { errno: libc::EBADMSG, message: why.to_owned() }
+}
+
+pub(super) fn parse(answer: &Answer<'_>) -> Result<RouteNetlinkMessage, String> {
+    use netlink_packet_core::ParseableParametrized;
+    RouteNetlinkMessage::parse_with_param(answer.payload, answer.kind).map_err(|error| error.to_string())
+}

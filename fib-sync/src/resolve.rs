@@ -1,0 +1,115 @@
+//! From what is wanted to what the kernel can take now: names become numbers, next hops find their link, and hops
+//! whose link carries nothing are left out.
+
+use std::{net::IpAddr, sync::Arc};
+
+use crate::{
+    desired::Path,
+    kernel_route::{KernelHop, KernelPath, Kind},
+    links::Links,
+    overlay::{self, Overlay},
+    reach::{Answer, Answers},
+    route::{Hop, Target},
+};
+
+/// What became of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Resolution {
+    /// What to write; `None`: nothing can be written now, and what is there stays.
+    pub(crate) path: Option<Arc<KernelPath>>,
+    /// What is not as it should be.
+    pub(crate) complaint: Option<String>,
+}
+
+/// All that resolution looks at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'a> {
+    pub(crate) links: &'a Links,
+    pub(crate) answers: &'a Answers,
+    pub(crate) overlay: Option<&'a Overlay>,
+}
+
+/// Resolves a path for routes of one family.
+pub(crate) fn resolve(path: &Path, v6: bool, view: View<'_>) -> Resolution {
+    let made = |kind, hops, mtu| {
+        Some(Arc::new(KernelPath { kind, hops, mtu, source: path.source.filter(|source| source.is_ipv6() == v6) }))
+    };
+    match &path.target {
+        Target::Unreachable => Resolution { path: made(Kind::Unreachable, Vec::new(), path.mtu), complaint: None },
+        Target::Device(name) => match view.links.by_name(name) {
+            None => nothing(format!("device {name} does not exist; the route waits for it")),
+            Some((_, link)) if !link.up => nothing(format!("device {name} is down; the route waits for it")),
+            Some((link, _)) => {
+                let hop = KernelHop { via: None, link, onlink: false, weight: 0 };
+                Resolution { path: made(Kind::Unicast, vec![hop], path.mtu), complaint: None }
+            }
+        },
+        Target::Forward(wanted) => {
+            let (mut hops, mut complaints) = (Vec::with_capacity(wanted.len()), Vec::new());
+            for hop in wanted {
+                match resolve_hop(hop, v6, view) {
+                    Ok(hop) => hops.push(hop),
+                    Err(complaint) => complaints.push(complaint),
+                }
+            }
+            hops.sort();
+            hops.dedup();
+            if wanted.is_empty() {
+                complaints.push("it has no next hop".into());
+            }
+            // The kernel's path MTU is a route's, not a hop's: one tunnel among several decides for all.
+            let tunnel = wanted.iter().any(|hop| matches!(hop, Hop::Tunnel(_)));
+            let mtu = path.mtu.or_else(|| view.overlay.filter(|_| tunnel).map(|overlay| overlay.status.mtu));
+            Resolution {
+                path: if hops.is_empty() { None } else { made(Kind::Unicast, hops, mtu) },
+                complaint: (!complaints.is_empty()).then(|| complaints.join("; ")),
+            }
+        }
+    }
+}
+
+fn nothing(complaint: String) -> Resolution {
+    Resolution { path: None, complaint: Some(complaint) }
+}
+
+fn resolve_hop(hop: &Hop, v6: bool, view: View<'_>) -> Result<KernelHop, String> {
+    let (via, link, onlink) = match hop {
+        Hop::Direct { via, .. } if v6 && via.is_ipv4() => {
+            return Err(format!("an IPv6 route cannot go by next hop {via}, which is IPv4"));
+        }
+        Hop::Direct { via, device: Some(name) } => match view.links.by_name(name) {
+            Some((link, _)) => (*via, link, false),
+            None => return Err(format!("next hop {via}: device {name} does not exist")),
+        },
+        Hop::Direct { via, device: None } => (*via, link_of(*via, view.answers)?, false),
+        Hop::Tunnel(end) => match view.overlay {
+            None => return Err(format!("tunnel to {}: there is no overlay device", end.endpoint)),
+            Some(overlay) => match (v6, end.endpoint) {
+                (false, IpAddr::V4(_)) => (end.endpoint, overlay.link, true),
+                (_, _) => (overlay::link_local(end.mac).into(), overlay.link, false),
+            },
+        },
+    };
+    let Some(device) = view.links.by_index(link) else {
+        return Err(format!("next hop {via}: its device (number {link}) is gone"));
+    };
+    if !device.up {
+        return Err(format!("next hop {via}: device {} is down", device.name));
+    }
+    if !device.running {
+        return Err(format!("next hop {via}: device {} has no carrier", device.name));
+    }
+    Ok(KernelHop { via: Some(via), link, onlink, weight: 0 })
+}
+
+fn link_of(via: IpAddr, answers: &Answers) -> Result<u32, String> {
+    match answers.get(via) {
+        Some(Answer::Adjacent { link, .. }) => Ok(*link),
+        Some(Answer::Routed { via: router, .. }) => {
+            Err(format!("next hop {via} is on no link of this host (it is reached by {router})"))
+        }
+        Some(Answer::Local) => Err(format!("next hop {via} is this host's own address")),
+        Some(Answer::Unreachable(error)) => Err(format!("next hop {via}: {error}")),
+        None => Err(format!("next hop {via}: the kernel has not been asked yet")),
+    }
+}

@@ -1,0 +1,173 @@
+//! A network namespace for a test, and words for what to do and expect in it.
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::expect_used)]
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use fib_sync::{Change, Fib, FibConfig, FibEvent, Hop, Route, Target};
+use nix::sched::{CloneFlags, unshare};
+use tokio::sync::mpsc::Receiver;
+
+pub const CONFIG: FibConfig = FibConfig { table: 254, metric: 76 };
+
+/// Runs a test in a new network namespace, with `lo` up. The namespace lives as long as the thread that entered it
+/// and those that come from it: nothing is left behind, however the test ends.
+pub fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+    let thread = std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace: run the tests as root");
+        ip("link set lo up");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(test());
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Runs a program in the thread's namespace and returns what it printed.
+pub fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new(program).args(arguments).output().map_err(|error| format!("{program}: {error}"))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() {
+        Ok(text(&output.stdout))
+    } else {
+        Err(format!("{program} {}: {}{}", arguments.join(" "), text(&output.stdout), text(&output.stderr)))
+    }
+}
+
+/// `ip`, with arguments as one types them.
+pub fn ip(arguments: &str) -> String {
+    run("ip", &arguments.split_whitespace().collect::<Vec<_>>()).expect("ip")
+}
+
+pub fn bridge(arguments: &str) -> String {
+    run("bridge", &arguments.split_whitespace().collect::<Vec<_>>()).expect("bridge")
+}
+
+/// A link to a router: `NAME`, with `ADDRESS`, and its other end `NAME-peer`, both up.
+pub fn link(name: &str, addresses: &[&str]) {
+    ip(&format!("link add {name} type veth peer name {name}-peer"));
+    for end in [name.to_owned(), format!("{name}-peer")] {
+        std::fs::write(format!("/proc/sys/net/ipv6/conf/{end}/accept_dad"), "0").expect("no duplicate detection");
+        ip(&format!("link set {end} up"));
+    }
+    for address in addresses {
+        let nodad = if address.contains(':') { "nodad" } else { "" };
+        ip(&format!("addr add {address} dev {name} {nodad}"));
+    }
+}
+
+pub async fn start() -> (Fib, Receiver<FibEvent>) {
+    Fib::start(CONFIG).await.expect("the engine")
+}
+
+pub fn route(prefix: &str, target: Target) -> Route {
+    Route { prefix: prefix.parse().expect("a prefix"), target, mtu: None, source: None }
+}
+
+pub fn put(prefix: &str, target: Target) -> Change {
+    Change::Put(route(prefix, target))
+}
+
+pub fn remove(prefix: &str) -> Change {
+    Change::Remove(prefix.parse().expect("a prefix"))
+}
+
+pub fn via(gateways: &[&str]) -> Target {
+    let hop = |via: &&str| Hop::Direct { via: via.parse().expect("an address"), device: None };
+    Target::Forward(gateways.iter().map(hop).collect())
+}
+
+/// Linnet's routes as `ip` shows them, a line each (a hop of a multipath route has one of its own).
+pub fn routes() -> Vec<String> {
+    let mut lines = Vec::new();
+    for family in ["-4", "-6"] {
+        let shown = run("ip", &[family, "route", "show", "table", "all", "proto", "76"]).unwrap_or_default();
+        lines.extend(shown.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")));
+    }
+    lines
+}
+
+/// Everything that is not Linnet's: routes and devices.
+pub fn foreign() -> String {
+    let all = ["-4", "-6"].map(|family| ip(&format!("{family} route show table all")));
+    let mut lines: Vec<String> = all.iter().flat_map(|text| text.lines()).map(str::to_owned).collect();
+    lines.retain(|line| !line.contains("proto 76") && !line.contains("linnet."));
+    lines.push(ip("-o link show").lines().filter(|line| !line.contains("linnet.")).collect::<Vec<_>>().join("\n"));
+    lines.join("\n")
+}
+
+/// Waits until `condition` holds; after five seconds says what there is.
+pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}: it did not come to that; routes:\n{}", routes().join("\n"));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The next event that `pick` wants.
+pub async fn event<T>(events: &mut Receiver<FibEvent>, mut pick: impl FnMut(FibEvent) -> Option<T>) -> T {
+    let wait = async {
+        loop {
+            if let Some(found) = pick(events.recv().await.expect("the engine lives")) {
+                return found;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), wait).await.expect("an event within 5 seconds")
+}
+
+/// `ip monitor route`, listening.
+pub struct RouteMonitor {
+    child: std::process::Child,
+    reader: std::thread::JoinHandle<()>,
+    heard: std::sync::Arc<std::sync::Mutex<String>>,
+}
+
+impl RouteMonitor {
+    /// Starts it and waits until it hears a route that has nothing to do with the test.
+    pub async fn start() -> RouteMonitor {
+        use std::io::BufRead;
+        let mut child = Command::new("ip")
+            .args(["monitor", "route"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("ip monitor");
+        let heard = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+        let (lines, text) = (std::io::BufReader::new(child.stdout.take().expect("its output")), heard.clone());
+        let reader = std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                let mut text = text.lock().expect("no panic");
+                text.push_str(&line);
+                text.push('\n');
+            }
+        });
+        let monitor = RouteMonitor { child, reader, heard };
+        until("ip monitor listens", || {
+            ip("route replace unreachable 192.0.2.0/24");
+            ip("route del unreachable 192.0.2.0/24");
+            monitor.heard.lock().expect("no panic").contains("192.0.2.0/24")
+        })
+        .await;
+        monitor
+    }
+
+    /// Ends it; returns what it heard.
+    pub fn stop(mut self) -> String {
+        // What the kernel announced before this is heard before this: one more route marks the end.
+        ip("route replace unreachable 198.51.100.0/24");
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !self.heard.lock().expect("no panic").contains("198.51.100.0/24") {
+            assert!(Instant::now() < deadline, "ip monitor went deaf");
+            std::thread::yield_now();
+        }
+        self.child.kill().expect("end ip monitor");
+        self.child.wait().expect("end ip monitor");
+        self.reader.join().expect("no panic");
+        let heard = self.heard.lock().expect("no panic");
+        heard.clone()
+    }
+}

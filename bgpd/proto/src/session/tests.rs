@@ -2,5 +2,7 @@
 
 mod collisions;
 mod endings;
+mod hostile;
 mod pair;
 mod progress;
+mod updates;

@@ -1,0 +1,323 @@
+//! Keeps the kernel's forwarding at what BGP and this host say: events in, changes to [`fib_sync`] out, in order.
+//!
+//! One task owns the translation ([`Routes`]); everything that changes it comes to that task, so that no two writers race
+//! for a route. The stream of best paths is read only as fast as the kernel takes routes, which holds the RIB back.
+
+use std::future::pending;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bgp_proto::types::{Family, Prefix};
+use fib_sync::{Fib, FibEvent, OverlaySpec, OverlayStatus};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+use crate::config::{Config, OverlayMode};
+use crate::routes::{Routes, Settings};
+
+/// Best paths of one turn: what one netlink batch and one look at the commands lie between.
+const TURN: usize = 16_384;
+/// Between two attempts to make the overlay device.
+const OVERLAY_RETRY: Duration = Duration::from_secs(5);
+
+/// What the task keeps.
+#[derive(Debug)]
+pub struct State {
+    /// The translation.
+    pub routes: Routes,
+    /// Why there is no overlay device though there should be one.
+    pub overlay_error: Option<String>,
+    /// Families of which routes of an earlier run may still wait to be confirmed.
+    pub unswept: Vec<Family>,
+    blocks: Vec<Prefix>,
+    pods: Vec<(IpAddr, String)>,
+    spec: Option<OverlaySpec>,
+    mode: OverlayMode,
+}
+
+type Question = Box<dyn FnOnce(&mut State) + Send>;
+
+enum Command {
+    Follow(mpsc::Receiver<bgpd::Event>),
+    Configure(Box<Config>, oneshot::Sender<()>),
+    Pods(Vec<(IpAddr, String)>, oneshot::Sender<()>),
+    Ask(Question),
+}
+
+/// A handle to the task; it ends with the last of them.
+#[derive(Clone, Debug)]
+pub struct Forwarding {
+    commands: mpsc::Sender<Command>,
+    overlay: watch::Receiver<Option<OverlayStatus>>,
+    fib: Fib,
+}
+
+impl Forwarding {
+    /// Makes the overlay device and this host's own routes. No routes of BGP come before [`Forwarding::follow`].
+    pub async fn start(fib: Fib, events: mpsc::Receiver<FibEvent>, config: &Config) -> Self {
+        let (commands, received) = mpsc::channel(64);
+        let (publish, overlay) = watch::channel(None);
+        let settings = Settings { mode: config.overlay.mode, overlay_port: None };
+        let state = State {
+            routes: Routes::new(settings),
+            overlay_error: None,
+            unswept: if fib.adopted() > 0 { Family::ALL.to_vec() } else { Vec::new() },
+            blocks: Vec::new(),
+            pods: Vec::new(),
+            spec: None,
+            mode: config.overlay.mode,
+        };
+        let mut task = Task { fib: fib.clone(), state, publish, overlay_due: None };
+        task.configure(config).await;
+        tokio::spawn(task.run(received, events));
+        Self { commands, overlay, fib }
+    }
+
+    /// The engine below.
+    #[must_use]
+    pub fn fib(&self) -> &Fib {
+        &self.fib
+    }
+
+    /// The overlay device as it is now and becomes.
+    #[must_use]
+    pub fn overlay(&self) -> watch::Receiver<Option<OverlayStatus>> {
+        self.overlay.clone()
+    }
+
+    /// Installs what the speaker decides from now on.
+    pub async fn follow(&self, events: mpsc::Receiver<bgpd::Event>) {
+        // A closed channel means that the program is ending.
+        let _ = self.commands.send(Command::Follow(events)).await;
+    }
+
+    /// Applies a changed configuration; returns when the kernel has answered.
+    pub async fn configure(&self, config: &Config) {
+        self.wait(|done| Command::Configure(Box::new(config.clone()), done)).await;
+    }
+
+    /// The whole set of pods' addresses with their devices; returns when the kernel has answered.
+    pub async fn set_pods(&self, pods: Vec<(IpAddr, String)>) {
+        self.wait(|done| Command::Pods(pods, done)).await;
+    }
+
+    async fn wait(&self, command: impl FnOnce(oneshot::Sender<()>) -> Command) {
+        let (done, answered) = oneshot::channel();
+        if self.commands.send(command(done)).await.is_ok() {
+            let _ = answered.await;
+        }
+    }
+
+    /// Looks at the task's state. `None`: the program is ending.
+    pub async fn ask<T: Send + 'static>(&self, question: impl FnOnce(&mut State) -> T + Send + 'static) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        let question: Question = Box::new(move |state| {
+            let _ = answer.send(question(state));
+        });
+        self.commands.send(Command::Ask(question)).await.ok()?;
+        answered.await.ok()
+    }
+
+    /// The largest packet that a pod may send, in octets: the overlay's, where it may be used, else the underlay's.
+    pub async fn pod_mtu(&self) -> u32 {
+        let overlay = self.overlay.borrow().as_ref().map(|device| device.mtu);
+        match overlay {
+            Some(mtu) => mtu,
+            None => self.underlay_mtu().await,
+        }
+    }
+
+    /// The MTU towards the default route; Ethernet's where there is none. The address is of documentation (RFC 5737).
+    async fn underlay_mtu(&self) -> u32 {
+        let answer = self.fib.get(IpAddr::from([192, 0, 2, 1])).await;
+        answer.ok().and_then(|answer| answer.mtu).filter(|mtu| (576..=65535).contains(mtu)).unwrap_or(1500)
+    }
+}
+
+struct Task {
+    fib: Fib,
+    state: State,
+    publish: watch::Sender<Option<OverlayStatus>>,
+    overlay_due: Option<Instant>,
+}
+
+impl Task {
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut kernel: mpsc::Receiver<FibEvent>) {
+        let mut speaker: Option<mpsc::Receiver<bgpd::Event>> = None;
+        loop {
+            let overlay_due = self.overlay_due;
+            tokio::select! {
+                command = commands.recv() => match command {
+                    None => return,
+                    Some(Command::Follow(events)) => speaker = Some(events),
+                    Some(Command::Configure(config, done)) => {
+                        self.configure(&config).await;
+                        let _ = done.send(());
+                    }
+                    Some(Command::Pods(pods, done)) => {
+                        self.state.pods = pods;
+                        self.state.routes.set_local(&self.state.blocks, self.state.pods.iter().cloned());
+                        self.settle().await;
+                        let _ = done.send(());
+                    }
+                    Some(Command::Ask(question)) => question(&mut self.state),
+                },
+                Some(event) = kernel.recv() => self.handle_kernel(event).await,
+                event = next(&mut speaker) => match event {
+                    Some(event) => self.handle_speaker(event, &mut speaker).await,
+                    None => speaker = None,
+                },
+                () = due(overlay_due) => {
+                    self.make_overlay().await;
+                    self.settle().await;
+                }
+            }
+        }
+    }
+
+    /// Takes this event and those of its kind that wait behind it.
+    async fn handle_speaker(&mut self, first: bgpd::Event, more: &mut Option<mpsc::Receiver<bgpd::Event>>) {
+        let mut taken = 0;
+        let mut event = Some(first);
+        while let Some(current) = event.take() {
+            match current {
+                bgpd::Event::Best(changes) => {
+                    taken += changes.len();
+                    self.state.routes.take_in(&changes);
+                }
+                bgpd::Event::Converged(family) => {
+                    self.settle().await;
+                    self.fib.sweep(family == Family::Ipv6Unicast).await;
+                    self.state.unswept.retain(|unswept| *unswept != family);
+                    info!(%family, "routes are complete; what an earlier run left and nobody wants is removed");
+                }
+                bgpd::Event::Up { peer } => log_up(&peer),
+                bgpd::Event::Down { peer, reason } => log_down(&peer, &reason),
+            }
+            if taken < TURN {
+                event = more.as_mut().and_then(|events| events.try_recv().ok());
+            }
+        }
+        self.settle().await;
+    }
+
+    async fn handle_kernel(&mut self, event: FibEvent) {
+        match event {
+            FibEvent::ReachChanged(answers) => {
+                self.state.routes.handle_reach(answers);
+                self.settle().await;
+            }
+            FibEvent::Repaired { prefix, what } => {
+                warn!(%prefix, %what, "somebody changed a route of Linnet's; it is put back")
+            }
+            FibEvent::Resynced => info!("the kernel's messages were lost and its routes read again"),
+            FibEvent::OverlayChanged(status) => {
+                info!(device = status.device, mtu = status.mtu, "the overlay device has changed");
+                self.publish.send_replace(Some(status));
+            }
+        }
+    }
+
+    async fn configure(&mut self, config: &Config) {
+        self.state.blocks.clone_from(&config.node.pod_cidrs);
+        self.state.mode = config.overlay.mode;
+        let spec = (config.overlay.mode != OverlayMode::Never).then_some(OverlaySpec {
+            vni: config.overlay.vni,
+            port: config.overlay.port,
+            local: config.node.address,
+            mtu: config.overlay.mtu,
+        });
+        self.state.routes.set_local(&self.state.blocks, self.state.pods.iter().cloned());
+        let wanted = spec.is_some();
+        self.state.spec = spec;
+        // A device comes before the routes through it, and goes behind them.
+        if wanted {
+            self.make_overlay().await;
+            self.settle().await;
+        } else {
+            self.apply_settings();
+            self.settle().await;
+            self.make_overlay().await;
+        }
+    }
+
+    async fn make_overlay(&mut self) {
+        self.overlay_due = None;
+        match self.fib.overlay(self.state.spec.clone()).await {
+            Ok(status) => {
+                if self.state.overlay_error.take().is_some() {
+                    info!("the overlay device is there now");
+                }
+                self.publish.send_if_modified(|current| {
+                    let changed = *current != status;
+                    *current = status;
+                    changed
+                });
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if self.state.overlay_error.as_ref() != Some(&error) {
+                    warn!(%error, "there is no overlay; hosts without L2 adjacency are reached by routers only; it is tried again");
+                }
+                self.state.overlay_error = Some(error);
+                self.publish.send_if_modified(|current| current.take().is_some());
+                self.overlay_due = Some(Instant::now() + OVERLAY_RETRY);
+            }
+        }
+        self.apply_settings();
+    }
+
+    fn apply_settings(&mut self) {
+        let device = self.publish.borrow().as_ref().map(|device| device.port);
+        let overlay_port = device.filter(|_| self.state.mode != OverlayMode::Never);
+        self.state.routes.set_settings(Settings { mode: self.state.mode, overlay_port });
+    }
+
+    /// Brings the kernel to what is desired now.
+    async fn settle(&mut self) {
+        let unknown = self.state.routes.unknown();
+        if !unknown.is_empty() {
+            let answers = self.fib.reach(unknown.clone()).await;
+            self.state.routes.handle_reach(unknown.into_iter().zip(answers));
+        }
+        let changes = self.state.routes.plan();
+        if !changes.is_empty() {
+            self.fib.change(changes).await;
+        }
+    }
+}
+
+/// Follows a speaker without programming anything (`fib.install = false`).
+pub async fn only_log(mut events: mpsc::Receiver<bgpd::Event>) {
+    while let Some(event) = events.recv().await {
+        match event {
+            bgpd::Event::Best(_) => {}
+            bgpd::Event::Converged(family) => info!(%family, "routes are complete"),
+            bgpd::Event::Up { peer } => log_up(&peer),
+            bgpd::Event::Down { peer, reason } => log_down(&peer, &reason),
+        }
+    }
+}
+
+fn log_up(peer: &str) {
+    info!(peer, "the session is up");
+}
+
+fn log_down(peer: &str, reason: &str) {
+    warn!(peer, reason, "the session is down");
+}
+
+async fn next(events: &mut Option<mpsc::Receiver<bgpd::Event>>) -> Option<bgpd::Event> {
+    match events {
+        Some(events) => events.recv().await,
+        None => pending().await,
+    }
+}
+
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => pending().await,
+    }
+}

@@ -88,6 +88,14 @@ impl Endpoints {
         record::load(directory)
     }
 
+    /// Forgets what an earlier run left.
+    ///
+    /// # Errors
+    /// See [`RecordError`].
+    pub fn forget(directory: &std::path::Path) -> Result<(), RecordError> {
+        record::store(directory, &[])
+    }
+
     /// Takes over the endpoints of an earlier run: their interfaces stay as they are where they are sound.
     pub async fn start(
         directory: PathBuf,

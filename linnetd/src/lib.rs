@@ -1,9 +1,17 @@
 //! The daemon's parts: configuration, wiring, and the only place where the rooms meet. `main.rs` is the program.
+//!
+//! [`routes`] is the one module that translates best paths into desired routes; [`policy_input`] the one that turns
+//! endpoints into policy's input; [`daemon`] starts and stops everything.
 
+pub mod cleanup;
 pub mod config;
+pub mod daemon;
 pub mod endpoints;
 pub mod forwarding;
+pub mod logging;
+pub mod metrics;
 pub mod originate;
 pub mod policy_input;
 pub mod routes;
+pub mod server;
 pub mod speaker;

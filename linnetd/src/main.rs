@@ -1,11 +1,18 @@
 //! `linnetd`: the node daemon's command line. What it does stands in the library beside it.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
-use linnetd::config::{self, Environment, Severity};
+use linnetd::config::{self, Config, Environment, Severity};
+use linnetd::daemon::{self, Daemon};
+use linnetd::logging::{self, Format};
+use linnetd::{cleanup, metrics, server};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
 
 /// Announces this host's pods over BGP, programs its routes, and enforces network policy.
 #[derive(Parser)]
@@ -17,17 +24,59 @@ struct Arguments {
     /// Print the canonical configuration, or every error of the file, and exit.
     #[arg(long)]
     check: bool,
+    /// Remove everything that Linnet put into this host's kernel, and exit. Stop linnetd first.
+    #[arg(long, conflicts_with = "check")]
+    cleanup: bool,
+    /// What to log: error, warn, info, debug, trace, or a list such as info,bgpd=debug.
+    #[arg(long, env = "LINNET_LOG", default_value = "info")]
+    log: String,
+    /// How to log.
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: Format,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if arguments.check { check(&arguments) } else { ExitCode::FAILURE }
+    if arguments.check {
+        return check(&arguments.config);
+    }
+    if let Err(error) = logging::start(&arguments.log, arguments.log_format) {
+        eprintln!("{error}");
+        return ExitCode::from(2);
+    }
+    let config = match daemon::read(&arguments.config) {
+        Ok(config) => config,
+        Err(errors) => {
+            errors.iter().for_each(|error| eprintln!("{error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = run_to_the_end(arguments, config);
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("linnetd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_to_the_end(arguments: Arguments, config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = if arguments.cleanup {
+        runtime.block_on(clean_up(&config))
+    } else {
+        runtime.block_on(run(arguments.config, config))
+    };
+    // A task that hangs must not keep the process from ending.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    done
 }
 
 /// Exit 0: the file is sound, its canonical form is on standard output, warnings on standard error. Exit 1: it is not.
-fn check(arguments: &Arguments) -> ExitCode {
-    let file = arguments.config.display().to_string();
-    let text = match std::fs::read_to_string(&arguments.config) {
+fn check(path: &Path) -> ExitCode {
+    let file = path.display().to_string();
+    let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) => {
             eprintln!("{file} cannot be read: {error}; there is nothing to check; name another file with --config");
@@ -47,4 +96,47 @@ fn check(arguments: &Arguments) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A daemon that is still there would put everything back, so it must not answer.
+async fn clean_up(config: &Config) -> anyhow::Result<()> {
+    drop(server::bind(&config.api_socket).await?);
+    let _ = std::fs::remove_file(&config.api_socket);
+    for line in cleanup::cleanup(config).await? {
+        println!("removed {line}");
+    }
+    Ok(())
+}
+
+async fn run(file: PathBuf, config: Config) -> anyhow::Result<()> {
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let socket = server::bind(&config.api_socket).await?;
+    let metrics_listener = match config.metrics_listen {
+        Some(address) => Some(TcpListener::bind(address).await.with_context(|| {
+            format!("metrics.listen {address} cannot be used; nothing was started; free the port, or write \"off\"")
+        })?),
+        None => None,
+    };
+    let socket_path = config.api_socket.clone();
+    let daemon = Daemon::start(file, config).await?;
+    tokio::spawn(server::serve(socket, daemon.clone()));
+    if let Some(listener) = metrics_listener {
+        info!(address = %listener.local_addr()?, "metrics and health");
+        tokio::spawn(metrics::serve(listener, daemon.clone()));
+    }
+    loop {
+        tokio::select! {
+            _ = hang_up.recv() => {
+                // Errors and changes are in the log.
+                let _ = daemon.reload().await;
+            }
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    daemon.stop().await;
+    let _ = std::fs::remove_file(socket_path);
+    Ok(())
 }

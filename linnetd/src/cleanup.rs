@@ -1,0 +1,66 @@
+//! `linnetd --cleanup`: takes everything that Linnet put into this host's kernel out again.
+
+use anyhow::{Context, anyhow};
+use fib_sync::{Fib, FibConfig, pod};
+use policy::Policy;
+
+use crate::config::Config;
+use crate::endpoints::Endpoints;
+use crate::policy_input::policy_config;
+
+/// Pods' interfaces, routes, overlay devices, the ruleset, and the record of endpoints. Everything is tried, whatever
+/// fails. Returns what was removed, a line each.
+///
+/// # Errors
+/// What is still there.
+pub async fn cleanup(config: &Config) -> anyhow::Result<Vec<String>> {
+    let mut done = Vec::new();
+    let mut failed = Vec::new();
+    remove_pods(config, &mut done, &mut failed).await;
+    match remove_routes(config).await {
+        Ok(line) => done.push(line),
+        Err(error) => failed.push(format!("{error:#}")),
+    }
+    match remove_policy(config).await {
+        Ok(line) => done.push(line),
+        Err(error) => failed.push(format!("{error:#}")),
+    }
+    if failed.is_empty() { Ok(done) } else { Err(anyhow!("not everything is removed:\n{}", failed.join("\n"))) }
+}
+
+async fn remove_pods(config: &Config, done: &mut Vec<String>, failed: &mut Vec<String>) {
+    let records = match Endpoints::load(&config.state_directory) {
+        Ok(records) => records,
+        Err(error) => return failed.push(error.to_string()),
+    };
+    for record in &records {
+        match pod::remove(&pod::host_name(&record.name)).await {
+            Ok(()) => done.push(format!("endpoint {}: its interface", record.name)),
+            Err(error) => failed.push(format!("endpoint {}: {error}", record.name)),
+        }
+    }
+    if failed.is_empty()
+        && !records.is_empty()
+        && let Err(error) = Endpoints::forget(&config.state_directory)
+    {
+        failed.push(error.to_string());
+    }
+}
+
+async fn remove_routes(config: &Config) -> anyhow::Result<String> {
+    let fib_config = FibConfig { table: config.fib.table, metric: config.fib.metric };
+    let (fib, _events) = Fib::start(fib_config).await.context("the FIB engine cannot start")?;
+    let routes = fib.adopted();
+    fib.clear().await;
+    let (check, _events) = Fib::start(FibConfig { table: config.fib.table, metric: config.fib.metric }).await?;
+    match check.adopted() {
+        0 => Ok(format!("{routes} routes of table {}, and the overlay", config.fib.table)),
+        left => Err(anyhow!("{left} routes are still in table {}", config.fib.table)),
+    }
+}
+
+async fn remove_policy(config: &Config) -> anyhow::Result<String> {
+    let policy = Policy::start(policy_config(&config.policy), Vec::new()).await?;
+    policy.clear().await?;
+    Ok("the ruleset (table inet linnet)".into())
+}

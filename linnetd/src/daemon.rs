@@ -1,0 +1,347 @@
+//! The running node: starts the rooms in order, applies a changed configuration in place, stops without an outage.
+//!
+//! Start, in order, each step's reason behind it:
+//!
+//! 1. state: the endpoints of an earlier run, so that policy can cover them at once;
+//! 2. the FIB engine: it adopts what an earlier run left; if there was something, this is a restart;
+//! 3. policy: in force before any pod's interface comes up (invariant 7);
+//! 4. the overlay device and this host's own routes, before anyone hears of them;
+//! 5. endpoints;
+//! 6. BGP, which tells peers that forwarding went on across the restart (RFC 4724);
+//! 7. the API and the metrics, which the program starts on what [`Daemon::start`] returns.
+//!
+//! Stopping leaves the kernel as it is: packets go on while nobody is there.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use bgpd::{Bgp, Shutdown};
+use fib_sync::{Fib, FibConfig};
+use policy::Policy;
+use tokio::sync::{Mutex, RwLock};
+use tracing::{error, info, warn};
+
+use crate::config::{self, Config, Environment, Severity};
+use crate::endpoints::Endpoints;
+use crate::forwarding::{self, Forwarding};
+use crate::originate::originate;
+use crate::policy_input::policy_config;
+use crate::speaker::speaker;
+
+/// A running node.
+#[derive(Debug)]
+pub struct Daemon {
+    file: PathBuf,
+    started: Instant,
+    config: RwLock<Arc<Config>>,
+    /// Why the file on disk is not what is in force.
+    refused: RwLock<Vec<String>>,
+    reloading: Mutex<()>,
+    bgp: Bgp,
+    kernel: Option<Kernel>,
+}
+
+/// What exists only where this node programs its kernel (`fib.install`).
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// Network policy.
+    pub policy: Policy,
+    /// Routes and the overlay.
+    pub forwarding: Forwarding,
+    /// Pods.
+    pub endpoints: Arc<Endpoints>,
+}
+
+impl Daemon {
+    /// Starts everything but the API and the metrics. `file` is what [`Daemon::reload`] reads again.
+    ///
+    /// # Errors
+    /// A room that cannot start; the kernel's forwarding is left as it was found.
+    pub async fn start(file: PathBuf, config: Config) -> anyhow::Result<Arc<Self>> {
+        let started = Instant::now();
+        make_directory(&config.state_directory)?;
+        let (kernel, restarted) = if config.fib.install {
+            let (kernel, restarted) = Kernel::start(&config).await?;
+            (Some(kernel), restarted)
+        } else {
+            info!("fib.install is false: this node programs no route, no policy and no pod");
+            (None, false)
+        };
+        let (bgp, events) = Bgp::start(speaker(&config), restarted).await.context("BGP cannot start")?;
+        let overlay = kernel.as_ref().and_then(|kernel| kernel.forwarding.overlay().borrow().clone());
+        bgp.originate(originate(&config, overlay.as_ref())).await;
+        match &kernel {
+            Some(kernel) => kernel.forwarding.follow(events).await,
+            None => drop(tokio::spawn(forwarding::only_log(events))),
+        }
+        let daemon = Arc::new(Self {
+            file,
+            started,
+            config: RwLock::new(Arc::new(config)),
+            refused: RwLock::default(),
+            reloading: Mutex::default(),
+            bgp,
+            kernel,
+        });
+        daemon.clone().announce_overlay_changes();
+        info!(restarted, "linnetd is up");
+        Ok(daemon)
+    }
+
+    /// What a device that appears late or changes offers must be announced anew.
+    fn announce_overlay_changes(self: Arc<Self>) {
+        let Some(kernel) = &self.kernel else { return };
+        let mut overlay = kernel.forwarding.overlay();
+        tokio::spawn(async move {
+            while overlay.changed().await.is_ok() {
+                let device = overlay.borrow_and_update().clone();
+                let config = self.config().await;
+                self.bgp.originate(originate(&config, device.as_ref())).await;
+            }
+        });
+    }
+
+    /// The configuration in force.
+    pub async fn config(&self) -> Arc<Config> {
+        self.config.read().await.clone()
+    }
+
+    /// How long this process has run.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// The speaker.
+    #[must_use]
+    pub fn bgp(&self) -> &Bgp {
+        &self.bgp
+    }
+
+    /// The kernel's side, where there is one.
+    #[must_use]
+    pub fn kernel(&self) -> Option<&Kernel> {
+        self.kernel.as_ref()
+    }
+
+    /// Why the last reload was refused; empty: it was not.
+    pub async fn refused(&self) -> Vec<String> {
+        self.refused.read().await.clone()
+    }
+
+    /// Reads the file again and applies what changed in place: a line for each change.
+    ///
+    /// # Errors
+    /// A line for each error; nothing has changed.
+    pub async fn reload(&self) -> Result<Vec<String>, Vec<String>> {
+        let _turn = self.reloading.lock().await;
+        let wanted = match read(&self.file) {
+            Ok(config) => config,
+            Err(errors) => {
+                for line in &errors {
+                    error!("{line}");
+                }
+                warn!(file = %self.file.display(), "the changed file is refused; the configuration in force is the old one");
+                self.refused.write().await.clone_from(&errors);
+                return Err(errors);
+            }
+        };
+        self.refused.write().await.clear();
+        let old = self.config().await;
+        let mut changes = needs_restart(&old, &wanted);
+        let new = Config {
+            fib: old.fib,
+            api_socket: old.api_socket.clone(),
+            metrics_listen: old.metrics_listen,
+            state_directory: old.state_directory.clone(),
+            ..wanted
+        };
+        changes.extend(changed_keys(&old, &new));
+        changes.extend(self.apply(&old, &new).await);
+        *self.config.write().await = Arc::new(new);
+        for change in &changes {
+            info!("reload: {change}");
+        }
+        Ok(changes)
+    }
+
+    /// Devices and policy before the routes that need them, announcements last.
+    async fn apply(&self, old: &Config, new: &Config) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut overlay = None;
+        if let Some(kernel) = &self.kernel {
+            if old.policy != new.policy
+                && let Err(error) = kernel.policy.reconfigure(policy_config(&new.policy)).await
+            {
+                lines.push(format!("policy is degraded: {error}"));
+            }
+            if (&old.node, old.overlay) != (&new.node, new.overlay) {
+                kernel.endpoints.set_blocks(new.node.pod_cidrs.clone()).await;
+                kernel.forwarding.configure(new).await;
+            }
+            overlay = kernel.forwarding.overlay().borrow().clone();
+        }
+        lines.extend(self.bgp.reconfigure(speaker(new)).await);
+        self.bgp.originate(originate(new, overlay.as_ref())).await;
+        lines
+    }
+
+    /// Ends the sessions and leaves the kernel as it is. With graceful restart, peers keep our routes until we are back.
+    pub async fn stop(&self) {
+        let how = if self.config().await.bgp.graceful_restart.is_some() { Shutdown::Silent } else { Shutdown::Cease };
+        info!(?how, "stopping; forwarding, policy and pods stay in the kernel");
+        self.bgp.stop(how).await;
+    }
+}
+
+impl Kernel {
+    /// Whether routes of an earlier run were found is the second value.
+    async fn start(config: &Config) -> anyhow::Result<(Self, bool)> {
+        let records = Endpoints::load(&config.state_directory)?;
+        let fib_config = FibConfig { table: config.fib.table, metric: config.fib.metric };
+        let (fib, events) = Fib::start(fib_config).await.context("the FIB engine cannot start")?;
+        let restarted = fib.adopted() > 0;
+        if restarted {
+            info!(routes = fib.adopted(), "routes of an earlier run are adopted");
+        }
+        match fib_sync::forwarding_enabled() {
+            Ok((true, true)) => {}
+            _ => match fib_sync::enable_forwarding() {
+                Ok(()) => {
+                    info!("the kernel forwards IPv4 and IPv6 now (net.ipv4.ip_forward, net.ipv6.conf.all.forwarding)")
+                }
+                Err(error) => warn!(%error, "the kernel does not forward; pods reach nothing outside of this host"),
+            },
+        }
+        let enforced = records.iter().map(crate::policy_input::endpoint).collect();
+        let policy = Policy::start(policy_config(&config.policy), enforced).await.context("policy cannot start")?;
+        let forwarding = Forwarding::start(fib, events, config).await;
+        let endpoints = Endpoints::start(
+            config.state_directory.clone(),
+            records,
+            config.node.pod_cidrs.clone(),
+            policy.clone(),
+            forwarding.clone(),
+        )
+        .await;
+        Ok((Self { policy, forwarding, endpoints }, restarted))
+    }
+}
+
+/// Reads and checks a file. Warnings are logged.
+///
+/// # Errors
+/// A line for each error.
+pub fn read(file: &Path) -> Result<Config, Vec<String>> {
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        vec![format!(
+            "{name}: it cannot be read: {error}; nothing of this file is applied; check the path and its permissions"
+        )]
+    })?;
+    match config::parse(&name, &text, &Environment::of_this_host()) {
+        Ok(parsed) => {
+            for warning in &parsed.warnings {
+                warn!("{warning}");
+            }
+            Ok(parsed.config)
+        }
+        Err(findings) => {
+            let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+            Err(errors.map(ToString::to_string).collect())
+        }
+    }
+}
+
+fn make_directory(directory: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(directory).with_context(|| {
+        format!(
+            "state.directory {} cannot be made; endpoints could not be remembered, so nothing was started; make it, or name another",
+            directory.display()
+        )
+    })
+}
+
+/// Keys that a running process cannot change.
+fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
+    let later = |key: &str, differs: bool| {
+        differs.then(|| format!("{key} has changed in the file and takes effect when linnetd is restarted"))
+    };
+    [
+        later("[fib]", old.fib != new.fib),
+        later("api.socket", old.api_socket != new.api_socket),
+        later("metrics.listen", old.metrics_listen != new.metrics_listen),
+        later("state.directory", old.state_directory != new.state_directory),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// A line for each key that differs, outside of what the speaker reports itself.
+fn changed_keys(old: &Config, new: &Config) -> Vec<String> {
+    let (old, new) = (keys(old), keys(new));
+    let all: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let shown = |value: Option<&String>| value.map_or("not set", String::as_str).to_owned();
+    all.into_iter()
+        .filter(|key| old.get(*key) != new.get(*key))
+        .map(|key| format!("{key}: {} -> {}", shown(old.get(key)), shown(new.get(key))))
+        .collect()
+}
+
+/// `section.key` with its value, from the canonical file. Of `[bgp]`, only what the speaker is not told as such.
+fn keys(config: &Config) -> BTreeMap<String, String> {
+    let text = config.to_string();
+    let mut section = "";
+    let mut keys = BTreeMap::new();
+    for line in text.lines() {
+        if let Some(title) = line.strip_prefix('[') {
+            section = title.strip_suffix(']').unwrap_or_default();
+        } else if let Some((key, value)) = line.split_once(" = ") {
+            let told = section == "bgp" && !matches!(key, "networks" | "cluster-cidrs");
+            if !told && !section.starts_with('[') {
+                keys.insert(format!("{section}.{key}"), value.to_owned());
+            }
+        }
+    }
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        let environment = Environment { host_name: Some("n".into()), address: Some([192, 168, 10, 11].into()) };
+        config::parse("f", text, &environment).unwrap().config
+    }
+
+    #[test]
+    fn a_reload_names_each_key_that_changed_and_no_other() {
+        let old = config("[bgp]\nasn = 1\n[[bgp.filter]]\nname = \"a\"\nrules = [{ then = \"accept\" }]\n");
+        let new = config(
+            "[node]\npod-cidrs = [\"10.244.1.0/24\"]\n[bgp]\nasn = 2\nnetworks = [\"10.0.0.0/8\"]\n[overlay]\nmode = \"never\"\n",
+        );
+        assert_eq!(
+            changed_keys(&old, &new),
+            [
+                "bgp.networks: [] -> [\"10.0.0.0/8\"]",
+                "node.pod-cidrs: [] -> [\"10.244.1.0/24\"]",
+                "overlay.mode: \"auto\" -> \"never\""
+            ]
+        );
+        assert!(changed_keys(&old, &old).is_empty());
+    }
+
+    #[test]
+    fn what_only_a_restart_applies_is_said() {
+        let old = config("[bgp]\nasn = 1\n");
+        let new = config("[bgp]\nasn = 1\n[fib]\ntable = 100\n[metrics]\nlisten = \"off\"\n");
+        let lines = needs_restart(&old, &new);
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0].starts_with("[fib]") && lines[1].starts_with("metrics.listen"), "{lines:?}");
+    }
+}

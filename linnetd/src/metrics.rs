@@ -1,0 +1,164 @@
+//! Metrics and health over HTTP/1: `/metrics` (OpenMetrics text), `/healthz`, `/readyz`.
+//!
+//! Values are read from the rooms at each request, so that an idle node does no work for them.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use bgp_proto::session::State;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::CONTENT_TYPE;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tracing::debug;
+
+use crate::daemon::{Daemon, Kernel};
+
+/// Connections at one time; more wait.
+const CONNECTIONS: usize = 64;
+/// For a client to send its request's head.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Serves until the program ends.
+pub async fn serve(listener: TcpListener, daemon: Arc<Daemon>) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(permit) = room.clone().acquire_owned().await else { return };
+        let connection = match listener.accept().await {
+            Ok((connection, _)) => connection,
+            Err(error) => {
+                debug!(%error, "a connection for metrics could not be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let daemon = daemon.clone();
+        tokio::spawn(async move {
+            let service = service_fn(|request| answer(request, daemon.clone()));
+            let served = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(PATIENCE)
+                .keep_alive(false)
+                .serve_connection(TokioIo::new(connection), service);
+            if let Err(error) = served.await {
+                debug!(%error, "a connection for metrics ended early");
+            }
+            drop(permit);
+        });
+    }
+}
+
+async fn answer(request: Request<Incoming>, daemon: Arc<Daemon>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (status, kind, body) = match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/metrics") => {
+            (StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text(&daemon).await)
+        }
+        (&Method::GET | &Method::HEAD, "/healthz") => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
+        (&Method::GET | &Method::HEAD, "/readyz") => match not_ready(&daemon).await {
+            None => (StatusCode::OK, "text/plain", "ready\n".to_owned()),
+            Some(why) => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", format!("not ready: {why}\n")),
+        },
+        (&Method::GET | &Method::HEAD, _) => {
+            (StatusCode::NOT_FOUND, "text/plain", "there are /metrics, /healthz and /readyz\n".to_owned())
+        }
+        _ => (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET\n".to_owned()),
+    };
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
+    Ok(response)
+}
+
+/// Why pods should not be sent here yet: routes of an earlier run wait to be confirmed, or policy is not in force.
+async fn not_ready(daemon: &Daemon) -> Option<String> {
+    let kernel = daemon.kernel()?;
+    if let policy::State::Degraded { error } = kernel.policy.status().await.state {
+        return Some(format!("policy is not in force: {error}"));
+    }
+    let unswept = kernel.forwarding.ask(|state| state.unswept.len()).await?;
+    (unswept > 0).then(|| "peers have not confirmed all routes of the earlier run".into())
+}
+
+type PeerLabel = [(&'static str, String); 1];
+type PeerGauges = Family<PeerLabel, Gauge>;
+type PeerCounters = Family<PeerLabel, Counter<u64, AtomicU64>>;
+
+async fn text(daemon: &Daemon) -> String {
+    let mut registry = Registry::with_prefix("linnet");
+    gauge(&mut registry, "uptime_seconds", "Seconds since linnetd started", daemon.uptime().as_secs());
+    register_peers(&mut registry, daemon).await;
+    if let Some(kernel) = daemon.kernel() {
+        register_kernel(&mut registry, kernel).await;
+    }
+    let refused = u64::from(!daemon.refused().await.is_empty());
+    gauge(&mut registry, "configuration_refused", "1 if the file on disk was refused at the last reload", refused);
+    let mut text = String::new();
+    // Writing into a String does not fail.
+    let _ = encode(&mut text, &registry);
+    text
+}
+
+async fn register_peers(registry: &mut Registry, daemon: &Daemon) {
+    let (up, received, accepted, advertised) =
+        (PeerGauges::default(), PeerGauges::default(), PeerGauges::default(), PeerGauges::default());
+    let (unsent, established, withdrawn) = (PeerGauges::default(), PeerCounters::default(), PeerCounters::default());
+    for peer in daemon.bgp().peers().await {
+        let label = [("peer", peer.config.name.clone())];
+        let set = |family: &PeerGauges, value: usize| {
+            family.get_or_create(&label).set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        set(&up, usize::from(peer.state == State::Established));
+        set(&received, peer.counts.received);
+        set(&accepted, peer.counts.accepted);
+        set(&advertised, peer.counts.advertised);
+        set(&unsent, peer.unsent_bytes);
+        established.get_or_create(&label).inc_by(peer.counters.established);
+        withdrawn.get_or_create(&label).inc_by(peer.counters.treated_as_withdraw);
+    }
+    registry.register("bgp_peer_up", "1 if the session is Established", up);
+    registry.register("bgp_peer_received_paths", "Paths that the peer sent and we hold", received);
+    registry.register("bgp_peer_accepted_paths", "Of these, accepted", accepted);
+    registry.register("bgp_peer_advertised_prefixes", "Prefixes that the peer has been sent", advertised);
+    registry.register("bgp_peer_unsent_bytes", "Bytes that wait for the peer to read", unsent);
+    registry.register("bgp_peer_established", "Times the session came up", established);
+    registry.register("bgp_peer_treated_as_withdraw", "UPDATEs treated as withdraw (RFC 7606)", withdrawn);
+}
+
+async fn register_kernel(registry: &mut Registry, kernel: &Kernel) {
+    let routes = kernel.forwarding.fib().status().await;
+    let installed = routes.iter().filter(|route| route.installed).count();
+    let repairs: u64 = routes.iter().map(|route| u64::from(route.repairs)).sum();
+    let waiting = kernel.forwarding.ask(|state| state.routes.pending_count()).await.unwrap_or_default();
+    let pending = routes.len() - installed + waiting;
+    gauge(registry, "fib_routes_installed", "Routes that the kernel holds", installed as u64);
+    gauge(registry, "fib_routes_pending", "Routes that wait for a next hop or for the kernel", pending as u64);
+    gauge(registry, "fib_repairs", "Times that routes which are there were put back", repairs);
+    let overlay = kernel.forwarding.overlay().borrow().is_some();
+    gauge(registry, "overlay_up", "1 if the overlay device is there", u64::from(overlay));
+    let policy = kernel.policy.status().await;
+    let in_force = u64::from(policy.state == policy::State::InForce);
+    gauge(registry, "policy_in_force", "1 if the kernel holds what the documents say", in_force);
+    gauge(registry, "policy_documents", "Documents in force", policy.documents.len() as u64);
+    gauge(registry, "policy_document_errors", "Documents that do not parse", policy.errors.len() as u64);
+    let endpoints = kernel.endpoints.list().await;
+    let ready = endpoints.iter().filter(|endpoint| endpoint.error.is_none()).count();
+    gauge(registry, "endpoints", "Endpoints on this host", endpoints.len() as u64);
+    gauge(registry, "endpoints_ready", "Of these, ready", ready as u64);
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    let gauge = Gauge::<i64>::default();
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+    registry.register(name, help, gauge);
+}

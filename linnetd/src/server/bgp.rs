@@ -1,0 +1,200 @@
+//! Service Bgp: peers and routes.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bgp_proto::session::State;
+use bgp_proto::types::Prefix;
+use bgpd::{PeerStatus, RouteQuery, RouteScope, Ttl, UnknownPeer};
+use futures_util::{Stream, stream};
+use linnet_api::bgp_routes_request::Scope;
+use linnet_api::bgp_server::Bgp;
+use linnet_api::{
+    BgpResetReply, BgpResetRequest, BgpRoutesPage, BgpRoutesRequest, BgpSummaryReply, BgpSummaryRequest, Capability,
+    MessageCount, Neighbor, NeighborReply, NeighborRequest, Peer,
+};
+use tonic::{Request, Response, Status};
+
+use super::notation;
+use crate::daemon::Daemon;
+
+/// Routes of one message of the stream: about 100 KiB.
+const PAGE: usize = 500;
+
+/// In the order of [`bgp_proto::session::Counters`].
+const MESSAGES: [&str; 5] = ["OPEN", "UPDATE", "NOTIFICATION", "KEEPALIVE", "ROUTE-REFRESH"];
+
+pub(super) struct BgpService(pub(super) Arc<Daemon>);
+
+#[tonic::async_trait]
+impl Bgp for BgpService {
+    async fn summary(&self, _: Request<BgpSummaryRequest>) -> Result<Response<BgpSummaryReply>, Status> {
+        let config = self.0.config().await;
+        Ok(Response::new(BgpSummaryReply {
+            router_id: config.bgp.router_id.to_string(),
+            local_asn: config.bgp.asn.0,
+            peers: self.0.bgp().peers().await.iter().map(peer).collect(),
+        }))
+    }
+
+    async fn neighbor(&self, request: Request<NeighborRequest>) -> Result<Response<NeighborReply>, Status> {
+        let wanted = request.into_inner().peer;
+        let mut peers = self.0.bgp().peers().await;
+        if !wanted.is_empty() {
+            let known = peers.iter().map(|peer| peer.config.name.clone()).collect();
+            peers.retain(|peer| named(peer, &wanted));
+            if peers.is_empty() {
+                return Err(unknown(&UnknownPeer { name: wanted, known }));
+            }
+        }
+        let hold_time = self.0.config().await.bgp.hold_time;
+        let neighbors = peers.iter().map(|peer| neighbor(peer, u32::from(hold_time.seconds()))).collect();
+        Ok(Response::new(NeighborReply { neighbors }))
+    }
+
+    type RoutesStream = Pin<Box<dyn Stream<Item = Result<BgpRoutesPage, Status>> + Send>>;
+
+    async fn routes(&self, request: Request<BgpRoutesRequest>) -> Result<Response<Self::RoutesStream>, Status> {
+        let BgpRoutesRequest { prefix, scope } = request.into_inner();
+        let prefix = (!prefix.is_empty()).then(|| parse_prefix(&prefix)).transpose()?;
+        let scope = match scope {
+            None | Some(Scope::Rejected(false)) => RouteScope::Local,
+            Some(Scope::Rejected(true)) => RouteScope::Rejected,
+            Some(Scope::Received(peer)) => RouteScope::Received(self.peer_name(peer).await),
+            Some(Scope::Advertised(peer)) => RouteScope::Advertised(self.peer_name(peer).await),
+        };
+        let query = RouteQuery { scope, prefix, limit: usize::MAX };
+        let routes = self.0.bgp().routes(query).await.map_err(|error| unknown(&error))?;
+        let mut routes = routes.into_iter();
+        let pages = std::iter::from_fn(move || {
+            let page: Vec<_> = routes.by_ref().take(PAGE).map(|view| notation::route(view.peer, &view.route)).collect();
+            (!page.is_empty()).then_some(Ok(BgpRoutesPage { routes: page }))
+        });
+        Ok(Response::new(Box::pin(stream::iter(pages))))
+    }
+
+    async fn reset(&self, request: Request<BgpResetRequest>) -> Result<Response<BgpResetReply>, Status> {
+        let BgpResetRequest { peer, soft } = request.into_inner();
+        let peer = self.peer_name(peer).await;
+        self.0.bgp().reset(&peer, soft).await.map_err(|error| unknown(&error))?;
+        Ok(Response::new(BgpResetReply {}))
+    }
+}
+
+impl BgpService {
+    /// The name of the peer that a person calls by its name or address; else what the person wrote.
+    async fn peer_name(&self, wanted: String) -> String {
+        let peers = self.0.bgp().peers().await;
+        peers.into_iter().find(|peer| named(peer, &wanted)).map_or(wanted, |peer| peer.config.name)
+    }
+}
+
+fn named(peer: &PeerStatus, wanted: &str) -> bool {
+    peer.config.name == wanted || wanted.parse() == Ok(peer.address())
+}
+
+fn unknown(error: &UnknownPeer) -> Status {
+    Status::not_found(error.to_string())
+}
+
+/// A prefix; a lone address is its host route.
+fn parse_prefix(text: &str) -> Result<Prefix, Status> {
+    text.parse().map_err(|_| {
+        Status::invalid_argument(format!(
+            "\"{text}\" is not a prefix; no route was looked for; write it like 10.244.1.0/24"
+        ))
+    })
+}
+
+fn state(state: State) -> &'static str {
+    match state {
+        State::Idle => "Idle",
+        State::Connect => "Connect",
+        State::Active => "Active",
+        State::OpenSent => "OpenSent",
+        State::OpenConfirm => "OpenConfirm",
+        State::Established => "Established",
+    }
+}
+
+fn peer(status: &PeerStatus) -> Peer {
+    let established = status.established.as_ref();
+    let known = match status.config.remote_as {
+        bgp_proto::session::RemoteAs::Exactly(asn) => asn.0,
+        bgp_proto::session::RemoteAs::Internal => status.config.local_as.0,
+        bgp_proto::session::RemoteAs::External => 0,
+    };
+    Peer {
+        name: status.config.name.clone(),
+        address: status.address().to_string(),
+        asn: established.map_or(known, |established| established.remote_as.0),
+        state: state(status.state).into(),
+        uptime_seconds: status.uptime.unwrap_or_default().as_secs(),
+        received: status.counts.received as u64,
+        accepted: status.counts.accepted as u64,
+        advertised: status.counts.advertised as u64,
+        last_error: status.last_error.clone().unwrap_or_default(),
+        down_seconds: status.down.unwrap_or_default().as_secs(),
+        families: established
+            .map(|established| established.send.families.iter().map(|family| family.to_string()).collect())
+            .unwrap_or_default(),
+    }
+}
+
+fn neighbor(status: &PeerStatus, hold_time: u32) -> Neighbor {
+    let config = &status.config;
+    let established = status.established.as_ref();
+    let internal = match established {
+        Some(established) => established.remote_as == config.local_as,
+        None => config.is_internal(),
+    };
+    let kind = match (internal, config.client) {
+        (false, _) => "external",
+        (true, true) => "client",
+        (true, false) => "internal",
+    };
+    let (ttl_security_hops, multihop) = match config.ttl {
+        Ttl::Default => (0, 0),
+        Ttl::Security { hops } => (hops, 0),
+        Ttl::Multihop { hops } => (0, hops),
+    };
+    let filter = |filter: &Option<Arc<bgp_proto::filter::Filter>>| {
+        filter.as_ref().map(|filter| filter.name.clone()).unwrap_or_default()
+    };
+    let local = established.map(|established| established.local_address).or(config.local_address);
+    Neighbor {
+        peer: Some(peer(status)),
+        local_address: local.map(|address| address.to_string()).unwrap_or_default(),
+        local_asn: config.local_as.0,
+        router_id: established.map(|established| established.remote_id.to_string()).unwrap_or_default(),
+        kind: kind.into(),
+        hold_time_seconds: established.map_or(0, |established| u32::from(established.hold_time.seconds())),
+        configured_hold_time_seconds: config.hold_time.map_or(hold_time, |time| u32::from(time.seconds())),
+        capabilities: status
+            .capabilities()
+            .into_iter()
+            .map(|capability| Capability {
+                name: capability.name.into(),
+                sent: capability.sent,
+                received: capability.received,
+            })
+            .collect(),
+        messages: MESSAGES
+            .iter()
+            .zip(status.counters.sent.iter().zip(&status.counters.received))
+            .map(|(kind, (sent, received))| MessageCount { kind: (*kind).into(), sent: *sent, received: *received })
+            .collect(),
+        import_filter: filter(&config.import),
+        export_filter: filter(&config.export),
+        md5: config.password.is_some(),
+        ttl_security_hops: u32::from(ttl_security_hops),
+        multihop: u32::from(multihop),
+        passive: config.passive,
+        attributes_discarded: status.counters.attributes_discarded,
+        treated_as_withdraw: status.counters.treated_as_withdraw,
+        times_established: status.counters.established,
+        unsent_bytes: status.unsent_bytes as u64,
+        next_hop_self: config.next_hop_self,
+        max_prefixes: config.max_prefixes.unwrap_or_default(),
+    }
+}

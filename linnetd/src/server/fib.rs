@@ -1,0 +1,213 @@
+//! Service Fib: what the kernel holds, what it would do with a packet, and how each next hop is reached.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bgp_proto::types::Prefix;
+use fib_sync::{Hop, ResolvedHop, RouteStatus, Target};
+use linnet_api::fib_server::Fib;
+use linnet_api::{
+    FibGetReply, FibGetRequest, FibNextHop, FibRoute, FibRoutesReply, FibRoutesRequest, OverlayPeer, OverlayReply,
+    OverlayRequest,
+};
+use tonic::{Request, Response, Status};
+
+use super::{ending, kernel, notation};
+use crate::config::OverlayMode;
+use crate::daemon::{Daemon, Kernel};
+use crate::routes::{Verdict, Way, WayStatus};
+
+pub(super) struct FibService(pub(super) Arc<Daemon>);
+
+#[tonic::async_trait]
+impl Fib for FibService {
+    async fn routes(&self, _: Request<FibRoutesRequest>) -> Result<Response<FibRoutesReply>, Status> {
+        let kernel = kernel(&self.0)?;
+        let mut routes: Vec<(Prefix, FibRoute)> = kernel
+            .forwarding
+            .fib()
+            .status()
+            .await
+            .iter()
+            .map(|status| (Prefix::from(status.route.prefix), route(status)))
+            .collect();
+        let pending = kernel.forwarding.ask(|state| state.routes.pending()).await.ok_or_else(ending)?;
+        routes.extend(pending.into_iter().map(|(prefix, ways)| (prefix, unusable(prefix, &ways))));
+        routes.sort_by_key(|(prefix, _)| *prefix);
+        Ok(Response::new(FibRoutesReply { routes: routes.into_iter().map(|(_, route)| route).collect() }))
+    }
+
+    async fn get(&self, request: Request<FibGetRequest>) -> Result<Response<FibGetReply>, Status> {
+        let text = request.into_inner().address;
+        let address: IpAddr = text.parse().map_err(|_| {
+            Status::invalid_argument(format!(
+                "\"{text}\" is not an IP address; the kernel was not asked; write it like 10.244.1.2"
+            ))
+        })?;
+        let kernel = kernel(&self.0)?;
+        let followed = longest(kernel, address).await;
+        let mut reply = match kernel.forwarding.fib().get(address).await {
+            Ok(answer) => FibGetReply {
+                prefix: answer.prefix.map(|prefix| prefix.to_string()).unwrap_or_default(),
+                next_hop: Some(FibNextHop {
+                    via: answer.via.map(|via| via.to_string()).unwrap_or_default(),
+                    dev: answer.device.unwrap_or_default(),
+                    encap: String::new(),
+                }),
+                source_address: answer.source.map(|source| source.to_string()).unwrap_or_default(),
+                mtu: answer.mtu.unwrap_or_default(),
+                ..FibGetReply::default()
+            },
+            Err(error) => FibGetReply { error: error.to_string(), ..FibGetReply::default() },
+        };
+        if let Some((status, ways)) = followed {
+            // A route of Linnet's explains the answer only if it is the one that the kernel used, or nothing more precise is.
+            let precise = reply.prefix.parse::<ipnetwork::IpNetwork>().ok().map(Prefix::from);
+            if precise.is_none_or(|prefix| prefix == Prefix::from(status.route.prefix)) {
+                if let Some(next_hop) = &mut reply.next_hop
+                    && tunnelled(&status)
+                {
+                    next_hop.encap = "vxlan".into();
+                }
+                reply.why = why(&status, ways.as_deref());
+                reply.route = Some(route(&status));
+            }
+        }
+        if reply.why.is_empty() && reply.error.is_empty() {
+            reply.why = "not a route of Linnet's".into();
+        }
+        Ok(Response::new(reply))
+    }
+
+    async fn overlay(&self, _: Request<OverlayRequest>) -> Result<Response<OverlayReply>, Status> {
+        let kernel = kernel(&self.0)?;
+        let config = self.0.config().await;
+        let device = kernel.forwarding.overlay().borrow().clone();
+        let ways = kernel.forwarding.ask(|state| state.routes.all_ways()).await.ok_or_else(ending)?;
+        let mut reply = OverlayReply {
+            mode: match config.overlay.mode {
+                OverlayMode::Auto => "auto",
+                OverlayMode::Always => "always",
+                OverlayMode::Never => "never",
+            }
+            .into(),
+            encapsulation: "vxlan".into(),
+            peers: ways.iter().map(overlay_peer).collect(),
+            ..OverlayReply::default()
+        };
+        if let Some(device) = device {
+            reply.device = device.device;
+            reply.local_endpoint = device.local.to_string();
+            reply.mac = notation::mac(device.mac);
+            reply.vni = device.vni;
+            reply.port = u32::from(device.port);
+            reply.mtu = device.mtu;
+        }
+        Ok(Response::new(reply))
+    }
+}
+
+/// The desired route that covers an address most precisely, with its ways if it is of BGP.
+async fn longest(kernel: &Kernel, address: IpAddr) -> Option<(RouteStatus, Option<Vec<(Way, Verdict)>>)> {
+    let routes = kernel.forwarding.fib().status().await;
+    let covering = routes.into_iter().filter(|status| status.installed && status.route.prefix.contains(address));
+    let status = covering.max_by_key(|status| status.route.prefix.prefix())?;
+    let prefix = Prefix::from(status.route.prefix);
+    let ways = kernel.forwarding.ask(move |state| state.routes.ways(prefix)).await.flatten();
+    Some((status, ways))
+}
+
+/// Whether every hop of the route is a tunnel.
+fn tunnelled(status: &RouteStatus) -> bool {
+    !status.hops.is_empty() && status.hops.iter().all(|hop| hop.tunnel.is_some())
+}
+
+fn why(status: &RouteStatus, ways: Option<&[(Way, Verdict)]>) -> String {
+    match (&status.route.target, ways) {
+        (Target::Device(device), _) => format!("the address of a pod on this host, on {device}"),
+        (Target::Unreachable, _) => "one of this node's pod-cidrs; no pod here has this address".into(),
+        (Target::Forward(_), Some(ways)) => ways
+            .iter()
+            .map(|(way, verdict)| format!("{}: {}", way.next_hop, verdict.reason))
+            .collect::<Vec<_>>()
+            .join("; "),
+        (Target::Forward(_), None) => "a route of BGP that is being withdrawn".into(),
+    }
+}
+
+fn resolved(hop: &ResolvedHop) -> FibNextHop {
+    match hop.tunnel {
+        Some(end) => FibNextHop { via: end.endpoint.to_string(), dev: hop.device.to_string(), encap: "vxlan".into() },
+        None => FibNextHop {
+            via: hop.via.map(|via| via.to_string()).unwrap_or_default(),
+            dev: hop.device.to_string(),
+            encap: String::new(),
+        },
+    }
+}
+
+fn wanted(hop: &Hop) -> FibNextHop {
+    match hop {
+        Hop::Direct { via, device } => {
+            FibNextHop { via: via.to_string(), dev: device.clone().unwrap_or_default(), encap: String::new() }
+        }
+        Hop::Tunnel(end) => FibNextHop { via: end.endpoint.to_string(), dev: String::new(), encap: "vxlan".into() },
+    }
+}
+
+fn route(status: &RouteStatus) -> FibRoute {
+    let (kind, source) = match &status.route.target {
+        Target::Forward(_) => ("unicast", "bgp"),
+        Target::Unreachable => ("unreachable", "local"),
+        Target::Device(_) => ("unicast", "endpoint"),
+    };
+    let next_hops = match &status.route.target {
+        Target::Forward(hops) if status.hops.is_empty() => hops.iter().map(wanted).collect(),
+        Target::Device(device) if status.hops.is_empty() => {
+            vec![FibNextHop { via: String::new(), dev: device.clone(), encap: String::new() }]
+        }
+        Target::Forward(_) | Target::Device(_) => status.hops.iter().map(resolved).collect(),
+        Target::Unreachable => Vec::new(),
+    };
+    FibRoute {
+        prefix: status.route.prefix.to_string(),
+        next_hops,
+        installed: status.installed,
+        error: status.error.clone().unwrap_or_default(),
+        source: source.into(),
+        mtu: status.mtu.unwrap_or_default(),
+        kind: kind.into(),
+    }
+}
+
+/// A route of which no way can be used.
+fn unusable(prefix: Prefix, ways: &[(Way, Verdict)]) -> FibRoute {
+    let hop = |way: &Way| FibNextHop { via: way.next_hop.to_string(), dev: String::new(), encap: String::new() };
+    FibRoute {
+        prefix: prefix.to_string(),
+        next_hops: ways.iter().map(|(way, _)| hop(way)).collect(),
+        installed: false,
+        error: ways.iter().map(|(_, verdict)| verdict.reason.as_str()).collect::<Vec<_>>().join("; "),
+        source: "bgp".into(),
+        mtu: 0,
+        kind: "unicast".into(),
+    }
+}
+
+fn overlay_peer(status: &WayStatus) -> OverlayPeer {
+    let offer = status.way.tunnel;
+    OverlayPeer {
+        next_hop: status.way.next_hop.to_string(),
+        encap: match status.verdict.hop {
+            Some(Hop::Direct { .. }) => "direct",
+            Some(Hop::Tunnel(_)) => "vxlan",
+            None => "none",
+        }
+        .into(),
+        endpoint: offer.map(|offer| offer.end.endpoint.to_string()).unwrap_or_default(),
+        mac: offer.map(|offer| notation::mac(offer.end.mac)).unwrap_or_default(),
+        vni: offer.map(|offer| offer.end.vni).unwrap_or_default(),
+        reason: status.verdict.reason.clone(),
+        routes: u32::try_from(status.routes).unwrap_or(u32::MAX),
+    }
+}

@@ -1,0 +1,135 @@
+//! Service Node: how each room is, and reload.
+
+use std::sync::Arc;
+
+use bgp_proto::session::State;
+use linnet_api::node_server::Node;
+use linnet_api::{Component, ReloadReply, ReloadRequest, StatusReply, StatusRequest};
+use policy::State as PolicyState;
+use tonic::{Request, Response, Status};
+
+use crate::config::OverlayMode;
+use crate::daemon::{Daemon, Kernel};
+
+pub(super) struct NodeService(pub(super) Arc<Daemon>);
+
+#[tonic::async_trait]
+impl Node for NodeService {
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
+        let config = self.0.config().await;
+        Ok(Response::new(StatusReply {
+            node: config.node.name.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            uptime_seconds: self.0.uptime().as_secs(),
+            router_id: config.bgp.router_id.to_string(),
+            local_asn: config.bgp.asn.0,
+            pod_cidrs: config.node.pod_cidrs.iter().map(ToString::to_string).collect(),
+            components: components(&self.0).await,
+        }))
+    }
+
+    async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadReply>, Status> {
+        let (changes, errors) = match self.0.reload().await {
+            Ok(changes) => (changes, Vec::new()),
+            Err(errors) => (Vec::new(), errors),
+        };
+        Ok(Response::new(ReloadReply { changes, errors }))
+    }
+}
+
+fn component(name: &str, state: &str, detail: String) -> Component {
+    Component { name: name.into(), state: state.into(), detail }
+}
+
+fn ok_if(sound: bool) -> &'static str {
+    if sound { "ok" } else { "degraded" }
+}
+
+/// One entry a room.
+pub(super) async fn components(daemon: &Daemon) -> Vec<Component> {
+    let mut components = vec![bgp(daemon).await];
+    match daemon.kernel() {
+        Some(kernel) => {
+            components.push(fib(kernel).await);
+            components.push(overlay(daemon, kernel).await);
+            components.push(policy(kernel).await);
+            components.push(endpoints(kernel).await);
+        }
+        None => components.push(component("fib", "ok", "fib.install is false: nothing is programmed".into())),
+    }
+    components.push(configuration(daemon).await);
+    components
+}
+
+async fn bgp(daemon: &Daemon) -> Component {
+    let peers = daemon.bgp().peers().await;
+    let up = peers.iter().filter(|peer| peer.state == State::Established).count();
+    let detail = format!("{up} of {} sessions established", peers.len());
+    component("bgp", ok_if(up == peers.len()), detail)
+}
+
+async fn fib(kernel: &Kernel) -> Component {
+    let routes = kernel.forwarding.fib().status().await;
+    let failed = routes.iter().filter(|route| !route.installed).count();
+    let (pending, unswept) =
+        kernel.forwarding.ask(|state| (state.routes.pending_count(), state.unswept.clone())).await.unwrap_or_default();
+    let mut detail = format!("{} routes, {} in the kernel", routes.len() + pending, routes.len() - failed);
+    if !unswept.is_empty() {
+        detail += ", waiting for peers to confirm those of an earlier run";
+    }
+    let state = if failed + pending > 0 {
+        "degraded"
+    } else if !unswept.is_empty() {
+        "starting"
+    } else {
+        "ok"
+    };
+    component("fib", state, detail)
+}
+
+async fn overlay(daemon: &Daemon, kernel: &Kernel) -> Component {
+    let mode = daemon.config().await.overlay.mode;
+    let device = kernel.forwarding.overlay().borrow().clone();
+    match (mode, device) {
+        (OverlayMode::Never, _) => component("overlay", "ok", "overlay.mode is \"never\"".into()),
+        (_, Some(device)) => {
+            let detail =
+                format!("{}, VNI {}, end point {}, MTU {}", device.device, device.vni, device.local, device.mtu);
+            component("overlay", "ok", detail)
+        }
+        (_, None) => {
+            let error = kernel.forwarding.ask(|state| state.overlay_error.clone()).await.flatten();
+            component("overlay", "degraded", error.unwrap_or_else(|| "there is no device yet".into()))
+        }
+    }
+}
+
+async fn policy(kernel: &Kernel) -> Component {
+    let status = kernel.policy.status().await;
+    match status.state {
+        PolicyState::Degraded { error } => component("policy", "degraded", error),
+        PolicyState::InForce if !status.errors.is_empty() => {
+            component("policy", "degraded", format!("{} documents do not parse", status.errors.len()))
+        }
+        PolicyState::InForce => component("policy", "ok", format!("{} documents in force", status.documents.len())),
+    }
+}
+
+async fn endpoints(kernel: &Kernel) -> Component {
+    let endpoints = kernel.endpoints.list().await;
+    let failed = endpoints.iter().filter(|endpoint| endpoint.error.is_some()).count();
+    let detail = format!("{} endpoints, {} ready", endpoints.len(), endpoints.len() - failed);
+    component("endpoints", ok_if(failed == 0), detail)
+}
+
+async fn configuration(daemon: &Daemon) -> Component {
+    let refused = daemon.refused().await;
+    match refused.first() {
+        None => component("configuration", "ok", "the file as it was last read is in force".into()),
+        Some(first) => {
+            let more = refused.len() - 1;
+            let more = if more > 0 { format!(" (and {more} more errors)") } else { String::new() };
+            component("configuration", "degraded", format!("the changed file was refused: {first}{more}"))
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! Properties of whole messages: what is sent comes back, and nothing that comes can do harm.
 
+mod routers;
+
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 

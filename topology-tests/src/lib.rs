@@ -6,12 +6,16 @@
 //! - [`topology`]: the file, parsed and checked.
 //! - [`lab`]: a running lab: [`lab::Lab::up`], its nodes, and what a test does with them.
 //! - [`daemon`]: which programs stand in for which image, and how each is started.
+//! - [`demo`]: what `lab demo` shows of the lab [`two_racks`].
 //!
 //! A lab touches nothing outside its namespaces but its own directory under `/run/linnet-lab`; it ends with the
 //! process that started it, however that ends, unless it was told to stay ([`lab::Options::keep`]).
 
 pub mod daemon;
+pub mod demo;
 pub mod lab;
 pub mod poll;
+pub mod probe;
 pub mod progress;
 pub mod topology;
+pub mod two_racks;

@@ -1,4 +1,4 @@
-//! `lab`: runs containerlab topology files on network namespaces.
+//! `lab`: runs containerlab topology files on network namespaces, and shows what Linnet does on them.
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -60,6 +60,12 @@ enum Verb {
         /// A *.clab.yml
         file: PathBuf,
     },
+    /// Show Linnet's main job beside real routers; exit status 0 only if every check held
+    Demo {
+        /// Leave the lab running
+        #[arg(long)]
+        keep: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -86,6 +92,10 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
             let topology = Topology::read(&file)?;
             topology.notes.iter().for_each(|note| println!("{note}"));
             println!("{}: {} nodes, {} links", topology.name, topology.nodes.len(), topology.links.len());
+        }
+        Verb::Demo { keep } => {
+            let held = topology_tests::demo::run(keep)?;
+            return Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -297,6 +297,19 @@ pub struct Background {
 }
 
 impl Background {
+    /// Sends SIGINT, as Ctrl-C would, and waits for the end.
+    ///
+    /// # Errors
+    /// When its output cannot be read.
+    pub fn interrupt(self) -> Result<Output, LabError> {
+        if let Some(child) = &self.child {
+            let group = format!("-{}", child.id());
+            // It may have ended already; then there is nobody to tell, and its output says why.
+            let _ = Command::new("kill").args(["-INT", "--", &group]).stderr(Stdio::null()).status();
+        }
+        self.finish()
+    }
+
     /// Waits for its end.
     ///
     /// # Errors

@@ -112,7 +112,6 @@ impl Session {
                 self.close(direction);
                 if let Some(connection) = self.connection_mut(direction) {
                     connection.timers = Default::default();
-                    // `Down` still wants to know what was agreed.
                 }
             }
             Action::SendOpen => {

@@ -7,8 +7,22 @@
 //! Memory is bounded for a peer that does not read: bytes handed out by [`Output::Send`] count against the peer until
 //! [`Rib::handle_sent`] takes them back; above a limit the peer's changes conflate to the newest until it has caught up.
 
+mod adj_in;
+mod adj_out;
+mod adverts;
+mod attrs;
+mod convergence;
 pub mod decision;
+mod export;
+mod import;
+mod lag;
+mod loc;
+mod pack;
+mod peers;
+mod query;
+mod table;
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,9 +32,19 @@ use bytes::Bytes;
 use crate::filter::Filter;
 use crate::session::Established;
 use crate::time::Instant;
-use crate::types::{Asn, ClusterId, Family, NextHop, PathId, PeerId, Prefix, RouterId};
+use crate::types::{Asn, ClusterId, Family, FamilySet, PathId, PeerId, Prefix, RouterId};
 use crate::wire::Update;
 use crate::wire::attributes::Attributes;
+
+use adj_out::Groups;
+use adverts::View;
+use attrs::AttrStore;
+use convergence::Convergence;
+use export::GroupKey;
+use loc::{Scratch, best_change};
+use peers::{ImportPolicies, Live, Peer, Peers, at};
+pub use query::PageStart;
+use table::{PrefixId, Table};
 
 /// What a RIB is told at the start.
 #[derive(Clone, Debug)]
@@ -155,113 +179,271 @@ pub struct PeerCounts {
 #[derive(Debug)]
 pub struct Rib {
     config: RibConfig,
+    peers: Peers,
+    policies: ImportPolicies,
+    /// Our addresses on all sessions, sorted.
+    own_addresses: Vec<IpAddr>,
+    store: AttrStore,
+    /// By family, as everything of two elements here.
+    tables: [Table; 2],
+    /// Prefixes that have lost their last path in this run.
+    empty: [Vec<PrefixId>; 2],
+    /// Prefixes without a path whose number a peer that is behind still needs.
+    remembered: [Vec<PrefixId>; 2],
+    groups: Groups,
+    convergence: Convergence,
+    scratch: Scratch,
+    outputs: VecDeque<Output>,
 }
+
+/// Prefixes decided in one run at most.
+const DECISIONS: usize = 8192;
 
 impl Rib {
     /// An empty RIB.
     #[must_use]
     pub fn new(config: RibConfig, now: Instant) -> Self {
-        let _ = now;
-        Self { config }
+        let limit = now + config.deferral.unwrap_or(config.convergence);
+        Self {
+            convergence: Convergence::new(limit, config.deferral.is_some(), now),
+            config,
+            peers: Peers::default(),
+            policies: ImportPolicies::default(),
+            own_addresses: Vec::new(),
+            store: AttrStore::default(),
+            tables: Family::ALL.map(Table::new),
+            empty: Default::default(),
+            remembered: Default::default(),
+            groups: Groups::default(),
+            scratch: Scratch::default(),
+            outputs: VecDeque::new(),
+        }
     }
 
     /// Makes a peer known, or changes its policy; with its session up, both filters are applied again to every route it
-    /// sent and hears (what an import filter rejected was kept).
+    /// sent and hears (what an import filter rejected was kept). [`PeerId::LOCAL`] is no peer and is ignored.
     pub fn set_peer(&mut self, peer: PeerId, policy: PeerPolicy, now: Instant) {
-        let _ = (peer, policy, now, &self.config);
-        todo!("R")
+        let _ = now;
+        let peers = &self.peers;
+        let used = |number| peers.iter().any(|(_, peer)| peer.import == number);
+        let import = self.policies.number(policy.import.as_ref(), policy.local_as, used);
+        match self.peers.get(peer) {
+            _ if peer == PeerId::LOCAL => return,
+            None => self.peers.insert(peer, Peer::new(policy, import)),
+            Some(known) if known.policy == policy => return,
+            Some(_) => self.change_policy(peer, policy, import),
+        }
+        self.own_addresses = self.peers.own_addresses();
+    }
+
+    fn change_policy(&mut self, id: PeerId, policy: PeerPolicy, import: u32) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let import_changed = peer.import != import;
+        let source_changed = (peer.policy.client, peer.policy.address) != (policy.client, policy.address);
+        peer.set_policy(policy, import);
+        peer.generation = peer.generation.wrapping_add(u32::from(source_changed));
+        if import_changed {
+            self.import_again(id);
+        }
+        if source_changed {
+            self.source_changed(id);
+        }
+        if let Some(key) = self.peers.get(id).and_then(GroupKey::of) {
+            self.groups.move_member(id, key, &mut self.store);
+        }
+        self.check_limit(id);
+    }
+
+    /// A limit set below what is already here.
+    fn check_limit(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let above = peer.policy.max_prefixes.is_some_and(|most| peer.received_total() > most as usize);
+        if let Some(live) = peer.session.as_mut().filter(|live| above && !live.too_many) {
+            live.too_many = true;
+            self.outputs.push_back(Output::TooManyPrefixes(id));
+        }
     }
 
     /// Forgets a peer and everything it sent.
     pub fn remove_peer(&mut self, peer: PeerId, now: Instant) {
-        let _ = (peer, now);
-        todo!("R")
+        self.handle_down(peer, None, now);
+        for family in Family::ALL {
+            self.remove_paths(peer, family, false);
+        }
+        self.peers.remove(peer);
+        self.own_addresses = self.peers.own_addresses();
     }
 
     /// Originates a prefix. `attributes.next_hop`: unspecified stands for "ourselves, as each session's own address".
     pub fn originate(&mut self, prefix: Prefix, attributes: Attributes, now: Instant) {
-        let _ = (prefix, attributes, now);
-        todo!("R")
+        self.originate_path(prefix, attributes, now);
     }
 
     /// No longer originates a prefix.
     pub fn withdraw(&mut self, prefix: Prefix) {
-        let _ = prefix;
-        todo!("R")
+        self.withdraw_path(prefix);
     }
 
     /// The peer's session is up: it gets the whole table, then End-of-RIB; stale routes wait for its own.
     pub fn handle_up(&mut self, peer: PeerId, established: &Established, now: Instant) {
-        let _ = (peer, established, now);
-        todo!("R")
+        self.handle_down(peer, None, now);
+        let Some(known) = self.peers.get_mut(peer) else { return };
+        let (external, router_id) = (established.receive.external, established.remote_id);
+        let source_changed = (known.external, known.router_id) != (external, router_id);
+        let external_changed = known.external != external;
+        known.generation = known.generation.wrapping_add(u32::from(source_changed));
+        (known.external, known.router_id) = (external, router_id);
+        known.begin_session(established, now);
+        self.own_addresses = self.peers.own_addresses();
+        self.keep_stale_after_restart(peer, now);
+        if external_changed {
+            self.import_again(peer);
+        }
+        if source_changed {
+            self.source_changed(peer);
+        }
+        if let Some(key) = self.peers.get(peer).and_then(GroupKey::of) {
+            self.groups.join(peer, key);
+        }
     }
 
-    /// The peer's session is down. `retain`: keep its routes as stale this long (RFC 4724 section 4.2).
+    /// The peer's session is down. `retain`: keep its routes as stale this long (RFC 4724 section 4.2), those of the
+    /// families that its Graceful Restart capability named.
     pub fn handle_down(&mut self, peer: PeerId, retain: Option<Duration>, now: Instant) {
-        let _ = (peer, retain, now);
-        todo!("R")
+        if self.live(peer).is_none() {
+            return;
+        }
+        self.groups.leave(peer, &mut self.store);
+        // What was meant for the old session must not reach the next.
+        self.outputs.retain(|output| !matches!(output, Output::Send(to, _) if *to == peer));
+        self.lose_session(peer, retain, now);
+        self.own_addresses = self.peers.own_addresses();
     }
 
     /// A batch of the peer's UPDATEs.
     pub fn handle_updates(&mut self, peer: PeerId, updates: Vec<Update>, now: Instant) {
-        let _ = (peer, updates, now);
-        todo!("R")
+        self.take_updates(peer, updates, now);
     }
 
     /// The peer asks to hear everything again.
     pub fn handle_refresh(&mut self, peer: PeerId, family: Family) {
-        let _ = (peer, family);
-        todo!("R")
+        self.groups.refresh(peer, family, &mut self.store);
     }
 
     /// The peer's socket took this many bytes of what [`Output::Send`] handed out.
     pub fn handle_sent(&mut self, peer: PeerId, bytes: usize) {
-        let _ = (peer, bytes);
-        todo!("R")
+        self.groups.sent(peer, bytes);
     }
 
-    /// Time has come: stale routes go, the deferral ends.
+    /// Time has come: stale routes go, the deferral ends. Call [`Rib::run`] next.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
-        todo!("R")
+        self.expire_stale(now);
+        self.update_convergence(now);
     }
 
     /// When to call [`Rib::handle_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!("R")
+        let stale = self.peers.iter().filter_map(|(_, peer)| peer.stale_until);
+        stale.chain(self.convergence_timeout()).min()
     }
 
     /// Decides every dirty prefix and packs what each group is to hear, up to a bounded amount of work.
     /// Returns whether work is left: call it again, after looking at what else has come in.
     pub fn run(&mut self, now: Instant) -> bool {
-        let _ = now;
-        todo!("R")
+        self.update_convergence(now);
+        let families = Family::ALL.into_iter().filter(|family| !self.convergence.defers(*family));
+        let families: FamilySet = families.collect();
+        let mut news = Vec::new();
+        let mut budget = DECISIONS;
+        for family in families.iter() {
+            budget -= self.decide_dirty(family, budget, &mut news);
+        }
+        if !news.is_empty() {
+            self.outputs.push_back(Output::Best(news));
+        }
+        let mut more = false;
+        for family in families.iter() {
+            let table = &self.tables[at(family)];
+            self.groups.flush(family, table, &mut self.store, &mut self.outputs);
+            let settled = !table.has_dirty();
+            let (peers, config) = (&self.peers, &self.config);
+            let mut view = View { family, table, store: &mut self.store, peers, config };
+            let hungry = self.groups.feed(&mut view, settled, &mut self.outputs);
+            more |= hungry || !settled;
+        }
+        self.forget_empty();
+        self.say_converged();
+        more
     }
 
     /// What to do next.
     pub fn poll(&mut self) -> Option<Output> {
-        todo!("R")
+        self.outputs.pop_front()
     }
 
-    /// Routes for a person: of one prefix (exact), or of all, at most `limit`.
+    /// Routes for a person: of one prefix (exact), or of all, at most `limit`, sorted by prefix.
     #[must_use]
     pub fn routes(&self, scope: Scope, prefix: Option<Prefix>, limit: usize, now: Instant) -> Vec<RouteView> {
-        let _ = (scope, prefix, limit, now);
-        todo!("R")
+        let mut views = match prefix {
+            Some(prefix) => self.views_of(scope, prefix, now),
+            None => {
+                let mut all = Vec::new();
+                let mut next = Some(PageStart::default());
+                while let Some(start) = next.filter(|_| all.len() < limit) {
+                    let (page, rest) = self.view_page(scope, start, limit - all.len(), now);
+                    all.extend(page);
+                    next = rest;
+                }
+                all
+            }
+        };
+        views.truncate(limit);
+        views.sort_by_key(|view| view.prefix);
+        views
+    }
+
+    /// A page of all routes, about `limit` of them (never a part of a prefix's), in no order that a person would know:
+    /// for an owner that must not keep the RIB busy for long. The next page begins at what is returned.
+    #[must_use]
+    pub fn routes_page(
+        &self,
+        scope: Scope,
+        start: PageStart,
+        limit: usize,
+        now: Instant,
+    ) -> (Vec<RouteView>, Option<PageStart>) {
+        self.view_page(scope, start, limit.max(1), now)
     }
 
     /// Counts for one peer.
     #[must_use]
     pub fn counts(&self, peer: PeerId) -> PeerCounts {
-        let _ = peer;
-        todo!("R")
+        let Some(known) = self.peers.get(peer) else { return PeerCounts::default() };
+        let (advertised, withheld) = self.groups.counts(peer);
+        PeerCounts {
+            received: known.received_total(),
+            accepted: known.accepted.iter().sum(),
+            advertised,
+            withheld,
+            unsent_bytes: self.groups.unsent(peer),
+        }
     }
 
     /// Best paths of every prefix, as one change each: for an owner that starts anew.
     #[must_use]
     pub fn best(&self) -> Vec<BestChange> {
-        let _ = NextHop::V4(Ipv4Addr::UNSPECIFIED);
-        todo!("R")
+        let of_table = |table: &'_ Table| -> Vec<BestChange> {
+            let chosen = table.occupied(0).filter(|id| table.best(*id).is_some());
+            chosen.map(|id| best_change(table, id, &self.store)).collect()
+        };
+        self.tables.iter().flat_map(of_table).collect()
+    }
+
+    fn live(&self, peer: PeerId) -> Option<&Live> {
+        self.peers.get(peer)?.session.as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests;

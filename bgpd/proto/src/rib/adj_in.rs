@@ -1,0 +1,301 @@
+//! Adj-RIB-In: what peers send comes in, replaces, becomes stale and goes.
+
+use std::sync::Arc;
+
+use super::attrs::AttrStore;
+use super::import::Import;
+use super::peers::at;
+use super::table::{Path, PathFlags, PrefixId, Table};
+use super::{Output, Rib};
+use crate::time::{Duration, Instant};
+use crate::types::{Family, FamilySet, Nlri, PathId, PeerId, Prefix};
+use crate::wire::Update;
+use crate::wire::attributes::Attributes;
+use crate::wire::update::Announcement;
+
+impl Rib {
+    /// RFC 4271 section 4.3: what an UPDATE withdraws goes before what it announces comes.
+    pub(super) fn take_updates(&mut self, peer: PeerId, updates: Vec<Update>, now: Instant) {
+        if self.live(peer).is_none() {
+            return;
+        }
+        for update in updates {
+            for nlri in &update.withdrawn {
+                self.remove_path(peer, *nlri);
+            }
+            for announcement in &update.announced {
+                self.announce(peer, announcement, now);
+            }
+            if let Some(family) = update.end_of_rib {
+                self.take_end_of_rib(peer, family);
+            }
+        }
+        if let Some(live) = self.peers.get_mut(peer).and_then(|peer| peer.session.as_mut()) {
+            live.last_update = now;
+        }
+    }
+
+    fn announce(&mut self, id: PeerId, announcement: &Announcement, now: Instant) {
+        let Some(peer) = self.peers.get(id) else { return };
+        let original = self.store.intern(&announcement.attributes);
+        let import = Import::new(&self.config, peer, &self.own_addresses, &announcement.attributes, original);
+        let most = peer.policy.max_prefixes.map_or(usize::MAX, |most| most as usize);
+        let (mut held, mut received, mut accepted) = (peer.received_total(), [0isize; 2], [0isize; 2]);
+        let mut too_many = false;
+        for nlri in &announcement.nlri {
+            let family = at(nlri.prefix.family());
+            let table = &mut self.tables[family];
+            let known = table.find(nlri.prefix);
+            let slot = known.and_then(|prefix| table.paths(prefix).find(id, nlri.path_id).ok());
+            if slot.is_none() && held >= most {
+                // RFC 4271 section 6.7: what is above the limit is not kept, and the owner ends the session.
+                too_many = true;
+                continue;
+            }
+            let (attrs, flags) = import.apply(nlri.prefix, &mut self.store);
+            let path = Path { attrs, path_id: nlri.path_id, since: now.seconds(), peer: id, flags };
+            accepted[family] += isize::from(flags.accepted());
+            match known.zip(slot) {
+                Some((prefix, slot)) => {
+                    let old = table.paths(prefix).as_slice()[slot];
+                    accepted[family] -= isize::from(old.flags.accepted());
+                    replace(table, &mut self.store, prefix, slot, path);
+                }
+                None => {
+                    let prefix = known.unwrap_or_else(|| table.find_or_insert(nlri.prefix));
+                    let paths = table.paths_mut(prefix);
+                    let place = paths.find(id, nlri.path_id).unwrap_or_else(|place| place);
+                    paths.insert(place, path);
+                    received[family] += 1;
+                    held += 1;
+                    if path.flags.accepted() {
+                        table.mark(prefix, false);
+                    }
+                }
+            }
+        }
+        self.store.release(original);
+        if let Some(peer) = self.peers.get_mut(id) {
+            for family in 0..2 {
+                peer.received[family] = peer.received[family].saturating_add_signed(received[family]);
+                peer.accepted[family] = peer.accepted[family].saturating_add_signed(accepted[family]);
+            }
+            if let Some(live) = peer.session.as_mut().filter(|live| too_many && !live.too_many) {
+                live.too_many = true;
+                self.outputs.push_back(Output::TooManyPrefixes(id));
+            }
+        }
+    }
+
+    fn remove_path(&mut self, peer: PeerId, nlri: Nlri) {
+        let table = &mut self.tables[at(nlri.prefix.family())];
+        let Some(prefix) = table.find(nlri.prefix) else { return };
+        if let Ok(slot) = table.paths(prefix).find(peer, nlri.path_id) {
+            self.remove_slot(at(nlri.prefix.family()), prefix, slot);
+        }
+    }
+
+    fn remove_slot(&mut self, family: usize, prefix: PrefixId, slot: usize) {
+        let table = &mut self.tables[family];
+        let Some(path) = table.paths(prefix).as_slice().get(slot).copied() else { return };
+        table.paths_mut(prefix).remove(slot);
+        // Even what was never accepted: the prefix may have no path left, and `run` lets go of it.
+        table.mark(prefix, path.flags.chosen());
+        self.store.release_path(&path);
+        if let Some(peer) = self.peers.get_mut(path.peer) {
+            peer.received[family] = peer.received[family].saturating_sub(1);
+            peer.accepted[family] = peer.accepted[family].saturating_sub(usize::from(path.flags.accepted()));
+        }
+    }
+
+    /// Removes the peer's paths of a family, or only the stale ones.
+    pub(super) fn remove_paths(&mut self, peer: PeerId, family: Family, only_stale: bool) {
+        self.each_path_of(peer, family, |rib, prefix, slot, path| {
+            if !only_stale || path.flags.contains(PathFlags::STALE) {
+                rib.remove_slot(at(family), prefix, slot);
+            }
+        });
+    }
+
+    /// RFC 4724 section 4.2: what was stale already goes, so that consecutive restarts keep nothing for ever; the rest
+    /// becomes stale.
+    pub(super) fn make_stale(&mut self, peer: PeerId, family: Family) {
+        self.each_path_of(peer, family, |rib, prefix, slot, path| {
+            if path.flags.contains(PathFlags::STALE) {
+                rib.remove_slot(at(family), prefix, slot);
+            } else if let Some(path) = rib.tables[at(family)].paths_mut(prefix).as_mut_slice().get_mut(slot) {
+                path.flags = path.flags.with(PathFlags::STALE, true);
+            }
+        });
+    }
+
+    /// Applies a changed import policy, or changed checks, to what the peer sent.
+    pub(super) fn import_again(&mut self, id: PeerId) {
+        for family in Family::ALL {
+            let mut accepted = 0;
+            self.each_path_of(id, family, |rib, prefix, slot, path| {
+                let original = rib.store.original(&path);
+                let Some(attributes) = rib.store.attributes(original).cloned() else { return };
+                let Some(peer) = rib.peers.get(id) else { return };
+                let import = Import::new(&rib.config, peer, &rib.own_addresses, &attributes, original);
+                let key = rib.tables[at(family)].prefix(prefix);
+                let (attrs, flags) = import.apply(key, &mut rib.store);
+                accepted += usize::from(flags.accepted());
+                let flags = flags.with(PathFlags::STALE, path.flags.contains(PathFlags::STALE));
+                replace(&mut rib.tables[at(family)], &mut rib.store, prefix, slot, Path { attrs, flags, ..path });
+            });
+            if let Some(peer) = self.peers.get_mut(id) {
+                peer.accepted[at(family)] = accepted;
+            }
+        }
+    }
+
+    /// What is said of this peer as a source is other than it was: everything it sent is decided and exported again.
+    pub(super) fn source_changed(&mut self, peer: PeerId) {
+        for family in Family::ALL {
+            self.each_path_of(peer, family, |rib, prefix, _, path| {
+                if path.flags.accepted() {
+                    rib.tables[at(family)].mark(prefix, path.flags.chosen());
+                }
+            });
+        }
+    }
+
+    /// Calls `visit` with each path of the peer, last path id first, so that it may remove the path it is shown.
+    fn each_path_of(&mut self, peer: PeerId, family: Family, mut visit: impl FnMut(&mut Self, PrefixId, usize, Path)) {
+        let count = |rib: &Self| match rib.peers.get(peer) {
+            Some(peer) => peer.received[at(family)],
+            None => 0,
+        };
+        // Most peers sent nothing of most tables: look no further than the last of what this one sent.
+        let mut left = count(self);
+        for number in 0..self.tables[at(family)].end() {
+            if left == 0 {
+                return;
+            }
+            let prefix = PrefixId(number);
+            for slot in self.tables[at(family)].paths(prefix).of_peer(peer).rev() {
+                let Some(path) = self.tables[at(family)].paths(prefix).as_slice().get(slot).copied() else { continue };
+                left = left.saturating_sub(1);
+                visit(self, prefix, slot, path);
+            }
+        }
+    }
+
+    fn take_end_of_rib(&mut self, id: PeerId, family: Family) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        if let Some(live) = peer.session.as_mut() {
+            live.ended.insert(family);
+        }
+        if peer.stale_until.is_some() {
+            self.remove_paths(id, family, true);
+            self.stop_stale_timer_when_done(id);
+        }
+    }
+
+    /// Once every family of a session has ended there is nothing stale left to wait for.
+    fn stop_stale_timer_when_done(&mut self, id: PeerId) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            let ended = peer
+                .session
+                .as_ref()
+                .is_some_and(|live| live.families.iter().all(|family| live.ended.contains(family)));
+            if ended {
+                peer.stale_until = None;
+            }
+        }
+    }
+
+    /// The session is gone. `retain` and what the peer announced say which of its paths stay, as stale.
+    pub(super) fn lose_session(&mut self, id: PeerId, retain: Option<Duration>, now: Instant) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        if peer.session.take().is_none() {
+            return;
+        }
+        let kept = if retain.is_some() { peer.restartable } else { FamilySet::EMPTY };
+        peer.stale_until = retain.map(|time| now + time);
+        for family in Family::ALL {
+            if kept.contains(family) { self.make_stale(id, family) } else { self.remove_paths(id, family, false) }
+        }
+        if let Some(peer) = self.peers.get_mut(id).filter(|peer| peer.received_total() == 0) {
+            peer.stale_until = None;
+        }
+    }
+
+    /// RFC 4724 section 4.2: a family that the new session does not have, or whose forwarding state the peer lost, has
+    /// no stale routes any more.
+    pub(super) fn keep_stale_after_restart(&mut self, id: PeerId, now: Instant) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        let Some((live, _)) = peer.session.as_ref().zip(peer.stale_until) else { return };
+        let restart = live.established.graceful_restart.as_ref();
+        let forwards = |family| restart.is_some_and(|restart| restart.families.contains(&(family, true)));
+        let lost: FamilySet =
+            Family::ALL.into_iter().filter(|family| !live.families.contains(*family) || !forwards(*family)).collect();
+        // Whoever is back is waited for no longer than convergence takes.
+        peer.stale_until = Some(now + self.config.convergence);
+        for family in lost.iter() {
+            self.remove_paths(id, family, true);
+        }
+        if let Some(peer) = self.peers.get_mut(id).filter(|peer| peer.received_total() == 0) {
+            peer.stale_until = None;
+        }
+    }
+
+    /// The time of the peers' stale routes is over.
+    pub(super) fn expire_stale(&mut self, now: Instant) {
+        let due = self.peers.iter().filter(|(_, peer)| peer.stale_until.is_some_and(|until| until <= now));
+        let due: Vec<PeerId> = due.map(|(id, _)| id).collect();
+        for id in due {
+            for family in Family::ALL {
+                self.remove_paths(id, family, true);
+            }
+            if let Some(peer) = self.peers.get_mut(id) {
+                peer.stale_until = None;
+            }
+        }
+    }
+
+    pub(super) fn originate_path(&mut self, prefix: Prefix, attributes: Attributes, now: Instant) {
+        let family = at(prefix.family());
+        let attrs = self.store.intern(&Arc::new(attributes)).0;
+        let path = Path { attrs, since: now.seconds(), ..Path::default() };
+        let table = &mut self.tables[family];
+        let id = table.find_or_insert(prefix);
+        match table.paths(id).find(PeerId::LOCAL, PathId(0)) {
+            Ok(slot) => replace(table, &mut self.store, id, slot, path),
+            Err(slot) => {
+                table.paths_mut(id).insert(slot, path);
+                table.mark(id, false);
+            }
+        }
+    }
+
+    pub(super) fn withdraw_path(&mut self, prefix: Prefix) {
+        self.remove_path(PeerId::LOCAL, Nlri { prefix, path_id: PathId(0) });
+    }
+}
+
+/// Puts `path` in the place of another. The store's reference of the one that goes is given back.
+fn replace(table: &mut Table, store: &mut AttrStore, prefix: PrefixId, slot: usize, path: Path) {
+    let Some(old) = table.paths_mut(prefix).as_mut_slice().get_mut(slot) else { return };
+    let before = *old;
+    if before.attrs == path.attrs && before.flags.same_import(path.flags) {
+        // The same again: no longer stale, otherwise nothing happened.
+        old.flags = old.flags.with(PathFlags::STALE, path.flags.contains(PathFlags::STALE));
+        store.release_path(&path);
+        return;
+    }
+    *old = path;
+    if path.flags.accepted() {
+        // It stays chosen, as other than it was, until it is decided again.
+        let chosen = |flag| before.flags.contains(flag);
+        old.flags = old
+            .flags
+            .with(PathFlags::BEST, chosen(PathFlags::BEST))
+            .with(PathFlags::MULTIPATH, chosen(PathFlags::MULTIPATH));
+    }
+    if before.flags.accepted() || path.flags.accepted() {
+        table.mark(prefix, before.flags.chosen());
+    }
+    store.release_path(&before);
+}

@@ -1,0 +1,520 @@
+//! Adj-RIB-Out: update groups, their members, and what each is sent.
+//!
+//! A change is worked out and encoded once for a group, and every member that is in step gets the same bytes. A member
+//! that is not (see [`super::lag`]) is fed from the group's words when its socket has taken enough of what it was sent.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::adverts::{Change, FamilyOut, View};
+use super::attrs::AttrStore;
+use super::export::GroupKey;
+use super::lag::{FamilyLag, Held, Lag};
+use super::pack::{Announce, Batch, Chunk, Withdraw};
+use super::peers::{Peers, at};
+use super::table::{PrefixId, Table};
+use super::{Output, RibConfig};
+use crate::types::{Family, FamilySet, PeerId};
+use crate::wire::update::UpdateBuilder;
+
+/// Bytes not yet taken by its socket above which a member falls behind, and below which it is fed again.
+const HIGH: usize = 1 << 20;
+const LOW: usize = 256 << 10;
+/// Prefixes for one feed.
+const WINDOW: u32 = 8192;
+
+/// All update groups.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    slots: Vec<Option<Group>>,
+    /// By peer, the slot of its group.
+    member_of: Vec<Option<u32>>,
+    /// Some member remembers less than it did: prefixes may have become free.
+    progress: bool,
+}
+
+#[derive(Debug)]
+struct Group {
+    key: GroupKey,
+    builder: UpdateBuilder,
+    families: [FamilyOut; 2],
+    /// By peer.
+    members: Vec<Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    peer: PeerId,
+    unsent: usize,
+    /// `None`: it has been sent what the group has been told.
+    lag: Option<Box<Lag>>,
+    /// Families whose End-of-RIB it has not been sent.
+    owed_end: FamilySet,
+}
+
+impl Member {
+    fn send(&mut self, bytes: Bytes, outputs: &mut VecDeque<Output>) {
+        self.unsent += bytes.len();
+        outputs.push_back(Output::Send(self.peer, bytes));
+    }
+
+    fn send_chunks(&mut self, chunks: &[Chunk], outputs: &mut VecDeque<Output>) {
+        for chunk in chunks {
+            for piece in chunk.for_member(self.peer) {
+                self.send(piece, outputs);
+            }
+        }
+    }
+
+    fn lag_of(&mut self, family: Family) -> Option<&mut FamilyLag> {
+        self.lag.as_mut().map(|lag| &mut lag.families[at(family)])
+    }
+
+    /// What it still lacks of the family may be sent now.
+    fn hungry(&self, family: Family) -> bool {
+        self.unsent <= LOW && self.lag.as_ref().is_some_and(|lag| !lag.families[at(family)].all_sent())
+    }
+}
+
+impl Groups {
+    /// A session is up: its peer gets the whole table and then each family's End-of-RIB.
+    pub(crate) fn join(&mut self, peer: PeerId, key: GroupKey) {
+        let ends = key.context.families;
+        self.add_member(peer, key, ends, 0, Default::default());
+    }
+
+    fn add_member(&mut self, peer: PeerId, key: GroupKey, owed_end: FamilySet, unsent: usize, before: [Held; 2]) {
+        let known = self.slots.iter().position(|slot| slot.as_ref().is_some_and(|group| group.key.same(&key)));
+        let slot = known.or_else(|| self.slots.iter().position(Option::is_none)).unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        let group = self.slots[slot].get_or_insert_with(|| Group {
+            builder: UpdateBuilder::new(key.context),
+            key,
+            families: Default::default(),
+            members: Vec::new(),
+        });
+        let mut lag = Lag::in_step();
+        for (family, before) in Family::ALL.into_iter().zip(before) {
+            if group.key.context.families.contains(family) {
+                lag.families[at(family)] = FamilyLag::new(0, before);
+            }
+        }
+        let place = group.members.partition_point(|member| member.peer < peer);
+        group.members.insert(place, Member { peer, unsent, lag: Some(Box::new(lag)), owed_end });
+        let of = usize::from(peer.0);
+        if self.member_of.len() <= of {
+            self.member_of.resize(of + 1, None);
+        }
+        self.member_of[of] = Some(slot as u32);
+    }
+
+    /// The peer's session is gone.
+    pub(crate) fn leave(&mut self, peer: PeerId, store: &mut AttrStore) {
+        let Some(slot) = self.member_of.get_mut(usize::from(peer.0)).and_then(Option::take) else { return };
+        let Some(group) = self.slots[slot as usize].as_mut() else { return };
+        if let Ok(place) = group.members.binary_search_by_key(&peer, |member| member.peer) {
+            let member = group.members.remove(place);
+            for (family, lag) in member.lag.into_iter().flat_map(|lag| lag.families).enumerate() {
+                lag.behind.into_values().for_each(|word| group.families[family].release(word, store));
+            }
+        }
+        if group.members.is_empty() {
+            group.families.iter_mut().for_each(|family| family.dissolve(store));
+            self.slots[slot as usize] = None;
+        }
+        self.progress = true;
+    }
+
+    /// The peer's policy is another: it is told everything once more by its new group's rules, if that is another group.
+    pub(crate) fn move_member(&mut self, peer: PeerId, key: GroupKey, store: &mut AttrStore) {
+        let Some(group) = self.group_of(peer).filter(|group| !group.key.same(&key)) else { return };
+        let Some(member) = group.member(peer) else { return };
+        let (owed_end, unsent) = (member.owed_end, member.unsent);
+        let before = Family::ALL.map(|family| group.held_by(peer, family));
+        self.leave(peer, store);
+        self.add_member(peer, key, owed_end, unsent, before);
+    }
+
+    /// The peer wants to hear everything of the family again (RFC 2918 section 4).
+    pub(crate) fn refresh(&mut self, peer: PeerId, family: Family, store: &mut AttrStore) {
+        let Some(group) = self.group_of_mut(peer).filter(|group| group.key.context.families.contains(family)) else {
+            return;
+        };
+        let before = group.held_by(peer, family);
+        let Group { members, families, .. } = group;
+        let Some(member) = members.iter_mut().find(|member| member.peer == peer) else { return };
+        let lag = member.lag.get_or_insert_with(|| Box::new(Lag::in_step()));
+        let old = std::mem::replace(&mut lag.families[at(family)], FamilyLag::new(0, before));
+        old.behind.into_values().for_each(|word| families[at(family)].release(word, store));
+        self.progress = true;
+    }
+
+    pub(crate) fn sent(&mut self, peer: PeerId, bytes: usize) {
+        let member =
+            self.group_of_mut(peer).and_then(|group| group.members.iter_mut().find(|member| member.peer == peer));
+        if let Some(member) = member {
+            member.unsent = member.unsent.saturating_sub(bytes);
+        }
+    }
+
+    /// The prefix's best path is another.
+    pub(crate) fn prefix_changed(
+        &mut self,
+        family: Family,
+        id: PrefixId,
+        table: &Table,
+        store: &mut AttrStore,
+        peers: &Peers,
+        config: &RibConfig,
+    ) {
+        for group in self.slots.iter_mut().flatten().filter(|group| group.key.context.families.contains(family)) {
+            let mut view = View { family, table, store, peers, config };
+            group.families[at(family)].prefix_changed(id, &group.key, &mut view);
+        }
+    }
+
+    /// Tells the members what has changed since the last time.
+    pub(crate) fn flush(
+        &mut self,
+        family: Family,
+        table: &Table,
+        store: &mut AttrStore,
+        outputs: &mut VecDeque<Output>,
+    ) {
+        for group in self.slots.iter_mut().flatten() {
+            self.progress |= group.flush(family, table, store, outputs);
+        }
+    }
+
+    /// Feeds members that lack something and have room for it, a bounded step each. `settled`: no prefix of the family
+    /// waits for a decision, so that what is in the table now is all there is to say before End-of-RIB. Returns whether
+    /// more could be fed at once.
+    pub(crate) fn feed(&mut self, view: &mut View<'_>, settled: bool, outputs: &mut VecDeque<Output>) -> bool {
+        let mut more = false;
+        for group in self.slots.iter_mut().flatten() {
+            if group.key.context.families.contains(view.family) {
+                self.progress |= group.feed(view, outputs);
+                more |= group.members.iter().any(|member| member.hungry(view.family));
+                group.end_of_rib(view.family, settled, outputs);
+            }
+        }
+        more
+    }
+
+    /// Whether some member must still hear of what this number stood for.
+    pub(crate) fn remembers(&self, family: Family, id: PrefixId) -> bool {
+        let lags =
+            self.slots.iter().flatten().flat_map(|group| &group.members).filter_map(|member| member.lag.as_ref());
+        lags.into_iter().any(|lag| lag.families[at(family)].remembers(id))
+    }
+
+    /// Whether anything has been forgotten since the last call, so that [`Self::remembers`] may answer otherwise.
+    pub(crate) fn take_progress(&mut self) -> bool {
+        std::mem::take(&mut self.progress)
+    }
+
+    pub(crate) fn unsent(&self, peer: PeerId) -> usize {
+        self.group_of(peer).and_then(|group| group.member(peer)).map_or(0, |member| member.unsent)
+    }
+
+    /// How many prefixes the peer has been sent, and how many are withheld from it.
+    pub(crate) fn counts(&self, peer: PeerId) -> (usize, usize) {
+        let Some((group, member)) = self.group_of(peer).and_then(|group| Some((group, group.member(peer)?))) else {
+            return (0, 0);
+        };
+        let held = |family: Family| match member.lag {
+            None => group.families[at(family)].count_held_by(peer),
+            Some(_) => {
+                (0..group.ids_end(member, family)).filter(|&id| group.holds(member, family, PrefixId(id))).count()
+            }
+        };
+        let withheld = group.families.iter().map(FamilyOut::count_withheld).sum();
+        (Family::ALL.into_iter().map(held).sum(), withheld)
+    }
+
+    /// The rules by which the peer is told, while its session is up.
+    pub(crate) fn key_of(&self, peer: PeerId) -> Option<&GroupKey> {
+        self.group_of(peer).map(|group| &group.key)
+    }
+
+    /// What the peer was last sent of a prefix, as far as its group's word tells: `None` if it holds nothing.
+    pub(crate) fn sent_attributes(&self, peer: PeerId, family: Family, id: PrefixId) -> Option<super::attrs::AttrId> {
+        let group = self.group_of(peer)?;
+        let member = group.member(peer)?;
+        let out = &group.families[at(family)];
+        let word = match member.lag.as_ref().map(|lag| &lag.families[at(family)]) {
+            Some(lag) if lag.cursor <= id.0 => return None,
+            Some(lag) => lag.behind.get(&id).copied().unwrap_or_else(|| out.word(id)),
+            None => out.word(id),
+        };
+        out.held_by(word, peer)
+    }
+
+    /// Adverts in use, for tests of what is left behind.
+    #[cfg(test)]
+    pub(crate) fn adverts(&self) -> usize {
+        self.slots.iter().flatten().flat_map(|group| &group.families).map(FamilyOut::adverts).sum()
+    }
+
+    fn group_of(&self, peer: PeerId) -> Option<&Group> {
+        let slot = (*self.member_of.get(usize::from(peer.0))?)?;
+        self.slots.get(slot as usize)?.as_ref()
+    }
+
+    fn group_of_mut(&mut self, peer: PeerId) -> Option<&mut Group> {
+        let slot = (*self.member_of.get(usize::from(peer.0))?)?;
+        self.slots.get_mut(slot as usize)?.as_mut()
+    }
+}
+
+impl Group {
+    fn member(&self, peer: PeerId) -> Option<&Member> {
+        let place = self.members.binary_search_by_key(&peer, |member| member.peer).ok()?;
+        self.members.get(place)
+    }
+
+    /// The exception for a route from this source.
+    fn except(&self, source: PeerId) -> PeerId {
+        if self.member(source).is_some() { source } else { PeerId::LOCAL }
+    }
+
+    fn ids_end(&self, member: &Member, family: Family) -> u32 {
+        let before = member.lag.as_ref().map_or(0, |lag| lag.families[at(family)].before.end());
+        self.families[at(family)].end().max(before)
+    }
+
+    /// Whether the member has been sent the prefix, in whatever version.
+    fn holds(&self, member: &Member, family: Family, id: PrefixId) -> bool {
+        let out = &self.families[at(family)];
+        let word = match member.lag.as_ref().map(|lag| &lag.families[at(family)]) {
+            Some(lag) if lag.cursor <= id.0 => return lag.before.contains(id),
+            Some(lag) => lag.behind.get(&id).copied().unwrap_or_else(|| out.word(id)),
+            None => out.word(id),
+        };
+        out.held_by(word, member.peer).is_some()
+    }
+
+    fn held_by(&self, peer: PeerId, family: Family) -> Held {
+        let mut held = Held::default();
+        if let Some(member) = self.member(peer) {
+            let ids = (0..self.ids_end(member, family)).map(PrefixId);
+            ids.filter(|&id| self.holds(member, family, id)).for_each(|id| held.insert(id));
+        }
+        held
+    }
+
+    fn flush(&mut self, family: Family, table: &Table, store: &mut AttrStore, outputs: &mut VecDeque<Output>) -> bool {
+        let changes = std::mem::take(&mut self.families[at(family)].changes);
+        if changes.is_empty() {
+            return false;
+        }
+        for member in &mut self.members {
+            if member.unsent <= LOW {
+                member.keep_step();
+            } else if member.unsent > HIGH && member.lag.is_none() {
+                member.lag = Some(Box::new(Lag::in_step()));
+            }
+        }
+        let out = &mut self.families[at(family)];
+        let mut progress = false;
+        for member in &mut self.members {
+            let peer = member.peer;
+            if let Some(lag) = member.lag_of(family) {
+                changes.iter().for_each(|change| progress |= note_behind(out, lag, peer, *change, store));
+            }
+        }
+        if self.members.iter().any(|member| member.lag.is_none()) {
+            self.broadcast(family, &changes, table, store, outputs);
+        }
+        changes.iter().for_each(|change| self.families[at(family)].release(change.old, store));
+        progress
+    }
+
+    /// Tells every member in step of the changes.
+    fn broadcast(
+        &mut self,
+        family: Family,
+        changes: &[Change],
+        table: &Table,
+        store: &mut AttrStore,
+        outputs: &mut VecDeque<Output>,
+    ) {
+        let out = &self.families[at(family)];
+        let mut all = Batch::default();
+        // What only one member hears: a route's old source hears it for the first time, its new one no more.
+        let mut single: BTreeMap<PeerId, Batch> = BTreeMap::new();
+        for change in changes {
+            let id = change.id;
+            match (out.advertised(change.old), out.advertised(out.word(id))) {
+                (None, None) => {}
+                (Some((_, source)), None) => all.withdraw.push(Withdraw { except: self.except(source), id }),
+                (None, Some((attrs, source))) => {
+                    all.announce.push(Announce { attrs, except: self.except(source), id });
+                }
+                (Some((old, old_source)), Some((attrs, source))) => {
+                    if old != attrs {
+                        all.announce.push(Announce { attrs, except: self.except(source), id });
+                    } else if source != old_source {
+                        let item = Announce { attrs, except: PeerId::LOCAL, id };
+                        single.entry(old_source).or_default().announce.push(item);
+                    }
+                    if source != old_source {
+                        single.entry(source).or_default().withdraw.push(Withdraw { except: PeerId::LOCAL, id });
+                    }
+                }
+            }
+        }
+        let (chunks, mut too_large) = all.pack(table, store, &self.builder);
+        for member in self.members.iter_mut().filter(|member| member.lag.is_none()) {
+            member.send_chunks(&chunks, outputs);
+            if let Some(batch) = single.remove(&member.peer) {
+                let (chunks, not_sent) = batch.pack(table, store, &self.builder);
+                member.send_chunks(&chunks, outputs);
+                too_large.extend(not_sent);
+            }
+        }
+        for id in too_large {
+            self.families[at(family)].withhold(id, store);
+        }
+    }
+
+    /// One step for each member that has room: first what changed behind its cursor, then the next window of the table,
+    /// encoded once for all that stand at the same place. Returns whether any remembers less than before.
+    fn feed(&mut self, view: &mut View<'_>, outputs: &mut VecDeque<Output>) -> bool {
+        let family = view.family;
+        let mut progress = false;
+        for place in 0..self.members.len() {
+            if self.members[place].hungry(family) {
+                progress |= self.catch_up(place, view, outputs);
+            }
+        }
+        let ready = |member: &&Member| {
+            let lag = member.lag.as_ref().map(|lag| &lag.families[at(family)]);
+            member.hungry(family) && lag.is_some_and(|lag| lag.behind.is_empty() && lag.cursor != FamilyLag::SENT)
+        };
+        let Some(first) = self.members.iter().find(ready) else { return progress };
+        let cursor = first.lag.as_ref().map_or(0, |lag| lag.families[at(family)].cursor);
+        let at_cursor: Vec<usize> = (0..self.members.len())
+            .filter(|&place| {
+                let member = &self.members[place];
+                let lag = member.lag.as_ref().map(|lag| &lag.families[at(family)]);
+                ready(&member) && lag.is_some_and(|lag| lag.cursor == cursor)
+            })
+            .collect();
+        self.feed_window(cursor, &at_cursor, view, outputs);
+        true
+    }
+
+    /// Sends the window at `cursor` to the members at these places, whose cursor it is.
+    fn feed_window(&mut self, cursor: u32, places: &[usize], view: &mut View<'_>, outputs: &mut VecDeque<Output>) {
+        let family = view.family;
+        let end = cursor.saturating_add(WINDOW).min(view.table.end());
+        let out = &mut self.families[at(family)];
+        out.fill(end, &self.key, view);
+        let out = &self.families[at(family)];
+        let mut batch = Batch::default();
+        for id in (cursor..end).map(PrefixId) {
+            if let Some((attrs, source)) = out.advertised(out.word(id)) {
+                batch.announce.push(Announce { attrs, except: self.except(source), id });
+            }
+        }
+        let (chunks, too_large) = batch.pack(view.table, view.store, &self.builder);
+        for id in too_large {
+            self.families[at(family)].withhold(id, view.store);
+        }
+        let out = &self.families[at(family)];
+        for &place in places {
+            let member = &mut self.members[place];
+            member.send_chunks(&chunks, outputs);
+            let peer = member.peer;
+            let Some(lag) = member.lag_of(family) else { continue };
+            // What it holds from before and is not to hold any more.
+            let mut gone = Batch::default();
+            if !lag.before.is_empty() {
+                let ids = (cursor..end).map(PrefixId).filter(|&id| lag.before.contains(id));
+                let gone_ids = ids.filter(|&id| out.held_by(out.word(id), peer).is_none());
+                gone.withdraw.extend(gone_ids.map(|id| Withdraw { except: PeerId::LOCAL, id }));
+            }
+            lag.cursor = end;
+            if end >= view.table.end() {
+                lag.cursor = FamilyLag::SENT;
+                lag.before = Held::default();
+            }
+            let (chunks, _) = gone.pack(view.table, view.store, &self.builder);
+            member.send_chunks(&chunks, outputs);
+            member.keep_step();
+        }
+    }
+
+    /// Sends a member what it lacks below its cursor, up to a window of it.
+    fn catch_up(&mut self, place: usize, view: &mut View<'_>, outputs: &mut VecDeque<Output>) -> bool {
+        let family = view.family;
+        let out = &mut self.families[at(family)];
+        let member = &mut self.members[place];
+        let peer = member.peer;
+        let Some(lag) = member.lag_of(family).filter(|lag| !lag.behind.is_empty()) else { return false };
+        let mut batch = Batch::default();
+        for _ in 0..WINDOW {
+            let Some((id, old)) = lag.behind.pop_first() else { break };
+            match (out.held_by(old, peer), out.held_by(out.word(id), peer)) {
+                (held, Some(attrs)) if held != Some(attrs) => {
+                    batch.announce.push(Announce { attrs, except: PeerId::LOCAL, id });
+                }
+                (Some(_), None) => batch.withdraw.push(Withdraw { except: PeerId::LOCAL, id }),
+                (Some(_), Some(_)) | (None, _) => {}
+            }
+            out.release(old, view.store);
+        }
+        let (chunks, too_large) = batch.pack(view.table, view.store, &self.builder);
+        for id in too_large {
+            out.withhold(id, view.store);
+        }
+        member.send_chunks(&chunks, outputs);
+        member.keep_step();
+        true
+    }
+
+    /// Says the family's End-of-RIB to members that have been sent all there is (RFC 4724 section 3).
+    fn end_of_rib(&mut self, family: Family, settled: bool, outputs: &mut VecDeque<Output>) {
+        for member in self.members.iter_mut().filter(|member| settled && member.owed_end.contains(family)) {
+            if member.lag_of(family).is_none_or(|lag| lag.all_sent()) {
+                member.owed_end.remove(family);
+                member.send(self.builder.end_of_rib(family), outputs);
+            }
+        }
+    }
+}
+
+impl Member {
+    /// Forgets that it was behind once it is not.
+    fn keep_step(&mut self) {
+        self.lag = self.lag.take().filter(|lag| !lag.all_sent());
+    }
+}
+
+/// A change of a prefix that a member which is behind has not been told. Returns whether it remembers less now.
+fn note_behind(out: &mut FamilyOut, lag: &mut FamilyLag, peer: PeerId, change: Change, store: &mut AttrStore) -> bool {
+    if lag.cursor <= change.id.0 {
+        return false;
+    }
+    let now = out.held_by(out.word(change.id), peer);
+    match lag.behind.get(&change.id) {
+        // Back to what it holds: nothing to say any more.
+        Some(&held) if out.held_by(held, peer) == now => {
+            lag.behind.remove(&change.id);
+            out.release(held, store);
+            true
+        }
+        Some(_) => false,
+        None => {
+            if out.held_by(change.old, peer) != now {
+                out.retain(change.old);
+                lag.behind.insert(change.id, change.old);
+            }
+            false
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Interned attributes: each distinct set is held once, hashed once, and named by a number of four bytes.
+//!
+//! [`Interner`] counts references, so that a set leaves with the last path that uses it. What an import filter makes of a
+//! set is interned too ([`ImportKey`]): the result is worked out once for each policy, rule and set, and a path still
+//! needs one number, from which both the original and the result are found.
+
+use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use super::decision::Merit;
+use super::table::{Path, PathFlags};
+use crate::wire::attributes::Attributes;
+
+/// Values with a key, counted and numbered from 1.
+///
+/// The hasher is seeded for each process: prefixes and attributes come from the network, and nobody there is to choose
+/// ones that collide. Nothing is ever done in the order of the hashes, so this leaves the outcome deterministic.
+#[derive(Debug)]
+pub(crate) struct Interner<K, V> {
+    slots: Vec<Slot<K, V>>,
+    free: Vec<u32>,
+    index: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+}
+
+#[derive(Debug)]
+struct Slot<K, V> {
+    hash: u64,
+    references: u32,
+    item: Option<(K, V)>,
+}
+
+impl<K, V> Default for Interner<K, V> {
+    fn default() -> Self {
+        Self { slots: Vec::new(), free: Vec::new(), index: HashTable::new(), hasher: DefaultHashBuilder::default() }
+    }
+}
+
+/// What [`Interner::acquire`] found: a number, or the hash with which to insert.
+pub(crate) enum Found {
+    Id(u32),
+    Absent(u64),
+}
+
+impl<K: Hash + Eq, V> Interner<K, V> {
+    /// One more reference to the value with this key, if it is there.
+    pub(crate) fn acquire(&mut self, key: &K) -> Found {
+        let hash = self.hasher.hash_one(key);
+        let same = |&at: &u32| self.slots[at as usize].item.as_ref().is_some_and(|(known, _)| known == key);
+        match self.index.find(hash, same) {
+            Some(&at) => {
+                self.slots[at as usize].references += 1;
+                Found::Id(at + 1)
+            }
+            None => Found::Absent(hash),
+        }
+    }
+
+    /// Adds a value that [`Self::acquire`] did not find, with one reference.
+    pub(crate) fn insert(&mut self, hash: u64, key: K, value: V) -> u32 {
+        let slot = Slot { hash, references: 1, item: Some((key, value)) };
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.slots[at as usize] = slot;
+                at
+            }
+            None => {
+                self.slots.push(slot);
+                (self.slots.len() - 1) as u32
+            }
+        };
+        let slots = &self.slots;
+        self.index.insert_unique(hash, at, |&other| slots[other as usize].hash);
+        at + 1
+    }
+
+    /// One more reference.
+    pub(crate) fn retain(&mut self, id: u32) {
+        if let Some(slot) = self.slots.get_mut((id as usize).wrapping_sub(1)) {
+            slot.references += 1;
+        }
+    }
+
+    /// One reference less; what it named, if that was the last.
+    pub(crate) fn release(&mut self, id: u32) -> Option<(K, V)> {
+        let at = id.checked_sub(1)?;
+        let slot = self.slots.get_mut(at as usize)?;
+        slot.references = slot.references.saturating_sub(1);
+        if slot.references > 0 {
+            return None;
+        }
+        let item = slot.item.take()?;
+        if let Ok(entry) = self.index.find_entry(slot.hash, |&other| other == at) {
+            entry.remove();
+        }
+        self.free.push(at);
+        Some(item)
+    }
+
+    pub(crate) fn get(&self, id: u32) -> Option<&(K, V)> {
+        self.slots.get((id as usize).wrapping_sub(1))?.item.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, id: u32) -> Option<&mut V> {
+        self.slots.get_mut((id as usize).wrapping_sub(1))?.item.as_mut().map(|(_, value)| value)
+    }
+
+    /// How many values there are.
+    pub(crate) fn len(&self) -> usize {
+        self.index.len()
+    }
+}
+
+/// A set of attributes in the store. As long as somebody holds a reference, the number stays the same set's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct AttrId(pub(crate) u32);
+
+/// What an import filter's result depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ImportKey {
+    pub(crate) original: AttrId,
+    /// Number of the import policy; never used again for another.
+    pub(crate) policy: u32,
+    pub(crate) rule: u32,
+}
+
+/// All attributes that paths and adverts use.
+#[derive(Debug, Default)]
+pub(crate) struct AttrStore {
+    sets: Interner<Arc<Attributes>, Merit>,
+    imports: Interner<ImportKey, AttrId>,
+}
+
+impl AttrStore {
+    /// The number of this set, with one more reference.
+    pub(crate) fn intern(&mut self, attributes: &Arc<Attributes>) -> AttrId {
+        match self.sets.acquire(attributes) {
+            Found::Id(id) => AttrId(id),
+            Found::Absent(hash) => AttrId(self.sets.insert(hash, attributes.clone(), Merit::of(attributes))),
+        }
+    }
+
+    pub(crate) fn retain(&mut self, id: AttrId) {
+        self.sets.retain(id.0);
+    }
+
+    pub(crate) fn release(&mut self, id: AttrId) {
+        self.sets.release(id.0);
+    }
+
+    /// The set, which is there as long as the caller holds a reference.
+    pub(crate) fn attributes(&self, id: AttrId) -> Option<&Arc<Attributes>> {
+        self.sets.get(id.0).map(|(attributes, _)| attributes)
+    }
+
+    pub(crate) fn merit(&self, id: AttrId) -> Option<Merit> {
+        self.sets.get(id.0).map(|(_, merit)| *merit)
+    }
+
+    /// The number of an import's result, with one more reference; `transform` runs only the first time.
+    pub(crate) fn import(&mut self, key: ImportKey, transform: impl FnOnce(&Attributes) -> Attributes) -> u32 {
+        match self.imports.acquire(&key) {
+            Found::Id(id) => id,
+            Found::Absent(hash) => {
+                let result = match self.attributes(key.original).map(|original| transform(original)) {
+                    Some(result) => self.intern(&Arc::new(result)),
+                    None => {
+                        self.retain(key.original);
+                        key.original
+                    }
+                };
+                self.retain(key.original);
+                self.imports.insert(hash, key, result)
+            }
+        }
+    }
+
+    /// What the path's peer sent.
+    pub(crate) fn original(&self, path: &Path) -> AttrId {
+        match self.imported(path) {
+            Some((key, _)) => key.original,
+            None => AttrId(path.attrs),
+        }
+    }
+
+    /// The path's attributes behind the import filter.
+    pub(crate) fn effective(&self, path: &Path) -> AttrId {
+        match self.imported(path) {
+            Some((_, result)) => *result,
+            None => AttrId(path.attrs),
+        }
+    }
+
+    fn imported(&self, path: &Path) -> Option<&(ImportKey, AttrId)> {
+        path.flags.contains(PathFlags::TRANSFORMED).then(|| self.imports.get(path.attrs)).flatten()
+    }
+
+    /// Gives back the reference that a path held.
+    pub(crate) fn release_path(&mut self, path: &Path) {
+        if !path.flags.contains(PathFlags::TRANSFORMED) {
+            self.release(AttrId(path.attrs));
+        } else if let Some((key, result)) = self.imports.release(path.attrs) {
+            self.release(key.original);
+            self.release(result);
+        }
+    }
+
+    /// Distinct sets held.
+    pub(crate) fn len(&self) -> usize {
+        self.sets.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::NextHop;
+    use crate::wire::aspath::AsPath;
+    use crate::wire::attributes::Origin;
+
+    fn set(med: u32) -> Arc<Attributes> {
+        let mut attributes = Attributes::new(Origin::Igp, AsPath::default(), NextHop::V4([192, 0, 2, 1].into()));
+        attributes.med = Some(med);
+        Arc::new(attributes)
+    }
+
+    #[test]
+    fn equal_sets_have_one_number_until_the_last_reference_goes() {
+        let mut store = AttrStore::default();
+        let (first, again, other) = (store.intern(&set(1)), store.intern(&set(1)), store.intern(&set(2)));
+        assert_eq!(first, again);
+        assert_ne!(first, other);
+        store.release(first);
+        assert_eq!(store.attributes(first), Some(&set(1)));
+        store.release(first);
+        assert_eq!(store.attributes(first), None);
+        assert_eq!(store.len(), 1);
+    }
+
+    #[test]
+    fn an_import_is_worked_out_once_and_takes_its_sets_with_it() {
+        let mut store = AttrStore::default();
+        let original = store.intern(&set(1));
+        let key = ImportKey { original, policy: 7, rule: 0 };
+        let id = store.import(key, |_| (*set(2)).clone());
+        assert_eq!(store.import(key, |_| panic!("worked out twice")), id);
+        store.release(original);
+        let path = Path { attrs: id, flags: PathFlags::TRANSFORMED, ..Path::default() };
+        assert_eq!(store.attributes(store.original(&path)), Some(&set(1)));
+        assert_eq!(store.attributes(store.effective(&path)), Some(&set(2)));
+        store.release_path(&path);
+        assert_eq!(store.len(), 2);
+        store.release_path(&path);
+        assert_eq!(store.len(), 0);
+    }
+}

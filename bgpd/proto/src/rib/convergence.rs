@@ -1,0 +1,98 @@
+//! When the table is whole: every peer that is waited for has said End-of-RIB, or the time for it is over.
+//!
+//! After our own restart nothing is decided or said before that (RFC 4724 section 4.1), and every configured peer is
+//! waited for, up or not. Without a restart nothing is held back; only [`super::Output::Converged`] waits, for the peers that are
+//! up, and for the first of them.
+
+use super::{Output, Rib};
+use crate::time::{Duration, Instant};
+use crate::types::{Family, FamilySet};
+
+use super::peers::{Live, at};
+
+/// A peer that does not speak RFC 4724 need not send End-of-RIB: it has said all once it has been quiet this long.
+const QUIET: Duration = Duration::from_secs(3);
+
+/// How far convergence is.
+#[derive(Debug)]
+pub(super) struct Convergence {
+    /// When waiting ends.
+    limit: Instant,
+    /// Nothing is decided before.
+    deferring: bool,
+    /// Families that are waited for no more.
+    reached: FamilySet,
+    /// Families of which the owner was told.
+    said: FamilySet,
+    /// The last moment that came in.
+    clock: Instant,
+}
+
+impl Convergence {
+    pub(super) fn new(limit: Instant, deferring: bool, now: Instant) -> Self {
+        Self { limit, deferring, reached: FamilySet::EMPTY, said: FamilySet::EMPTY, clock: now }
+    }
+
+    /// Whether decisions of this family are held back.
+    pub(super) fn defers(&self, family: Family) -> bool {
+        self.deferring && !self.reached.contains(family)
+    }
+}
+
+impl Live {
+    /// Nothing more of this family is waited for: the session does not have it, or it has ended, or the peer restarts
+    /// itself (R) and waits for us, or it does not say End-of-RIB and has been quiet.
+    fn has_said_all(&self, family: Family, now: Instant) -> bool {
+        !self.families.contains(family)
+            || self.ended.contains(family)
+            || match &self.established.graceful_restart {
+                Some(restart) => restart.restarting,
+                None => self.last_update + QUIET <= now,
+            }
+    }
+}
+
+impl Rib {
+    pub(super) fn update_convergence(&mut self, now: Instant) {
+        self.convergence.clock = self.convergence.clock.max(now);
+        for family in Family::ALL {
+            if now >= self.convergence.limit || self.everybody_has_said_all(family, now) {
+                self.convergence.reached.insert(family);
+            }
+        }
+    }
+
+    fn everybody_has_said_all(&self, family: Family, now: Instant) -> bool {
+        let restarted = self.convergence.deferring;
+        let mut sessions = self.peers.iter().map(|(_, peer)| peer.session.as_ref());
+        // Dynamic peers are known only once they are up, so after a restart nobody at all is no answer.
+        let nobody = self.peers.iter().next().is_none();
+        let somebody_up = self.peers.iter().any(|(_, peer)| peer.session.is_some());
+        let all = sessions.all(|session| session.map_or(!restarted, |live| live.has_said_all(family, now)));
+        all && if restarted { !nobody } else { nobody || somebody_up }
+    }
+
+    /// Tells the owner, once, of each family that is waited for no more and has nothing left to decide.
+    pub(super) fn say_converged(&mut self) {
+        for family in Family::ALL {
+            let Convergence { reached, said, .. } = &mut self.convergence;
+            if reached.contains(family) && !said.contains(family) && !self.tables[at(family)].has_dirty() {
+                said.insert(family);
+                self.outputs.push_back(Output::Converged(family));
+            }
+        }
+    }
+
+    /// When waiting may end.
+    pub(super) fn convergence_timeout(&self) -> Option<Instant> {
+        let convergence = &self.convergence;
+        if Family::ALL.into_iter().all(|family| convergence.reached.contains(family)) {
+            return None;
+        }
+        let quiet = self.peers.iter().filter_map(|(_, peer)| {
+            let live = peer.session.as_ref()?;
+            live.established.graceful_restart.is_none().then_some(live.last_update + QUIET)
+        });
+        quiet.filter(|time| *time > convergence.clock).chain([convergence.limit]).min()
+    }
+}

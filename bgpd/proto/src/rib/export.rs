@@ -1,0 +1,230 @@
+//! What a group of peers may hear of a best path, and with which attributes.
+//!
+//! Peers for which every answer is the same form one update group ([`GroupKey`]); what it is sent is worked out once.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use super::RibConfig;
+use super::decision::DEFAULT_LOCAL_PREF;
+use super::peers::Peer;
+use crate::filter::{Decision, Filter, prepend};
+use crate::types::{Asn, Family, NextHop, Prefix, RouterId};
+use crate::wire::UpdateContext;
+use crate::wire::attributes::Attributes;
+
+/// RFC 1997: well-known communities.
+const NO_EXPORT: u32 = 0xffff_ff01;
+const NO_ADVERTISE: u32 = 0xffff_ff02;
+const NO_EXPORT_SUBCONFED: u32 = 0xffff_ff03;
+
+/// Everything that an export depends on, of the peers' side.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct GroupKey {
+    pub(crate) local_as: Asn,
+    pub(crate) kind: Kind,
+    pub(crate) next_hop_self: bool,
+    /// Ourselves as a next hop of each family.
+    pub(crate) own4: Option<Ipv4Addr>,
+    pub(crate) own6: Option<Ipv6Addr>,
+    pub(crate) filter: Option<Arc<Filter>>,
+    pub(crate) context: UpdateContext,
+}
+
+/// What a group's members are to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// In another AS.
+    External,
+    /// In ours, not a client.
+    Internal,
+    /// In ours, our route reflector client.
+    Client,
+}
+
+impl GroupKey {
+    /// Of a peer whose session is up.
+    pub(crate) fn of(peer: &Peer) -> Option<Self> {
+        let established = &peer.session.as_ref()?.established;
+        let (session4, session6) = match established.local_address {
+            IpAddr::V4(address) => (Some(address), None),
+            IpAddr::V6(address) => match address.to_ipv4_mapped() {
+                Some(address) => (Some(address), None),
+                None => (None, Some(address)),
+            },
+        };
+        let kind = match (peer.external, peer.policy.client) {
+            (true, _) => Kind::External,
+            (false, true) => Kind::Client,
+            (false, false) => Kind::Internal,
+        };
+        Some(Self {
+            local_as: peer.policy.local_as,
+            kind,
+            next_hop_self: peer.policy.next_hop_self,
+            own4: session4.or(peer.policy.own_address4),
+            own6: session6.or(peer.policy.own_address6),
+            filter: peer.policy.export.clone(),
+            context: established.send,
+        })
+    }
+
+    /// Equal at less cost: filters are mostly the same value.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        let filters = match (&self.filter, &other.filter) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        filters
+            && (self.local_as, self.kind, self.next_hop_self) == (other.local_as, other.kind, other.next_hop_self)
+            && (self.own4, self.own6) == (other.own4, other.own6)
+            && self.context == other.context
+    }
+
+    fn own(&self, family: Family) -> Option<NextHop> {
+        match family {
+            Family::Ipv4Unicast => self.own4.map(NextHop::V4),
+            Family::Ipv6Unicast => self.own6.map(|global| NextHop::V6 { global, link_local: None }),
+        }
+    }
+}
+
+/// Where a best path came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// This speaker originates it.
+    Local,
+    /// From a peer in another AS.
+    External,
+    /// From a peer in ours.
+    Internal {
+        /// It is our route reflector client.
+        client: bool,
+        /// Its BGP Identifier.
+        router_id: RouterId,
+    },
+}
+
+impl Source {
+    pub(crate) fn of(peer: &Peer) -> Self {
+        match peer.external {
+            true => Self::External,
+            false => Self::Internal { client: peer.is_client(), router_id: peer.router_id },
+        }
+    }
+}
+
+/// Why a group does not hear of a path that its rules would let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Withheld {
+    /// There is no address of ours in the prefix's family to be the next hop, or the next hop is of another family.
+    NoNextHop,
+    /// The attributes leave no room for a prefix in a message of the negotiated size.
+    TooLarge,
+}
+
+/// Which rule of the export filter lets the path through to the group: `Ok(None)` where there is no filter.
+///
+/// # Errors
+/// Why the group does not hear of it, for a person.
+pub(crate) fn permits(
+    group: &GroupKey,
+    prefix: Prefix,
+    attributes: &Attributes,
+    source: Source,
+) -> Result<Option<usize>, &'static str> {
+    // 1. Well-known communities (RFC 1997).
+    for community in &attributes.communities {
+        match (community.0, group.kind) {
+            (NO_ADVERTISE, _) => return Err("community no-advertise"),
+            (NO_EXPORT | NO_EXPORT_SUBCONFED, Kind::External) => return Err("community no-export"),
+            _ => {}
+        }
+    }
+    // 2. From an internal peer to another only by reflection: from and to a client (RFC 4456 section 6).
+    match (source, group.kind) {
+        (Source::Internal { client: false, .. }, Kind::Internal) => {
+            return Err("learned from an internal peer, and neither is a route reflector client");
+        }
+        (Source::Internal { .. }, Kind::Client | Kind::External)
+        | (Source::Internal { client: true, .. }, Kind::Internal)
+        | (Source::Local | Source::External, _) => {}
+    }
+    // 3. The export filter; an external peer without one hears nothing (RFC 8212 section 2).
+    match (&group.filter, group.kind) {
+        (Some(filter), _) => match filter.decide(prefix, attributes, source == Source::Local) {
+            Decision::Accept(rule) => Ok(Some(rule)),
+            Decision::Reject(_) => Err("rejected by the export filter"),
+        },
+        (None, Kind::External) => Err("an external peer without an export filter (RFC 8212)"),
+        (None, Kind::Internal | Kind::Client) => Ok(None),
+    }
+}
+
+/// The attributes as the group hears them. `rule` is what [`permits`] said.
+pub(crate) fn transform(
+    config: &RibConfig,
+    group: &GroupKey,
+    family: Family,
+    attributes: &Attributes,
+    source: Source,
+    rule: Option<usize>,
+) -> Result<Attributes, Withheld> {
+    let mut sent = attributes.clone();
+    // 1. The next hop (RFC 4271 section 5.1.3).
+    sent.next_hop = next_hop(group, family, attributes.next_hop)?;
+    if source != Source::Local && sent.next_hop.address() != attributes.next_hop.address() {
+        // RFC 9012 section 8: the tunnels lead to the old next hop.
+        sent.tunnels = Box::default();
+    }
+    // 2. MULTI_EXIT_DISC of a neighbouring AS goes no further than our own (RFC 4271 section 5.1.4).
+    if group.kind == Kind::External && source != Source::Local {
+        sent.med = None;
+    }
+    // 3. Reflection (RFC 4456 section 8).
+    match (source, group.kind) {
+        (Source::Internal { router_id, .. }, Kind::Internal | Kind::Client) => {
+            sent.originator_id.get_or_insert(router_id);
+            let clusters = std::iter::once(config.cluster_id).chain(sent.cluster_list.iter().copied());
+            sent.cluster_list = clusters.collect();
+        }
+        (Source::Internal { .. }, Kind::External) | (Source::Local | Source::External, _) => {}
+    }
+    // 4. What the filter's rule sets.
+    if let Some(rule) = rule.zip(group.filter.as_ref()).and_then(|(rule, filter)| filter.rules.get(rule)) {
+        rule.set.apply(&mut sent, group.local_as);
+    }
+    // 5. What belongs to one side of the border only.
+    match group.kind {
+        Kind::External => {
+            sent.local_pref = None;
+            sent.originator_id = None;
+            sent.cluster_list = Box::default();
+            prepend(&mut sent.as_path, group.local_as, 1);
+        }
+        Kind::Internal | Kind::Client => sent.local_pref = sent.local_pref.or(Some(DEFAULT_LOCAL_PREF)),
+    }
+    Ok(sent)
+}
+
+fn next_hop(group: &GroupKey, family: Family, learned: NextHop) -> Result<NextHop, Withheld> {
+    // A lone link-local next hop means nothing behind the link it came from (RFC 2545 section 3).
+    let only_here = match learned {
+        NextHop::V4(address) => address.is_unspecified(),
+        NextHop::V6 { global, .. } => global.is_unspecified(),
+    };
+    if group.kind == Kind::External || group.next_hop_self || only_here {
+        return group.own(family).ok_or(Withheld::NoNextHop);
+    }
+    match (family, learned) {
+        (Family::Ipv4Unicast, NextHop::V4(address)) => Ok(NextHop::V4(address)),
+        (Family::Ipv6Unicast, NextHop::V6 { global, .. }) => Ok(NextHop::V6 { global, link_local: None }),
+        // RFC 8950 is not negotiated.
+        (Family::Ipv4Unicast, NextHop::V6 { .. }) | (Family::Ipv6Unicast, NextHop::V4(_)) => Err(Withheld::NoNextHop),
+    }
+}
+
+#[cfg(test)]
+#[path = "export_tests.rs"]
+mod tests;

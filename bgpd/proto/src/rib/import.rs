@@ -1,0 +1,258 @@
+//! Whether a path may be used: the checks that no policy can switch off, then the peer's import filter.
+//!
+//! A path that is refused is kept with the reason, so that a person sees it and a changed policy can take it.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::RibConfig;
+use super::attrs::{AttrId, AttrStore, ImportKey};
+use super::peers::Peer;
+use super::table::PathFlags;
+use crate::filter::Decision;
+use crate::types::{NextHop, Prefix};
+use crate::wire::attributes::Attributes;
+
+/// Why a path is not used. The codes stand in a path's flags; 0 means accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Rejection {
+    /// Our AS is in the AS_PATH (RFC 4271 section 9.1.2).
+    OwnAs = 1,
+    /// We are its ORIGINATOR_ID (RFC 4456 section 8).
+    OwnOriginator = 2,
+    /// Our cluster is in its CLUSTER_LIST (RFC 4456 section 8).
+    OwnCluster = 3,
+    /// The next hop is an address of ours, or none that a packet can be sent to (RFC 4271 section 6.3).
+    NextHop = 4,
+    /// The prefix is never to be routed.
+    Martian = 5,
+    /// An external peer without an import filter (RFC 8212 section 2).
+    NoImportPolicy = 6,
+    /// The import filter.
+    Filter = 7,
+}
+
+impl Rejection {
+    const ALL: [Self; 7] = [
+        Self::OwnAs,
+        Self::OwnOriginator,
+        Self::OwnCluster,
+        Self::NextHop,
+        Self::Martian,
+        Self::NoImportPolicy,
+        Self::Filter,
+    ];
+
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|rejection| *rejection as u8 == code)
+    }
+
+    pub(crate) fn flags(self) -> PathFlags {
+        PathFlags::rejected(self as u8)
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OwnAs => "rejected: our own AS is in the AS path",
+            Self::OwnOriginator => "rejected: we are its originator (RFC 4456)",
+            Self::OwnCluster => "rejected: our own cluster is in the cluster list (RFC 4456)",
+            Self::NextHop => "rejected: the next hop is an address of ours or not a usable one",
+            Self::Martian => "rejected: this prefix is never routed (loopback, link-local, multicast)",
+            Self::NoImportPolicy => {
+                "rejected: an external peer without an import filter (RFC 8212); name one to accept"
+            }
+            Self::Filter => "rejected by the import filter",
+        })
+    }
+}
+
+/// The checks on attributes, alike for every prefix of an announcement.
+pub(crate) fn check_attributes(
+    config: &RibConfig,
+    peer: &Peer,
+    own_addresses: &[IpAddr],
+    attributes: &Attributes,
+) -> Result<(), Rejection> {
+    let own_as = |asn| asn == config.local_as || asn == peer.policy.local_as;
+    if attributes.as_path.segments.iter().any(|(_, hops)| hops.iter().any(|&asn| own_as(asn))) {
+        return Err(Rejection::OwnAs);
+    }
+    if attributes.originator_id == Some(config.router_id) {
+        return Err(Rejection::OwnOriginator);
+    }
+    if attributes.cluster_list.contains(&config.cluster_id) {
+        return Err(Rejection::OwnCluster);
+    }
+    if !usable_next_hop(attributes.next_hop, own_addresses) {
+        return Err(Rejection::NextHop);
+    }
+    if peer.external && peer.policy.import.is_none() {
+        return Err(Rejection::NoImportPolicy);
+    }
+    Ok(())
+}
+
+fn usable_next_hop(next_hop: NextHop, own_addresses: &[IpAddr]) -> bool {
+    let address = next_hop.address();
+    let broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
+    !(address.is_unspecified() || address.is_loopback() || address.is_multicast() || broadcast)
+        && own_addresses.binary_search(&address).is_err()
+}
+
+/// Prefixes that are never routed: loopback, link-local, multicast (IANA's special-purpose address registries).
+pub(crate) fn martian(prefix: Prefix) -> bool {
+    // A shorter prefix, as the default route, is none although it covers some.
+    match prefix {
+        Prefix::V4(prefix) => {
+            let [a, b, ..] = prefix.address().octets();
+            let length = prefix.length();
+            (a == 127 && length >= 8) || (a >> 4 == 0xe && length >= 4) || ((a, b) == (169, 254) && length >= 16)
+        }
+        Prefix::V6(prefix) => {
+            let (first, length) = (prefix.address().segments()[0], prefix.length());
+            (first >> 8 == 0xff && length >= 8)
+                || (first & 0xffc0 == 0xfe80 && length >= 10)
+                || (prefix.address() == Ipv6Addr::LOCALHOST && length == 128)
+        }
+    }
+}
+
+/// An announcement on its way in: what holds for all of its prefixes is worked out once.
+pub(crate) struct Import<'a> {
+    peer: &'a Peer,
+    attributes: &'a Attributes,
+    original: AttrId,
+    /// What the checks say, or the filter if it does not look at prefixes.
+    whole: Option<Result<Option<usize>, Rejection>>,
+}
+
+impl<'a> Import<'a> {
+    pub(crate) fn new(
+        config: &RibConfig,
+        peer: &'a Peer,
+        own_addresses: &[IpAddr],
+        attributes: &'a Attributes,
+        original: AttrId,
+    ) -> Self {
+        let whole = match (check_attributes(config, peer, own_addresses, attributes), &peer.policy.import) {
+            (Err(rejection), _) => Some(Err(rejection)),
+            (Ok(()), None) => Some(Ok(None)),
+            (Ok(()), Some(_)) if peer.import_looks_at_prefix => None,
+            (Ok(()), Some(filter)) => {
+                // Without a rule that looks at it, any prefix stands for all.
+                let any = Prefix::from(ipnetwork::IpNetwork::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+                Some(decided(filter.decide(any, attributes, false)))
+            }
+        };
+        Self { peer, attributes, original, whole }
+    }
+
+    /// The outcome for one prefix: the rule that accepts (`None`: there is no filter), or why it is refused.
+    pub(crate) fn decide(&self, prefix: Prefix) -> Result<Option<usize>, Rejection> {
+        if martian(prefix) {
+            return Err(Rejection::Martian);
+        }
+        match (self.whole, &self.peer.policy.import) {
+            (Some(whole), _) => whole,
+            (None, Some(filter)) => decided(filter.decide(prefix, self.attributes, false)),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The attribute word and flags of the path, with one more reference in the store.
+    pub(crate) fn apply(&self, prefix: Prefix, store: &mut AttrStore) -> (u32, PathFlags) {
+        let rule = match self.decide(prefix) {
+            Ok(rule) => rule,
+            Err(rejection) => {
+                store.retain(self.original);
+                return (self.original.0, rejection.flags());
+            }
+        };
+        let set = rule.zip(self.peer.policy.import.as_deref()).and_then(|(rule, filter)| {
+            let set = &filter.rules.get(rule)?.set;
+            (!set.is_empty()).then_some((rule, set))
+        });
+        let Some((rule, set)) = set else {
+            store.retain(self.original);
+            return (self.original.0, PathFlags::NONE);
+        };
+        let key = ImportKey { original: self.original, policy: self.peer.import, rule: rule as u32 };
+        let local_as = self.peer.policy.local_as;
+        let id = store.import(key, |original| {
+            let mut result = original.clone();
+            set.apply(&mut result, local_as);
+            result
+        });
+        (id, PathFlags::TRANSFORMED)
+    }
+}
+
+fn decided(decision: Decision) -> Result<Option<usize>, Rejection> {
+    match decision {
+        Decision::Accept(rule) => Ok(Some(rule)),
+        Decision::Reject(_) => Err(Rejection::Filter),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn martians_are_what_lies_in_a_special_block_and_not_what_covers_one() {
+        for (text, expected) in [
+            ("127.0.0.0/8", true),
+            ("127.1.0.0/16", true),
+            ("126.0.0.0/7", false),
+            ("224.0.0.0/4", true),
+            ("239.1.2.3/32", true),
+            ("240.0.0.0/4", false),
+            ("169.254.0.0/16", true),
+            ("169.254.1.0/24", true),
+            ("169.0.0.0/8", false),
+            ("0.0.0.0/0", false),
+            ("10.0.0.0/8", false),
+            ("::1/128", true),
+            ("::/0", false),
+            ("fe80::/10", true),
+            ("fe80::/64", true),
+            ("fe00::/7", false),
+            ("ff02::/16", true),
+            ("fd00::/8", false),
+        ] {
+            assert_eq!(martian(text.parse().unwrap()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_next_hop_that_leads_nowhere_or_back_to_us_is_not_usable() {
+        let own: [IpAddr; 2] = ["192.0.2.7".parse().unwrap(), "fd00::7".parse().unwrap()];
+        for (text, usable) in [
+            ("192.0.2.1", true),
+            ("192.0.2.7", false),
+            ("0.0.0.0", false),
+            ("127.0.0.1", false),
+            ("224.0.0.1", false),
+            ("255.255.255.255", false),
+            ("fd00::1", true),
+            ("fd00::7", false),
+            ("::", false),
+            ("::1", false),
+            ("ff02::1", false),
+        ] {
+            let address: IpAddr = text.parse().unwrap();
+            assert_eq!(usable_next_hop(NextHop::from(address), &own), usable, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rejection_is_found_by_its_code() {
+        for rejection in Rejection::ALL {
+            assert_eq!(Rejection::from_code(rejection.flags().rejection()), Some(rejection));
+        }
+        assert_eq!(Rejection::from_code(0), None);
+    }
+}

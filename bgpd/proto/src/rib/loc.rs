@@ -1,0 +1,119 @@
+//! Loc-RIB: decides dirty prefixes, each once, and says what changed.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::attrs::AttrStore;
+use super::decision::{Candidate, Choice};
+use super::peers::{Peers, at};
+use super::table::{Path, PathFlags, PrefixId, Table};
+use super::{BestChange, BestPath, Rib};
+use crate::types::{Family, PeerId, RouterId};
+
+/// Buffers of the decision process, used again for each prefix.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    candidates: Vec<Candidate>,
+    /// For each candidate, its place among the prefix's paths.
+    places: Vec<usize>,
+    choice: Choice,
+}
+
+impl Rib {
+    /// Decides up to `budget` dirty prefixes of a family, and tells the update groups. Returns how many it decided.
+    pub(super) fn decide_dirty(&mut self, family: Family, budget: usize, news: &mut Vec<BestChange>) -> usize {
+        for decided in 0..budget {
+            let Some((id, changed)) = self.tables[at(family)].take_dirty() else { return decided };
+            let table = &mut self.tables[at(family)];
+            let changed =
+                choose(table, id, &self.store, &self.peers, self.config.max_paths, &mut self.scratch) || changed;
+            if changed {
+                news.push(best_change(table, id, &self.store));
+                self.groups.prefix_changed(family, id, table, &mut self.store, &self.peers, &self.config);
+            }
+            if table.paths(id).as_slice().is_empty() {
+                self.empty[at(family)].push(id);
+            }
+        }
+        budget
+    }
+
+    /// Lets go of prefixes that have no path, unless a peer that is behind must still hear that they are gone.
+    pub(super) fn forget_empty(&mut self) {
+        let progress = self.groups.take_progress();
+        for family in Family::ALL {
+            let mut candidates = std::mem::take(&mut self.empty[at(family)]);
+            if progress {
+                candidates.append(&mut self.remembered[at(family)]);
+            }
+            let table = &mut self.tables[at(family)];
+            for id in candidates {
+                if !table.paths(id).as_slice().is_empty() || table.is_dirty(id) {
+                    continue;
+                }
+                if self.groups.remembers(family, id) {
+                    self.remembered[at(family)].push(id);
+                } else {
+                    table.remove(id);
+                }
+            }
+        }
+    }
+}
+
+/// Decides one prefix and writes the outcome into its paths. Returns whether other paths are chosen than before.
+fn choose(
+    table: &mut Table,
+    id: PrefixId,
+    store: &AttrStore,
+    peers: &Peers,
+    max_paths: usize,
+    scratch: &mut Scratch,
+) -> bool {
+    let paths = table.paths_mut(id).as_mut_slice();
+    candidates(paths, store, peers, scratch);
+    scratch.choice.decide(&scratch.candidates, max_paths);
+    let mut changed = false;
+    for (place, path) in paths.iter_mut().enumerate() {
+        let rank = scratch.choice.paths.iter().position(|&index| scratch.places[index] == place);
+        let flags = path.flags.with(PathFlags::BEST, rank == Some(0)).with(PathFlags::MULTIPATH, rank.is_some());
+        changed |= flags != path.flags;
+        path.flags = flags;
+    }
+    changed
+}
+
+fn candidates(paths: &[Path], store: &AttrStore, peers: &Peers, scratch: &mut Scratch) {
+    scratch.candidates.clear();
+    scratch.places.clear();
+    for (place, path) in paths.iter().enumerate().filter(|(_, path)| path.flags.accepted()) {
+        if let Some(candidate) = candidate(path, store, peers) {
+            scratch.candidates.push(candidate);
+            scratch.places.push(place);
+        }
+    }
+}
+
+/// What the decision process knows of a path.
+pub(super) fn candidate(path: &Path, store: &AttrStore, peers: &Peers) -> Option<Candidate> {
+    let merit = store.merit(store.effective(path))?;
+    let peer = peers.get(path.peer);
+    Some(Candidate {
+        merit,
+        local: path.peer == PeerId::LOCAL,
+        external: peer.is_some_and(|peer| peer.external),
+        router_id: peer.map_or(RouterId(Ipv4Addr::UNSPECIFIED), |peer| peer.router_id),
+        address: peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.policy.address),
+        path_id: path.path_id,
+    })
+}
+
+/// The chosen paths, the best first.
+pub(super) fn best_change(table: &Table, id: PrefixId, store: &AttrStore) -> BestChange {
+    let mut chosen: Vec<&Path> = table.paths(id).as_slice().iter().filter(|path| path.flags.chosen()).collect();
+    chosen.sort_by_key(|path| !path.flags.contains(PathFlags::BEST));
+    let best_path = |path: &Path| {
+        let attributes = store.attributes(store.effective(path))?.clone();
+        Some(BestPath { peer: path.peer, attributes })
+    };
+    BestChange { prefix: table.prefix(id), paths: chosen.into_iter().filter_map(best_path).collect() }
+}

@@ -1,0 +1,168 @@
+//! Packs what a group is to hear into messages, encoded once, of which each member gets all but its own routes.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::attrs::{AttrId, AttrStore};
+use super::table::{PrefixId, Table};
+use crate::types::{Nlri, PathId, PeerId};
+use crate::wire::update::UpdateBuilder;
+
+/// A chunk is closed once it is this long.
+const CHUNK_BYTES: usize = 48 << 10;
+/// Prefixes encoded at once: together with [`CHUNK_BYTES`] this keeps chunks of IPv6 near 64 KiB.
+const RUN_PREFIXES: usize = 2048;
+
+/// A prefix to announce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Announce {
+    pub(crate) attrs: AttrId,
+    /// The member it came from, which does not hear it; [`PeerId::LOCAL`]: everybody does.
+    pub(crate) except: PeerId,
+    pub(crate) id: PrefixId,
+}
+
+/// A prefix to withdraw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Withdraw {
+    /// The member that never heard it, as [`Announce::except`].
+    pub(crate) except: PeerId,
+    pub(crate) id: PrefixId,
+}
+
+/// What is to be said.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) announce: Vec<Announce>,
+    pub(crate) withdraw: Vec<Withdraw>,
+}
+
+impl Batch {
+    /// Encodes all of it. What turns out to be too large to announce is withdrawn instead, and returned.
+    pub(crate) fn pack(
+        mut self,
+        table: &Table,
+        store: &AttrStore,
+        builder: &UpdateBuilder,
+    ) -> (Vec<Chunk>, BTreeSet<PrefixId>) {
+        let mut packer = Packer { table, builder, buffer: Vec::new(), cuts: Vec::new(), chunks: Vec::new() };
+        let mut too_large = BTreeSet::new();
+        self.announce.sort_unstable();
+        for run in self.announce.chunk_by(|a, b| (a.attrs, a.except) == (b.attrs, b.except)) {
+            for piece in run.chunks(RUN_PREFIXES) {
+                if !packer.announce(store, piece) {
+                    too_large.extend(piece.iter().map(|item| item.id));
+                }
+            }
+        }
+        self.withdraw.extend(too_large.iter().map(|&id| Withdraw { except: PeerId::LOCAL, id }));
+        self.withdraw.sort_unstable();
+        for run in self.withdraw.chunk_by(|a, b| a.except == b.except) {
+            for piece in run.chunks(RUN_PREFIXES) {
+                packer.withdraw(piece);
+            }
+        }
+        packer.close();
+        (packer.chunks, too_large)
+    }
+}
+
+/// Whole messages, and which parts of them a member does not get.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    bytes: Bytes,
+    /// By member, then by place.
+    cuts: Vec<(PeerId, Range<usize>)>,
+}
+
+impl Chunk {
+    /// The chunk without what `peer` does not get, in as few pieces as there are.
+    pub(crate) fn for_member(&self, peer: PeerId) -> impl Iterator<Item = Bytes> {
+        let first = self.cuts.partition_point(|(except, _)| *except < peer);
+        let own = self.cuts[first..].iter().take_while(move |(except, _)| *except == peer);
+        let end = self.bytes.len();
+        let mut from = 0;
+        own.map(|(_, cut)| cut.clone()).chain(std::iter::once(end..end)).filter_map(move |cut| {
+            let piece = from..cut.start;
+            from = cut.end;
+            (!piece.is_empty()).then(|| self.bytes.slice(piece))
+        })
+    }
+}
+
+struct Packer<'a> {
+    table: &'a Table,
+    builder: &'a UpdateBuilder,
+    buffer: Vec<u8>,
+    cuts: Vec<(PeerId, Range<usize>)>,
+    chunks: Vec<Chunk>,
+}
+
+impl Packer<'_> {
+    fn nlri(&self, ids: impl Iterator<Item = PrefixId>) -> Vec<Nlri> {
+        ids.map(|id| Nlri { prefix: self.table.prefix(id), path_id: PathId(0) }).collect()
+    }
+
+    /// Prefixes that share attributes and exception; `false` if the attributes are too large.
+    fn announce(&mut self, store: &AttrStore, piece: &[Announce]) -> bool {
+        let Some(first) = piece.first() else { return true };
+        let Some(attributes) = store.attributes(first.attrs) else { return false };
+        let nlri = self.nlri(piece.iter().map(|item| item.id));
+        let start = self.buffer.len();
+        if self.builder.announce(attributes, &nlri, &mut self.buffer).is_err() {
+            self.buffer.truncate(start);
+            return false;
+        }
+        self.said(first.except, start);
+        true
+    }
+
+    fn withdraw(&mut self, piece: &[Withdraw]) {
+        let Some(first) = piece.first() else { return };
+        let nlri = self.nlri(piece.iter().map(|item| item.id));
+        let start = self.buffer.len();
+        self.builder.withdraw(&nlri, &mut self.buffer);
+        self.said(first.except, start);
+    }
+
+    fn said(&mut self, except: PeerId, start: usize) {
+        if except != PeerId::LOCAL {
+            self.cuts.push((except, start..self.buffer.len()));
+        }
+        if self.buffer.len() >= CHUNK_BYTES {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        if self.buffer.is_empty() {
+            return;
+        }
+        let mut cuts = std::mem::take(&mut self.cuts);
+        cuts.sort_unstable_by_key(|(except, range)| (*except, range.start));
+        self.chunks.push(Chunk { bytes: std::mem::take(&mut self.buffer).into(), cuts });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_gets_a_chunk_without_its_cuts() {
+        let cuts = vec![(PeerId(1), 0..2), (PeerId(1), 4..6), (PeerId(2), 8..10), (PeerId(3), 0..10)];
+        let chunk = Chunk { bytes: Bytes::from_static(b"0123456789"), cuts };
+        for (peer, pieces) in [
+            (0, vec!["0123456789"]),
+            (1, vec!["23", "6789"]),
+            (2, vec!["01234567"]),
+            (3, vec![]),
+            (4, vec!["0123456789"]),
+        ] {
+            let got: Vec<Bytes> = chunk.for_member(PeerId(peer)).collect();
+            assert_eq!(got, pieces, "peer {peer}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What the RIB knows of each peer: its policy, its session, and what of it outlives the session.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use super::PeerPolicy;
+use crate::filter::Filter;
+use crate::session::Established;
+use crate::time::Instant;
+use crate::types::{Asn, Family, FamilySet, PeerId, RouterId};
+
+/// A peer.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) policy: PeerPolicy,
+    /// Number of its import policy in [`ImportPolicies`].
+    pub(crate) import: u32,
+    /// Its import filter does.
+    pub(crate) import_looks_at_prefix: bool,
+    /// In another AS. Until its first session says otherwise it is, so that the closed rule holds.
+    pub(crate) external: bool,
+    /// Its BGP Identifier; 0.0.0.0 until its first session.
+    pub(crate) router_id: RouterId,
+    /// Goes up with each change of what an export says of this peer as a source, so that no old result is used again.
+    pub(crate) generation: u32,
+    pub(crate) session: Option<Live>,
+    /// When the stale routes of its last session go.
+    pub(crate) stale_until: Option<Instant>,
+    /// Families that its last session's Graceful Restart capability named.
+    pub(crate) restartable: FamilySet,
+    /// Paths held, by family.
+    pub(crate) received: [usize; 2],
+    /// Of these, accepted.
+    pub(crate) accepted: [usize; 2],
+}
+
+/// A session that is up.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) established: Established,
+    pub(crate) families: FamilySet,
+    /// Families whose End-of-RIB it sent.
+    pub(crate) ended: FamilySet,
+    /// When it came up or last sent an UPDATE.
+    pub(crate) last_update: Instant,
+    /// It sent more than it may, and the owner was told.
+    pub(crate) too_many: bool,
+}
+
+impl Peer {
+    pub(crate) fn new(policy: PeerPolicy, import: u32) -> Self {
+        Self {
+            import_looks_at_prefix: policy.import.as_ref().is_some_and(|filter| filter.looks_at_prefix()),
+            policy,
+            import,
+            external: true,
+            router_id: RouterId(Ipv4Addr::UNSPECIFIED),
+            generation: 0,
+            session: None,
+            stale_until: None,
+            restartable: FamilySet::EMPTY,
+            received: [0; 2],
+            accepted: [0; 2],
+        }
+    }
+
+    /// An internal peer that is our route reflector client.
+    pub(crate) fn is_client(&self) -> bool {
+        self.policy.client && !self.external
+    }
+
+    pub(crate) fn set_policy(&mut self, policy: PeerPolicy, import: u32) {
+        self.import_looks_at_prefix = policy.import.as_ref().is_some_and(|filter| filter.looks_at_prefix());
+        self.import = import;
+        self.policy = policy;
+    }
+
+    pub(crate) fn begin_session(&mut self, established: &Established, now: Instant) {
+        let families = established.receive.families.intersection(established.send.families);
+        let restart = established.graceful_restart.as_ref();
+        self.restartable =
+            restart.map(|restart| restart.families.iter().map(|(family, _)| *family).collect()).unwrap_or_default();
+        self.session = Some(Live {
+            established: established.clone(),
+            families,
+            ended: FamilySet::EMPTY,
+            last_update: now,
+            too_many: false,
+        });
+    }
+
+    pub(crate) fn received_total(&self) -> usize {
+        self.received.iter().sum()
+    }
+}
+
+/// All peers, by their small numbers.
+#[derive(Debug, Default)]
+pub(crate) struct Peers {
+    slots: Vec<Option<Box<Peer>>>,
+}
+
+impl Peers {
+    pub(crate) fn get(&self, id: PeerId) -> Option<&Peer> {
+        self.slots.get(usize::from(id.0))?.as_deref()
+    }
+
+    pub(crate) fn get_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
+        self.slots.get_mut(usize::from(id.0))?.as_deref_mut()
+    }
+
+    pub(crate) fn insert(&mut self, id: PeerId, peer: Peer) {
+        let at = usize::from(id.0);
+        if self.slots.len() <= at {
+            self.slots.resize_with(at + 1, || None);
+        }
+        self.slots[at] = Some(Box::new(peer));
+    }
+
+    pub(crate) fn remove(&mut self, id: PeerId) -> Option<Box<Peer>> {
+        self.slots.get_mut(usize::from(id.0))?.take()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerId, &Peer)> {
+        self.slots.iter().enumerate().filter_map(|(at, slot)| Some((PeerId(at as u16), slot.as_deref()?)))
+    }
+
+    /// Every address that is ours on some session: as a next hop it would lead back to us.
+    pub(crate) fn own_addresses(&self) -> Vec<IpAddr> {
+        let of_peer = |(_, peer): (PeerId, &Peer)| {
+            let session = peer.session.as_ref().map(|live| live.established.local_address);
+            let (v4, v6) = (peer.policy.own_address4, peer.policy.own_address6);
+            [session, v4.map(IpAddr::V4), v6.map(IpAddr::V6)]
+        };
+        let mut own: Vec<IpAddr> = self.iter().flat_map(of_peer).flatten().collect();
+        own.sort_unstable();
+        own.dedup();
+        own
+    }
+}
+
+/// Import policies by number: what changes attributes the same way has the same number, and a number never comes back.
+#[derive(Debug, Default)]
+pub(crate) struct ImportPolicies {
+    next: u32,
+    known: Vec<(u32, Option<Arc<Filter>>, Asn)>,
+}
+
+impl ImportPolicies {
+    /// The number of a filter with the AS that it prepends. `used` says which numbers peers still have.
+    pub(crate) fn number(&mut self, filter: Option<&Arc<Filter>>, local_as: Asn, used: impl Fn(u32) -> bool) -> u32 {
+        let same = |known: &Option<Arc<Filter>>| match (known, filter) {
+            (Some(known), Some(filter)) => Arc::ptr_eq(known, filter) || known == filter,
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if let Some((number, ..)) = self.known.iter().find(|(_, known, asn)| *asn == local_as && same(known)) {
+            return *number;
+        }
+        self.known.retain(|(number, ..)| used(*number));
+        self.next += 1;
+        self.known.push((self.next, filter.cloned(), local_as));
+        self.next
+    }
+}
+
+/// Where a family stands in arrays of two.
+pub(crate) fn at(family: Family) -> usize {
+    match family {
+        Family::Ipv4Unicast => 0,
+        Family::Ipv6Unicast => 1,
+    }
+}

@@ -1,0 +1,162 @@
+//! The RIB as a person sees it: each route with the reason why it is used or not.
+
+use super::decision::{Fate, explain};
+use super::export::{Source, permits};
+use super::import::Rejection;
+use super::loc::candidate;
+use super::peers::at;
+use super::table::{Path, PathFlags, PrefixId};
+use super::{Rib, RouteView, Scope};
+use crate::filter::{Decision, Filter};
+use crate::time::{Duration, Instant};
+use crate::types::{Family, PeerId, Prefix};
+
+/// Where the next page of routes begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PageStart {
+    family: usize,
+    prefix: u32,
+}
+
+/// Prefixes looked at for one page at most, so that a page of few routes among many takes no longer than another.
+const LOOKED_AT: usize = 1 << 16;
+
+impl Rib {
+    pub(super) fn views_of(&self, scope: Scope, prefix: Prefix, now: Instant) -> Vec<RouteView> {
+        let family = prefix.family();
+        match self.tables[at(family)].find(prefix) {
+            Some(id) => self.views(scope, family, id, now),
+            None => Vec::new(),
+        }
+    }
+
+    pub(super) fn view_page(
+        &self,
+        scope: Scope,
+        start: PageStart,
+        limit: usize,
+        now: Instant,
+    ) -> (Vec<RouteView>, Option<PageStart>) {
+        let mut views = Vec::new();
+        let mut looked_at = 0;
+        for family in Family::ALL.into_iter().skip(start.family) {
+            let from = if at(family) == start.family { start.prefix } else { 0 };
+            for id in self.tables[at(family)].occupied(from) {
+                if views.len() >= limit || looked_at >= LOOKED_AT {
+                    return (views, Some(PageStart { family: at(family), prefix: id.0 }));
+                }
+                views.extend(self.views(scope, family, id, now));
+                looked_at += 1;
+            }
+        }
+        (views, None)
+    }
+
+    fn views(&self, scope: Scope, family: Family, id: PrefixId, now: Instant) -> Vec<RouteView> {
+        let paths = self.tables[at(family)].paths(id).as_slice();
+        let shown = |path: &&Path| match scope {
+            Scope::Local => path.flags.accepted(),
+            Scope::Received(peer) => path.peer == peer,
+            Scope::Rejected => !path.flags.accepted(),
+            Scope::Advertised(_) => false,
+        };
+        if let Scope::Advertised(peer) = scope {
+            return self.advertised_view(peer, family, id, now).into_iter().collect();
+        }
+        let mut chosen: Vec<&Path> = paths.iter().filter(shown).collect();
+        if chosen.is_empty() {
+            return Vec::new();
+        }
+        chosen.sort_by_key(|path| (!path.flags.contains(PathFlags::BEST), !path.flags.chosen()));
+        let fates = self.fates(paths);
+        let view = |path: &Path| {
+            let attributes = self.store.attributes(self.store.effective(path))?.clone();
+            let fate = fates.iter().find(|(of, _)| std::ptr::eq(*of, path)).map(|(_, fate)| fate);
+            Some(RouteView {
+                prefix: self.tables[at(family)].prefix(id),
+                peer: path.peer,
+                path_id: path.path_id,
+                attributes,
+                best: path.flags.contains(PathFlags::BEST),
+                multipath: path.flags.contains(PathFlags::MULTIPATH),
+                stale: path.flags.contains(PathFlags::STALE),
+                reason: self.reason(family, id, path, fate),
+                age: age(path, now),
+            })
+        };
+        chosen.into_iter().filter_map(view).collect()
+    }
+
+    /// What became of each accepted path of a prefix.
+    fn fates<'a>(&self, paths: &'a [Path]) -> Vec<(&'a Path, Fate)> {
+        let accepted = paths.iter().filter(|path| path.flags.accepted());
+        let (paths, candidates): (Vec<_>, Vec<_>) =
+            accepted.filter_map(|path| Some((path, candidate(path, &self.store, &self.peers)?))).unzip();
+        paths.into_iter().zip(explain(&candidates, self.config.max_paths)).collect()
+    }
+
+    fn reason(&self, family: Family, id: PrefixId, path: &Path, fate: Option<&Fate>) -> String {
+        match (Rejection::from_code(path.flags.rejection()), fate) {
+            (Some(Rejection::Filter), _) => self.filter_reason(family, id, path),
+            (Some(rejection), _) => rejection.to_string(),
+            (None, _) if self.convergence.defers(family) => {
+                "not decided yet: after our restart we wait for every peer's End-of-RIB".to_owned()
+            }
+            (None, Some(fate)) => fate.to_string(),
+            (None, None) => "not decided yet".to_owned(),
+        }
+    }
+
+    /// Which rule of the import filter refused the path: asked again of the code that decided.
+    fn filter_reason(&self, family: Family, id: PrefixId, path: &Path) -> String {
+        let original = self.store.attributes(self.store.original(path));
+        let peer = self.peers.get(path.peer);
+        let Some((filter, attributes)) = peer.and_then(|peer| peer.policy.import.as_ref()).zip(original) else {
+            return Rejection::Filter.to_string();
+        };
+        let prefix = self.tables[at(family)].prefix(id);
+        format!("rejected by import filter {}", decisive_rule(filter, filter.decide(prefix, attributes, false)))
+    }
+
+    fn advertised_view(&self, peer: PeerId, family: Family, id: PrefixId, now: Instant) -> Option<RouteView> {
+        let attributes = self.store.attributes(self.groups.sent_attributes(peer, family, id)?)?.clone();
+        let table = &self.tables[at(family)];
+        let prefix = table.prefix(id);
+        let path = table.best(id);
+        let reason = path.and_then(|path| {
+            let key = self.groups.key_of(peer)?;
+            let learned = self.store.attributes(self.store.effective(path))?;
+            let source = self.peers.get(path.peer).map_or(Source::Local, Source::of);
+            Some(match (permits(key, prefix, learned, source), &key.filter) {
+                (Ok(Some(rule)), Some(filter)) => {
+                    format!("accepted by export filter {}", decisive_rule(filter, Decision::Accept(rule)))
+                }
+                (Ok(_), _) => "the best path; no export filter".to_owned(),
+                (Err(why), _) => format!("about to be withdrawn: {why}"),
+            })
+        });
+        Some(RouteView {
+            prefix,
+            peer: path.map_or(PeerId::LOCAL, |path| path.peer),
+            path_id: path.map_or_else(Default::default, |path| path.path_id),
+            attributes,
+            best: true,
+            multipath: true,
+            stale: path.is_some_and(|path| path.flags.contains(PathFlags::STALE)),
+            reason: reason.unwrap_or_else(|| "about to be withdrawn: the prefix has no path left".to_owned()),
+            age: path.map_or(Duration::ZERO, |path| age(path, now)),
+        })
+    }
+}
+
+/// A filter's name with the rule that decided, counted from 1 as a person counts.
+fn decisive_rule(filter: &Filter, decision: Decision) -> String {
+    match decision {
+        Decision::Accept(rule) | Decision::Reject(Some(rule)) => format!("\"{}\", rule {}", filter.name, rule + 1),
+        Decision::Reject(None) => format!("\"{}\": no rule matches, and the end rejects", filter.name),
+    }
+}
+
+fn age(path: &Path, now: Instant) -> Duration {
+    Duration::from_secs(u64::from(now.seconds().saturating_sub(path.since)))
+}

@@ -4,7 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::types::{Asn, Prefix};
-use crate::wire::aspath::{AsPath, SegmentKind};
 use crate::wire::attributes::Attributes;
 use crate::wire::community::{Community, LargeCommunity};
 
@@ -200,20 +199,7 @@ impl Set {
         attributes.med = self.med.or(attributes.med);
         add_sorted(&mut attributes.communities, &self.add_communities);
         add_sorted(&mut attributes.large_communities, &self.add_large_communities);
-        prepend(&mut attributes.as_path, local_as, usize::from(self.prepend));
-    }
-}
-
-/// Puts `asn` in front of the path, `times` times (RFC 4271 section 5.1.2).
-pub(crate) fn prepend(path: &mut AsPath, asn: Asn, times: usize) {
-    if times == 0 {
-        return;
-    }
-    match path.segments.first_mut() {
-        Some((SegmentKind::Sequence, hops)) => {
-            *hops = std::iter::repeat_n(asn, times).chain(hops.iter().copied()).collect();
-        }
-        _ => path.segments.insert(0, (SegmentKind::Sequence, vec![asn; times].into())),
+        attributes.as_path.prepend(local_as, usize::from(self.prepend));
     }
 }
 
@@ -234,6 +220,7 @@ mod tests {
 
     use super::*;
     use crate::types::NextHop;
+    use crate::wire::aspath::{AsPath, SegmentKind};
     use crate::wire::attributes::Origin;
 
     fn route(communities: &[u32]) -> Attributes {
@@ -348,14 +335,5 @@ mod tests {
         assert_eq!(*attributes.communities, [Community(1), Community(3), Community(5)]);
         let hops = vec![Asn(64512), Asn(64512), Asn(65001)];
         assert_eq!(attributes.as_path.segments, [(SegmentKind::Sequence, hops.into())]);
-    }
-
-    #[test]
-    fn prepending_to_a_path_that_starts_with_a_set_or_is_empty_makes_a_sequence() {
-        for segments in [vec![], vec![(SegmentKind::Set, vec![Asn(1), Asn(2)].into())]] {
-            let mut path = AsPath { segments };
-            prepend(&mut path, Asn(9), 1);
-            assert_eq!(path.segments[0], (SegmentKind::Sequence, vec![Asn(9)].into()));
-        }
     }
 }

@@ -4,6 +4,7 @@
 //! that is not (see [`super::lag`]) is fed from the group's words when its socket has taken enough of what it was sent.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -18,15 +19,29 @@ use super::{Output, RibConfig};
 use crate::types::{Family, FamilySet, PeerId};
 use crate::wire::update::UpdateBuilder;
 
-/// Bytes not yet taken by its socket above which a member falls behind, and below which it is fed again.
-const HIGH: usize = 1 << 20;
-const LOW: usize = 256 << 10;
-/// Prefixes for one feed.
-const WINDOW: u32 = 8192;
+/// How much is done at once, and how far a member may be behind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Bytes not yet taken by its socket above which a member falls behind.
+    pub(crate) high: usize,
+    /// Bytes below which it is fed again.
+    pub(crate) low: usize,
+    /// Prefixes for one feed.
+    pub(crate) window: u32,
+    /// Prefixes decided in one run.
+    pub(crate) decisions: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { high: 1 << 20, low: 256 << 10, window: 8192, decisions: 8192 }
+    }
+}
 
 /// All update groups.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
+    pub(crate) limits: Limits,
     slots: Vec<Option<Group>>,
     /// By peer, the slot of its group.
     member_of: Vec<Option<u32>>,
@@ -72,8 +87,8 @@ impl Member {
     }
 
     /// What it still lacks of the family may be sent now.
-    fn hungry(&self, family: Family) -> bool {
-        self.unsent <= LOW && self.lag.as_ref().is_some_and(|lag| !lag.families[at(family)].all_sent())
+    fn hungry(&self, family: Family, limits: Limits) -> bool {
+        self.unsent <= limits.low && self.lag.as_ref().is_some_and(|lag| !lag.families[at(family)].all_sent())
     }
 }
 
@@ -184,8 +199,9 @@ impl Groups {
         store: &mut AttrStore,
         outputs: &mut VecDeque<Output>,
     ) {
+        let limits = self.limits;
         for group in self.slots.iter_mut().flatten() {
-            self.progress |= group.flush(family, table, store, outputs);
+            self.progress |= group.flush(family, limits, table, store, outputs);
         }
     }
 
@@ -193,11 +209,11 @@ impl Groups {
     /// waits for a decision, so that what is in the table now is all there is to say before End-of-RIB. Returns whether
     /// more could be fed at once.
     pub(crate) fn feed(&mut self, view: &mut View<'_>, settled: bool, outputs: &mut VecDeque<Output>) -> bool {
-        let mut more = false;
+        let (limits, mut more) = (self.limits, false);
         for group in self.slots.iter_mut().flatten() {
             if group.key.context.families.contains(view.family) {
-                self.progress |= group.feed(view, outputs);
-                more |= group.members.iter().any(|member| member.hungry(view.family));
+                self.progress |= group.feed(limits, view, outputs);
+                more |= group.members.iter().any(|member| member.hungry(view.family, limits));
                 group.end_of_rib(view.family, settled, outputs);
             }
         }
@@ -306,15 +322,22 @@ impl Group {
         held
     }
 
-    fn flush(&mut self, family: Family, table: &Table, store: &mut AttrStore, outputs: &mut VecDeque<Output>) -> bool {
+    fn flush(
+        &mut self,
+        family: Family,
+        limits: Limits,
+        table: &Table,
+        store: &mut AttrStore,
+        outputs: &mut VecDeque<Output>,
+    ) -> bool {
         let changes = std::mem::take(&mut self.families[at(family)].changes);
         if changes.is_empty() {
             return false;
         }
         for member in &mut self.members {
-            if member.unsent <= LOW {
+            if member.unsent <= limits.low {
                 member.keep_step();
-            } else if member.unsent > HIGH && member.lag.is_none() {
+            } else if member.unsent > limits.high && member.lag.is_none() {
                 member.lag = Some(Box::new(Lag::in_step()));
             }
         }
@@ -383,17 +406,18 @@ impl Group {
 
     /// One step for each member that has room: first what changed behind its cursor, then the next window of the table,
     /// encoded once for all that stand at the same place. Returns whether any remembers less than before.
-    fn feed(&mut self, view: &mut View<'_>, outputs: &mut VecDeque<Output>) -> bool {
+    fn feed(&mut self, limits: Limits, view: &mut View<'_>, outputs: &mut VecDeque<Output>) -> bool {
         let family = view.family;
         let mut progress = false;
         for place in 0..self.members.len() {
-            if self.members[place].hungry(family) {
-                progress |= self.catch_up(place, view, outputs);
+            if self.members[place].hungry(family, limits) {
+                progress |= self.catch_up(place, limits, view, outputs);
             }
         }
         let ready = |member: &&Member| {
             let lag = member.lag.as_ref().map(|lag| &lag.families[at(family)]);
-            member.hungry(family) && lag.is_some_and(|lag| lag.behind.is_empty() && lag.cursor != FamilyLag::SENT)
+            member.hungry(family, limits)
+                && lag.is_some_and(|lag| lag.behind.is_empty() && lag.cursor != FamilyLag::SENT)
         };
         let Some(first) = self.members.iter().find(ready) else { return progress };
         let cursor = first.lag.as_ref().map_or(0, |lag| lag.families[at(family)].cursor);
@@ -404,19 +428,25 @@ impl Group {
                 ready(&member) && lag.is_some_and(|lag| lag.cursor == cursor)
             })
             .collect();
-        self.feed_window(cursor, &at_cursor, view, outputs);
+        let end = cursor.saturating_add(limits.window).min(view.table.end());
+        self.feed_window(cursor..end, &at_cursor, view, outputs);
         true
     }
 
-    /// Sends the window at `cursor` to the members at these places, whose cursor it is.
-    fn feed_window(&mut self, cursor: u32, places: &[usize], view: &mut View<'_>, outputs: &mut VecDeque<Output>) {
+    /// Sends the window to the members at these places, whose cursor is its start.
+    fn feed_window(
+        &mut self,
+        window: Range<u32>,
+        places: &[usize],
+        view: &mut View<'_>,
+        outputs: &mut VecDeque<Output>,
+    ) {
         let family = view.family;
-        let end = cursor.saturating_add(WINDOW).min(view.table.end());
         let out = &mut self.families[at(family)];
-        out.fill(end, &self.key, view);
+        out.fill(window.end, &self.key, view);
         let out = &self.families[at(family)];
         let mut batch = Batch::default();
-        for id in (cursor..end).map(PrefixId) {
+        for id in window.clone().map(PrefixId) {
             if let Some((attrs, source)) = out.advertised(out.word(id)) {
                 batch.announce.push(Announce { attrs, except: self.except(source), id });
             }
@@ -434,12 +464,12 @@ impl Group {
             // What it holds from before and is not to hold any more.
             let mut gone = Batch::default();
             if !lag.before.is_empty() {
-                let ids = (cursor..end).map(PrefixId).filter(|&id| lag.before.contains(id));
+                let ids = window.clone().map(PrefixId).filter(|&id| lag.before.contains(id));
                 let gone_ids = ids.filter(|&id| out.held_by(out.word(id), peer).is_none());
                 gone.withdraw.extend(gone_ids.map(|id| Withdraw { except: PeerId::LOCAL, id }));
             }
-            lag.cursor = end;
-            if end >= view.table.end() {
+            lag.cursor = window.end;
+            if window.end >= view.table.end() {
                 lag.cursor = FamilyLag::SENT;
                 lag.before = Held::default();
             }
@@ -450,14 +480,14 @@ impl Group {
     }
 
     /// Sends a member what it lacks below its cursor, up to a window of it.
-    fn catch_up(&mut self, place: usize, view: &mut View<'_>, outputs: &mut VecDeque<Output>) -> bool {
+    fn catch_up(&mut self, place: usize, limits: Limits, view: &mut View<'_>, outputs: &mut VecDeque<Output>) -> bool {
         let family = view.family;
         let out = &mut self.families[at(family)];
         let member = &mut self.members[place];
         let peer = member.peer;
         let Some(lag) = member.lag_of(family).filter(|lag| !lag.behind.is_empty()) else { return false };
         let mut batch = Batch::default();
-        for _ in 0..WINDOW {
+        for _ in 0..limits.window {
             let Some((id, old)) = lag.behind.pop_first() else { break };
             match (out.held_by(old, peer), out.held_by(out.word(id), peer)) {
                 (held, Some(attrs)) if held != Some(attrs) => {

@@ -227,6 +227,7 @@ impl FamilyOut {
     }
 
     /// Adverts in use.
+    #[cfg(test)]
     pub(crate) fn adverts(&self) -> usize {
         self.adverts.len()
     }

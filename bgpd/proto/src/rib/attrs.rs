@@ -108,6 +108,7 @@ impl<K: Hash + Eq, V> Interner<K, V> {
     }
 
     /// How many values there are.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.index.len()
     }
@@ -208,6 +209,7 @@ impl AttrStore {
     }
 
     /// Distinct sets held.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.sets.len()
     }

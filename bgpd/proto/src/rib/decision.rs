@@ -24,7 +24,6 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::types::{Asn, PathId, RouterId};
-use crate::wire::aspath::{AsPath, SegmentKind};
 use crate::wire::attributes::{Attributes, Origin};
 
 /// LOCAL_PREF of a route that has none.
@@ -157,25 +156,14 @@ impl Merit {
     pub(crate) fn of(attributes: &Attributes) -> Self {
         Self {
             local_pref: attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF),
-            hops: hops(&attributes.as_path),
+            hops: u32::try_from(attributes.as_path.hops()).unwrap_or(u32::MAX),
             origin: attributes.origin,
             med: attributes.med.unwrap_or(0),
-            neighbor: match attributes.as_path.segments.first() {
-                Some((SegmentKind::Sequence, hops)) => hops.first().copied().unwrap_or_default(),
-                Some((SegmentKind::Set, _)) | None => Asn(0),
-            },
+            neighbor: attributes.as_path.first().unwrap_or_default(),
             originator: attributes.originator_id,
             clusters: u32::try_from(attributes.cluster_list.len()).unwrap_or(u32::MAX),
         }
     }
-}
-
-fn hops(path: &AsPath) -> u32 {
-    let count = path.segments.iter().map(|(kind, hops)| match kind {
-        SegmentKind::Set => 1,
-        SegmentKind::Sequence => hops.len(),
-    });
-    u32::try_from(count.sum::<usize>()).unwrap_or(u32::MAX)
 }
 
 /// A path with what is known of the peer it came from.

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::types::{ClusterId, NextHop};
+use crate::wire::aspath::{AsPath, SegmentKind};
 
 /// A path that ties with another of its kind at every step but those that its fields say.
 fn path(change: impl FnOnce(&mut Candidate, &mut Attributes)) -> Candidate {

@@ -8,15 +8,11 @@ use std::sync::Arc;
 use super::RibConfig;
 use super::decision::DEFAULT_LOCAL_PREF;
 use super::peers::Peer;
-use crate::filter::{Decision, Filter, prepend};
+use crate::filter::{Decision, Filter};
 use crate::types::{Asn, Family, NextHop, Prefix, RouterId};
 use crate::wire::UpdateContext;
 use crate::wire::attributes::Attributes;
-
-/// RFC 1997: well-known communities.
-const NO_EXPORT: u32 = 0xffff_ff01;
-const NO_ADVERTISE: u32 = 0xffff_ff02;
-const NO_EXPORT_SUBCONFED: u32 = 0xffff_ff03;
+use crate::wire::community::Community;
 
 /// Everything that an export depends on, of the peers' side.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,9 +132,11 @@ pub(crate) fn permits(
 ) -> Result<Option<usize>, &'static str> {
     // 1. Well-known communities (RFC 1997).
     for community in &attributes.communities {
-        match (community.0, group.kind) {
-            (NO_ADVERTISE, _) => return Err("community no-advertise"),
-            (NO_EXPORT | NO_EXPORT_SUBCONFED, Kind::External) => return Err("community no-export"),
+        match (*community, group.kind) {
+            (Community::NO_ADVERTISE, _) => return Err("community no-advertise"),
+            (Community::NO_EXPORT | Community::NO_EXPORT_SUBCONFED, Kind::External) => {
+                return Err("community no-export");
+            }
             _ => {}
         }
     }
@@ -201,7 +199,7 @@ pub(crate) fn transform(
             sent.local_pref = None;
             sent.originator_id = None;
             sent.cluster_list = Box::default();
-            prepend(&mut sent.as_path, group.local_as, 1);
+            sent.as_path.prepend(group.local_as, 1);
         }
         Kind::Internal | Kind::Client => sent.local_pref = sent.local_pref.or(Some(DEFAULT_LOCAL_PREF)),
     }

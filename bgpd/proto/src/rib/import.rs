@@ -76,8 +76,7 @@ pub(crate) fn check_attributes(
     own_addresses: &[IpAddr],
     attributes: &Attributes,
 ) -> Result<(), Rejection> {
-    let own_as = |asn| asn == config.local_as || asn == peer.policy.local_as;
-    if attributes.as_path.segments.iter().any(|(_, hops)| hops.iter().any(|&asn| own_as(asn))) {
+    if attributes.as_path.asns().any(|asn| asn == config.local_as || asn == peer.policy.local_as) {
         return Err(Rejection::OwnAs);
     }
     if attributes.originator_id == Some(config.router_id) {

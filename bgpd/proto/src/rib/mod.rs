@@ -196,9 +196,6 @@ pub struct Rib {
     outputs: VecDeque<Output>,
 }
 
-/// Prefixes decided in one run at most.
-const DECISIONS: usize = 8192;
-
 impl Rib {
     /// An empty RIB.
     #[must_use]
@@ -355,7 +352,7 @@ impl Rib {
         let families = Family::ALL.into_iter().filter(|family| !self.convergence.defers(*family));
         let families: FamilySet = families.collect();
         let mut news = Vec::new();
-        let mut budget = DECISIONS;
+        let mut budget = self.groups.limits.decisions;
         for family in families.iter() {
             budget -= self.decide_dirty(family, budget, &mut news);
         }

@@ -205,6 +205,7 @@ impl Table {
     }
 
     /// How many prefixes there are.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.index.len()
     }

@@ -1,1 +1,5 @@
-//! The RIB as a whole.
+//! The RIB as a whole: scenarios by hand, and random ones against a model.
+
+mod model;
+mod scenarios;
+mod world;

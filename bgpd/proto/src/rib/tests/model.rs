@@ -1,0 +1,1 @@
+//! Random histories against a model that knows no groups, cursors or words.

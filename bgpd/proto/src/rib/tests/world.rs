@@ -1,0 +1,299 @@
+//! A RIB with peers that read what they are sent, through the real codec.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use crate::filter::{Filter, Rule};
+use crate::rib::{BestPath, Output, PeerPolicy, Rib, RibConfig};
+use crate::session::{Direction, Established};
+use crate::time::Instant;
+use crate::types::{Asn, ClusterId, Family, FamilySet, HoldTime, NextHop, Nlri, PathId, PeerId, Prefix, RouterId};
+use crate::wire::aspath::AsPath;
+use crate::wire::attributes::{Attributes, Origin};
+use crate::wire::capability::GracefulRestart;
+use crate::wire::frame::next_frame;
+use crate::wire::update::Announcement;
+use crate::wire::{Message, Update, UpdateContext};
+
+pub(super) const OUR_AS: Asn = Asn(64512);
+pub(super) const OUR_ID: RouterId = RouterId(Ipv4Addr::new(10, 0, 0, 100));
+
+/// What a peer is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    External(u32),
+    Internal,
+    Client,
+}
+
+pub(super) fn address(peer: u16) -> Ipv4Addr {
+    Ipv4Addr::new(192, 0, 2, peer as u8)
+}
+
+pub(super) fn our_address() -> Ipv4Addr {
+    Ipv4Addr::new(192, 0, 2, 200)
+}
+
+pub(super) fn accept_all(name: &str) -> Option<Arc<Filter>> {
+    Some(Arc::new(Filter { name: name.into(), rules: vec![Rule { accept: true, ..Rule::default() }] }))
+}
+
+pub(super) fn policy(peer: u16, role: Role) -> PeerPolicy {
+    let open = matches!(role, Role::External(_));
+    PeerPolicy {
+        name: format!("peer-{peer}"),
+        address: address(peer).into(),
+        local_as: OUR_AS,
+        client: role == Role::Client,
+        next_hop_self: false,
+        own_address4: None,
+        own_address6: Some("fd00::200".parse().unwrap()),
+        import: accept_all("in").filter(|_| open),
+        export: accept_all("out").filter(|_| open),
+        max_prefixes: None,
+    }
+}
+
+pub(super) fn context(role: Role) -> UpdateContext {
+    UpdateContext {
+        four_octet_as: true,
+        external: matches!(role, Role::External(_)),
+        families: FamilySet::from_iter(Family::ALL),
+        add_path: FamilySet::EMPTY,
+        max_message_len: 4096,
+    }
+}
+
+pub(super) fn established(peer: u16, role: Role, graceful_restart: Option<GracefulRestart>) -> Established {
+    Established {
+        direction: Direction::Outgoing,
+        remote_as: if let Role::External(asn) = role { Asn(asn) } else { OUR_AS },
+        remote_id: RouterId(Ipv4Addr::new(10, 0, 0, peer as u8)),
+        hold_time: HoldTime::default(),
+        receive: context(role),
+        send: context(role),
+        route_refresh: true,
+        graceful_restart,
+        local_address: IpAddr::V4(our_address()),
+        remote_address: IpAddr::V4(address(peer)),
+    }
+}
+
+pub(super) fn restarts(restarting: bool, forwards: bool) -> Option<GracefulRestart> {
+    let families = Family::ALL.into_iter().map(|family| (family, forwards)).collect();
+    Some(GracefulRestart { restarting, notification: false, restart_seconds: 120, families })
+}
+
+pub(super) fn prefix(text: &str) -> Prefix {
+    text.parse().unwrap()
+}
+
+/// A route as `peer` announces it.
+pub(super) fn route(peer: u16, as_path: &[u32]) -> Attributes {
+    let path = AsPath::sequence(as_path.iter().copied().map(Asn));
+    Attributes::new(Origin::Igp, path, NextHop::V4(address(peer)))
+}
+
+pub(super) fn route6(peer: u16, as_path: &[u32]) -> Attributes {
+    let global = format!("fd00::{peer}").parse().unwrap();
+    Attributes { next_hop: NextHop::V6 { global, link_local: None }, ..route(peer, as_path) }
+}
+
+pub(super) fn local() -> Attributes {
+    Attributes::new(Origin::Igp, AsPath::default(), NextHop::V4(Ipv4Addr::UNSPECIFIED))
+}
+
+pub(super) fn announce(attributes: Attributes, prefixes: &[Prefix]) -> Update {
+    let nlri = prefixes.iter().map(|&prefix| Nlri { prefix, path_id: PathId(0) }).collect();
+    Update { announced: vec![Announcement { attributes: Arc::new(attributes), nlri }], ..Update::default() }
+}
+
+pub(super) fn withdraw(prefixes: &[Prefix]) -> Update {
+    let withdrawn = prefixes.iter().map(|&prefix| Nlri { prefix, path_id: PathId(0) }).collect();
+    Update { withdrawn, ..Update::default() }
+}
+
+pub(super) fn end_of_rib(family: Family) -> Update {
+    Update { end_of_rib: Some(family), ..Update::default() }
+}
+
+/// The far end of a session.
+#[derive(Debug)]
+pub(super) struct Ear {
+    context: UpdateContext,
+    buffer: BytesMut,
+    pub(super) holds: BTreeMap<Prefix, Arc<Attributes>>,
+    pub(super) ended: Vec<Family>,
+    /// UPDATEs received.
+    pub(super) messages: usize,
+    /// Prefixes announced and withdrawn, in all.
+    pub(super) said: usize,
+    pub(super) reads: bool,
+    unread: usize,
+}
+
+/// A RIB and the far ends.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) rib: Rib,
+    pub(super) now: Instant,
+    pub(super) ears: BTreeMap<u16, Ear>,
+    pub(super) best: BTreeMap<Prefix, Vec<BestPath>>,
+    pub(super) best_changes: usize,
+    pub(super) converged: Vec<Family>,
+    pub(super) too_many: Vec<u16>,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self::with_deferral(None)
+    }
+
+    pub(super) fn with_deferral(deferral: Option<Duration>) -> Self {
+        let config = RibConfig {
+            local_as: OUR_AS,
+            router_id: OUR_ID,
+            cluster_id: ClusterId(OUR_ID.0),
+            max_paths: 4,
+            deferral,
+            convergence: Duration::from_secs(60),
+        };
+        let now = Instant::from_start(Duration::from_secs(1000));
+        Self {
+            rib: Rib::new(config, now),
+            now,
+            ears: BTreeMap::new(),
+            best: BTreeMap::new(),
+            best_changes: 0,
+            converged: Vec::new(),
+            too_many: Vec::new(),
+        }
+    }
+
+    /// Makes a peer known and brings its session up.
+    pub(super) fn up(&mut self, peer: u16, role: Role) {
+        self.up_with(peer, role, policy(peer, role), None);
+    }
+
+    pub(super) fn up_with(&mut self, peer: u16, role: Role, policy: PeerPolicy, restart: Option<GracefulRestart>) {
+        self.rib.set_peer(PeerId(peer), policy, self.now);
+        self.connect(peer, role, restart);
+    }
+
+    pub(super) fn connect(&mut self, peer: u16, role: Role, restart: Option<GracefulRestart>) {
+        let ear = Ear {
+            context: context(role),
+            buffer: BytesMut::new(),
+            holds: BTreeMap::new(),
+            ended: Vec::new(),
+            messages: 0,
+            said: 0,
+            reads: true,
+            unread: 0,
+        };
+        self.ears.insert(peer, ear);
+        self.rib.handle_up(PeerId(peer), &established(peer, role, restart), self.now);
+    }
+
+    pub(super) fn down(&mut self, peer: u16, retain: Option<Duration>) {
+        self.ears.remove(&peer);
+        self.rib.handle_down(PeerId(peer), retain, self.now);
+    }
+
+    pub(super) fn hear(&mut self, peer: u16, updates: Vec<Update>) {
+        self.rib.handle_updates(PeerId(peer), updates, self.now);
+    }
+
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+        if self.rib.poll_timeout().is_some_and(|due| due <= self.now) {
+            self.rib.handle_timeout(self.now);
+        }
+    }
+
+    /// One run, and what it brought. Returns whether there is more.
+    pub(super) fn step(&mut self) -> bool {
+        let more = self.rib.run(self.now);
+        while let Some(output) = self.rib.poll() {
+            self.take(output);
+        }
+        more
+    }
+
+    /// Runs, with every peer that reads reading, until nothing is left to do.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..100_000 {
+            let more = self.step();
+            let mut read = false;
+            for (&peer, ear) in self.ears.iter_mut().filter(|(_, ear)| ear.reads && ear.unread > 0) {
+                self.rib.handle_sent(PeerId(peer), std::mem::take(&mut ear.unread));
+                read = true;
+            }
+            if !more && !read {
+                return;
+            }
+        }
+        panic!("the RIB always says that work is left");
+    }
+
+    pub(super) fn holds(&self, peer: u16) -> Vec<String> {
+        self.ears[&peer].holds.keys().map(ToString::to_string).collect()
+    }
+
+    pub(super) fn unread(&self, peer: u16) -> usize {
+        self.ears[&peer].unread
+    }
+
+    fn take(&mut self, output: Output) {
+        match output {
+            Output::Send(peer, bytes) => {
+                let ear = self.ears.get_mut(&peer.0).expect("nothing is sent to a peer whose session is down");
+                ear.unread += bytes.len();
+                ear.buffer.extend_from_slice(&bytes);
+                let mut messages = 0;
+                while let Some(frame) = next_frame(&mut ear.buffer, 4096).expect("whole messages") {
+                    let Message::Update(update) = Message::parse(frame, &ear.context).expect("a sound UPDATE") else {
+                        panic!("the RIB sends only UPDATEs");
+                    };
+                    ear.take(update);
+                    messages += 1;
+                }
+                assert!(ear.buffer.is_empty(), "{messages} messages, and then a part of one");
+            }
+            Output::Best(changes) => {
+                for change in changes {
+                    self.best_changes += 1;
+                    if change.paths.is_empty() {
+                        self.best.remove(&change.prefix);
+                    } else {
+                        self.best.insert(change.prefix, change.paths);
+                    }
+                }
+            }
+            Output::Converged(family) => self.converged.push(family),
+            Output::TooManyPrefixes(peer) => self.too_many.push(peer.0),
+        }
+    }
+}
+
+impl Ear {
+    fn take(&mut self, update: Update) {
+        assert!(update.faults.is_empty(), "{:?}", update.faults);
+        self.messages += 1;
+        for nlri in update.withdrawn {
+            self.holds.remove(&nlri.prefix);
+            self.said += 1;
+        }
+        for announcement in update.announced {
+            for nlri in announcement.nlri {
+                self.holds.insert(nlri.prefix, announcement.attributes.clone());
+                self.said += 1;
+            }
+        }
+        self.ended.extend(update.end_of_rib);
+    }
+}

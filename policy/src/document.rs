@@ -3,7 +3,7 @@
 //! Read are Kubernetes' `NetworkPolicy` (networking.k8s.io/v1), and, as the sources of labels and addresses of what
 //! runs on other hosts, `Namespace` and `Pod` (v1). Several documents in a file, JSON, and `kind: List` are fine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use ipnetwork::IpNetwork;
 
 use read::Reader;
-use tree::Node;
+use tree::{Node, Place};
 
 mod inventory;
 mod names;
@@ -336,6 +336,7 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Document>, Vec<DocumentError>
     for tree in &trees {
         reader.document(tree, &mut documents);
     }
+    reader.refuse_doubles(&documents);
     let errors = reader.into_errors();
     if errors.is_empty() { Ok(documents) } else { Err(errors) }
 }
@@ -345,6 +346,18 @@ const KINDS: [(&str, &str); 4] =
     [("NetworkPolicy", "networking.k8s.io/v1"), ("Namespace", "v1"), ("Pod", "v1"), ("List", "v1")];
 
 impl Reader {
+    fn refuse_doubles(&mut self, documents: &[Document]) {
+        let mut seen = HashMap::new();
+        for document in documents {
+            let key = (document.kind(), document.namespace(), document.name());
+            if let Some(first) = seen.insert(key, document.origin()) {
+                let (kind, name) = (document.kind(), document.name());
+                let message = format!("{kind} {name} is already in line {}: rename or remove one of them", first.line);
+                self.error(Place { line: document.origin().line, column: 1 }, message);
+            }
+        }
+    }
+
     fn document(&mut self, node: &Node, documents: &mut Vec<Document>) {
         let Some(fields) = self.some_fields(node, "the document", &["apiVersion", "kind"]) else { return };
         let Some(kind) = self.required(&fields, "kind", "") else { return };

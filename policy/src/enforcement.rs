@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use tokio::sync::{mpsc, oneshot, watch as published};
 
-use crate::ruleset::POD_INTERFACE_PREFIX;
+use crate::ruleset::{OVERLAY_INTERFACE_PREFIX, POD_INTERFACE_PREFIX};
 use crate::{Default, Direction, DocumentError, Endpoint};
 use task::{Command, Task};
 
@@ -175,10 +175,10 @@ fn validate(endpoints: &[Endpoint]) -> Result<(), PolicyError> {
             !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
         });
         // IFNAMSIZ is 16 with the end (linux/if.h).
-        if !good || interface.len() > 15 {
+        if !good || interface.len() > 15 || interface.starts_with(OVERLAY_INTERFACE_PREFIX) {
             return refuse(format!(
                 "its interface {interface:?} cannot be a pod's: at most 15 letters, digits, '-', '_' and '.', \
-                 beginning with \"{POD_INTERFACE_PREFIX}\""
+                 beginning with \"{POD_INTERFACE_PREFIX}\" and not with \"{OVERLAY_INTERFACE_PREFIX}\""
             ));
         }
         if let Some(other) = seen.insert(interface, endpoint) {

@@ -8,7 +8,7 @@
 //! version of each file, and replaces the table `inet linnet` whole or not at all. It touches no other table.
 //!
 //! What is closed, and when:
-//! - an endpoint's interface (`lin*`) that the ruleset in force does not know is dropped in both directions;
+//! - an endpoint's interface (`lin*`, but not the overlay's `linnet.*`) that the ruleset in force does not know is dropped in both directions;
 //! - a document that stops parsing changes nothing: the last good version of its file stays in force;
 //! - a file that is already broken when the program starts might select anything, so until it is mended each
 //!   direction of an endpoint that no readable policy selects is denied;

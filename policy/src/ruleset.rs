@@ -1,9 +1,9 @@
 //! The compiled ruleset as a value. What is in force is this value, never what was read back from nft.
 //!
 //! ```text
-//! forward-egress   (forward, filter)      from a lin* interface -> from-pods
-//! forward-ingress  (forward, filter + 1)  to a lin* interface   -> to-pods
-//! input-egress     (input, filter)        from a lin* interface -> from-pods
+//! forward-egress   (forward, filter)      from a pod's interface -> from-pods
+//! forward-ingress  (forward, filter + 1)  to a pod's interface   -> to-pods
+//! input-egress     (input, filter)        from a pod's interface -> from-pods
 //! from-pods / to-pods     spoofed sources, established flows, then by interface to
 //! pod-egress/IF / pod-ingress/IF          one an endpoint: jumps to the policies that select it, and no other, to
 //! policy-egress/NS/NAME / policy-ingress/NS/NAME    accepts what its rules allow, else returns
@@ -118,7 +118,7 @@ pub(crate) struct Rule {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Match {
-    /// The interface of that side is a pod's by its name, `lin*`.
+    /// The interface of that side is a pod's by its name: `lin*`, but not `linnet.*`, which is the overlay's.
     PodInterface(Side),
     /// The pair of interface and source address is not in the set.
     ForeignSource { family: Family, set: String },
@@ -160,8 +160,10 @@ pub(crate) enum Verdict {
     Dispatch(Side, Vec<(String, String)>),
 }
 
-/// How an interface of a pod begins (invariant 4).
+/// How an interface of a pod begins (invariant 4) ...
 pub(crate) const POD_INTERFACE_PREFIX: &str = "lin";
+/// ... unless it is one of the overlay's, which begin so: those carry packets to and from other hosts.
+pub(crate) const OVERLAY_INTERFACE_PREFIX: &str = "linnet.";
 
 /// Types of [`Match::NeighbourDiscovery`], as nft calls them.
 pub(crate) const NEIGHBOUR_DISCOVERY: [&str; 4] =

@@ -135,7 +135,10 @@ impl Reader {
                 if let Some(outer) = cidr
                     && !(is_within(inner, outer) && inner.prefix() > outer.prefix())
                 {
-                    self.error(item.at, format!("{path} {inner} is not a part of {outer}, so it excepts nothing"));
+                    self.error(
+                        item.at,
+                        format!("{path} {inner} is not a smaller part of {outer}: except only what the block covers"),
+                    );
                 }
                 except.push(inner);
             }

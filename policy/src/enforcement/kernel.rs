@@ -1,6 +1,9 @@
 //! The kernel's side: transactions through nft, in the network namespace of the calling thread.
 
-use nftables::helper::{self, NftablesError};
+use std::io::{self, Write};
+use std::process::{Command, Stdio};
+
+use nftables::helper;
 use nftables::schema::{NfListObject, NfObject, Nftables};
 use nftables::types::NfFamily;
 
@@ -37,26 +40,52 @@ pub(super) fn is_present() -> bool {
     })
 }
 
+/// The transaction in libnftables' JSON, by way of the nft program. Not by `nftables::helper`, which lets nft's words
+/// of explanation go to this program's standard error instead of into its own.
 fn commit(transaction: &Nftables<'_>) -> Result<(), PolicyError> {
-    helper::apply_ruleset(transaction).map_err(|error| PolicyError::Kernel { message: explain(error) })
+    run(transaction).map_err(|reason| PolicyError::Kernel { message: reason })
 }
 
-fn explain(error: NftablesError) -> String {
-    const STAYS: &str = "what was in force before stays in force";
-    match error {
-        NftablesError::NftExecution { program, inner } => {
-            format!("{} cannot be run ({inner}); {STAYS}. Install the package nftables", program.display())
-        }
-        NftablesError::NftFailed { stdout, stderr, .. } => {
-            let said = if stderr.trim().is_empty() { stdout } else { stderr };
-            let said: String = said.trim().chars().take(600).collect();
-            let advice = if said.contains("Operation not permitted") {
-                "The program needs the capability CAP_NET_ADMIN"
-            } else {
-                "It is tried again; run linnetd with --log debug to see the ruleset"
-            };
-            format!("nft refused the ruleset: {said}; {STAYS}. {advice}")
-        }
-        error => format!("nft could not be spoken to: {error}; {STAYS}. Is the package nftables whole?"),
+const STAYS: &str = "what was in force before stays in force";
+
+fn run(transaction: &Nftables<'_>) -> Result<(), String> {
+    let json = serde_json::to_string(transaction).map_err(|error| {
+        format!("the ruleset cannot be written as JSON ({error}); {STAYS}. This is a bug of Linnet")
+    })?;
+    let not_run = |error: io::Error| format!("nft cannot be run ({error}); {STAYS}. Install the package nftables");
+    let mut nft = Command::new("nft")
+        .args(["-j", "-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(not_run)?;
+    let mut input = nft.stdin.take();
+    // nft says nothing before it has read everything, so this cannot wait for an unread answer. Should it end early,
+    // what it says about that is better than the broken pipe.
+    let written = input.as_mut().map_or(Ok(()), |input| input.write_all(json.as_bytes()));
+    drop(input);
+    let output = nft.wait_with_output().map_err(not_run)?;
+    if output.status.success() {
+        return written.map_err(not_run);
     }
+    let said = if output.stderr.trim_ascii().is_empty() { output.stdout } else { output.stderr };
+    let said = first_lines(&String::from_utf8_lossy(&said));
+    let advice = if said.contains("Operation not permitted") {
+        "Either the program lacks the capability CAP_NET_ADMIN, or another process owns the table (nft list tables)"
+    } else {
+        "It is tried again; linnetd --log debug shows the ruleset"
+    };
+    Err(format!("nft refused the ruleset ({}): {said}; {STAYS}. {advice}", output.status))
+}
+
+/// nft repeats itself for each object of a transaction that failed as a whole.
+fn first_lines(said: &str) -> String {
+    let mut lines: Vec<&str> = Vec::new();
+    for line in said.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if lines.len() < 5 && !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines.join("; ").chars().take(600).collect()
 }

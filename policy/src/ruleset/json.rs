@@ -10,8 +10,8 @@ use nftables::stmt::{self, JumpTarget, Operator, Statement, VerdictMap};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 
 use super::{
-    Chain, Elements, End, Family, Hook, Match, NEIGHBOUR_DISCOVERY, POD_INTERFACE_PREFIX, Rule, Ruleset, Set,
-    SetChange, Side, TABLE, Verdict, protocol_name,
+    Chain, Elements, End, Family, Hook, Match, NEIGHBOUR_DISCOVERY, OVERLAY_INTERFACE_PREFIX, POD_INTERFACE_PREFIX,
+    Rule, Ruleset, Set, SetChange, Side, TABLE, Verdict, protocol_name,
 };
 
 impl Ruleset {
@@ -136,7 +136,7 @@ fn chain_object(chain: &Chain) -> schema::Chain<'static> {
 }
 
 fn rule_object(chain: &Chain, rule: &Rule) -> schema::Rule<'static> {
-    let mut statements: Vec<Statement<'static>> = rule.matches.iter().map(match_statement).collect();
+    let mut statements: Vec<Statement<'static>> = rule.matches.iter().flat_map(match_statements).collect();
     statements.push(verdict_statement(&rule.verdict));
     schema::Rule {
         family: NfFamily::INet,
@@ -148,9 +148,14 @@ fn rule_object(chain: &Chain, rule: &Rule) -> schema::Rule<'static> {
     }
 }
 
-fn match_statement(r#match: &Match) -> Statement<'static> {
+fn match_statements(r#match: &Match) -> Vec<Statement<'static>> {
     let (left, op, right) = match r#match {
-        Match::PodInterface(side) => (interface(*side), Operator::EQ, word(format!("{POD_INTERFACE_PREFIX}*"))),
+        Match::PodInterface(side) => {
+            let compare = |op, prefix| {
+                Statement::Match(stmt::Match { left: interface(*side), right: word(format!("{prefix}*")), op })
+            };
+            return vec![compare(Operator::EQ, POD_INTERFACE_PREFIX), compare(Operator::NEQ, OVERLAY_INTERFACE_PREFIX)];
+        }
         Match::ForeignSource { family, set } => (
             Expression::Named(NamedExpression::Concat(vec![interface(Side::In), field(header(*family), "saddr")])),
             Operator::NEQ,
@@ -193,7 +198,7 @@ fn match_statement(r#match: &Match) -> Statement<'static> {
             set_reference(set),
         ),
     };
-    Statement::Match(stmt::Match { left, right, op })
+    vec![Statement::Match(stmt::Match { left, right, op })]
 }
 
 fn verdict_statement(verdict: &Verdict) -> Statement<'static> {

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::{
-    Elements, End, Family, Hook, Match, NEIGHBOUR_DISCOVERY, POD_INTERFACE_PREFIX, Ruleset, Set, Side, TABLE, Verdict,
-    protocol_name,
+    Elements, End, Family, Hook, Match, NEIGHBOUR_DISCOVERY, OVERLAY_INTERFACE_PREFIX, POD_INTERFACE_PREFIX, Ruleset,
+    Set, Side, TABLE, Verdict, protocol_name,
 };
 
 impl fmt::Display for Ruleset {
@@ -88,7 +88,10 @@ fn header(family: Family) -> &'static str {
 impl fmt::Display for Match {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Match::PodInterface(side) => write!(f, "{} \"{POD_INTERFACE_PREFIX}*\"", interface(*side)),
+            Match::PodInterface(side) => {
+                let name = interface(*side);
+                write!(f, "{name} \"{POD_INTERFACE_PREFIX}*\" {name} != \"{OVERLAY_INTERFACE_PREFIX}*\"")
+            }
             Match::ForeignSource { family, set } => write!(f, "iifname . {} saddr != @{set}", header(*family)),
             Match::Established => write!(f, "ct state established,related"),
             Match::NeighbourDiscovery => write!(f, "icmpv6 type {{ {} }}", NEIGHBOUR_DISCOVERY.join(", ")),

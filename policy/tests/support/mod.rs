@@ -6,8 +6,10 @@
 
 // unshare(2) changes the calling thread alone, and each of these threads exists for that.
 #![allow(unsafe_code)]
+// All of it is test code: a panic is a verdict.
+#![allow(clippy::unwrap_used, unreachable_pub)]
 // Each test binary uses a part of it.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -44,6 +46,9 @@ impl Namespace {
             unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }
                 .expect("these tests need root");
             run("ip link set lo up");
+            // Link-local addresses at once, without the second that finding duplicates takes.
+            fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").unwrap();
+            fs::write("/proc/sys/net/ipv6/conf/all/accept_dad", "0").unwrap();
             ready.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
             for job in received {
                 job();

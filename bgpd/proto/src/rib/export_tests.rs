@@ -1,1 +1,194 @@
 //! Tables of the export rules.
+
+use super::*;
+use crate::filter::{Rule, Set};
+use crate::types::{ClusterId, FamilySet};
+use crate::wire::aspath::AsPath;
+use crate::wire::attributes::Origin;
+use crate::wire::tunnel::Tunnel;
+
+const OUR_CLUSTER: ClusterId = ClusterId(Ipv4Addr::new(9, 9, 9, 9));
+const FROM_CLIENT: Source = Source::Internal { client: true, router_id: RouterId(Ipv4Addr::new(10, 0, 0, 1)) };
+const FROM_OTHER: Source = Source::Internal { client: false, router_id: RouterId(Ipv4Addr::new(10, 0, 0, 2)) };
+
+fn config() -> RibConfig {
+    RibConfig {
+        local_as: Asn(64512),
+        router_id: RouterId(OUR_CLUSTER.0),
+        cluster_id: OUR_CLUSTER,
+        max_paths: 1,
+        deferral: None,
+        convergence: std::time::Duration::from_secs(60),
+    }
+}
+
+fn filter(set: Set) -> Option<Arc<Filter>> {
+    Some(Arc::new(Filter { name: "out".into(), rules: vec![Rule { set, accept: true, ..Rule::default() }] }))
+}
+
+fn group(kind: Kind) -> GroupKey {
+    let context = UpdateContext {
+        four_octet_as: true,
+        external: kind == Kind::External,
+        families: FamilySet::from_iter(Family::ALL),
+        add_path: FamilySet::EMPTY,
+        max_message_len: 4096,
+    };
+    GroupKey {
+        local_as: Asn(64512),
+        kind,
+        next_hop_self: false,
+        own4: Some(Ipv4Addr::new(192, 0, 2, 200)),
+        own6: None,
+        filter: filter(Set::default()),
+        context,
+    }
+}
+
+/// A route with everything that an export might touch.
+fn learned() -> Attributes {
+    let mut attributes =
+        Attributes::new(Origin::Igp, AsPath::sequence([Asn(65001)]), NextHop::V4(Ipv4Addr::new(192, 0, 2, 1)));
+    attributes.med = Some(7);
+    attributes.local_pref = Some(300);
+    attributes.originator_id = Some(RouterId(Ipv4Addr::new(10, 0, 0, 77)));
+    attributes.cluster_list = [ClusterId(Ipv4Addr::new(8, 8, 8, 8))].into();
+    attributes.tunnels = [Tunnel::Unknown { kind: 3, value: bytes::Bytes::new() }].into();
+    attributes
+}
+
+fn sent(group: &GroupKey, attributes: &Attributes, source: Source) -> Attributes {
+    transform(&config(), group, Family::Ipv4Unicast, attributes, source, Some(0)).unwrap()
+}
+
+#[test]
+fn who_hears_whom() {
+    use Kind::{Client, External, Internal};
+    for (source, kind, hears) in [
+        (Source::Local, External, true),
+        (Source::Local, Internal, true),
+        (Source::Local, Client, true),
+        (Source::External, External, true),
+        (Source::External, Internal, true),
+        (Source::External, Client, true),
+        (FROM_CLIENT, External, true),
+        (FROM_CLIENT, Internal, true),
+        (FROM_CLIENT, Client, true),
+        (FROM_OTHER, External, true),
+        (FROM_OTHER, Internal, false),
+        (FROM_OTHER, Client, true),
+    ] {
+        let net = "10.0.0.0/8".parse().unwrap();
+        assert_eq!(permits(&group(kind), net, &learned(), source).is_ok(), hears, "{source:?} to {kind:?}");
+    }
+}
+
+#[test]
+fn well_known_communities_stop_a_route_where_rfc_1997_says() {
+    for (community, external, internal) in [
+        (Community::NO_ADVERTISE, false, false),
+        (Community::NO_EXPORT, false, true),
+        (Community::NO_EXPORT_SUBCONFED, false, true),
+        (Community(7), true, true),
+    ] {
+        let mut attributes = learned();
+        attributes.communities = [community].into();
+        for (kind, hears) in [(Kind::External, external), (Kind::Internal, internal)] {
+            let net = "10.0.0.0/8".parse().unwrap();
+            let permitted = permits(&group(kind), net, &attributes, Source::External).is_ok();
+            assert_eq!(permitted, hears, "{community} to {kind:?}");
+        }
+    }
+}
+
+#[test]
+fn an_external_group_without_a_filter_hears_nothing_and_an_internal_one_everything() {
+    for (kind, hears) in [(Kind::External, false), (Kind::Internal, true), (Kind::Client, true)] {
+        let open = GroupKey { filter: None, ..group(kind) };
+        let net = "10.0.0.0/8".parse().unwrap();
+        assert_eq!(permits(&open, net, &learned(), Source::Local).is_ok(), hears, "{kind:?}");
+    }
+}
+
+#[test]
+fn an_external_peer_hears_our_as_our_next_hop_and_nothing_of_our_inside() {
+    let result = sent(&group(Kind::External), &learned(), FROM_CLIENT);
+    assert_eq!(result.as_path, AsPath::sequence([Asn(64512), Asn(65001)]));
+    assert_eq!(result.next_hop, NextHop::V4(Ipv4Addr::new(192, 0, 2, 200)));
+    assert_eq!((result.med, result.local_pref, result.originator_id), (None, None, None));
+    assert!(result.cluster_list.is_empty() && result.tunnels.is_empty());
+}
+
+#[test]
+fn med_reaches_another_as_only_if_it_is_ours_or_the_filter_sets_it() {
+    let sets = GroupKey { filter: filter(Set { med: Some(9), ..Set::default() }), ..group(Kind::External) };
+    assert_eq!(sent(&group(Kind::External), &learned(), Source::Local).med, Some(7));
+    assert_eq!(sent(&group(Kind::External), &learned(), Source::External).med, None);
+    assert_eq!(sent(&sets, &learned(), Source::External).med, Some(9));
+    assert_eq!(sent(&group(Kind::Internal), &learned(), Source::External).med, Some(7));
+}
+
+#[test]
+fn reflection_keeps_the_originator_and_puts_our_cluster_in_front() {
+    let result = sent(&group(Kind::Client), &learned(), FROM_OTHER);
+    assert_eq!(result.originator_id, learned().originator_id);
+    assert_eq!(*result.cluster_list, [OUR_CLUSTER, ClusterId(Ipv4Addr::new(8, 8, 8, 8))]);
+    assert_eq!((result.next_hop, result.tunnels), (learned().next_hop, learned().tunnels));
+    let first = Attributes { originator_id: None, cluster_list: Box::default(), ..learned() };
+    let result = sent(&group(Kind::Client), &first, FROM_OTHER);
+    assert_eq!(result.originator_id, Some(RouterId(Ipv4Addr::new(10, 0, 0, 2))));
+    assert_eq!(sent(&group(Kind::Client), &first, Source::External).originator_id, None);
+}
+
+#[test]
+fn an_internal_peer_always_hears_a_local_pref() {
+    let none = Attributes { local_pref: None, ..learned() };
+    assert_eq!(sent(&group(Kind::Internal), &none, Source::External).local_pref, Some(100));
+    assert_eq!(sent(&group(Kind::Internal), &learned(), Source::External).local_pref, Some(300));
+}
+
+#[test]
+fn tunnels_go_with_the_next_hop_that_they_lead_to() {
+    let own = NextHop::V4(Ipv4Addr::new(192, 0, 2, 200));
+    let myself = GroupKey { next_hop_self: true, ..group(Kind::Internal) };
+    let result = sent(&myself, &learned(), Source::External);
+    assert_eq!((result.next_hop, result.tunnels.len()), (own, 0));
+    // What we originate announces our own tunnels.
+    let ours = Attributes { next_hop: NextHop::V4(Ipv4Addr::UNSPECIFIED), ..learned() };
+    for kind in [Kind::External, Kind::Internal] {
+        let result = sent(&group(kind), &ours, Source::Local);
+        assert_eq!((result.next_hop, result.tunnels.len()), (own, 1), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_next_hop_is_of_the_prefixs_family_or_the_route_is_withheld() {
+    let v6 = |global: &str, link_local: Option<&str>| NextHop::V6 {
+        global: global.parse().unwrap(),
+        link_local: link_local.map(|address| address.parse().unwrap()),
+    };
+    let own6 = GroupKey { own6: Some("fd00::200".parse().unwrap()), ..group(Kind::Internal) };
+    let external6 = GroupKey { kind: Kind::External, ..own6.clone() };
+    let v4 = NextHop::V4(Ipv4Addr::new(192, 0, 2, 1));
+    let cases = [
+        (group(Kind::Internal), Family::Ipv6Unicast, v6("fd00::1", Some("fe80::1")), Ok(v6("fd00::1", None))),
+        (own6.clone(), Family::Ipv6Unicast, v6("::", Some("fe80::1")), Ok(v6("fd00::200", None))),
+        (own6.clone(), Family::Ipv6Unicast, NextHop::V4(Ipv4Addr::UNSPECIFIED), Ok(v6("fd00::200", None))),
+        (external6, Family::Ipv6Unicast, v6("fd00::1", None), Ok(v6("fd00::200", None))),
+        (group(Kind::External), Family::Ipv6Unicast, v6("fd00::1", None), Err(Withheld::NoNextHop)),
+        (group(Kind::Internal), Family::Ipv4Unicast, v6("fd00::1", None), Err(Withheld::NoNextHop)),
+        (own6, Family::Ipv6Unicast, v4, Err(Withheld::NoNextHop)),
+    ];
+    for (number, (group, family, learned, expected)) in cases.into_iter().enumerate() {
+        assert_eq!(next_hop(&group, family, learned), expected, "case {number}");
+    }
+}
+
+#[test]
+fn what_the_rule_sets_is_set_before_what_may_not_leave_is_taken_away() {
+    let set = Set { local_pref: Some(5), prepend: 2, add_communities: vec![Community(1)], ..Set::default() };
+    let result = sent(&GroupKey { filter: filter(set), ..group(Kind::External) }, &learned(), Source::External);
+    assert_eq!(result.local_pref, None);
+    assert_eq!(result.as_path, AsPath::sequence([64512, 64512, 64512, 65001].map(Asn)));
+    assert_eq!(*result.communities, [Community(1)]);
+}

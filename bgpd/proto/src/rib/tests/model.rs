@@ -1,1 +1,364 @@
-//! Random histories against a model that knows no groups, cursors or words.
+//! Random histories against a model that knows no groups, cursors, words or reference counts: for each prefix it lists
+//! the paths that peers sent and nobody withdrew, and asks the decision process and the export rules, which have tests of
+//! their own, what follows from them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::world::*;
+use crate::filter::{Decision, Filter, Rule, Set};
+use crate::rib::PeerPolicy;
+use crate::rib::adj_out::Limits;
+use crate::rib::decision::{Candidate, Choice, Merit};
+use crate::rib::export::{GroupKey, Source, permits, transform};
+use crate::types::{Family, PathId, PeerId, Prefix};
+use crate::wire::attributes::Attributes;
+use crate::wire::community::Community;
+
+const PEERS: [(u16, Role); 6] = [
+    (1, Role::External(65001)),
+    (2, Role::External(65002)),
+    (3, Role::Internal),
+    (4, Role::Internal),
+    (5, Role::Client),
+    (6, Role::Client),
+];
+
+fn prefixes() -> Vec<Prefix> {
+    let v4 = (0..12).map(|number| format!("10.{number}.0.0/16"));
+    v4.chain((0..4).map(|number| format!("fd00:{number}::/32"))).map(|text| prefix(&text)).collect()
+}
+
+/// One thing that happens. Peers and prefixes are places in the lists above.
+#[derive(Clone, Debug)]
+enum Event {
+    Announce { peer: usize, prefix: usize, count: usize, variant: u32 },
+    Withdraw { peer: usize, prefix: usize, count: usize },
+    Originate { prefix: usize, variant: u32 },
+    Unoriginate { prefix: usize },
+    Up { peer: usize, restart: Option<bool> },
+    Down { peer: usize, retain: bool },
+    EndOfRib { peer: usize, family: usize },
+    Refresh { peer: usize, family: usize },
+    Read { peer: usize, reads: bool },
+    Policy { peer: usize, import: usize, export: usize, client: bool, next_hop_self: bool },
+    Step,
+    Settle,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let (peer, prefix, family) = (0..PEERS.len(), 0..16usize, 0..2usize);
+    prop_oneof![
+        10 => (peer.clone(), prefix.clone(), 1..6usize, 0..48u32)
+            .prop_map(|(peer, prefix, count, variant)| Event::Announce { peer, prefix, count, variant }),
+        6 => (peer.clone(), prefix.clone(), 1..8usize)
+            .prop_map(|(peer, prefix, count)| Event::Withdraw { peer, prefix, count }),
+        2 => (prefix.clone(), 0..48u32).prop_map(|(prefix, variant)| Event::Originate { prefix, variant }),
+        2 => prefix.prop_map(|prefix| Event::Unoriginate { prefix }),
+        5 => (peer.clone(), prop::option::of(any::<bool>())).prop_map(|(peer, restart)| Event::Up { peer, restart }),
+        2 => (peer.clone(), any::<bool>()).prop_map(|(peer, retain)| Event::Down { peer, retain }),
+        1 => (peer.clone(), family.clone()).prop_map(|(peer, family)| Event::EndOfRib { peer, family }),
+        2 => (peer.clone(), family).prop_map(|(peer, family)| Event::Refresh { peer, family }),
+        3 => (peer.clone(), any::<bool>()).prop_map(|(peer, reads)| Event::Read { peer, reads }),
+        2 => (peer, 0..4usize, 0..4usize, any::<bool>(), any::<bool>()).prop_map(
+            |(peer, import, export, client, next_hop_self)| {
+                Event::Policy { peer, import, export, client, next_hop_self }
+            }
+        ),
+        8 => Just(Event::Step),
+        2 => Just(Event::Settle),
+    ]
+}
+
+fn filter(number: usize) -> Option<Arc<Filter>> {
+    let accept = |set: Set| Rule { set, accept: true, ..Rule::default() };
+    let rules = match number {
+        0 => return None,
+        1 => vec![accept(Set::default())],
+        2 => {
+            let first = Rule {
+                prefixes: vec!["10.0.0.0/13 le 16".parse().unwrap()],
+                ..accept(Set { local_pref: Some(150), add_communities: vec![Community(9)], ..Set::default() })
+            };
+            vec![first, Rule { prefixes: vec!["fd00::/16 le 64".parse().unwrap()], ..accept(Set::default()) }]
+        }
+        _ => vec![
+            Rule { communities: vec![Community(3)], ..Rule::default() },
+            accept(Set { med: Some(5), prepend: 1, ..Set::default() }),
+        ],
+    };
+    Some(Arc::new(Filter { name: format!("filter-{number}"), rules }))
+}
+
+fn attributes(peer: u16, role: Option<Role>, family: Family, variant: u32) -> Attributes {
+    let path: Vec<u32> = match role {
+        Some(Role::External(asn)) => [asn, 7, 7][..1 + (variant % 3) as usize].to_vec(),
+        Some(Role::Internal | Role::Client) => [7, 7][..(variant % 3) as usize].to_vec(),
+        None => vec![],
+    };
+    let mut made = match (family, role) {
+        (_, None) => local(),
+        (Family::Ipv4Unicast, Some(_)) => route(peer, &path),
+        (Family::Ipv6Unicast, Some(_)) => route6(peer, &path),
+    };
+    made.med = [None, Some(1)][(variant / 3 % 2) as usize];
+    if !matches!(role, Some(Role::External(_))) {
+        made.local_pref = [None, Some(120)][(variant / 6 % 2) as usize];
+    }
+    made.communities = match variant / 12 {
+        0 => Box::default(),
+        1 => [Community(3)].into(),
+        2 => [Community::NO_EXPORT].into(),
+        _ => [Community(4), Community::NO_ADVERTISE].into(),
+    };
+    if variant == 47 {
+        // Our own AS: a loop.
+        made.as_path.prepend(OUR_AS, u16::from(role.is_some()).into());
+    }
+    made
+}
+
+struct ModelPeer {
+    role: Role,
+    policy: PeerPolicy,
+    up: bool,
+    restartable: bool,
+    /// With whether it is stale.
+    routes: BTreeMap<Prefix, (Attributes, bool)>,
+}
+
+struct Model {
+    world: World,
+    peers: BTreeMap<u16, ModelPeer>,
+    local: BTreeMap<Prefix, Attributes>,
+}
+
+impl Model {
+    fn new() -> Self {
+        let mut world = World::new();
+        world.rib.groups.limits = Limits { high: 300, low: 100, window: 3, decisions: 4 };
+        let mut peers = BTreeMap::new();
+        for (peer, role) in PEERS {
+            world.rib.set_peer(PeerId(peer), policy(peer, role), world.now);
+            let known =
+                ModelPeer { role, policy: policy(peer, role), up: false, restartable: false, routes: BTreeMap::new() };
+            peers.insert(peer, known);
+        }
+        Self { world, peers, local: BTreeMap::new() }
+    }
+
+    fn happen(&mut self, event: &Event) {
+        let all = prefixes();
+        let slice = |from: usize, count: usize| -> Vec<Prefix> { all.iter().skip(from).take(count).copied().collect() };
+        let world = &mut self.world;
+        match *event {
+            Event::Announce { peer, prefix, count, variant } => {
+                let (number, role) = PEERS[peer];
+                let known = self.peers.get_mut(&number).unwrap();
+                for family in Family::ALL {
+                    let made = attributes(number, Some(role), family, variant);
+                    let mut nets = slice(prefix, count);
+                    nets.retain(|net| net.family() == family);
+                    if known.up {
+                        known.routes.extend(nets.iter().map(|net| (*net, (made.clone(), false))));
+                    }
+                    world.hear(number, vec![announce(made, &nets)]);
+                }
+            }
+            Event::Withdraw { peer, prefix, count } => {
+                let known = self.peers.get_mut(&PEERS[peer].0).unwrap();
+                if known.up {
+                    slice(prefix, count).iter().for_each(|net| drop(known.routes.remove(net)));
+                }
+                world.hear(PEERS[peer].0, vec![withdraw(&slice(prefix, count))]);
+            }
+            Event::Originate { prefix, variant } => {
+                let made = attributes(0, None, all[prefix].family(), variant);
+                self.local.insert(all[prefix], made.clone());
+                world.rib.originate(all[prefix], made, world.now);
+            }
+            Event::Unoriginate { prefix } => {
+                self.local.remove(&all[prefix]);
+                world.rib.withdraw(all[prefix]);
+            }
+            Event::Up { peer, restart } => {
+                let (number, role) = PEERS[peer];
+                let known = self.peers.get_mut(&number).unwrap();
+                if known.up {
+                    return;
+                }
+                known.up = true;
+                known.restartable = restart.is_some();
+                if restart != Some(true) {
+                    known.routes.retain(|_, (_, stale)| !*stale);
+                }
+                world.connect(number, role, restart.and_then(|forwards| restarts(false, forwards)));
+            }
+            Event::Down { peer, retain } => {
+                let known = self.peers.get_mut(&PEERS[peer].0).unwrap();
+                if known.up {
+                    known.up = false;
+                    let keep = retain && known.restartable;
+                    known.routes.retain(|_, (_, stale)| keep && !std::mem::replace(stale, true));
+                    world.down(PEERS[peer].0, retain.then_some(Duration::from_secs(120)));
+                }
+            }
+            Event::EndOfRib { peer, family } => {
+                let known = self.peers.get_mut(&PEERS[peer].0).unwrap();
+                if known.up {
+                    known.routes.retain(|net, (_, stale)| net.family() != Family::ALL[family] || !*stale);
+                }
+                world.hear(PEERS[peer].0, vec![end_of_rib(Family::ALL[family])]);
+            }
+            Event::Refresh { peer, family } => world.rib.handle_refresh(PeerId(PEERS[peer].0), Family::ALL[family]),
+            Event::Read { peer, reads } => {
+                if let Some(ear) = world.ears.get_mut(&PEERS[peer].0) {
+                    ear.reads = reads;
+                }
+            }
+            Event::Policy { peer, import, export, client, next_hop_self } => {
+                let number = PEERS[peer].0;
+                let known = self.peers.get_mut(&number).unwrap();
+                known.policy = PeerPolicy {
+                    import: filter(import),
+                    export: filter(export),
+                    client,
+                    next_hop_self,
+                    ..known.policy.clone()
+                };
+                world.rib.set_peer(PeerId(number), known.policy.clone(), world.now);
+            }
+            Event::Step => drop(world.step()),
+            Event::Settle => world.settle(),
+        }
+    }
+
+    /// What the peer's route is behind import, if it is accepted.
+    fn imported(peer: &ModelPeer, net: Prefix, sent: &Attributes) -> Option<Attributes> {
+        if sent.as_path.contains(OUR_AS) {
+            return None;
+        }
+        let Some(filter) = &peer.policy.import else {
+            return (!matches!(peer.role, Role::External(_))).then(|| sent.clone());
+        };
+        match filter.decide(net, sent, false) {
+            Decision::Accept(rule) => {
+                let mut made = sent.clone();
+                filter.rules[rule].set.apply(&mut made, OUR_AS);
+                Some(made)
+            }
+            Decision::Reject(_) => None,
+        }
+    }
+
+    /// The multipath set of a prefix: the best path first, then by peer.
+    fn best(&self, net: Prefix) -> Vec<(PeerId, Attributes)> {
+        let from_peers = self.peers.iter().filter_map(|(&number, peer)| {
+            let (sent, _) = peer.routes.get(&net)?;
+            Some((number, Self::imported(peer, net, sent)?))
+        });
+        let local = self.local.get(&net).map(|made| (PeerId::LOCAL.0, made.clone()));
+        let paths: Vec<(u16, Attributes)> = from_peers.chain(local).collect();
+        let candidates: Vec<Candidate> = paths
+            .iter()
+            .map(|(number, made)| Candidate {
+                merit: Merit::of(made),
+                local: *number == PeerId::LOCAL.0,
+                external: self.peers.get(number).is_some_and(|peer| matches!(peer.role, Role::External(_))),
+                router_id: crate::types::RouterId([10, 0, 0, *number as u8].into()),
+                address: address(*number).into(),
+                path_id: PathId(0),
+            })
+            .collect();
+        let mut choice = Choice::default();
+        choice.decide(&candidates, 4);
+        if let Some(others) = choice.paths.get_mut(1..) {
+            others.sort_unstable();
+        }
+        choice.paths.iter().map(|&index| (PeerId(paths[index].0), paths[index].1.clone())).collect()
+    }
+
+    /// What a peer is to hold.
+    fn due(&self, number: u16) -> BTreeMap<Prefix, Attributes> {
+        let key = self.world.rib.peers.get(PeerId(number)).and_then(GroupKey::of).expect("a session");
+        let due = |net: Prefix| {
+            let (from, made) = self.best(net).into_iter().next().filter(|(from, _)| from.0 != number)?;
+            let source = match self.peers.get(&from.0) {
+                None => Source::Local,
+                Some(peer) if matches!(peer.role, Role::External(_)) => Source::External,
+                Some(peer) => Source::Internal {
+                    client: peer.policy.client,
+                    router_id: crate::types::RouterId([10, 0, 0, from.0 as u8].into()),
+                },
+            };
+            let rule = permits(&key, net, &made, source).ok()?;
+            Some((net, transform(&self.world.rib.config, &key, net.family(), &made, source, rule).ok()?))
+        };
+        prefixes().into_iter().filter_map(due).collect()
+    }
+
+    fn check(&self) -> Result<(), TestCaseError> {
+        for net in prefixes() {
+            let known = self
+                .world
+                .best
+                .get(&net)
+                .map(|paths| paths.iter().map(|path| (path.peer, (*path.attributes).clone())).collect::<Vec<_>>());
+            prop_assert_eq!(known.unwrap_or_default(), self.best(net), "best paths of {}", net);
+        }
+        for (number, peer) in self.peers.iter().filter(|(_, peer)| peer.up) {
+            let held = &self.world.ears[number].holds;
+            let held: BTreeMap<Prefix, Attributes> = held.iter().map(|(net, made)| (*net, (**made).clone())).collect();
+            let due = self.due(*number);
+            prop_assert_eq!(&held, &due, "what peer {} holds, and should", number);
+            let counts = self.world.rib.counts(PeerId(*number));
+            prop_assert_eq!((counts.received, counts.advertised), (peer.routes.len(), due.len()), "peer {}", number);
+            let accepted = peer.routes.iter().filter(|(net, (sent, _))| Self::imported(peer, **net, sent).is_some());
+            prop_assert_eq!(counts.accepted, accepted.count(), "accepted of peer {}", number);
+            prop_assert_eq!(self.world.ears[number].ended.len(), 2, "End-of-RIB to peer {}", number);
+        }
+        let prefixes_held: usize = self.world.rib.tables.iter().map(|table| table.len()).sum();
+        let mut listed: Vec<Prefix> = self.peers.values().flat_map(|peer| peer.routes.keys()).copied().collect();
+        listed.extend(self.local.keys());
+        listed.sort();
+        listed.dedup();
+        prop_assert_eq!(prefixes_held, listed.len(), "prefixes in the tables");
+        Ok(())
+    }
+
+    fn read_all(&mut self) {
+        self.world.ears.values_mut().for_each(|ear| ear.reads = true);
+        self.world.settle();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn after_any_history_best_paths_and_what_peers_hold_are_what_the_model_says(
+        events in prop::collection::vec(event(), 1..120),
+    ) {
+        let mut model = Model::new();
+        for event in &events {
+            model.happen(event);
+        }
+        model.read_all();
+        model.check()?;
+
+        // And nothing is left behind once all of it is undone.
+        for (number, _) in PEERS {
+            model.world.ears.remove(&number);
+            model.world.rib.remove_peer(PeerId(number), model.world.now);
+        }
+        prefixes().into_iter().for_each(|net| model.world.rib.withdraw(net));
+        model.world.settle();
+        let rib = &model.world.rib;
+        let left = (rib.tables[0].len(), rib.tables[1].len(), rib.store.len(), rib.groups.adverts());
+        prop_assert_eq!(left, (0, 0, 0, 0), "prefixes, prefixes, sets of attributes, adverts");
+        prop_assert!(model.world.best.is_empty());
+    }
+}

@@ -77,8 +77,7 @@ fn print_peer(f: &mut Formatter<'_>, peer: &Peer) -> fmt::Result {
     writeln!(f, "name = {}", string(&peer.name))?;
     writeln!(f, "address = {}", string(peer.address))?;
     writeln!(f, "port = {}", peer.port)?;
-    print_settings(f, &peer.settings)?;
-    writeln!(f, "passive = {}", peer.settings.passive)
+    print_settings(f, &peer.settings, false)
 }
 
 fn print_dynamic_peer(f: &mut Formatter<'_>, peer: &DynamicPeer) -> fmt::Result {
@@ -86,10 +85,10 @@ fn print_dynamic_peer(f: &mut Formatter<'_>, peer: &DynamicPeer) -> fmt::Result 
     writeln!(f, "name = {}", string(&peer.name))?;
     writeln!(f, "prefix = {}", string(peer.prefix))?;
     writeln!(f, "limit = {}", peer.limit)?;
-    print_settings(f, &peer.settings)
+    print_settings(f, &peer.settings, true)
 }
 
-fn print_settings(f: &mut Formatter<'_>, settings: &PeerSettings) -> fmt::Result {
+fn print_settings(f: &mut Formatter<'_>, settings: &PeerSettings, dynamic: bool) -> fmt::Result {
     match settings.remote_as {
         RemoteAs::Exactly(asn) => writeln!(f, "asn = {asn}")?,
         RemoteAs::Internal => writeln!(f, "asn = \"internal\"")?,
@@ -107,6 +106,9 @@ fn print_settings(f: &mut Formatter<'_>, settings: &PeerSettings) -> fmt::Result
         Ttl::Default => {}
         Ttl::Security(hops) => writeln!(f, "ttl-security = {hops}")?,
         Ttl::Multihop(hops) => writeln!(f, "multihop = {hops}")?,
+    }
+    if !dynamic {
+        writeln!(f, "passive = {}", settings.passive)?;
     }
     writeln!(f, "route-reflector-client = {}", settings.client)?;
     writeln!(f, "next-hop-self = {}", settings.next_hop_self)?;

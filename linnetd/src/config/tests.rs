@@ -1,5 +1,7 @@
 //! What files mean, and what is said about wrong ones.
 
+use bgp_proto::filter::Rule;
+
 use super::{Config, Environment, Finding, Parsed, parse};
 
 fn environment() -> Environment {
@@ -172,6 +174,56 @@ fn prefixes_with_lengths_read_as_every_router_reads_them() {
         assert_eq!((wanted.ge, wanted.le), (ge, le), "{text}");
         assert_eq!(wanted.to_string(), shown);
     }
+}
+
+#[test]
+fn a_file_without_defaults_spelled_out_makes_a_speaker_that_takes_and_gives_everything() {
+    let config = accepted(
+        r#"
+[node]
+name = "dut"
+address = "10.0.0.1"
+
+[bgp]
+asn = 65000
+router-id = "10.0.0.1"
+listen = ["10.0.0.1:179"]
+hold-time = 240
+
+[[bgp.filter]]
+name = "all"
+rules = [{ then = "accept" }]
+
+[[bgp.peer]]
+name = "p0"
+address = "10.0.0.2"
+asn = 65001
+local-address = "10.0.0.1"
+passive = true
+families = ["ipv4-unicast"]
+route-reflector-client = false
+import = "all"
+export = "all"
+
+[overlay]
+mode = "never"
+
+[fib]
+install = false
+
+[api]
+socket = "/tmp/linnetd.sock"
+
+[metrics]
+listen = "127.0.0.1:0"
+
+[state]
+directory = "/tmp/state"
+"#,
+    );
+    let peer = &config.bgp.peers[0].settings;
+    assert!(peer.passive && !peer.internal() && !config.fib.install);
+    assert_eq!(config.bgp.filter("all").unwrap().rules, [Rule { accept: true, ..Rule::default() }]);
 }
 
 const FULL: &str = r#"

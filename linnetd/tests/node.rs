@@ -1,0 +1,135 @@
+//! The real daemon beside a real router: sessions, the kernel, restarts, reloads, pods. Needs root.
+
+mod support;
+
+use std::fs;
+
+use linnet_api::{BgpSummaryRequest, ReloadRequest, StatusRequest};
+use support::{ROUTE, ROUTER, Rack, routes, shown, spawn, wait_for_both_sides};
+
+#[test]
+fn a_restart_after_kill_9_loses_no_route_and_cleanup_leaves_nothing() {
+    let rack = Rack::new("");
+    rack.configure("", "");
+    let daemon = rack.start();
+    wait_for_both_sides(&rack);
+    let monitor_log = rack.directory.join("monitor.log");
+    let _monitor = spawn(rack.host.command("ip").args(["monitor", "route"]), &monitor_log);
+
+    daemon.signal("KILL");
+    daemon.end();
+    assert!(routes(&rack).contains(ROUTE), "{}", rack.dump());
+    let daemon = rack.start();
+    rack.until("both sides have confirmed their routes", || {
+        let log = fs::read_to_string(rack.directory.join("linnetd.log")).unwrap();
+        let ours = log.lines().filter(|line| line.contains("routes are complete") && line.contains("ipv4")).count();
+        let theirs = rack.birdc("show protocols all host");
+        (ours == 2 && theirs.contains("Established") && !theirs.contains("graceful restart active")).then_some(())
+    });
+    wait_for_both_sides(&rack);
+    let seen = fs::read_to_string(&monitor_log).unwrap();
+    let lost: Vec<&str> =
+        seen.lines().filter(|line| line.starts_with("Deleted") && line.contains("203.0.113.0")).collect();
+    assert!(lost.is_empty(), "{lost:?}\n{}", rack.dump());
+
+    daemon.signal("TERM");
+    assert!(daemon.end().success(), "{}", rack.dump());
+    assert!(routes(&rack).contains(ROUTE), "{}", rack.dump());
+    assert!(rack.birdc("show route 10.244.1.0/24").contains(support::HOST), "the peer kept our route\n{}", rack.dump());
+
+    let cleanup = rack.linnetd(&["--cleanup"]);
+    assert!(cleanup.status.success(), "{}", shown(&cleanup));
+    assert_eq!(rack.host.linnet_state(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_wrong_file_changes_nothing_and_a_right_one_is_applied_without_a_reset() {
+    let rack = Rack::new("");
+    rack.configure("", "");
+    let _daemon = rack.start();
+    wait_for_both_sides(&rack);
+    let mut node = rack.node().await;
+
+    rack.configure("max-pahts = 2", "");
+    let refused = node.reload(ReloadRequest {}).await.unwrap().into_inner();
+    assert!(refused.changes.is_empty() && refused.errors.len() == 1, "{}", shown(&refused));
+    assert!(
+        refused.errors[0].contains("linnetd.toml:9:1") && refused.errors[0].contains("max-paths"),
+        "{}",
+        shown(&refused)
+    );
+    let status = node.status(StatusRequest {}).await.unwrap().into_inner();
+    let configuration = status.components.iter().find(|component| component.name == "configuration").unwrap();
+    assert_eq!(configuration.state, "degraded", "{}", shown(&status));
+    assert!(routes(&rack).contains(ROUTE), "{}", rack.dump());
+
+    rack.configure("networks = [\"198.51.100.0/24\"]", "");
+    let applied = node.reload(ReloadRequest {}).await.unwrap().into_inner();
+    assert!(applied.errors.is_empty(), "{}", shown(&applied));
+    assert_eq!(applied.changes, ["bgp.networks: [] -> [\"198.51.100.0/24\"]"]);
+    rack.until("BIRD hears the new network", || {
+        rack.birdc("show route 198.51.100.0/24").contains(support::HOST).then_some(())
+    });
+    let neighbor = linnet_api::NeighborRequest { peer: ROUTER.into() };
+    let neighbor = rack.bgp().await.neighbor(neighbor).await.unwrap().into_inner();
+    assert_eq!(neighbor.neighbors[0].times_established, 1, "{}", shown(&neighbor));
+}
+
+#[tokio::test]
+async fn what_the_router_announces_and_hears_is_shown_by_the_api() {
+    let rack = Rack::new("");
+    rack.configure("", "");
+    let _daemon = rack.start();
+    wait_for_both_sides(&rack);
+    let mut bgp = rack.bgp().await;
+    let summary = bgp.summary(BgpSummaryRequest {}).await.unwrap().into_inner();
+    let peer = &summary.peers[0];
+    assert_eq!(
+        (peer.name.as_str(), peer.asn, peer.state.as_str(), peer.received, peer.accepted),
+        ("router", 65001, "Established", 1, 1),
+        "{}",
+        shown(&summary)
+    );
+    let unknown = bgp.neighbor(linnet_api::NeighborRequest { peer: "rooter".into() }).await.unwrap_err();
+    assert!(unknown.message().contains("router"), "{unknown:?}");
+    let mut fib = linnet_api::fib_client::FibClient::new(rack.channel().await);
+    let answer = fib.get(linnet_api::FibGetRequest { address: "203.0.113.9".into() }).await.unwrap().into_inner();
+    assert_eq!(answer.next_hop.clone().unwrap().via, ROUTER, "{}", shown(&answer));
+    assert!(answer.why.contains("link eth0"), "{}", shown(&answer));
+}
+
+#[test]
+fn a_second_daemon_on_the_same_socket_is_refused_and_a_stale_socket_is_not() {
+    let rack = Rack::new("");
+    rack.configure("", "");
+    let daemon = rack.start();
+    let second = rack.linnetd(&[]);
+    assert!(!second.status.success());
+    assert!(String::from_utf8_lossy(&second.stderr).contains("another linnetd answers"), "{}", shown(&second));
+    daemon.signal("KILL");
+    daemon.end();
+    assert!(rack.socket().exists());
+    drop(rack.start());
+}
+
+#[test]
+fn metrics_and_health_answer_over_http() {
+    let rack = Rack::new("");
+    rack.configure("", "[metrics]\nlisten = \"127.0.0.1:9476\"\n");
+    let _daemon = rack.start();
+    wait_for_both_sides(&rack);
+    let get = |path: &str| {
+        let request = format!(
+            "exec 3<>/dev/tcp/127.0.0.1/9476; printf 'GET {path} HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n' >&3; cat <&3"
+        );
+        let output = rack.host.command("bash").args(["-c", &request]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let metrics = get("/metrics");
+    for line in ["linnet_bgp_peer_up{peer=\"router\"} 1", "linnet_policy_in_force 1", "linnet_endpoints 0"] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+    assert!(get("/healthz").starts_with("HTTP/1.1 200"));
+    rack.until("ready", || get("/readyz").starts_with("HTTP/1.1 200").then_some(()));
+    assert!(get("/other").starts_with("HTTP/1.1 404"));
+}

@@ -193,6 +193,9 @@ impl Daemon {
     pub async fn stop(&self) {
         let how = if self.config().await.bgp.graceful_restart.is_some() { Shutdown::Silent } else { Shutdown::Cease };
         info!(?how, "stopping; forwarding, policy and pods stay in the kernel");
+        if let Some(kernel) = &self.kernel {
+            kernel.forwarding.freeze().await;
+        }
         self.bgp.stop(how).await;
     }
 }

@@ -40,6 +40,7 @@ type Question = Box<dyn FnOnce(&mut State) + Send>;
 
 enum Command {
     Follow(mpsc::Receiver<bgpd::Event>),
+    Freeze(oneshot::Sender<()>),
     Configure(Box<Config>, oneshot::Sender<()>),
     Pods(Vec<(IpAddr, String)>, oneshot::Sender<()>),
     Ask(Question),
@@ -90,6 +91,11 @@ impl Forwarding {
     pub async fn follow(&self, events: mpsc::Receiver<bgpd::Event>) {
         // A closed channel means that the program is ending.
         let _ = self.commands.send(Command::Follow(events)).await;
+    }
+
+    /// Follows the speaker no more: what its ending sessions withdraw stays in the kernel.
+    pub async fn freeze(&self) {
+        self.wait(Command::Freeze).await;
     }
 
     /// Applies a changed configuration; returns when the kernel has answered.
@@ -151,6 +157,10 @@ impl Task {
                 command = commands.recv() => match command {
                     None => return,
                     Some(Command::Follow(events)) => speaker = Some(events),
+                    Some(Command::Freeze(done)) => {
+                        speaker = None;
+                        let _ = done.send(());
+                    }
                     Some(Command::Configure(config, done)) => {
                         self.configure(&config).await;
                         let _ = done.send(());

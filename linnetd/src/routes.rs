@@ -4,7 +4,7 @@
 //! what this host has of its own ([`Routes::set_local`]), and [`Routes::plan`] says what to change in the kernel. Ask
 //! [`Routes::unknown`] before, and answer it, so that no next hop is judged unseen.
 //!
-//! How a next hop is used is decided by [`judge`], in steps with a reason that a person is shown. Paths with the same ways
+//! How a next hop is used is decided by `routes::judge`, in steps with a reason that a person is shown. Paths with the same ways
 //! share one verdict, so that a next hop that changes is judged once, whatever number of routes follow it.
 
 mod judge;

@@ -41,7 +41,7 @@ pub enum SocketError {
     },
 }
 
-/// Makes the socket: its directory too, for its owner and group only. A socket on which nobody answers is replaced.
+/// Makes the socket, which its owner and group may use, and its directory. A socket on which nobody answers is replaced.
 ///
 /// # Errors
 /// See [`SocketError`].

@@ -46,7 +46,7 @@ fn a_restart_after_kill_9_loses_no_route_and_cleanup_leaves_nothing() {
 async fn a_wrong_file_changes_nothing_and_a_right_one_is_applied_without_a_reset() {
     let rack = Rack::new("");
     rack.configure("", "");
-    let _daemon = rack.start();
+    let daemon = rack.start();
     wait_for_both_sides(&rack);
     let mut node = rack.node().await;
 
@@ -69,6 +69,12 @@ async fn a_wrong_file_changes_nothing_and_a_right_one_is_applied_without_a_reset
     assert_eq!(applied.changes, ["bgp.networks: [] -> [\"198.51.100.0/24\"]"]);
     rack.until("BIRD hears the new network", || {
         rack.birdc("show route 198.51.100.0/24").contains(support::HOST).then_some(())
+    });
+    rack.configure("networks = [\"192.0.2.0/24\"]", "");
+    daemon.signal("HUP");
+    rack.until("a hangup does what the API does", || {
+        let gone = !rack.birdc("show route 198.51.100.0/24").contains(support::HOST);
+        (gone && rack.birdc("show route 192.0.2.0/24").contains(support::HOST)).then_some(())
     });
     let neighbor = linnet_api::NeighborRequest { peer: ROUTER.into() };
     let neighbor = rack.bgp().await.neighbor(neighbor).await.unwrap().into_inner();

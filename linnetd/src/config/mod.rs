@@ -83,7 +83,7 @@ pub struct Bgp {
     pub max_paths: usize,
     /// Prefixes to originate beside the pods'.
     pub networks: Vec<Prefix>,
-    /// What internal peers without an import filter may announce; empty: see `bgp_wiring::mesh_filter`.
+    /// What internal peers without an import filter may announce; empty: see [`crate::speaker::mesh_filter`].
     pub cluster_cidrs: Vec<Prefix>,
     /// RFC 4724; seconds that peers keep our routes while we restart. `None`: not announced.
     pub graceful_restart: Option<u16>,

@@ -33,6 +33,18 @@ fn an_as_number_is_all_that_a_node_must_say() {
 }
 
 #[test]
+fn the_example_is_sound_and_shows_defaults_as_they_are() {
+    let example = include_str!("../../linnetd.example.toml");
+    let config = accepted(example);
+    let bare = accepted("[node]\npod-cidrs = [\"10.244.1.0/24\", \"fd00:244:1::/64\"]\n[bgp]\nasn = 64512\n");
+    let Config { node, overlay, fib, policy, .. } = &config;
+    assert_eq!((node, overlay, fib, policy), (&bare.node, &bare.overlay, &bare.fib, &bare.policy));
+    assert_eq!((config.bgp.hold_time, config.bgp.max_paths), (bare.bgp.hold_time, bare.bgp.max_paths));
+    assert_eq!((config.bgp.graceful_restart, &config.bgp.listen), (bare.bgp.graceful_restart, &bare.bgp.listen));
+    assert_eq!((config.metrics_listen, config.state_directory), (bare.metrics_listen, bare.state_directory));
+}
+
+#[test]
 fn the_canonical_file_shows_every_key_of_a_full_one() {
     insta::assert_snapshot!(accepted(FULL));
 }

@@ -13,7 +13,7 @@ use bgp_proto::session::{Counters, Direction, DownReason, Established, Output, S
 use bgp_proto::time::Instant;
 use bgp_proto::types::Family;
 use bgp_proto::wire::Notification;
-use bytes::Bytes;
+use bgp_proto::wire::notification::Cease;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -30,25 +30,6 @@ use crate::socket_options::{self, KeyScope};
 const READS_OF_A_BROKEN_CONNECTION: usize = 4;
 /// Most messages of the RIB that go into the queue of a connection before it is written.
 const MESSAGES_A_WRITE: usize = 32;
-
-/// The error code Cease (RFC 4486).
-const CEASE: u8 = 6;
-
-/// Why we end a session that works: the subcodes of Cease (RFC 4486 section 3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cease {
-    MaximumPrefixes = 1,
-    AdministrativeShutdown = 2,
-    PeerDeconfigured = 3,
-    AdministrativeReset = 4,
-    OtherConfigurationChange = 6,
-}
-
-impl From<Cease> for Notification {
-    fn from(cease: Cease) -> Self {
-        Self { code: CEASE, subcode: cease as u8, data: Bytes::new() }
-    }
-}
 
 /// What the roster tells a peer's task.
 pub(crate) enum PeerCommand {
@@ -243,7 +224,7 @@ impl Peer {
                 self.session.set_config(*session);
             }
             PeerCommand::Reset { soft: false } => {
-                self.session.stop(now, Stop::Reset(Cease::AdministrativeReset.into()));
+                self.session.stop(now, Stop::Reset(Notification::cease(Cease::AdministrativeReset)));
             }
             PeerCommand::Reset { soft: true } => {
                 for family in Family::ALL {
@@ -258,7 +239,7 @@ impl Peer {
     }
 
     fn stop(&mut self, cease: Option<Cease>) {
-        let how = cease.map_or(Stop::Silent, |cease| Stop::Cease(cease.into()));
+        let how = cease.map_or(Stop::Silent, |cease| Stop::Cease(Notification::cease(cease)));
         self.session.stop(self.clock.now(), how);
         self.stopping = true;
     }
@@ -301,7 +282,7 @@ impl Peer {
                 self.session.send(now, messages);
             }
             FromRib::TooManyPrefixes { session } if session == current => {
-                self.session.stop(now, Stop::Reset(Cease::MaximumPrefixes.into()));
+                self.session.stop(now, Stop::Reset(Notification::cease(Cease::MaximumNumberOfPrefixesReached)));
             }
             // For a session that is gone; the RIB has heard so and counts anew.
             FromRib::Send { .. } | FromRib::TooManyPrefixes { .. } => {}

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bgp_proto::rib::{PeerPolicy, RibConfig};
 use bgp_proto::time::Instant;
 use bgp_proto::types::{PeerId, Prefix};
+use bgp_proto::wire::notification::Cease;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
@@ -17,7 +18,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use crate::clock::Clock;
 use crate::config::{Config, PeerConfig};
 use crate::listener::{Accepted, Listener};
-use crate::peer::{Cease, Peer, PeerCommand};
+use crate::peer::{Peer, PeerCommand};
 use crate::reconfigure::{Differences, session_config};
 use crate::rib_port::{Envelope, RibPort};
 use crate::rib_thread::Order;
@@ -425,7 +426,7 @@ impl Roster {
             match next {
                 Some(next) => self.change_peer(id, &old, next, &mut lines).await,
                 None => {
-                    self.remove(id, Cease::PeerDeconfigured).await;
+                    self.remove(id, Cease::PeerDeConfigured).await;
                     lines.push(format!("peer {name}: removed"));
                 }
             }

@@ -1,0 +1,318 @@
+//! Two shells on loopback addresses: sessions, what guards them, and what a changed configuration does to them.
+
+mod support;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bgp_proto::filter::{Filter, PrefixMatch, Rule};
+use bgp_proto::session::{RemoteAs, State};
+use bgp_proto::types::{Asn, HoldTime};
+use bgpd::{Event, Password, PeerConfig, RouteQuery, RouteScope, Shutdown, Ttl};
+use support::{ASN, Speaker, attributes, pair, prefix};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+fn password(key: &str) -> Option<Password> {
+    Password::new(key.as_bytes())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_go_both_ways_and_a_stopped_peer_takes_its_own_with_it() {
+    let (left, right) = pair(|_, _| (), |_, _| ()).await;
+    left.originate([(prefix("10.1.0.0/16"), attributes(None))]).await;
+    right.originate([(prefix("10.2.0.0/16"), attributes(Some(7)))]).await;
+    right.wait_prefix(prefix("10.1.0.0/16")).await;
+    left.wait_prefix(prefix("10.2.0.0/16")).await;
+
+    let query = RouteQuery { scope: RouteScope::Received("right".to_owned()), prefix: None, limit: 10 };
+    let routes = left.bgp.routes(query).await.unwrap();
+    assert_eq!(routes.len(), 1, "{routes:?}");
+    assert_eq!((routes[0].peer.as_str(), routes[0].route.attributes.med), ("right", Some(7)));
+
+    right.bgp.stop(Shutdown::Cease).await;
+    left.wait_no_prefix(prefix("10.2.0.0/16")).await;
+    let peer = left.peer("right").await.unwrap();
+    let error = peer.last_error.unwrap_or_default();
+    assert!(error.contains("Administrative Shutdown"), "{error}");
+    let told = left.told.lock().unwrap();
+    assert!(matches!(&told.sessions[..], [Event::Up { .. }, Event::Down { .. }]), "{:?}", told.sessions);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_stop_leaves_the_routes_with_a_peer_that_does_graceful_restart() {
+    let restart = |config: &mut bgpd::Config, _: &mut PeerConfig| config.graceful_restart = Some(60);
+    let (left, right) = pair(restart, restart).await;
+    right.originate([(prefix("10.2.0.0/16"), attributes(None))]).await;
+    left.wait_prefix(prefix("10.2.0.0/16")).await;
+    right.bgp.stop(Shutdown::Silent).await;
+    left.wait_peer("right", "down", |peer| peer.state != State::Established).await;
+    let query = RouteQuery { scope: RouteScope::Local, prefix: None, limit: 10 };
+    let routes = left.bgp.routes(query).await.unwrap();
+    assert!(matches!(&routes[..], [only] if only.route.stale), "{routes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_for_an_unknown_peer_names_the_known_ones() {
+    let (left, _right) = pair(|_, _| (), |_, _| ()).await;
+    let query = RouteQuery { scope: RouteScope::Received("rigth".to_owned()), prefix: None, limit: 10 };
+    let error = left.bgp.routes(query).await.unwrap_err();
+    assert_eq!(error.known, ["right"]);
+    assert_eq!(left.bgp.reset("rigth", true).await.unwrap_err(), error);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_sides_connecting_at_once_end_in_one_session() {
+    let one = Speaker::start(|_| ()).await;
+    let mut other = Speaker::start(|_| ()).await;
+    let mut one = one;
+    let to_other = other.as_peer("other", one.address).await;
+    let to_one = one.as_peer("one", other.address).await;
+    let (first, second) = tokio::join!(
+        one.reconfigure(|config| config.peers.push(to_other)),
+        other.reconfigure(|config| config.peers.push(to_one))
+    );
+    assert_eq!((first, second), (vec!["peer other: added".to_owned()], vec!["peer one: added".to_owned()]));
+    one.originate([(prefix("10.1.0.0/16"), attributes(None))]).await;
+    other.originate([(prefix("10.2.0.0/16"), attributes(None))]).await;
+    other.wait_prefix(prefix("10.1.0.0/16")).await;
+    one.wait_prefix(prefix("10.2.0.0/16")).await;
+    let one_sees = one.wait_established("other").await;
+    let other_sees = other.wait_established("one").await;
+    assert_eq!((one_sees.counters.established, other_sees.counters.established), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_md5_key_keeps_the_session_down_and_the_right_one_lets_it_up() {
+    let (mut left, right) =
+        pair(|_, peer| peer.password = password("one"), |_, peer| peer.password = password("other")).await;
+    let peer = right.wait_peer("left", "a failed attempt", |peer| peer.last_error.is_some()).await;
+    assert_eq!(peer.counters.established, 0, "{peer:?}");
+    let changes = left.reconfigure(|config| config.peers[0].password = password("other")).await;
+    assert_eq!(changes, ["peer right: password-file changed, in place"]);
+    right.wait_established("left").await;
+    left.wait_established("right").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_without_a_key_to_a_peer_with_one_is_not_heard() {
+    let (left, right) = pair(|_, peer| peer.password = password("key"), |_, _| ()).await;
+    let peer = right.wait_peer("left", "a failed attempt", |peer| peer.last_error.is_some()).await;
+    assert_eq!(peer.counters.established, 0, "{peer:?}");
+    let heard: u64 = left.peer("right").await.unwrap().counters.received.iter().sum();
+    assert_eq!(heard, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_changes_under_a_running_session() {
+    let (mut left, mut right) =
+        pair(|_, peer| peer.password = password("old"), |_, peer| peer.password = password("old")).await;
+    left.wait_established("right").await;
+    right.wait_established("left").await;
+    left.reconfigure(|config| config.peers[0].password = password("new")).await;
+    right.reconfigure(|config| config.peers[0].password = password("new")).await;
+    left.originate([(prefix("10.1.0.0/16"), attributes(None))]).await;
+    right.wait_prefix(prefix("10.1.0.0/16")).await;
+    assert_eq!(right.peer("left").await.unwrap().counters.established, 1);
+    assert_eq!(left.peer("right").await.unwrap().counters.established, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_with_ttl_security_hears_nothing_that_was_not_sent_with_255() {
+    let short = |config: &mut bgpd::Config| config.hold_time = HoldTime::from_seconds(3).unwrap();
+    let (left, mut right) = pair(
+        |config, peer| {
+            short(config);
+            peer.ttl = Ttl::Security { hops: 1 };
+        },
+        |config, _| short(config),
+    )
+    .await;
+    // It has sent its OPEN, heard the other's, and waits for a KEEPALIVE in vain.
+    let sees = right.wait_peer("left", "an attempt that failed", |peer| peer.last_error.is_some()).await;
+    assert!(sees.counters.sent[0] > 0, "{sees:?}");
+    assert_eq!(left.peer("right").await.unwrap().counters.received, [0; 5]);
+    right.reconfigure(|config| config.peers[0].ttl = Ttl::Security { hops: 1 }).await;
+    left.wait_established("right").await;
+    right.wait_established("left").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_external_session_on_one_link_works_with_the_ttl_of_one_that_it_has_by_default() {
+    let external = Asn(64513);
+    let (left, right) = pair(
+        |_, peer| peer.remote_as = RemoteAs::Exactly(external),
+        |config, peer| {
+            config.local_as = external;
+            peer.local_as = external;
+            peer.remote_as = RemoteAs::External;
+        },
+    )
+    .await;
+    let peer = left.wait_established("right").await;
+    assert_eq!(peer.established.unwrap().remote_as, external);
+    right.wait_established("left").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_filter_is_applied_without_a_reset() {
+    let (mut left, right) = pair(|_, _| (), |_, _| ()).await;
+    right.originate([(prefix("10.1.0.0/16"), attributes(None)), (prefix("10.2.0.0/16"), attributes(None))]).await;
+    left.wait_prefix(prefix("10.1.0.0/16")).await;
+    left.wait_prefix(prefix("10.2.0.0/16")).await;
+    let rule = Rule {
+        prefixes: vec![PrefixMatch { prefix: prefix("10.2.0.0/16"), ge: 16, le: 16 }],
+        accept: true,
+        ..Rule::default()
+    };
+    let filter = Arc::new(Filter { name: "only-two".to_owned(), rules: vec![rule] });
+    let changes = left.reconfigure(|config| config.peers[0].import = Some(filter)).await;
+    assert_eq!(changes, ["peer right: import changed, in place"]);
+    left.wait_no_prefix(prefix("10.1.0.0/16")).await;
+    let changes = left.reconfigure(|config| config.peers[0].import = None).await;
+    assert_eq!(changes, ["peer right: import changed, in place"]);
+    left.wait_prefix(prefix("10.1.0.0/16")).await;
+    let peer = left.peer("right").await.unwrap();
+    assert_eq!((peer.counters.established, peer.counts.received), (1, 2), "{peer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_hold_time_resets_the_session_of_its_peer_alone() {
+    let (mut left, right) = pair(|_, _| (), |_, _| ()).await;
+    right.wait_established("left").await;
+    let changes = left.reconfigure(|config| config.peers[0].hold_time = HoldTime::from_seconds(30)).await;
+    assert_eq!(changes, ["peer right: hold-time changed, and the session was reset"]);
+    let peer = right.wait_peer("left", "up again", |peer| peer.counters.established == 2).await;
+    let error = peer.last_error.unwrap_or_default();
+    assert!(error.contains("Other Configuration Change"), "{error}");
+    assert_eq!(left.reconfigure(|_| ()).await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_peer_is_sent_why_and_an_added_one_comes_up() {
+    let (mut left, right) = pair(|_, _| (), |_, _| ()).await;
+    right.wait_established("left").await;
+    let peer = left.config.peers[0].clone();
+    assert_eq!(left.reconfigure(|config| config.peers.clear()).await, ["peer right: removed"]);
+    let sees = right.wait_peer("left", "down", |peer| peer.state != State::Established).await;
+    let error = sees.last_error.unwrap_or_default();
+    assert!(error.contains("De-configured"), "{error}");
+    assert_eq!(left.reconfigure(|config| config.peers.push(peer)).await, ["peer right: added"]);
+    left.wait_established("right").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_ends_the_session_and_starts_it_again_and_a_soft_one_does_not() {
+    let (left, right) = pair(|_, _| (), |_, _| ()).await;
+    right.wait_established("left").await;
+    left.wait_established("right").await;
+    left.bgp.reset("right", true).await.unwrap();
+    // ROUTE-REFRESH, one a family.
+    right.wait_peer("left", "a request for routes", |peer| peer.counters.received[4] == 2).await;
+    assert_eq!(left.peer("right").await.unwrap().counters.established, 1);
+    left.bgp.reset("right", false).await.unwrap();
+    left.wait_peer("right", "up again", |peer| peer.counters.established == 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_over_its_prefix_limit_is_ended_with_the_reason() {
+    let (left, right) = pair(|_, peer| peer.max_prefixes = Some(2), |_, _| ()).await;
+    right.originate((0..3).map(|number| (support::numbered(number), attributes(None)))).await;
+    let peer = right.wait_peer("left", "an end", |peer| peer.last_error.is_some()).await;
+    let error = peer.last_error.unwrap_or_default();
+    assert!(error.contains("Maximum Number of Prefixes"), "{error}");
+    drop(left);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_is_closed_at_once_and_counted() {
+    let (left, right) = pair(|_, _| (), |_, _| ()).await;
+    let target = SocketAddr::new(IpAddr::V4(left.address), left.port().await);
+    for _ in 0..50 {
+        // From the address that the kernel chooses, which is no peer's.
+        let mut stream = TcpStream::connect(target).await.unwrap();
+        let mut byte = [0];
+        assert!(matches!(stream.read(&mut byte).await, Ok(0) | Err(_)));
+    }
+    assert_eq!(left.bgp.refused(), 50);
+    right.wait_established("left").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dynamic_peers_come_up_to_the_limit_and_make_room_when_they_go() {
+    let addresses = [support::address(), support::address(), support::address()];
+    let range = bgpd::DynamicPeerConfig {
+        prefix: prefix("127.128.0.0/9"),
+        limit: 2,
+        template: PeerConfig::new("cluster", IpAddr::V4(addresses[0]), RemoteAs::Internal, ASN),
+    };
+    let hub = Speaker::start(|config| config.dynamic_peers.push(range)).await;
+    let mut spokes = Vec::new();
+    for address in &addresses[..2] {
+        let peer = hub.as_peer("hub", *address).await;
+        let spoke = Speaker::start(|config| {
+            config.router_id = bgp_proto::types::RouterId(*address);
+            config.peers.push(peer);
+        })
+        .await;
+        let name = format!("cluster/{address}");
+        assert!(hub.wait_established(&name).await.dynamic);
+        spokes.push(spoke);
+    }
+    let peer = hub.as_peer("hub", addresses[2]).await;
+    let late = Speaker::start(|config| {
+        config.router_id = bgp_proto::types::RouterId(addresses[2]);
+        config.peers.push(peer);
+    })
+    .await;
+    support::wait_for("a refused connection", || async {
+        if hub.bgp.refused() > 0 { Ok(()) } else { Err(format!("{:?}", hub.bgp.peers().await)) }
+    })
+    .await;
+    assert_eq!(hub.bgp.peers().await.len(), 2);
+    spokes[0].bgp.stop(Shutdown::Cease).await;
+    late.wait_established("hub").await;
+    let names: Vec<_> = hub.bgp.peers().await.into_iter().map(|peer| peer.config.name).collect();
+    let mut wanted = vec![format!("cluster/{}", addresses[1]), format!("cluster/{}", addresses[2])];
+    wanted.sort();
+    assert_eq!(names, wanted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_opens_and_closes_without_a_restart() {
+    let mut speaker = Speaker::start(|_| ()).await;
+    let address = speaker.config.listen[0];
+    let lines = speaker.reconfigure(|config| config.listen.clear()).await;
+    assert_eq!(lines, [format!("listen {address}: closed")]);
+    assert!(speaker.bgp.listening().await.is_empty());
+    let lines = speaker.reconfigure(|config| config.listen.push(address)).await;
+    assert_eq!(lines, [format!("listen {address}: opened")]);
+    assert_eq!(speaker.bgp.listening().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_peers_with_one_address_are_refused_at_the_start_and_change_nothing_later() {
+    let (mut left, right) = pair(|_, _| (), |_, _| ()).await;
+    right.wait_established("left").await;
+    let mut twin = left.config.peers[0].clone();
+    twin.name = "twin".to_owned();
+    let lines = left.reconfigure(|config| config.peers.push(twin)).await;
+    assert!(matches!(&lines[..], [line] if line.starts_with("nothing changed: two peers")), "{lines:?}");
+    assert!(bgpd::Bgp::start(left.config.clone(), false).await.is_err());
+    assert_eq!(right.peer("left").await.unwrap().counters.established, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connect_retry_and_passive_change_under_a_running_session() {
+    let (mut left, right) = pair(|_, _| (), |_, _| ()).await;
+    right.wait_established("left").await;
+    let lines = left
+        .reconfigure(|config| {
+            config.peers[0].passive = false;
+            config.peers[0].connect_retry = Duration::from_secs(9);
+        })
+        .await;
+    assert_eq!(lines, ["peer right: passive, connect-retry changed, in place"]);
+    assert_eq!(right.peer("left").await.unwrap().counters.established, 1);
+}

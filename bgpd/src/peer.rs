@@ -294,6 +294,13 @@ impl Peer {
             tracing::debug!(peer = self.config.name, "closed a connection that the session has no use for");
             return;
         }
+        if !socket_options::is_near_enough(&stream, &self.config) {
+            tracing::debug!(
+                peer = self.config.name,
+                "closed a connection that came over more hops than ttl-security allows"
+            );
+            return;
+        }
         let prepared = socket_options::prepare_connection(&stream, &self.config);
         let connection = Connection::new(stream);
         match prepared.and_then(|()| connection.addresses()) {

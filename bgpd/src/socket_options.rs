@@ -69,9 +69,10 @@ pub(crate) fn set_md5_key(socket: &impl AsFd, scope: KeyScope, password: Option<
 }
 
 /// What every listening socket gets: TTL 255, because the answer to a SYN carries it before we know which peer asks, and
-/// a peer with GTSM takes nothing less.
+/// a peer with GTSM takes nothing less; and that the kernel keeps the SYN for [`is_near_enough`].
 pub(crate) fn prepare_listener(socket: &impl AsFd, ipv6: bool) -> io::Result<()> {
     set_ttl(socket, ipv6, 255)?;
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_SAVE_SYN, &libc::c_int::from(1u8))?;
     set_class(socket, ipv6)
 }
 
@@ -80,19 +81,60 @@ pub(crate) fn prepare_connection(socket: &impl AsFd, peer: &PeerConfig) -> io::R
     let ipv6 = peer.address.is_ipv6();
     SockRef::from(socket).set_tcp_nodelay(true)?;
     set_class(socket, ipv6)?;
-    let (ttl, least) = match peer.ttl {
-        Ttl::Default if peer.is_internal() => (64, 0),
-        Ttl::Default => (1, 0),
-        Ttl::Multihop { hops } => (hops.max(1), 0),
-        // RFC 5082 section 3: a packet that has come over h hops has at least 255 - h + 1 left.
-        Ttl::Security { hops } => (255, 255 - hops.clamp(1, 254) + 1),
+    let ttl = match peer.ttl {
+        Ttl::Default if peer.is_internal() => 64,
+        Ttl::Default => 1,
+        Ttl::Multihop { hops } => hops.max(1),
+        Ttl::Security { .. } => 255,
     };
     set_ttl(socket, ipv6, ttl)?;
-    let least = libc::c_int::from(least);
+    let least = libc::c_int::from(least_ttl(peer.ttl));
     if ipv6 {
         set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_MINHOPCOUNT, &least)
     } else {
         set_option(socket, libc::IPPROTO_IP, libc::IP_MINTTL, &least)
+    }
+}
+
+/// Whether the SYN of an accepted connection came over no more hops than the peer's GTSM allows.
+///
+/// What came before [`prepare_connection`] set the least TTL, the kernel has let through whatever its TTL, so the SYN is
+/// asked: whoever is too far away to send one with enough left can send nothing else in time either. While the kernel
+/// answers a flood with SYN cookies it keeps no SYN, and the connection is let in; the least TTL then guards the rest of it.
+pub(crate) fn is_near_enough(socket: &impl AsFd, peer: &PeerConfig) -> bool {
+    let least = least_ttl(peer.ttl);
+    least == 0 || saved_syn_ttl(socket).is_none_or(|ttl| ttl >= least)
+}
+
+/// RFC 5082 section 3: a packet that has come over h hops has at least 255 - h + 1 left. 0: any will do.
+fn least_ttl(ttl: Ttl) -> u8 {
+    match ttl {
+        Ttl::Default | Ttl::Multihop { .. } => 0,
+        Ttl::Security { hops } => 255 - hops.clamp(1, 254) + 1,
+    }
+}
+
+/// Reads the TTL, or hop limit, out of the IP header of the SYN that the kernel kept.
+fn saved_syn_ttl(socket: &impl AsFd) -> Option<u8> {
+    let mut headers = [0u8; 512];
+    let mut length = headers.len() as libc::socklen_t;
+    // SAFETY: the pointers are to a live buffer of `length` bytes and to `length`, which the kernel writes no further.
+    let outcome = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_SAVED_SYN,
+            headers.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if outcome != 0 || length == 0 {
+        return None;
+    }
+    match headers[0] >> 4 {
+        4 => Some(headers[8]),
+        6 => Some(headers[7]),
+        _ => None,
     }
 }
 
@@ -135,4 +177,58 @@ fn set_option<T>(socket: &impl AsFd, level: libc::c_int, option: libc::c_int, va
         libc::setsockopt(socket.as_fd().as_raw_fd(), level, option, std::ptr::from_ref(value).cast(), length)
     };
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use bgp_proto::session::RemoteAs;
+    use bgp_proto::types::Asn;
+    use socket2::{Domain, Protocol, Socket, Type};
+
+    use super::*;
+
+    #[test]
+    fn the_ttl_follows_from_how_far_away_the_peer_may_be() {
+        let (internal, external) = (RemoteAs::Internal, RemoteAs::External);
+        for (remote_as, ttl, sent) in [
+            (internal, Ttl::Default, 64),
+            (external, Ttl::Default, 1),
+            (external, Ttl::Multihop { hops: 3 }, 3),
+            (internal, Ttl::Security { hops: 1 }, 255),
+            (external, Ttl::Security { hops: 254 }, 255),
+        ] {
+            for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+                let mut peer = PeerConfig::new("p", address, remote_as, Asn(1));
+                peer.ttl = ttl;
+                let domain = if address.is_ipv6() { Domain::IPV6 } else { Domain::IPV4 };
+                let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP)).unwrap();
+                prepare_connection(&socket, &peer).unwrap();
+                let set = if address.is_ipv6() { socket.unicast_hops_v6() } else { socket.ttl_v4() };
+                assert_eq!(set.unwrap(), sent, "{remote_as:?} {ttl:?} {address}");
+                assert!(socket.tcp_nodelay().unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn gtsm_counts_hops_as_the_rfc_does() {
+        for (hops, least) in [(1, 255), (2, 254), (254, 2)] {
+            assert_eq!(least_ttl(Ttl::Security { hops }), least);
+        }
+        assert_eq!(least_ttl(Ttl::Multihop { hops: 1 }), 0);
+    }
+
+    #[test]
+    fn a_key_that_is_not_there_can_be_taken_away() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        let address = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
+        let scopes = [KeyScope::Address(address), KeyScope::Prefix(Prefix::new(address, 24).unwrap())];
+        for scope in scopes {
+            set_md5_key(&socket, scope, Password::new(b"key").as_ref()).unwrap();
+            set_md5_key(&socket, scope, None).unwrap();
+            set_md5_key(&socket, scope, None).unwrap();
+        }
+    }
 }

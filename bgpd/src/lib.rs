@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bgp_proto::rib::{BestChange, PeerCounts, Scope};
+use bgp_proto::rib::{self, BestChange, PageStart, PeerCounts, Scope};
 use bgp_proto::types::{Family, PeerId, Prefix};
 use bgp_proto::wire::attributes::Attributes;
 use tokio::sync::{mpsc, oneshot};
@@ -33,7 +33,7 @@ use tokio::sync::{mpsc, oneshot};
 use clock::Clock;
 use peer::PeerCommand;
 use rib_port::RibPort;
-use rib_thread::{Order, Question};
+use rib_thread::Order;
 use roster::{Command, Listing, Roster, ToRib};
 
 pub use config::{Config, DynamicPeerConfig, Password, PeerConfig, Ttl};
@@ -203,10 +203,33 @@ impl Bgp {
             RouteScope::Advertised(name) => Scope::Advertised(id(name)?),
             RouteScope::Rejected => Scope::Rejected,
         };
-        let (answer, routes) = oneshot::channel();
-        let _ = self.orders.send(Order::Routes(Question { scope, prefix: query.prefix, limit: query.limit }, answer));
-        let routes = routes.await.unwrap_or_default().into_iter();
-        Ok(routes.map(|route| RouteView { peer: name_of(&names, route.peer), route }).collect())
+        let mut routes = match query.prefix {
+            Some(prefix) => {
+                let (answer, routes) = oneshot::channel();
+                let _ = self.orders.send(Order::Routes { scope, prefix, answer });
+                routes.await.unwrap_or_default()
+            }
+            None => self.all_routes(scope, query.limit).await,
+        };
+        routes.truncate(query.limit);
+        // Stable: the paths of one prefix stay in their order, the best one first.
+        routes.sort_by_key(|route| route.prefix);
+        Ok(routes.into_iter().map(|route| RouteView { peer: name_of(&names, route.peer), route }).collect())
+    }
+
+    /// Page by page, so that the RIB serves sessions in between; what changes meanwhile may be there in its old or its new
+    /// state.
+    async fn all_routes(&self, scope: Scope, limit: usize) -> Vec<rib::RouteView> {
+        let mut routes = Vec::new();
+        let mut next = Some(PageStart::default());
+        while let Some(start) = next.filter(|_| routes.len() < limit) {
+            let (answer, page) = oneshot::channel();
+            let _ = self.orders.send(Order::Page { scope, start, answer });
+            let Ok((page, rest)) = page.await else { break };
+            routes.extend(page);
+            next = rest;
+        }
+        routes
     }
 
     /// The name of the peer with this number; `local` for [`PeerId::LOCAL`].

@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use bgp_proto::rib::{BestChange, Output, PeerCounts, PeerPolicy, Rib, RibConfig, RouteView, Scope};
+use bgp_proto::rib::{BestChange, Output, PageStart, PeerCounts, PeerPolicy, Rib, RibConfig, RouteView, Scope};
 use bgp_proto::types::{Family, PeerId, Prefix};
 use bgp_proto::wire::attributes::Attributes;
 use bytes::Bytes;
@@ -19,6 +19,9 @@ use crate::rib_port::{Envelope, Report};
 
 /// Most reports that one round takes before it decides: what changes again and again within them is decided once.
 const REPORTS_A_ROUND: usize = 32;
+
+/// Routes that a person asks for are looked up so many at a time, with sessions served in between.
+const ROUTES_A_PAGE: usize = 4096;
 
 /// What the RIB tells a peer's task.
 #[derive(Debug)]
@@ -43,19 +46,16 @@ pub(crate) enum Order {
     Refresh(PeerId),
     /// Counts, one for each of these.
     Counts(Vec<PeerId>, oneshot::Sender<Vec<PeerCounts>>),
-    /// Routes for a person.
-    Routes(Question, oneshot::Sender<Vec<RouteView>>),
+    /// The routes to one prefix, for a person.
+    Routes { scope: Scope, prefix: Prefix, answer: oneshot::Sender<Vec<RouteView>> },
+    /// Some of all routes, and where the next ones begin.
+    Page { scope: Scope, start: PageStart, answer: oneshot::Sender<Page> },
     /// Ends the thread.
     Stop(oneshot::Sender<()>),
 }
 
-/// Which routes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Question {
-    pub(crate) scope: Scope,
-    pub(crate) prefix: Option<Prefix>,
-    pub(crate) limit: usize,
-}
+/// Routes, and where the next page begins.
+pub(crate) type Page = (Vec<RouteView>, Option<PageStart>);
 
 /// A peer, as this thread knows it.
 struct Link {
@@ -120,12 +120,13 @@ impl RibThread {
     async fn run(mut self) {
         while self.stopped.is_none() {
             self.take_orders();
+            // What a wait has taken in may have left an event; a round follows only when that is told.
+            self.tell_owner();
             let busy = self.untold.is_empty() && self.round();
             self.tell_owner();
-            if busy && self.untold.is_empty() {
-                continue;
+            if !busy || !self.untold.is_empty() {
+                self.wait().await;
             }
-            self.wait().await;
         }
         if let Some(stopped) = self.stopped {
             let _ = stopped.send(());
@@ -251,9 +252,11 @@ impl RibThread {
                 let counts = peers.into_iter().map(|peer| self.rib.counts(peer)).collect();
                 let _ = answer.send(counts);
             }
-            Order::Routes(question, answer) => {
-                let Question { scope, prefix, limit } = question;
-                let _ = answer.send(self.rib.routes(scope, prefix, limit, now));
+            Order::Routes { scope, prefix, answer } => {
+                let _ = answer.send(self.rib.routes(scope, Some(prefix), usize::MAX, now));
+            }
+            Order::Page { scope, start, answer } => {
+                let _ = answer.send(self.rib.routes_page(scope, start, ROUTES_A_PAGE, now));
             }
             Order::Stop(stopped) => self.stopped = Some(stopped),
         }

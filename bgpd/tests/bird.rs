@@ -73,7 +73,7 @@ fn bird_config(address: Ipv4Addr, speaker: &Speaker, port: u16, options: &str) -
         "log stderr all;
 router id {address};
 protocol device {{ }}
-protocol static {{ ipv4; route 10.9.0.0/16 via {address}; route 10.9.7.0/24 unreachable; }}
+protocol static {{ ipv4; route 10.9.0.0/16 unreachable; route 10.9.7.0/24 unreachable; }}
 protocol static static6 {{ ipv6; route fd00:9::/32 unreachable; }}
 protocol bgp linnet {{
   local {address} port 1790 as {asn};

@@ -36,7 +36,6 @@ fn context() -> UpdateContext {
 /// Opens a session by hand, and lets the caller read as it likes.
 async fn raw_session(speaker: &Speaker, from: std::net::Ipv4Addr, hold_time: HoldTime) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
     socket.bind(SocketAddr::new(IpAddr::V4(from), 0)).unwrap();
     let to = SocketAddr::new(IpAddr::V4(speaker.address), speaker.port().await);
     let mut stream = socket.connect(to).await.unwrap();

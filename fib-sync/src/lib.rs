@@ -13,6 +13,7 @@
 //! All of it works in the network namespace of the thread that calls [`Fib::start`].
 
 mod desired;
+mod device;
 mod engine;
 mod error;
 mod fib;
@@ -21,6 +22,7 @@ mod hash;
 mod kernel_route;
 mod links;
 mod netlink;
+mod netns;
 mod observed;
 pub mod overlay;
 mod plan;

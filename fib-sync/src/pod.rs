@@ -1,9 +1,47 @@
 //! Pods' interfaces: a veth pair between this host and a pod's network namespace.
-#![expect(clippy::todo, reason = "the face lands before the flesh")]
+//!
+//! A pod's addresses are its own alone (/32, /128); everything else, its neighbours on the same host included, is
+//! behind the host's end, which it knows as 169.254.1.1 and fe80::1. These gateways are not found by ARP or neighbour
+//! discovery: every host's end has the same MAC, and the pod has it in fixed entries. So the host needs no address of
+//! its own on the IPv4 side and no proxy ARP, two pods never see one another's broadcasts, and an address that is in
+//! use elsewhere at the same time disturbs no discovery. The other way round, from the host to the pod, plain ARP and
+//! neighbour discovery work, because the pod does have its addresses.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::fd::AsRawFd,
+    path::PathBuf,
+};
 
-use crate::FibError;
+use ipnetwork::IpNetwork;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    address::{AddressAttribute, AddressFlags, AddressHeader, AddressMessage, AddressScope},
+    link::{InfoData, InfoVeth},
+    neighbour::{NeighbourAttribute, NeighbourHeader, NeighbourMessage, NeighbourState},
+    route::RouteProtocol,
+};
+use rtnetlink::{LinkUnspec, LinkVeth};
+
+use crate::{
+    FibError, PROTOCOL, device,
+    hash::stable,
+    kernel_route::{KernelHop, KernelPath, Kind, addition, family},
+    netlink::{Request, Socket},
+    netns::Namespace,
+    sysctl,
+};
+
+/// What a pod calls its host, in IPv4.
+pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+/// What a pod calls its host, in IPv6.
+pub const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+/// MAC of every host's end: locally administered, no group.
+pub const HOST_MAC: [u8; 6] = [0xee; 6];
+
+/// Routing table main (linux/rtnetlink.h).
+const MAIN: u32 = 254;
 
 /// A pod's interface, wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,27 +59,249 @@ pub struct PodInterface {
 }
 
 /// Name of the host's end for an endpoint (`namespace/name`, or what else is unique on this host): `lin` and 11
-/// hexadecimal digits, always the same.
+/// hexadecimal digits, always the same. 14 octets: the kernel takes 15.
 pub fn host_name(endpoint: &str) -> String {
-    let _ = endpoint;
-    todo!()
+    format!("lin{:011x}", stable(endpoint.bytes()) >> 20)
 }
 
-/// Makes the interface. The host's end exists but is down until [`up`], so that no packet flows before the pod's policy is in force.
-/// Doing it again changes nothing; a step that fails undoes those before it.
+/// Makes the interface, in the network namespace of the calling thread and in the pod's. The host's end exists but is
+/// down until [`up`], so that no packet flows before the pod's policy is in force; one that is up already stays up.
+/// Doing it again mends what differs and changes nothing else; if a step fails, a pair that this call made is removed.
+///
+/// # Errors
+/// [`FibError::Namespace`] for a path that is no network namespace, [`FibError::Invalid`] for a name that is not
+/// Linnet's or one that the pod uses otherwise, [`FibError::Kernel`].
 pub async fn add(interface: &PodInterface) -> Result<(), FibError> {
-    let _ = interface;
-    todo!()
+    let interface = interface.clone();
+    blocking(move || add_now(&interface)).await
 }
 
 /// Lets packets flow.
+///
+/// # Errors
+/// [`FibError::Invalid`] when there is no such interface, [`FibError::Kernel`].
 pub async fn up(host_name: &str) -> Result<(), FibError> {
-    let _ = host_name;
-    todo!()
+    let name = host_name.to_owned();
+    blocking(move || {
+        let mut socket = Socket::open()?;
+        match owned(&mut socket, &name)? {
+            Some(device) => device::set(&mut socket, &name, device.index, None, true),
+            None => Err(FibError::Invalid(format!("there is no interface {name}; no packet flows; add it first"))),
+        }
+    })
+    .await
 }
 
 /// Removes both ends. Done already is done.
+///
+/// # Errors
+/// [`FibError::Invalid`] for a device that is not Linnet's, [`FibError::Kernel`].
 pub async fn remove(host_name: &str) -> Result<(), FibError> {
-    let _ = host_name;
-    todo!()
+    let name = host_name.to_owned();
+    blocking(move || {
+        let mut socket = Socket::open()?;
+        match owned(&mut socket, &name)? {
+            Some(device) => device::remove(&mut socket, &name, device.index),
+            None => Ok(()),
+        }
+    })
+    .await
+}
+
+/// Netlink answers at once, but a kernel lock may be held for long: not on a thread that others wait for.
+async fn blocking(work: impl FnOnce() -> Result<(), FibError> + Send + 'static) -> Result<(), FibError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| FibError::Ended)?
+}
+
+/// The host's end, if it is there; an error if the name or the device cannot be Linnet's.
+fn owned(socket: &mut Socket, name: &str) -> Result<Option<device::Device>, FibError> {
+    let digits = name.strip_prefix("lin").unwrap_or_default();
+    if digits.len() != 11 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err(FibError::Invalid(format!("{name} is no name of a pod's interface; it is not touched")));
+    }
+    match device::find(socket, name)? {
+        Some(device) if !device.veth => Err(FibError::Invalid(format!(
+            "device {name} is no veth and so is not Linnet's; it is not touched; remove or rename it"
+        ))),
+        found => Ok(found),
+    }
+}
+
+fn add_now(interface: &PodInterface) -> Result<(), FibError> {
+    let PodInterface { host_name, netns, pod_name, addresses, mtu } = interface;
+    let mut socket = Socket::open()?;
+    let namespace = Namespace::open(netns)?;
+    let host = owned(&mut socket, host_name)?;
+    let pod = namespace.inside(|| device::find(&mut Socket::open()?, pod_name))?;
+    let made = match (host, pod) {
+        (Some(host), Some(pod)) if host.behind == Some(pod.index) && pod.behind == Some(host.index) => {
+            if host.mtu != *mtu {
+                device::set(&mut socket, host_name, host.index, Some(*mtu), false)?;
+            }
+            false
+        }
+        (_, Some(_)) => {
+            return Err(FibError::Invalid(format!(
+                "network namespace {} has a device {pod_name} already; the pod gets no interface; remove that device or \
+                 choose another name",
+                netns.display()
+            )));
+        }
+        (host, None) => {
+            // A pod that came again in a new namespace: the old pair leads nowhere.
+            if let Some(stale) = host {
+                device::remove(&mut socket, host_name, stale.index)?;
+            }
+            create(&mut socket, interface, &namespace)?;
+            true
+        }
+    };
+    let done =
+        furnish_host(&mut socket, host_name).and_then(|()| namespace.inside(|| furnish_pod(pod_name, addresses, *mtu)));
+    if done.is_err() && made {
+        let undone = device::find(&mut socket, host_name)
+            .and_then(|found| found.map_or(Ok(()), |found| device::remove(&mut socket, host_name, found.index)));
+        if let Err(error) = undone {
+            tracing::warn!(%error, "half of a pod's interface is left");
+        }
+    }
+    done
+}
+
+/// Makes the pair, the pod's end straight in its namespace: it is never seen in the host's.
+fn create(socket: &mut Socket, interface: &PodInterface, namespace: &Namespace) -> Result<(), FibError> {
+    let PodInterface { host_name, pod_name, mtu, .. } = interface;
+    let peer = LinkUnspec::new_with_name(pod_name).mtu(*mtu).setns_by_fd(namespace.file().as_raw_fd()).build();
+    let pair = LinkVeth::new(host_name, pod_name)
+        .mtu(*mtu)
+        .address(HOST_MAC.to_vec())
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
+        .build();
+    let request = Request { message: RouteNetlinkMessage::NewLink(pair), flags: NLM_F_CREATE | NLM_F_EXCL };
+    socket.perform(&format!("add the veth pair {host_name} and {pod_name}"), request)
+}
+
+fn furnish_host(socket: &mut Socket, name: &str) -> Result<(), FibError> {
+    let Some(device) = device::find(socket, name)? else {
+        return Err(FibError::Lost(format!("device {name} vanished while it was made")));
+    };
+    if !has_ipv6(name) {
+        return Ok(());
+    }
+    // No address made from the MAC, which all host's ends share, and nothing taken from what a pod announces.
+    sysctl::set(&format!("ipv6/conf/{name}/addr_gen_mode"), "1")?;
+    sysctl::set(&format!("ipv6/conf/{name}/accept_ra"), "0")?;
+    add_address(socket, name, device.index, GATEWAY6.into(), 64)
+}
+
+/// Runs inside the pod's namespace.
+fn furnish_pod(name: &str, addresses: &[IpAddr], mtu: u32) -> Result<(), FibError> {
+    let mut socket = Socket::open()?;
+    if let Some(lo) = device::find(&mut socket, "lo")?.filter(|lo| !lo.up) {
+        device::set(&mut socket, "lo", lo.index, None, true)?;
+    }
+    let Some(device) = device::find(&mut socket, name)? else {
+        return Err(FibError::Lost(format!("device {name} vanished while it was made")));
+    };
+    if has_ipv6(name) {
+        // Nobody else is on this link: without duplicate detection its addresses work from the first moment.
+        sysctl::set(&format!("ipv6/conf/{name}/accept_dad"), "0")?;
+        sysctl::set(&format!("ipv6/conf/{name}/accept_ra"), "0")?;
+    }
+    remove_other_addresses(&mut socket, name, device.index, addresses)?;
+    for address in addresses {
+        add_address(&mut socket, name, device.index, *address, if address.is_ipv6() { 128 } else { 32 })?;
+    }
+    if !device.up || device.mtu != mtu {
+        device::set(&mut socket, name, device.index, Some(mtu), true)?;
+    }
+    for v6 in [false, true] {
+        if addresses.iter().any(|address| address.is_ipv6() == v6) {
+            add_gateway(&mut socket, name, device.index, v6)?;
+        }
+    }
+    Ok(())
+}
+
+/// The fixed entry for the gateway, and the default route by it.
+fn add_gateway(socket: &mut Socket, name: &str, link: u32, v6: bool) -> Result<(), FibError> {
+    let gateway: IpAddr = if v6 { GATEWAY6.into() } else { GATEWAY.into() };
+    let mut neighbour = NeighbourMessage::default();
+    neighbour.header = NeighbourHeader {
+        family: family(v6),
+        ifindex: link,
+        state: NeighbourState::Permanent,
+        ..NeighbourHeader::default()
+    };
+    neighbour.attributes = vec![
+        NeighbourAttribute::Destination(gateway.into()),
+        NeighbourAttribute::LinkLayerAddress(HOST_MAC.to_vec()),
+        NeighbourAttribute::Protocol(RouteProtocol::from(PROTOCOL)),
+    ];
+    let flags = NLM_F_CREATE | NLM_F_REPLACE;
+    let request = Request { message: RouteNetlinkMessage::NewNeighbour(neighbour), flags };
+    socket.perform(&format!("add neighbour {gateway} to the pod's device {name}"), request)?;
+
+    let path = |via| KernelPath {
+        kind: Kind::Unicast,
+        hops: vec![KernelHop { via, link, onlink: false, weight: 0 }],
+        mtu: None,
+        source: None,
+    };
+    let everything = if v6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+    // An IPv6 link-local gateway is on the link by definition; an IPv4 one only by a route that says so.
+    let routes = [(gateway, 32, None), (everything, 0, Some(gateway))];
+    for (address, length, via) in routes.into_iter().skip(usize::from(v6)) {
+        let prefix = IpNetwork::new(address, length).map_err(|error| FibError::Invalid(error.to_string()))?;
+        let message = RouteNetlinkMessage::NewRoute(addition(prefix, MAIN, 0, &path(via)));
+        socket.perform(&format!("add route {prefix} to the pod's device {name}"), Request { message, flags })?;
+    }
+    Ok(())
+}
+
+fn address_message(link: u32, address: IpAddr, length: u8) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header = AddressHeader {
+        family: family(address.is_ipv6()),
+        prefix_len: length,
+        index: link,
+        scope: AddressScope::Universe,
+        ..AddressHeader::default()
+    };
+    message.attributes = vec![AddressAttribute::Address(address), AddressAttribute::Local(address)];
+    message
+}
+
+fn add_address(socket: &mut Socket, name: &str, link: u32, address: IpAddr, length: u8) -> Result<(), FibError> {
+    let mut message = address_message(link, address, length);
+    if address.is_ipv6() {
+        message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+    }
+    let request = Request { message: RouteNetlinkMessage::NewAddress(message), flags: NLM_F_CREATE | NLM_F_REPLACE };
+    socket.perform(&format!("add address {address}/{length} to device {name}"), request)
+}
+
+/// Removes addresses that an earlier call gave and this one does not.
+fn remove_other_addresses(socket: &mut Socket, name: &str, link: u32, addresses: &[IpAddr]) -> Result<(), FibError> {
+    let question = AddressMessage::default();
+    let other = socket.dump(RouteNetlinkMessage::GetAddress(question), |message| {
+        let RouteNetlinkMessage::NewAddress(message) = message else { return None };
+        let address = message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })?;
+        let wanted = addresses.contains(&address) || message.header.scope != AddressScope::Universe;
+        (message.header.index == link && !wanted).then_some((address, message.header.prefix_len))
+    })?;
+    for (address, length) in other {
+        let message = RouteNetlinkMessage::DelAddress(address_message(link, address, length));
+        socket
+            .perform(&format!("remove address {address}/{length} from device {name}"), Request { message, flags: 0 })?;
+    }
+    Ok(())
+}
+
+/// Whether the kernel has IPv6 on the device.
+fn has_ipv6(name: &str) -> bool {
+    sysctl::get(&format!("ipv6/conf/{name}/disable_ipv6")).is_ok_and(|value| value == "0")
 }

@@ -192,6 +192,7 @@ impl Engine {
             Command::Sweep(v6, answer) => {
                 self.swept[usize::from(v6)] = true;
                 self.reconcile_family(v6);
+                self.remove_neighbours();
                 let _ = answer.send(());
             }
             Command::Reach(addresses, answer) => {
@@ -325,6 +326,7 @@ impl Engine {
                 let read = self.neighbours.read(&mut self.socket, made.link);
                 self.report(read);
                 self.overlay = Some(made.clone());
+                self.add_neighbours();
             }
             Ok(None) | Err(_) => {
                 self.overlay = None;

@@ -7,11 +7,11 @@ use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
 };
-use rtnetlink::{LinkUnspec, LinkVxlan};
+use rtnetlink::LinkVxlan;
 
 use super::{DEVICE, OverlaySpec, OverlayStatus, mac};
 use crate::{
-    FibError,
+    FibError, device,
     netlink::{Request, Socket},
     sysctl,
 };
@@ -44,7 +44,7 @@ pub(crate) fn ensure(socket: &mut Socket, spec: &OverlaySpec, mtu: u32) -> Resul
     let wanted = mac(spec.local, spec.vni);
     let mut found = find(socket)?;
     let ours = found.iter().position(|device| device.name == DEVICE).map(|at| found.swap_remove(at));
-    let device = match ours {
+    let made = match ours {
         Some(device)
             if device.vni == spec.vni
                 && device.port == spec.port
@@ -55,10 +55,9 @@ pub(crate) fn ensure(socket: &mut Socket, spec: &OverlaySpec, mtu: u32) -> Resul
         {
             device
         }
-        other => {
-            if other.is_some() || index_of(socket, DEVICE)?.is_some() {
-                remove(socket)?;
-            }
+        Some(_) | None => {
+            // By its name it is Linnet's, whatever it is.
+            remove(socket)?;
             // The kernel's own answer to this is a bare EEXIST.
             if let Some(twin) = found.iter().find(|device| device.vni == spec.vni && device.port == spec.port) {
                 return Err(FibError::DeviceInTheWay {
@@ -83,22 +82,20 @@ pub(crate) fn ensure(socket: &mut Socket, spec: &OverlaySpec, mtu: u32) -> Resul
             tracing::warn!(%error, "a setting of the overlay device stays as it is");
         }
     }
-    if device.mtu != mtu || !device.up {
-        let link = LinkUnspec::new_with_index(device.index).mtu(mtu).up().build();
-        let request = Request { message: RouteNetlinkMessage::SetLink(link), flags: 0 };
-        socket.perform(&format!("set device {DEVICE} up with MTU {mtu}"), request)?;
+    if made.mtu != mtu || !made.up {
+        device::set(socket, DEVICE, made.index, Some(mtu), true)?;
     }
     let status =
         OverlayStatus { device: DEVICE.into(), mac: wanted, mtu, vni: spec.vni, port: spec.port, local: spec.local };
-    Ok((device.index, status))
+    Ok((made.index, status))
 }
 
 /// Removes the device; done already is done.
 pub(crate) fn remove(socket: &mut Socket) -> Result<(), FibError> {
-    let Some(index) = index_of(socket, DEVICE)? else { return Ok(()) };
-    let link = LinkUnspec::new_with_index(index).build();
-    socket
-        .perform(&format!("remove device {DEVICE}"), Request { message: RouteNetlinkMessage::DelLink(link), flags: 0 })
+    match device::find(socket, DEVICE)? {
+        Some(found) => device::remove(socket, DEVICE, found.index),
+        None => Ok(()),
+    }
 }
 
 fn create(socket: &mut Socket, spec: &OverlaySpec, mac: [u8; 6], mtu: u32) -> Result<(), FibError> {
@@ -109,16 +106,6 @@ fn create(socket: &mut Socket, spec: &OverlaySpec, mac: [u8; 6], mtu: u32) -> Re
     };
     let request = Request { message: RouteNetlinkMessage::NewLink(builder.build()), flags: NLM_F_CREATE | NLM_F_EXCL };
     socket.perform(&format!("add device {DEVICE} (VXLAN, VNI {}, port {})", spec.vni, spec.port), request)
-}
-
-/// Interface index of a device, by its name.
-fn index_of(socket: &mut Socket, name: &str) -> Result<Option<u32>, FibError> {
-    let question = LinkUnspec::new_with_name(name).build();
-    let request = Request { message: RouteNetlinkMessage::GetLink(question), flags: 0 };
-    match socket.ask(&[request])?.pop() {
-        Some(Ok(RouteNetlinkMessage::NewLink(link))) => Ok(Some(link.header.index)),
-        _ => Ok(None),
-    }
 }
 
 /// All VXLAN devices.

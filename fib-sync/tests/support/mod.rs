@@ -123,7 +123,7 @@ pub async fn event<T>(events: &mut Receiver<FibEvent>, mut pick: impl FnMut(FibE
 /// `ip monitor route`, listening.
 pub struct RouteMonitor {
     child: std::process::Child,
-    reader: std::thread::JoinHandle<()>,
+    reader: Option<std::thread::JoinHandle<()>>,
     heard: std::sync::Arc<std::sync::Mutex<String>>,
 }
 
@@ -145,7 +145,7 @@ impl RouteMonitor {
                 text.push('\n');
             }
         });
-        let monitor = RouteMonitor { child, reader, heard };
+        let monitor = RouteMonitor { child, reader: Some(reader), heard };
         until("ip monitor listens", || {
             ip("route replace unreachable 192.0.2.0/24");
             ip("route del unreachable 192.0.2.0/24");
@@ -164,10 +164,97 @@ impl RouteMonitor {
             assert!(Instant::now() < deadline, "ip monitor went deaf");
             std::thread::yield_now();
         }
-        self.child.kill().expect("end ip monitor");
-        self.child.wait().expect("end ip monitor");
-        self.reader.join().expect("no panic");
-        let heard = self.heard.lock().expect("no panic");
-        heard.clone()
+        self.end();
+        self.heard.lock().expect("no panic").clone()
+    }
+}
+
+impl RouteMonitor {
+    fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+impl Drop for RouteMonitor {
+    /// A test that fails must not leave it behind.
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// One more network namespace: a thread that lives in it and does there what it is told.
+pub struct Other {
+    work: Option<std::sync::mpsc::Sender<Box<dyn FnOnce() + Send>>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    path: std::path::PathBuf,
+}
+
+impl Other {
+    pub fn new() -> Other {
+        let (work, todo) = std::sync::mpsc::channel::<Box<dyn FnOnce() + Send>>();
+        let (tell, told) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace: run the tests as root");
+            ip("link set lo up");
+            let own = std::fs::read_link("/proc/thread-self").expect("a thread's own folder");
+            tell.send(std::path::Path::new("/proc").join(own).join("ns/net")).expect("somebody to tell");
+            todo.iter().for_each(|work| work());
+        });
+        let path = told.recv().expect("the namespace");
+        Other { work: Some(work), thread: Some(thread), path }
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    /// Moves a device there.
+    pub fn take(&self, device: &str) {
+        // `ip` takes a file as a namespace only by way of its own folder; a process's number will do, and a thread is one.
+        let number = self.path.components().nth(4).expect("/proc/PID/task/TID").as_os_str().to_owned();
+        ip(&format!("link set {device} netns {}", number.to_string_lossy()));
+    }
+
+    /// Does work there.
+    pub fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let (tell, told) = std::sync::mpsc::channel();
+        let work: Box<dyn FnOnce() + Send> = Box::new(move || {
+            let _ = tell.send(work());
+        });
+        self.work.as_ref().expect("a thread").send(work).expect("a thread that lives");
+        told.recv().expect("the work was done without a panic")
+    }
+
+    /// Does asynchronous work there.
+    pub fn block_on<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+        self.run(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(work)
+        })
+    }
+
+    pub fn ip(&self, arguments: &str) -> String {
+        let arguments = arguments.to_owned();
+        self.run(move || ip(&arguments))
+    }
+
+    /// One echo, answered within a second.
+    pub fn pings(&self, arguments: &str) -> Result<String, String> {
+        let line = format!("-c 1 -W 1 {arguments}");
+        self.run(move || run("ping", &line.split_whitespace().collect::<Vec<_>>()))
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        drop(self.work.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }

@@ -1,0 +1,300 @@
+//! The overlay on the real kernel.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::net::IpAddr;
+
+use fib_sync::{
+    Fib, FibError, FibEvent, Hop, OverlaySpec, OverlayStatus, Target, TunnelEnd, enable_forwarding,
+    overlay::DEVICE,
+    pod::{self, PodInterface},
+};
+use support::*;
+use tokio::sync::mpsc::Receiver;
+
+fn spec(local: &str) -> OverlaySpec {
+    OverlaySpec { vni: 4096, port: 4789, local: local.parse().expect("an address"), mtu: None }
+}
+
+fn end(of: &OverlayStatus) -> TunnelEnd {
+    TunnelEnd { endpoint: of.local, vni: of.vni, mac: of.mac }
+}
+
+fn far(endpoint: &str, last: u8) -> TunnelEnd {
+    TunnelEnd { endpoint: endpoint.parse().expect("an address"), vni: 4096, mac: [2, 0, 0, 0, 0, last] }
+}
+
+fn tunnel(end: TunnelEnd) -> Target {
+    Target::Forward(vec![Hop::Tunnel(end)])
+}
+
+fn entries() -> String {
+    let lines = format!("{}{}", ip(&format!("neigh show dev {DEVICE}")), bridge(&format!("fdb show dev {DEVICE}")));
+    let mut lines: Vec<&str> = lines.lines().map(str::trim).collect();
+    lines.sort_unstable();
+    lines.join("\n")
+}
+
+/// A node in a namespace of its own: an engine, an overlay and a pod.
+struct Node {
+    host: Other,
+    pod: Other,
+    fib: Fib,
+    _events: Receiver<FibEvent>,
+    overlay: OverlayStatus,
+}
+
+impl Node {
+    /// Takes the device `uplink` and gives it `underlay`; the pod gets `addresses`.
+    async fn new(uplink: &str, underlay: &str, addresses: &[&str]) -> Node {
+        let (host, pod) = (Other::new(), Other::new());
+        host.take(uplink);
+        host.ip(&format!("link set {uplink} up"));
+        let nodad = if underlay.contains(':') { "nodad" } else { "" };
+        host.ip(&format!("addr add {underlay} dev {uplink} {nodad}"));
+        host.run(enable_forwarding).expect("forwarding");
+        let (fib, events) = host.block_on(async { Fib::start(CONFIG).await }).expect("the engine");
+        let local = underlay.split('/').next().expect("an address");
+        let overlay = fib.overlay(Some(spec(local))).await.expect("the overlay").expect("the overlay");
+        let interface = PodInterface {
+            host_name: pod::host_name("pod"),
+            netns: pod.path().to_owned(),
+            pod_name: "eth0".into(),
+            addresses: addresses.iter().map(|address| address.parse().expect("an address")).collect(),
+            mtu: overlay.mtu,
+        };
+        let made = interface.clone();
+        host.block_on(async move { pod::add(&made).await }).expect("a pod");
+        let name = interface.host_name.clone();
+        host.block_on(async move { pod::up(&name).await }).expect("a pod");
+        let to_pod = |address: &&str| put(address, Target::Device(interface.host_name.clone()));
+        fib.change(addresses.iter().map(to_pod).collect()).await;
+        Node { host, pod, fib, _events: events, overlay }
+    }
+
+    async fn knows(&self, prefixes: &[&str], other: &OverlayStatus) {
+        self.fib.change(prefixes.iter().map(|prefix| put(prefix, tunnel(end(other)))).collect()).await;
+        let status = self.fib.status().await;
+        assert!(status.iter().all(|status| status.installed && status.error.is_none()), "{status:?}");
+    }
+}
+
+/// Two nodes with the tunnel between them; packets of each size that must fit pass, both ways, in both families.
+async fn two_nodes(underlay: [&str; 2], mtu: u32) {
+    ip("link add one type veth peer name two");
+    let a = Node::new("one", underlay[0], &["10.244.1.5", "fd00:244:1::5"]).await;
+    let b = Node::new("two", underlay[1], &["10.244.2.5", "fd00:244:2::5"]).await;
+    assert_eq!((a.overlay.mtu, b.overlay.mtu), (mtu, mtu));
+    a.knows(&["10.244.2.0/24", "fd00:244:2::/64"], &b.overlay).await;
+    b.knows(&["10.244.1.0/24", "fd00:244:1::/64"], &a.overlay).await;
+    // A veth that has just come up drops packets until the kernel has noticed its carrier.
+    until("the underlay works", || a.pod.pings("10.244.2.5").is_ok()).await;
+    let full = |header: u32| mtu - header;
+    for arguments in [
+        "10.244.2.5".to_owned(),
+        "fd00:244:2::5".to_owned(),
+        format!("-M do -s {} 10.244.2.5", full(28)),
+        format!("-M do -s {} fd00:244:2::5", full(48)),
+    ] {
+        if let Err(error) = a.pod.pings(&arguments) {
+            let shown = a.host.run(|| format!("{}\n{}", entries(), routes().join("\n")));
+            panic!("{arguments}: {error}\n{shown}");
+        }
+    }
+    b.pod.pings("10.244.1.5").expect("the way back");
+    // TCP brings its checksums along half done, which is where tunnels over veth have failed.
+    let server = b.pod.run(|| std::net::TcpListener::bind("10.244.2.5:0")).expect("a listener");
+    let port = server.local_addr().expect("its address").port();
+    let client = a.pod.run(move || std::net::TcpStream::connect(("10.244.2.5", port))).expect("a connection");
+    let (mut incoming, _) = server.accept().expect("the connection");
+    let sent = vec![7; 1 << 20];
+    let copy = sent.clone();
+    let sender = std::thread::spawn(move || std::io::Write::write_all(&mut { client }, &copy));
+    let mut received = Vec::new();
+    incoming.set_read_timeout(Some(std::time::Duration::from_secs(5))).expect("a time-out");
+    std::io::Read::read_to_end(&mut incoming, &mut received).expect("all of it");
+    sender.join().expect("no panic").expect("sent");
+    assert!(received == sent);
+}
+
+#[test]
+fn pods_of_two_nodes_talk_through_the_tunnel_over_ipv4() {
+    in_namespace(|| two_nodes(["192.168.0.1/24", "192.168.0.2/24"], 1450));
+}
+
+#[test]
+fn pods_of_two_nodes_talk_through_the_tunnel_over_ipv6() {
+    in_namespace(|| two_nodes(["fd00:10::1/64", "fd00:10::2/64"], 1430));
+}
+
+#[test]
+fn the_device_is_made_as_asked_for_and_nothing_is_flooded_or_learned() {
+    in_namespace(|| async {
+        link("up1", &["192.168.0.1/24"]);
+        let (fib, _events) = start().await;
+        let made = fib.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay").expect("the overlay");
+        assert_eq!((made.mtu, made.device.as_str()), (1450, DEVICE));
+        let shown = ip(&format!("-d link show {DEVICE}"));
+        for part in
+            ["vxlan id 4096", "local 192.168.0.1", "dstport 4789", "nolearning", "mtu 1450", "addrgenmode none", "UP"]
+        {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+        assert_eq!(entries(), "");
+    });
+}
+
+#[test]
+fn entries_come_with_the_first_route_by_an_end_and_go_with_the_last() {
+    in_namespace(|| async {
+        link("up1", &["192.168.0.1/24"]);
+        let (fib, _events) = start().await;
+        fib.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay");
+        let (one, two) = (far("192.168.7.1", 1), far("192.168.7.2", 2));
+        fib.change(vec![
+            put("10.1.0.0/16", tunnel(one)),
+            put("10.2.0.0/16", tunnel(two)),
+            put("10.3.0.0/16", tunnel(one)),
+        ])
+        .await;
+        assert_eq!(routes()[0], "10.1.0.0/16 via 192.168.7.1 dev linnet.vxlan metric 76 onlink mtu 1450");
+        let both = entries();
+        assert!(both.contains("192.168.7.1 lladdr 02:00:00:00:00:01 PERMANENT proto 76"), "{both}");
+        assert!(both.contains("fe80::ff:fe00:1 lladdr 02:00:00:00:00:01 PERMANENT proto 76"), "{both}");
+        assert!(both.contains("02:00:00:00:00:02 dst 192.168.7.2 self permanent"), "{both}");
+        assert_eq!(both.lines().count(), 6, "{both}");
+        fib.change(vec![remove("10.1.0.0/16")]).await;
+        assert_eq!(entries(), both);
+        fib.change(vec![remove("10.3.0.0/16")]).await;
+        let left = entries();
+        assert!(left.lines().count() == 3 && !left.contains("192.168.7.1"), "{left}");
+        let moved = TunnelEnd { mac: [2, 0, 0, 0, 0, 3], vni: 5000, ..two };
+        fib.change(vec![put("10.2.0.0/16", tunnel(moved))]).await;
+        let left = entries();
+        assert!(left.contains("02:00:00:00:00:03 dst 192.168.7.2 vni 5000 self permanent"), "{left}");
+        assert!(left.lines().count() == 3 && !left.contains("00:02"), "{left}");
+    });
+}
+
+#[test]
+fn a_restart_adopts_the_device_and_its_entries_and_sweeps_only_when_both_families_are_complete() {
+    in_namespace(|| async {
+        link("up1", &["192.168.0.1/24"]);
+        let (first, _events) = start().await;
+        first.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay");
+        let (one, two) = (far("192.168.7.1", 1), far("192.168.7.2", 2));
+        first.change(vec![put("10.1.0.0/16", tunnel(one)), put("10.2.0.0/16", tunnel(two))]).await;
+        let (before, device, routed) = (entries(), ip(&format!("link show {DEVICE}")), routes());
+        drop(first);
+
+        let (second, _events) = start().await;
+        let monitor = RouteMonitor::start().await;
+        second.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay");
+        second.change(vec![put("10.1.0.0/16", tunnel(one))]).await;
+        assert_eq!((entries(), ip(&format!("link show {DEVICE}")), routes()), (before.clone(), device, routed));
+        second.sweep(false).await;
+        assert_eq!((entries(), routes().len()), (before, 1));
+        second.sweep(true).await;
+        let left = entries();
+        assert!(left.lines().count() == 3 && left.contains("192.168.7.1"), "{left}");
+        let heard = monitor.stop();
+        assert!(!heard.contains("10.1.0.0/16"), "touched without need:\n{heard}");
+    });
+}
+
+#[test]
+fn the_mtu_follows_the_underlay_on_the_device_and_on_routes() {
+    in_namespace(|| async {
+        link("up1", &["192.168.0.1/24"]);
+        let (fib, mut events) = start().await;
+        fib.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay");
+        fib.change(vec![put("10.1.0.0/16", tunnel(far("192.168.7.1", 1)))]).await;
+        ip("link set up1 mtu 9000");
+        let status = event(&mut events, |event| match event {
+            FibEvent::OverlayChanged(status) => Some(status),
+            _ => None,
+        });
+        assert_eq!(status.await.mtu, 8950);
+        until("the route follows", || routes()[0].ends_with("mtu 8950")).await;
+        assert!(ip(&format!("link show {DEVICE}")).contains("mtu 8950"));
+    });
+}
+
+#[test]
+fn entries_and_the_device_come_back_when_somebody_removes_them() {
+    in_namespace(|| async {
+        link("up1", &["192.168.0.1/24"]);
+        let (fib, _events) = start().await;
+        fib.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay");
+        fib.change(vec![put("10.1.0.0/16", tunnel(far("192.168.7.1", 1)))]).await;
+        let (before, routed) = (entries(), routes());
+        ip(&format!("neigh del 192.168.7.1 dev {DEVICE}"));
+        bridge(&format!("fdb del 02:00:00:00:00:01 dev {DEVICE}"));
+        until("the entries come back", || entries() == before).await;
+        ip(&format!("link set {DEVICE} down"));
+        until("the device is switched on again", || routes() == routed).await;
+        ip(&format!("link del {DEVICE}"));
+        until("the device comes back", || run("ip", &["link", "show", DEVICE]).is_ok() && routes() == routed).await;
+        until("with its entries", || entries() == before).await;
+    });
+}
+
+#[test]
+fn other_parameters_make_another_device_and_routes_move_to_it() {
+    in_namespace(|| async {
+        link("up1", &["192.168.0.1/24"]);
+        let (fib, _events) = start().await;
+        let first = fib.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay").expect("the overlay");
+        fib.change(vec![put("10.1.0.0/16", tunnel(far("192.168.7.1", 1)))]).await;
+        let (before, entries_before) = (routes(), entries());
+        let other = OverlaySpec { vni: 4097, ..spec("192.168.0.1") };
+        let second = fib.overlay(Some(other)).await.expect("the overlay").expect("the overlay");
+        assert_ne!(first.mac, second.mac);
+        until("the routes are there again", || routes() == before).await;
+        assert!(entries().contains("vni 4096") && !entries_before.contains("vni"), "{}", entries());
+        fib.overlay(None).await.expect("removed");
+        until("the routes are gone", || routes().is_empty()).await;
+        let status = fib.status().await;
+        assert!(status[0].error.as_deref().is_some_and(|error| error.contains("no overlay device")), "{status:?}");
+        assert!(run("ip", &["link", "show", DEVICE]).is_err());
+    });
+}
+
+#[test]
+fn what_cannot_be_made_says_why_and_foreign_tunnels_stay() {
+    in_namespace(|| async {
+        link("up1", &["192.168.0.1/24"]);
+        ip("link add theirs type vxlan id 4096 dstport 4789 local 192.168.0.1");
+        let before = foreign();
+        let (fib, _events) = start().await;
+        let error = fib.overlay(Some(spec("192.168.0.1"))).await.expect_err("a twin");
+        assert!(matches!(&error, FibError::DeviceInTheWay { device, .. } if device == "theirs"), "{error}");
+        let error = fib.overlay(Some(spec("192.0.2.1"))).await.expect_err("no such address");
+        assert!(matches!(error, FibError::NoUnderlay(address) if address == IpAddr::from([192, 0, 2, 1])));
+        let mut wrong = spec("192.168.0.1");
+        wrong.vni = 1 << 24;
+        assert!(matches!(fib.overlay(Some(wrong)).await, Err(FibError::Invalid(_))));
+        fib.clear().await;
+        assert_eq!(foreign(), before);
+    });
+}
+
+#[test]
+fn clear_removes_all_that_is_linnets() {
+    in_namespace(|| async {
+        link("up1", &["192.168.0.1/24"]);
+        let before = foreign();
+        let (fib, _events) = start().await;
+        fib.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay");
+        fib.change(vec![put("10.1.0.0/16", tunnel(far("192.168.7.1", 1))), put("10.2.0.0/16", Target::Unreachable)])
+            .await;
+        drop(fib);
+        // Also what an earlier run left.
+        let (fib, _events) = start().await;
+        fib.clear().await;
+        assert_eq!(routes(), [""; 0]);
+        assert!(run("ip", &["link", "show", DEVICE]).is_err());
+        assert_eq!(foreign(), before);
+    });
+}

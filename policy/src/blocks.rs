@@ -54,8 +54,7 @@ fn merge(ranges: Vec<(u128, u128)>) -> Vec<(u128, u128)> {
 }
 
 /// The same for ports.
-pub(crate) fn port_ranges(ranges: impl Iterator<Item = (u16, u16)>) -> Vec<(u16, u16)> {
-    let mut ranges: Vec<(u16, u16)> = ranges.collect();
+pub(crate) fn port_ranges(mut ranges: Vec<(u16, u16)>) -> Vec<(u16, u16)> {
     ranges.sort_unstable();
     let mut merged: Vec<(u16, u16)> = Vec::new();
     for (first, last) in ranges {
@@ -129,7 +128,7 @@ mod tests {
     #[test]
     fn touching_ports_are_one_range() {
         assert_eq!(
-            port_ranges([(443, 443), (80, 80), (81, 90), (85, 100), (65535, 65535)].into_iter()),
+            port_ranges(vec![(443, 443), (80, 80), (81, 90), (85, 100), (65535, 65535)]),
             [(80, 100), (443, 443), (65535, 65535)]
         );
     }

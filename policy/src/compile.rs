@@ -158,7 +158,7 @@ fn source_sets(endpoints: &BTreeMap<&str, &Endpoint>) -> Vec<Set> {
         .iter()
         .map(|&(family, name)| Set {
             name: name.into(),
-            family,
+            family: Some(family),
             comment: "the addresses that each pod may send from".into(),
             elements: Elements::Sources(
                 endpoints
@@ -277,10 +277,12 @@ impl<'a> Compiler<'a> {
             .collect();
         for family in Family::BOTH {
             let ranges = blocks::ranges(&blocks, family);
-            if !ranges.is_empty() {
-                let set = self.sets.blocks(family, ranges);
-                conditions.push((Some(family), vec![Match::Address { end, family, set }]));
-            }
+            let condition = match ranges[..] {
+                [] => continue,
+                [(first, last)] => Match::Within { end, first, last },
+                [..] => Match::Address { end, family, set: self.sets.blocks(family, ranges) },
+            };
+            conditions.push((Some(family), vec![condition]));
         }
         conditions
     }
@@ -306,9 +308,11 @@ impl<'a> Compiler<'a> {
                 conditions.push((None, vec![Match::Transport(protocol)]));
                 continue;
             }
-            if !ranges.is_empty() {
-                let ranges = blocks::port_ranges(ranges.into_iter());
-                conditions.push((None, vec![Match::Ports { protocol, ranges }]));
+            let ranges = blocks::port_ranges(ranges);
+            match ranges[..] {
+                [] => {}
+                [(first, last)] => conditions.push((None, vec![Match::Port { protocol, first, last }])),
+                [..] => conditions.push((None, vec![Match::Ports { protocol, set: self.sets.ports(ranges) }])),
             }
             for name in names {
                 for (family, set) in self.sets.named_port(&self.index, protocol, name) {
@@ -327,6 +331,7 @@ struct Sets<'a> {
     sets: Vec<Set>,
     pods: BTreeMap<PodScope<'a>, [(Family, String); 2]>,
     blocks: BTreeMap<(Family, Vec<(IpAddr, IpAddr)>), String>,
+    ports: BTreeMap<Vec<(u16, u16)>, String>,
     named_ports: BTreeMap<(Protocol, &'a str), [(Family, String); 2]>,
 }
 
@@ -342,7 +347,7 @@ impl<'a> Sets<'a> {
             let elements = addresses.iter().copied().filter(|address| Family::of(*address) == family).collect();
             let name = format!("pods-{number}-v{}", family.digit());
             let (elements, comment) = (Elements::Addresses(elements), comment.clone());
-            self.sets.push(Set { name: name.clone(), family, elements, comment });
+            self.sets.push(Set { name: name.clone(), family: Some(family), elements, comment });
             (family, name)
         });
         self.pods.insert(scope, both.clone());
@@ -355,9 +360,24 @@ impl<'a> Sets<'a> {
             let name = format!("blocks-{number}-v{}", family.digit());
             self.sets.push(Set {
                 name: name.clone(),
-                family: *family,
+                family: Some(*family),
                 elements: Elements::Blocks(ranges.clone()),
                 comment: "ipBlock".into(),
+            });
+            name
+        });
+        name.clone()
+    }
+
+    fn ports(&mut self, ranges: Vec<(u16, u16)>) -> String {
+        let number = self.ports.len() + 1;
+        let name = self.ports.entry(ranges).or_insert_with_key(|ranges| {
+            let name = format!("ports-{number}");
+            self.sets.push(Set {
+                name: name.clone(),
+                family: None,
+                elements: Elements::Ports(ranges.clone()),
+                comment: "ports".into(),
             });
             name
         });
@@ -373,7 +393,12 @@ impl<'a> Sets<'a> {
             let elements = ports.iter().copied().filter(|(address, _)| Family::of(*address) == family).collect();
             let set = format!("port-{}-{name}-v{}", protocol_name(protocol), family.digit());
             let comment = comment(&format!("pods' {} ports named {name}", protocol_name(protocol).to_uppercase()));
-            self.sets.push(Set { name: set.clone(), family, elements: Elements::NamedPorts(elements), comment });
+            self.sets.push(Set {
+                name: set.clone(),
+                family: Some(family),
+                elements: Elements::NamedPorts(elements),
+                comment,
+            });
             (family, set)
         });
         self.named_ports.insert((protocol, name), both.clone());

@@ -2,6 +2,7 @@
 
 mod folder;
 mod kernel;
+mod presence;
 mod task;
 mod watch;
 

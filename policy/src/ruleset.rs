@@ -38,7 +38,8 @@ pub struct Ruleset {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Set {
     pub(crate) name: String,
-    pub(crate) family: Family,
+    /// `None`: it holds no addresses.
+    pub(crate) family: Option<Family>,
     pub(crate) elements: Elements,
     /// What it stands for, for a person.
     pub(crate) comment: String,
@@ -55,6 +56,8 @@ pub(crate) enum Elements {
     Blocks(Vec<(IpAddr, IpAddr)>),
     /// A pod's address with the number of the port that it gave a name.
     NamedPorts(BTreeSet<(IpAddr, u16)>),
+    /// Disjoint ranges of ports in order, both ends included.
+    Ports(Vec<(u16, u16)>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -128,10 +131,17 @@ pub(crate) enum Match {
     NeighbourDiscovery,
     /// The address of that end is in the set.
     Address { end: End, family: Family, set: String },
+    /// The address of that end is from `first` to `last`, both included and of one family.
+    ///
+    /// Beside the sets because what is needed once is cheaper said in the rule: with ten thousand sets in a table, nft
+    /// and the kernel, who search them one by one, take seconds for a change.
+    Within { end: End, first: IpAddr, last: IpAddr },
     /// The transport protocol, whatever the port.
     Transport(Protocol),
-    /// The destination port is in one of these ranges: disjoint, in order, both ends included.
-    Ports { protocol: Protocol, ranges: Vec<(u16, u16)> },
+    /// The destination port is from `first` to `last`, both included.
+    Port { protocol: Protocol, first: u16, last: u16 },
+    /// The destination port is in the set.
+    Ports { protocol: Protocol, set: String },
     /// The pair of destination address and port is in the set.
     NamedPort { protocol: Protocol, family: Family, set: String },
 }

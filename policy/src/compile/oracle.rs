@@ -204,13 +204,28 @@ impl Ruleset {
                         Elements::Blocks(ranges) => {
                             ranges.iter().any(|(first, last)| (first..=last).contains(&&address))
                         }
-                        Elements::Sources(_) | Elements::NamedPorts(_) => panic!("{set} is not of addresses"),
+                        Elements::Sources(_) | Elements::NamedPorts(_) | Elements::Ports(_) => {
+                            panic!("{set} is not of addresses")
+                        }
                     }
             }
             Match::Transport(protocol) => packet.transport.is_some_and(|(of, _)| of == *protocol),
-            Match::Ports { protocol, ranges } => packet.transport.is_some_and(|(of, port)| {
-                of == *protocol && ranges.iter().any(|(first, last)| (*first..=*last).contains(&port))
-            }),
+            Match::Within { end, first, last } => {
+                let address = match end {
+                    End::Source => packet.from,
+                    End::Destination => packet.to,
+                };
+                Family::of(address) == Family::of(*first) && (first..=last).contains(&&address)
+            }
+            Match::Port { protocol, first, last } => {
+                packet.transport.is_some_and(|(of, port)| of == *protocol && (*first..=*last).contains(&port))
+            }
+            Match::Ports { protocol, set } => {
+                let Elements::Ports(ranges) = elements(set) else { panic!("{set} is not of ports") };
+                packet.transport.is_some_and(|(of, port)| {
+                    of == *protocol && ranges.iter().any(|(first, last)| (*first..=*last).contains(&port))
+                })
+            }
             Match::NamedPort { protocol, family, set } => {
                 let Elements::NamedPorts(pairs) = elements(set) else { panic!("{set} is not of ports") };
                 packet.transport.is_some_and(|(of, port)| {

@@ -3,12 +3,10 @@
 use std::io::{self, Write};
 use std::process::{Command, Stdio};
 
-use nftables::helper;
-use nftables::schema::{NfListObject, NfObject, Nftables};
-use nftables::types::NfFamily;
+use nftables::schema::Nftables;
 
 use crate::PolicyError;
-use crate::ruleset::{Difference, Ruleset, TABLE, json};
+use crate::ruleset::{Difference, Ruleset, json};
 
 /// Brings the kernel from `old` (`None`: not known, nothing, or an earlier run's) to `new`, in one transaction.
 pub(super) fn apply(old: Option<&Ruleset>, new: &Ruleset) -> Result<(), PolicyError> {
@@ -26,18 +24,6 @@ pub(super) fn apply(old: Option<&Ruleset>, new: &Ruleset) -> Result<(), PolicyEr
 /// Removes the table.
 pub(super) fn remove() -> Result<(), PolicyError> {
     commit(&json::removal())
-}
-
-/// Whether the table is there at all: whoever flushes the host's ruleset takes it along.
-pub(super) fn is_present() -> bool {
-    let Ok(tables) = helper::get_current_ruleset_with_args(helper::DEFAULT_NFT, ["list", "tables"]) else {
-        // That nft does not answer does not make the table vanish.
-        return true;
-    };
-    tables.objects.iter().any(|object| {
-        matches!(object, NfObject::ListObject(NfListObject::Table(table))
-            if table.family == NfFamily::INet && table.name == TABLE)
-    })
 }
 
 /// The transaction in libnftables' JSON, by way of the nft program. Not by `nftables::helper`, which lets nft's words

@@ -7,6 +7,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
 use super::folder::{Content, Folder};
+use super::presence::{Notice, is_present};
 use super::watch::Watch;
 use super::{DocumentStatus, PolicyConfig, PolicyError, State, Status, kernel};
 use crate::compile::warnings;
@@ -46,6 +47,9 @@ pub(super) struct Task {
     work: Option<Work>,
     watch: Option<Watch>,
     watched: bool,
+    notice: Option<Notice>,
+    /// When to make sure that the table is there; the past: with the next scan.
+    next_look: Instant,
     status: published::Sender<Status>,
     next_scan: Instant,
     retry: Duration,
@@ -66,6 +70,11 @@ impl Task {
                 tracing::warn!(%error, "the policy folder cannot be watched (inotify); it is read every few seconds");
             })
             .ok();
+        let notice = Notice::new()
+            .inspect_err(|error| {
+                tracing::warn!(%error, "changes to nftables are not reported; its table is looked for now and then");
+            })
+            .ok();
         let (publisher, receiver) = published::channel(status.clone());
         let folder = Folder::new(config.directory);
         let work = Work { folder, default: config.default, endpoints, in_force: None, status };
@@ -73,12 +82,14 @@ impl Task {
             work: Some(work),
             watch,
             watched: false,
+            notice,
+            next_look: Instant::now(),
             status: publisher,
             next_scan: Instant::now(),
             retry: RETRY,
         };
         // The status says what came of it.
-        _ = task.scan_and_apply(false).await;
+        _ = task.scan_and_apply().await;
         (task, receiver)
     }
 
@@ -93,7 +104,10 @@ impl Task {
                             work.endpoints = endpoints;
                             work.apply()
                         }).await;
+                        // A look that is due because the folder changed stays due.
+                        let due = self.next_scan;
                         self.settle(outcome.is_ok());
+                        self.next_scan = self.next_scan.min(due);
                         // Whoever asked may have gone away; what was asked holds all the same.
                         _ = reply.send(outcome);
                     }
@@ -104,7 +118,7 @@ impl Task {
                                 work.folder = Folder::new(config.directory);
                             }
                         }
-                        let outcome = self.scan_and_apply(false).await;
+                        let outcome = self.scan_and_apply().await;
                         _ = reply.send(outcome);
                     }
                     Some(Command::Clear(reply)) => {
@@ -123,9 +137,18 @@ impl Task {
                     }
                     self.next_scan = self.next_scan.min(Instant::now() + DEBOUNCE);
                 }
+                deleted = deleted(self.notice.as_mut()) => {
+                    if let Err(error) = deleted {
+                        tracing::warn!(%error, "changes to nftables are no longer reported");
+                        self.notice = None;
+                    }
+                    let now = Instant::now();
+                    self.next_look = now;
+                    self.next_scan = self.next_scan.min(now + DEBOUNCE);
+                }
                 () = sleep_until(self.next_scan) => {
                     // The status says what came of it.
-                    _ = self.scan_and_apply(true).await;
+                    _ = self.scan_and_apply().await;
                 }
             }
             if self.work.is_none() {
@@ -135,14 +158,20 @@ impl Task {
         }
     }
 
-    async fn scan_and_apply(&mut self, look_for_table: bool) -> Result<(), PolicyError> {
+    async fn scan_and_apply(&mut self) -> Result<(), PolicyError> {
+        let now = Instant::now();
+        let look_for_table = self.next_look <= now;
+        if look_for_table {
+            self.next_look = now + RESCAN;
+        }
         if let (Some(watch), Some(work)) = (&mut self.watch, &self.work) {
             self.watched = watch.arm(work.folder.directory());
         }
         let outcome = self
             .work(move |work| {
                 work.folder.scan();
-                if look_for_table && work.in_force.is_some() && !kernel::is_present() {
+                // That nobody answers does not make it vanish.
+                if look_for_table && work.in_force.is_some() && !is_present().unwrap_or(true) {
                     tracing::warn!("somebody removed the table inet linnet; it is put back");
                     work.in_force = None;
                 }
@@ -192,6 +221,14 @@ impl Task {
 async fn changed(watch: Option<&Watch>) -> std::io::Result<()> {
     match watch {
         Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Never, when there is nothing that would tell.
+async fn deleted(notice: Option<&mut Notice>) -> std::io::Result<()> {
+    match notice {
+        Some(notice) => notice.deleted().await,
         None => std::future::pending().await,
     }
 }

@@ -61,9 +61,17 @@ fn set_change(old: &Set, new: &Set) -> Option<SetChange> {
         (Elements::Blocks(old), Elements::Blocks(new)) if old == new => {
             (Elements::Blocks(Vec::new()), Elements::Blocks(Vec::new()))
         }
-        (Elements::Sources(_) | Elements::Addresses(_) | Elements::Blocks(_) | Elements::NamedPorts(_), _) => {
-            return None;
+        (Elements::Ports(old), Elements::Ports(new)) if old == new => {
+            (Elements::Ports(Vec::new()), Elements::Ports(Vec::new()))
         }
+        (
+            Elements::Sources(_)
+            | Elements::Addresses(_)
+            | Elements::Blocks(_)
+            | Elements::NamedPorts(_)
+            | Elements::Ports(_),
+            _,
+        ) => return None,
     };
     Some(SetChange { set: old.name.clone(), removed, added })
 }
@@ -79,6 +87,15 @@ impl Elements {
             Elements::Addresses(elements) => elements.is_empty(),
             Elements::Blocks(elements) => elements.is_empty(),
             Elements::NamedPorts(elements) => elements.is_empty(),
+            Elements::Ports(elements) => elements.is_empty(),
+        }
+    }
+
+    /// Whether its set must know of intervals.
+    pub(crate) fn are_ranges(&self) -> bool {
+        match self {
+            Elements::Blocks(_) | Elements::Ports(_) => true,
+            Elements::Sources(_) | Elements::Addresses(_) | Elements::NamedPorts(_) => false,
         }
     }
 }

@@ -74,12 +74,13 @@ fn table() -> NfListObject<'static> {
 
 fn set_object(set: &Set) -> schema::Set<'static> {
     let address = match set.family {
-        Family::V4 => SetType::Ipv4Addr,
-        Family::V6 => SetType::Ipv6Addr,
+        Some(Family::V4) => SetType::Ipv4Addr,
+        Some(Family::V6) => SetType::Ipv6Addr,
+        None => SetType::InetService,
     };
     let set_type = match &set.elements {
         Elements::Sources(_) => SetTypeValue::Concatenated(vec![SetType::Ifname, address].into()),
-        Elements::Addresses(_) | Elements::Blocks(_) => SetTypeValue::Single(address),
+        Elements::Addresses(_) | Elements::Blocks(_) | Elements::Ports(_) => SetTypeValue::Single(address),
         Elements::NamedPorts(_) => SetTypeValue::Concatenated(vec![address, SetType::InetService].into()),
     };
     let elements = element_expressions(&set.elements);
@@ -88,7 +89,7 @@ fn set_object(set: &Set) -> schema::Set<'static> {
         table: TABLE.into(),
         name: set.name.clone().into(),
         set_type,
-        flags: matches!(set.elements, Elements::Blocks(_)).then(|| HashSet::from([SetFlag::Interval])),
+        flags: set.elements.are_ranges().then(|| HashSet::from([SetFlag::Interval])),
         elem: (!elements.is_empty()).then(|| elements.into()),
         comment: Some(set.comment.clone().into()),
         ..schema::Set::default()
@@ -102,16 +103,8 @@ fn element_expressions(elements: &Elements) -> Vec<Expression<'static>> {
             pairs.iter().map(|(name, address)| pair(word(name.clone()), address_expression(*address))).collect()
         }
         Elements::Addresses(addresses) => addresses.iter().map(|a| address_expression(*a)).collect(),
-        Elements::Blocks(ranges) => ranges
-            .iter()
-            .map(|&(first, last)| {
-                if first == last {
-                    address_expression(first)
-                } else {
-                    range(address_expression(first), address_expression(last))
-                }
-            })
-            .collect(),
+        Elements::Blocks(ranges) => ranges.iter().map(|&(first, last)| address_range(first, last)).collect(),
+        Elements::Ports(ranges) => ranges.iter().map(|&(first, last)| port_range(first, last)).collect(),
         Elements::NamedPorts(pairs) => pairs
             .iter()
             .map(|&(address, port)| pair(address_expression(address), Expression::Number(u32::from(port))))
@@ -170,25 +163,20 @@ fn match_statements(r#match: &Match) -> Vec<Statement<'static>> {
             (field("icmpv6", "type"), Operator::EQ, anonymous_set(NEIGHBOUR_DISCOVERY.iter().map(|name| word(*name))))
         }
         Match::Address { end, family, set } => {
-            let name = match end {
-                End::Source => "saddr",
-                End::Destination => "daddr",
-            };
-            (field(header(*family), name), Operator::EQ, set_reference(set))
+            (field(header(*family), end_field(*end)), Operator::EQ, set_reference(set))
         }
         Match::Transport(protocol) => (
             Expression::Named(NamedExpression::Meta(Meta { key: MetaKey::L4proto })),
             Operator::EQ,
             word(protocol_name(*protocol)),
         ),
-        Match::Ports { protocol, ranges } => (
-            field(protocol_name(*protocol), "dport"),
-            Operator::EQ,
-            anonymous_set(ranges.iter().map(|&(first, last)| {
-                let number = |port| Expression::Number(u32::from(port));
-                if first == last { number(first) } else { range(number(first), number(last)) }
-            })),
-        ),
+        Match::Within { end, first, last } => {
+            (field(header(Family::of(*first)), end_field(*end)), Operator::EQ, address_range(*first, *last))
+        }
+        Match::Port { protocol, first, last } => {
+            (field(protocol_name(*protocol), "dport"), Operator::EQ, port_range(*first, *last))
+        }
+        Match::Ports { protocol, set } => (field(protocol_name(*protocol), "dport"), Operator::EQ, set_reference(set)),
         Match::NamedPort { protocol, family, set } => (
             Expression::Named(NamedExpression::Concat(vec![
                 field(header(*family), "daddr"),
@@ -242,6 +230,21 @@ fn field(protocol: &'static str, name: &'static str) -> Expression<'static> {
     Expression::Named(NamedExpression::Payload(Payload::PayloadField(field)))
 }
 
+fn end_field(end: End) -> &'static str {
+    match end {
+        End::Source => "saddr",
+        End::Destination => "daddr",
+    }
+}
+
+fn address_range(first: IpAddr, last: IpAddr) -> Expression<'static> {
+    range(first == last, address_expression(first), address_expression(last))
+}
+
+fn port_range(first: u16, last: u16) -> Expression<'static> {
+    range(first == last, Expression::Number(u32::from(first)), Expression::Number(u32::from(last)))
+}
+
 fn address_expression(address: IpAddr) -> Expression<'static> {
     word(address.to_string())
 }
@@ -250,8 +253,9 @@ fn word(text: impl Into<std::borrow::Cow<'static, str>>) -> Expression<'static> 
     Expression::String(text.into())
 }
 
-fn range(first: Expression<'static>, last: Expression<'static>) -> Expression<'static> {
-    Expression::Range(Box::new(Range { range: [first, last] }))
+/// nft takes a range of one for an error.
+fn range(single: bool, first: Expression<'static>, last: Expression<'static>) -> Expression<'static> {
+    if single { first } else { Expression::Range(Box::new(Range { range: [first, last] })) }
 }
 
 fn anonymous_set(items: impl Iterator<Item = Expression<'static>>) -> Expression<'static> {

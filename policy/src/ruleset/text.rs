@@ -41,19 +41,18 @@ impl fmt::Display for Ruleset {
 
 fn write_set(f: &mut fmt::Formatter<'_>, set: &Set) -> fmt::Result {
     let address = match set.family {
-        Family::V4 => "ipv4_addr",
-        Family::V6 => "ipv6_addr",
+        Some(Family::V4) => "ipv4_addr",
+        Some(Family::V6) => "ipv6_addr",
+        None => "",
     };
     let (kind, elements): (String, Vec<String>) = match &set.elements {
         Elements::Sources(pairs) => {
             (format!("ifname . {address}"), pairs.iter().map(|(name, a)| format!("\"{name}\" . {a}")).collect())
         }
         Elements::Addresses(addresses) => (address.into(), addresses.iter().map(ToString::to_string).collect()),
-        Elements::Blocks(ranges) => {
-            let elements = ranges
-                .iter()
-                .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") });
-            (address.into(), elements.collect())
+        Elements::Blocks(ranges) => (address.into(), ranges.iter().map(|(first, last)| range(first, last)).collect()),
+        Elements::Ports(ranges) => {
+            ("inet_service".into(), ranges.iter().map(|(first, last)| range(first, last)).collect())
         }
         Elements::NamedPorts(pairs) => {
             (format!("{address} . inet_service"), pairs.iter().map(|(a, port)| format!("{a} . {port}")).collect())
@@ -61,7 +60,7 @@ fn write_set(f: &mut fmt::Formatter<'_>, set: &Set) -> fmt::Result {
     };
     writeln!(f, "\tset {} {{", set.name)?;
     writeln!(f, "\t\ttype {kind}")?;
-    if matches!(set.elements, Elements::Blocks(_)) {
+    if set.elements.are_ranges() {
         writeln!(f, "\t\tflags interval")?;
     }
     writeln!(f, "\t\tcomment \"{}\"", set.comment)?;
@@ -85,6 +84,17 @@ fn header(family: Family) -> &'static str {
     }
 }
 
+fn end_field(end: End) -> &'static str {
+    match end {
+        End::Source => "saddr",
+        End::Destination => "daddr",
+    }
+}
+
+fn range<T: fmt::Display + PartialEq>(first: &T, last: &T) -> String {
+    if first == last { first.to_string() } else { format!("{first}-{last}") }
+}
+
 impl fmt::Display for Match {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -96,20 +106,16 @@ impl fmt::Display for Match {
             Match::Established => write!(f, "ct state established,related"),
             Match::NeighbourDiscovery => write!(f, "icmpv6 type {{ {} }}", NEIGHBOUR_DISCOVERY.join(", ")),
             Match::Address { end, family, set } => {
-                let field = match end {
-                    End::Source => "saddr",
-                    End::Destination => "daddr",
-                };
-                write!(f, "{} {field} @{set}", header(*family))
+                write!(f, "{} {} @{set}", header(*family), end_field(*end))
             }
             Match::Transport(protocol) => write!(f, "meta l4proto {}", protocol_name(*protocol)),
-            Match::Ports { protocol, ranges } => {
-                let ranges: Vec<String> = ranges
-                    .iter()
-                    .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") })
-                    .collect();
-                write!(f, "{} dport {{ {} }}", protocol_name(*protocol), ranges.join(", "))
+            Match::Within { end, first, last } => {
+                write!(f, "{} {} {}", header(Family::of(*first)), end_field(*end), range(first, last))
             }
+            Match::Port { protocol, first, last } => {
+                write!(f, "{} dport {}", protocol_name(*protocol), range(first, last))
+            }
+            Match::Ports { protocol, set } => write!(f, "{} dport @{set}", protocol_name(*protocol)),
             Match::NamedPort { protocol, family, set } => {
                 write!(f, "{} daddr . {} dport @{set}", header(*family), protocol_name(*protocol))
             }

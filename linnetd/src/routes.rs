@@ -161,14 +161,16 @@ impl Routes {
 
     /// The number of the group with these ways, which has one user more.
     fn group(&mut self, v6: bool, ways: Vec<Way>) -> u32 {
-        if let Some(number) = self.numbers.get(&(v6, ways.clone())) {
+        let key = (v6, ways);
+        if let Some(number) = self.numbers.get(&key) {
             self.groups[*number as usize].users += 1;
             return *number;
         }
+        let ways = key.1.clone();
         let verdicts = self.verdicts(v6, &ways);
         let unknown = ways.iter().flat_map(addresses).filter(|address| !self.reach.contains_key(address));
         self.unknown.extend(unknown);
-        let group = Group { ways: ways.clone(), v6, users: 1, verdicts };
+        let group = Group { ways, v6, users: 1, verdicts };
         let number = match self.free.pop() {
             Some(number) => {
                 self.groups[number as usize] = group;
@@ -179,7 +181,7 @@ impl Routes {
                 u32::try_from(self.groups.len() - 1).unwrap_or(u32::MAX)
             }
         };
-        self.numbers.insert((v6, ways), number);
+        self.numbers.insert(key, number);
         number
     }
 

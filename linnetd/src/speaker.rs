@@ -61,9 +61,11 @@ pub fn speaker(config: &Config) -> bgpd::Config {
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,
     };
-    let own_v6 = node.address6.or(match node.address {
-        IpAddr::V4(_) => None,
-        IpAddr::V6(address) => Some(address),
+    // A node without an IPv6 address announces its IPv6 pods by its IPv4 one, as 6PE does (RFC 4798 section 2): another
+    // Linnet reaches them by the tunnel, and a router that cannot use such a next hop says so.
+    let own_v6 = node.address6.unwrap_or(match node.address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
     });
     bgpd::Config {
         local_as: bgp.asn,
@@ -71,7 +73,7 @@ pub fn speaker(config: &Config) -> bgpd::Config {
         cluster_id: bgp.cluster_id,
         listen: bgp.listen.clone(),
         own_address4: own_v4,
-        own_address6: own_v6,
+        own_address6: Some(own_v6),
         max_paths: bgp.max_paths,
         hold_time: bgp.hold_time,
         graceful_restart: bgp.graceful_restart,

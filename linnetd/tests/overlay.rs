@@ -1,0 +1,125 @@
+//! Two hosts without L2 adjacency, behind a router that speaks no BGP and knows no pod prefix. Needs root.
+
+#![allow(clippy::unwrap_used)] // a panic is a test's verdict, here as in the tests
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use support::{Namespace, Process, spawn};
+
+/// A host with a daemon; its number is in its addresses: 10.9N.0.1 on the link, 10.244.N.1 as a pod would have it.
+struct Host {
+    namespace: Namespace,
+    number: u8,
+    directory: PathBuf,
+}
+
+impl Host {
+    /// Wired to `router`, which gets 10.9N.0.2.
+    fn new(number: u8, router: &Namespace) -> Self {
+        let namespace = Namespace::new("o");
+        let directory = std::env::temp_dir().join(&namespace.name);
+        fs::create_dir_all(&directory).unwrap();
+        namespace.run(&format!("ip link add eth0 type veth peer name eth{number} netns {}", router.name));
+        namespace.run(&format!("ip addr add 10.9{number}.0.1/24 dev eth0"));
+        namespace.run("ip link set eth0 up");
+        namespace.run(&format!("ip route add default via 10.9{number}.0.2"));
+        // Stands for a pod: an address inside the host's block.
+        namespace.run(&format!("ip addr add 10.244.{number}.1/32 dev lo"));
+        namespace.run(&format!("ip -6 addr add fd00:244:{number}::1/128 dev lo nodad"));
+        router.run(&format!("ip addr add 10.9{number}.0.2/24 dev eth{number}"));
+        router.run(&format!("ip link set eth{number} up"));
+        Self { namespace, number, directory }
+    }
+
+    fn configure(&self, peer: u8, mode: &str) {
+        let (number, directory) = (self.number, self.directory.display());
+        let text = format!(
+            r#"
+[node]
+name = "host-{number}"
+pod-cidrs = ["10.244.{number}.0/24", "fd00:244:{number}::/64"]
+[bgp]
+asn = 64512
+listen = ["10.9{number}.0.1:179"]
+[[bgp.peer]]
+name = "host-{peer}"
+address = "10.9{peer}.0.1"
+asn = "internal"
+connect-retry = 1
+[overlay]
+mode = "{mode}"
+[policy]
+directory = "{directory}/policy.d"
+[api]
+socket = "{directory}/linnetd.sock"
+[state]
+directory = "{directory}/state"
+"#
+        );
+        fs::write(self.directory.join("linnetd.toml"), text).unwrap();
+    }
+
+    fn start(&self) -> Process {
+        let mut command = self.namespace.command(env!("CARGO_BIN_EXE_linnetd"));
+        command.arg("--config").arg(self.directory.join("linnetd.toml"));
+        spawn(&mut command, &self.directory.join("linnetd.log"))
+    }
+
+    fn dump(&self) -> String {
+        let log = fs::read_to_string(self.directory.join("linnetd.log")).unwrap_or_default();
+        let shown: Vec<String> = ["ip -d -br link", "ip route", "ip -6 route", "ip neigh", "bridge fdb"]
+            .into_iter()
+            .map(|words| self.namespace.run(words))
+            .collect();
+        format!("--- host {}\n{}\n{log}", self.number, shown.join("\n"))
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn until(what: &str, hosts: &[&Host], mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !done() {
+        let dumps = || hosts.iter().map(|host| host.dump()).collect::<String>();
+        assert!(Instant::now() < deadline, "waited for: {what}\n{}", dumps());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn hosts_behind_a_router_that_knows_no_pod_reach_one_another_by_vxlan() {
+    let router = Namespace::new("r");
+    router.run("sysctl -qw net.ipv4.ip_forward=1");
+    let (one, two) = (Host::new(1, &router), Host::new(2, &router));
+    one.configure(2, "auto");
+    two.configure(1, "auto");
+    let daemons = [one.start(), two.start()];
+    let ping = |to: &str, from: &str| one.namespace.try_run(&format!("ping -c1 -W1 -I {from} {to}")).status.success();
+    until("IPv4 through the tunnel", &[&one, &two], || ping("10.244.2.1", "10.244.1.1"));
+    until("IPv6 through the tunnel over IPv4", &[&one, &two], || ping("fd00:244:2::1", "fd00:244:1::1"));
+    let routes = one.namespace.run("ip route show proto 76");
+    assert!(
+        routes.lines().any(|line| line.contains("10.244.2.0/24") && line.contains("linnet.vxlan")),
+        "{}",
+        one.dump()
+    );
+
+    // The other mode, applied in place on one side: the device goes, and the route follows the kernel's own to the host.
+    one.configure(2, "never");
+    daemons[0].signal("HUP");
+    until("the route leaves the tunnel and the device goes", &[&one], || {
+        let routes = one.namespace.run("ip route show 10.244.2.0/24");
+        routes.contains("via 10.91.0.2 dev eth0") && !one.namespace.run("ip -br link").contains("linnet.vxlan")
+    });
+    one.configure(2, "auto");
+    daemons[0].signal("HUP");
+    until("the tunnel comes back", &[&one, &two], || ping("10.244.2.1", "10.244.1.1"));
+}

@@ -1,0 +1,112 @@
+//! Pods through the real daemon: reached from a real router, kept across kill -9, and gone without a trace. Needs root.
+
+mod support;
+
+use std::fs;
+
+use linnet_api::{EndpointAddRequest, EndpointListRequest, EndpointRemoveRequest};
+use support::{Namespace, Rack, shown, wait_for_both_sides};
+
+#[tokio::test]
+async fn a_pod_is_reached_survives_kill_9_and_leaves_nothing() {
+    let rack = Rack::new("");
+    rack.configure("", "");
+    let daemon = rack.start();
+    wait_for_both_sides(&rack);
+    let pod = Namespace::new("p");
+    let before = rack.host.linnet_state();
+    let request = EndpointAddRequest {
+        name: "web".into(),
+        netns: pod.name.clone(),
+        addresses: vec!["10.244.1.2".into(), "fd00:244:1::2".into()],
+        ..EndpointAddRequest::default()
+    };
+    let mut endpoints = rack.endpoints().await;
+    let added = endpoints.add(request.clone()).await.unwrap_or_else(|error| panic!("{error}\n{}", rack.dump()));
+    let added = added.into_inner().endpoint.unwrap();
+    assert_eq!((added.name.as_str(), added.state.as_str()), ("default/web", "ready"), "{}", shown(&added));
+    let ping = || rack.router.try_run("ping -c1 -W1 -I 10.99.0.2 10.244.1.2").status.success().then_some(());
+    rack.until("the router reaches the pod", ping);
+    assert!(pod.try_run("ping -c1 -W2 10.99.0.2").status.success(), "{}", rack.dump());
+    let again = endpoints.add(request.clone()).await.unwrap().into_inner().endpoint.unwrap();
+    assert_eq!(again, added);
+    let other = EndpointAddRequest { name: "other".into(), ..request };
+    assert_eq!(endpoints.add(other).await.unwrap_err().code(), tonic::Code::AlreadyExists);
+
+    daemon.signal("KILL");
+    daemon.end();
+    assert!(ping().is_some(), "the pod is reached while nobody is there\n{}", rack.dump());
+    let _daemon = rack.start();
+    let mut endpoints = rack.endpoints().await;
+    let list = endpoints.list(EndpointListRequest {}).await.unwrap().into_inner().endpoints;
+    assert_eq!(list, [added]);
+    assert!(ping().is_some(), "{}", rack.dump());
+
+    endpoints.remove(EndpointRemoveRequest { name: "default/web".into() }).await.unwrap();
+    let unknown = endpoints.remove(EndpointRemoveRequest { name: "default/web".into() }).await.unwrap_err();
+    assert_eq!(unknown.code(), tonic::Code::NotFound);
+    assert!(endpoints.list(EndpointListRequest {}).await.unwrap().into_inner().endpoints.is_empty());
+    rack.until("nothing is left of the pod", || (rack.host.linnet_state() == before).then_some(()));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_cannot_be_made_leaves_nothing() {
+    let rack = Rack::new("");
+    rack.configure("", "");
+    let _daemon = rack.start();
+    wait_for_both_sides(&rack);
+    let before = rack.host.linnet_state();
+    let pod = Namespace::new("p");
+    // The interface's name is taken in the pod: the step that makes it fails, after record and policy.
+    pod.run("ip link add eth0 type veth peer name eth1");
+    let request = EndpointAddRequest {
+        name: "web".into(),
+        netns: pod.name.clone(),
+        addresses: vec!["10.244.1.2".into()],
+        ..EndpointAddRequest::default()
+    };
+    let mut endpoints = rack.endpoints().await;
+    let error = endpoints.add(request).await.unwrap_err();
+    assert_eq!(error.code(), tonic::Code::FailedPrecondition, "{error:?}");
+    assert!(endpoints.list(EndpointListRequest {}).await.unwrap().into_inner().endpoints.is_empty());
+    rack.until("nothing is left of the pod", || (rack.host.linnet_state() == before).then_some(()));
+    let record = fs::read_to_string(rack.directory.join("state/endpoints.json")).unwrap();
+    assert!(!record.contains("web"), "{record}");
+}
+
+#[tokio::test]
+async fn a_pod_whose_namespace_goes_is_failed_with_the_reason_and_cleanup_takes_everything() {
+    let rack = Rack::new("");
+    rack.configure("", "");
+    let daemon = rack.start();
+    let (gone, stays) = (Namespace::new("p"), Namespace::new("p"));
+    let mut endpoints = rack.endpoints().await;
+    for (name, pod, address) in [("gone", &gone, "10.244.1.2"), ("stays", &stays, "10.244.1.3")] {
+        let request = EndpointAddRequest {
+            name: name.into(),
+            netns: pod.name.clone(),
+            addresses: vec![address.into()],
+            ..EndpointAddRequest::default()
+        };
+        endpoints.add(request).await.unwrap();
+    }
+    daemon.signal("KILL");
+    daemon.end();
+    drop(gone);
+    let daemon = rack.start();
+    let mut endpoints = rack.endpoints().await;
+    let list = endpoints.list(EndpointListRequest {}).await.unwrap().into_inner().endpoints;
+    let states: Vec<(&str, &str)> =
+        list.iter().map(|endpoint| (endpoint.name.as_str(), endpoint.state.as_str())).collect();
+    assert_eq!(states, [("default/gone", "failed"), ("default/stays", "ready")], "{}", shown(&list));
+    assert!(list[0].error.contains("is gone"), "{}", shown(&list));
+    endpoints.remove(EndpointRemoveRequest { name: "gone".into() }).await.unwrap();
+
+    let refused = rack.linnetd(&["--cleanup"]);
+    assert!(!refused.status.success(), "a daemon that runs would put everything back\n{}", shown(&refused));
+    daemon.signal("TERM");
+    assert!(daemon.end().success());
+    let cleanup = rack.linnetd(&["--cleanup"]);
+    assert!(cleanup.status.success(), "{}", shown(&cleanup));
+    assert_eq!(rack.host.linnet_state(), Vec::<String>::new());
+}

@@ -139,8 +139,8 @@ impl Bgp {
     }
 
     /// Applies a changed configuration in place: what changed, a line each. A session is reset only if what its OPEN says,
-    /// its address, port, local address or TTL changed; filters and keys are changed under it. Changes of our AS, router id,
-    /// cluster id or `max_paths` reset all sessions. A configuration that [`Bgp::start`] would refuse changes nothing.
+    /// its address, port, local address or TTL changed; filters and keys are changed under it. A change of our AS, router id
+    /// or cluster id resets all sessions. A configuration that [`Bgp::start`] would refuse changes nothing.
     pub async fn reconfigure(&self, config: Config) -> Vec<String> {
         self.ask(|answer| Command::Reconfigure(Box::new(config), answer)).await.unwrap_or_default()
     }

@@ -42,6 +42,8 @@ pub(crate) enum Order {
     Originate(Vec<(Prefix, Attributes)>),
     /// Starts anew with this configuration: every route is withdrawn from the owner, every peer forgotten.
     Renew(RibConfig),
+    /// Changes how many paths a multipath set may have.
+    SetMaxPaths(usize),
     /// Sends a peer everything again.
     Refresh(PeerId),
     /// Counts, one for each of these.
@@ -243,6 +245,7 @@ impl RibThread {
                     self.rib.originate(*prefix, attributes.clone(), now);
                 }
             }
+            Order::SetMaxPaths(max_paths) => self.rib.set_max_paths(max_paths),
             Order::Refresh(peer) => {
                 for family in Family::ALL {
                     self.rib.handle_refresh(peer, family);

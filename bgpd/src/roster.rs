@@ -100,15 +100,19 @@ pub(crate) struct Roster {
     strangers: Strangers,
 }
 
+/// How long peers are asked to wait for us across a restart.
+fn restart_time(config: &Config) -> Option<Duration> {
+    config.graceful_restart.map(|seconds| Duration::from_secs(u64::from(seconds)))
+}
+
 /// What the RIB is told at its start.
 pub(crate) fn rib_config(config: &Config, restarted: bool) -> RibConfig {
-    let asked = config.graceful_restart.map(|seconds| Duration::from_secs(u64::from(seconds)));
     RibConfig {
         local_as: config.local_as,
         router_id: config.router_id,
         cluster_id: config.cluster_id,
         max_paths: config.max_paths,
-        deferral: asked.filter(|_| restarted).map(|asked| asked.min(LONGEST_DEFERRAL)),
+        deferral: restart_time(config).filter(|_| restarted).map(|asked| asked.min(LONGEST_DEFERRAL)),
         convergence: CONVERGENCE,
     }
 }
@@ -133,11 +137,11 @@ impl Roster {
     pub(crate) fn start(config: Config, clock: Clock, restarted: bool, rib: ToRib) -> Result<Self, StartError> {
         // One waits here while the next one is accepted; the rest wait in the kernel.
         let (accepting, accepted) = mpsc::channel(1);
-        let deferral = rib_config(&config, restarted).deferral;
+        let restart_time = restart_time(&config).filter(|_| restarted);
         let mut roster = Self {
             config,
             clock,
-            restarted_until: deferral.map(|deferral| clock.now() + deferral),
+            restarted_until: restart_time.map(|asked| clock.now() + asked),
             rib,
             entries: BTreeMap::new(),
             by_address: HashMap::new(),
@@ -170,7 +174,7 @@ impl Roster {
     pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         loop {
             let restarted_until = self.restarted_until.map(|at| self.clock.deadline(at));
-            let deferral = async {
+            let restart_over = async {
                 match restarted_until {
                     Some(at) => tokio::time::sleep_until(at).await,
                     None => std::future::pending().await,
@@ -191,7 +195,7 @@ impl Roster {
                 },
                 Some(accepted) = self.accepted.recv() => self.take_connection(accepted),
                 Some(ended) = self.tasks.join_next_with_id() => self.take_end(ended),
-                () = deferral => self.end_deferral().await,
+                () = restart_over => self.end_restart().await,
             }
         }
     }
@@ -230,8 +234,8 @@ impl Roster {
         }
     }
 
-    /// Later sessions of this process are not the first ones after a restart (RFC 4724 section 4.1).
-    async fn end_deferral(&mut self) {
+    /// Nobody waits for us any more: a session from now on is not the first one after a restart (RFC 4724 section 4.1).
+    async fn end_restart(&mut self) {
         self.restarted_until = None;
         for entry in self.entries.values() {
             let session = session_config(&self.config, &entry.config, false);
@@ -407,8 +411,10 @@ impl Roster {
         let mut lines = Vec::new();
         self.change_listeners(&new, &mut lines);
         let old = std::mem::replace(&mut self.config, new);
-        self.change_speaker(&old, &mut lines).await;
         self.change_dynamic(&old, &mut lines).await;
+        if self.change_speaker(&old, &mut lines).await {
+            return lines;
+        }
 
         let wanted: HashMap<IpAddr, PeerConfig> =
             self.config.peers.iter().map(|peer| (peer.address, peer.clone())).collect();
@@ -458,34 +464,32 @@ impl Roster {
         }
     }
 
-    /// What changes the RIB as a whole: it starts anew, and so do all sessions.
-    async fn change_speaker(&mut self, old: &Config, lines: &mut Vec<String>) {
+    /// What changes the RIB as a whole: with another AS, router id or cluster, it starts anew, and so do all sessions, each
+    /// with its peer's new configuration. Whether that was so.
+    async fn change_speaker(&mut self, old: &Config, lines: &mut Vec<String>) -> bool {
         let (was, is) = (rib_config(old, false), rib_config(&self.config, false));
+        if was.max_paths != is.max_paths {
+            lines.push(format!("max-paths: {}", is.max_paths));
+            let _ = self.rib.orders.send(Order::SetMaxPaths(is.max_paths));
+        }
         let changed = [
             ("asn", was.local_as != is.local_as),
             ("router-id", was.router_id != is.router_id),
             ("cluster-id", was.cluster_id != is.cluster_id),
-            ("max-paths", was.max_paths != is.max_paths),
         ];
         let keys: Vec<_> = changed.iter().filter(|key| key.1).map(|key| key.0).collect();
         if keys.is_empty() {
-            return;
+            return false;
         }
         lines.push(format!("{} changed, and every session was reset", keys.join(", ")));
-        let ids: Vec<_> = self.entries.keys().copied().collect();
-        let mut configured = Vec::new();
-        for id in ids {
-            if let Some(entry) = self.entries.get(&id) {
-                if entry.dynamic.is_none() {
-                    configured.push(entry.config.clone());
-                }
-                self.remove(id, Cease::OtherConfigurationChange).await;
-            }
+        for id in self.entries.keys().copied().collect::<Vec<_>>() {
+            self.remove(id, Cease::OtherConfigurationChange).await;
         }
         let _ = self.rib.orders.send(Order::Renew(is));
-        for config in configured {
-            self.add(config, None, None);
+        for peer in self.config.peers.clone() {
+            self.add(peer, None, None);
         }
+        true
     }
 
     async fn change_dynamic(&mut self, old: &Config, lines: &mut Vec<String>) {

@@ -307,3 +307,88 @@ async fn connect_retry_and_passive_change_under_a_running_session() {
     assert_eq!(lines, ["peer right: passive, connect-retry changed, in place"]);
     assert_eq!(right.peer("left").await.unwrap().counters.established, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_or_fewer_paths_are_used_without_a_reset() {
+    let from = [support::address(), support::address()];
+    let mut hub = Speaker::start(|config| {
+        for (name, address) in ["one", "two"].iter().zip(from) {
+            let mut peer = PeerConfig::new(name, IpAddr::V4(address), RemoteAs::Internal, ASN);
+            peer.passive = true;
+            config.peers.push(peer);
+        }
+    })
+    .await;
+    let mut spokes = Vec::new();
+    for address in from {
+        let peer = hub.as_peer("hub", address).await;
+        let spoke = Speaker::start(|config| {
+            config.router_id = bgp_proto::types::RouterId(address);
+            config.peers.push(peer);
+        })
+        .await;
+        spoke.originate([(prefix("10.1.0.0/16"), attributes(None))]).await;
+        spokes.push(spoke);
+    }
+    let paths = |wanted: usize| {
+        move |best: &std::collections::BTreeMap<_, Vec<_>>| {
+            best.get(&prefix("10.1.0.0/16")).is_some_and(|paths| paths.len() == wanted)
+        }
+    };
+    hub.wait_best("two paths", paths(2)).await;
+    assert_eq!(hub.reconfigure(|config| config.max_paths = 1).await, ["max-paths: 1"]);
+    hub.wait_best("one path", paths(1)).await;
+    assert_eq!(hub.reconfigure(|config| config.max_paths = 8).await, ["max-paths: 8"]);
+    hub.wait_best("two paths again", paths(2)).await;
+    for peer in hub.bgp.peers().await {
+        assert_eq!(peer.counters.established, 1, "{peer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_router_id_starts_everything_anew_and_everything_comes_back() {
+    let (mut left, right) = pair(|_, _| (), |_, _| ()).await;
+    left.originate([(prefix("10.1.0.0/16"), attributes(None))]).await;
+    right.originate([(prefix("10.2.0.0/16"), attributes(None))]).await;
+    left.wait_prefix(prefix("10.2.0.0/16")).await;
+    right.wait_prefix(prefix("10.1.0.0/16")).await;
+    let router_id = bgp_proto::types::RouterId(std::net::Ipv4Addr::new(192, 0, 2, 77));
+    let lines = left.reconfigure(|config| config.router_id = router_id).await;
+    assert_eq!(lines, ["router-id changed, and every session was reset"]);
+    let sees = right.wait_peer("left", "up again", |peer| peer.counters.established == 2).await;
+    assert_eq!(sees.established.map(|established| established.remote_id), Some(router_id));
+    right.wait_prefix(prefix("10.1.0.0/16")).await;
+    left.wait_prefix(prefix("10.2.0.0/16")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_speaker_says_so_and_decides_only_when_its_peers_have_said_all() {
+    let restart = |config: &mut bgpd::Config, _: &mut PeerConfig| config.graceful_restart = Some(30);
+    let (left, right) = pair(restart, restart).await;
+    right.originate([(prefix("10.2.0.0/16"), attributes(None))]).await;
+    left.wait_prefix(prefix("10.2.0.0/16")).await;
+    right.bgp.stop(Shutdown::Silent).await;
+
+    let (again, mut events) = bgpd::Bgp::start(right.config.clone(), true).await.unwrap();
+    again.originate(vec![(prefix("10.2.0.0/16"), attributes(Some(1)))]).await;
+    left.originate([(prefix("10.1.0.0/16"), attributes(None))]).await;
+    let sees = left.wait_peer("right", "up again", |peer| peer.counters.established == 2).await;
+    let capability = sees.established.and_then(|established| established.graceful_restart).unwrap();
+    assert!(capability.restarting && capability.families.iter().all(|family| family.1), "{capability:?}");
+    // Both families are waited for, and what was decided by then holds what the peer had to say.
+    let mut best = Vec::new();
+    let mut converged = 0;
+    while converged < 2 {
+        match tokio::time::timeout(support::DEADLINE, events.recv()).await.expect("End-of-RIB in time").unwrap() {
+            Event::Best(changes) => best.extend(changes.into_iter().map(|change| change.prefix)),
+            Event::Converged(_) => converged += 1,
+            Event::Up { .. } | Event::Down { .. } => {}
+        }
+    }
+    best.sort();
+    assert_eq!(best, [prefix("10.1.0.0/16"), prefix("10.2.0.0/16")]);
+    left.wait_best("the route of the new process", |best| {
+        best.get(&prefix("10.2.0.0/16")).is_some_and(|paths| paths[0].attributes.med == Some(1))
+    })
+    .await;
+}

@@ -271,6 +271,18 @@ impl Rib {
         self.own_addresses = self.peers.own_addresses();
     }
 
+    /// Changes how many paths a multipath set may have; every prefix is decided again.
+    pub fn set_max_paths(&mut self, max_paths: usize) {
+        if std::mem::replace(&mut self.config.max_paths, max_paths) == max_paths {
+            return;
+        }
+        for table in &mut self.tables {
+            for id in table.occupied(0).collect::<Vec<_>>() {
+                table.mark(id, false);
+            }
+        }
+    }
+
     /// Originates a prefix. `attributes.next_hop`: unspecified stands for "ourselves, as each session's own address".
     pub fn originate(&mut self, prefix: Prefix, attributes: Attributes, now: Instant) {
         self.originate_path(prefix, attributes, now);

@@ -326,6 +326,7 @@ impl Peer {
             }
             Err(error) => {
                 let reason = format!("cannot connect to {} port {}: {error}", self.config.address, self.config.port);
+                tracing::debug!(peer = self.config.name, reason, "no connection");
                 self.session.handle_connect_failed(now, reason);
             }
         }
@@ -459,7 +460,7 @@ impl Peer {
 
     fn down(&mut self, reason: &DownReason) {
         let now = self.clock.now();
-        let text = self.session.last_error().map_or_else(|| format!("{reason:?}"), str::to_owned);
+        let text = self.session.last_error().map_or_else(|| reason.to_string(), str::to_owned);
         let retain = self.agreed.take().and_then(|agreed| agreed.retain(reason));
         tracing::info!(
             peer = self.config.name,

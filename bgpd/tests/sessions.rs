@@ -392,3 +392,32 @@ async fn a_restarted_speaker_says_so_and_decides_only_when_its_peers_have_said_a
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_over_ipv6_has_a_key_and_ttl_security_and_carries_both_families() {
+    // There is one IPv6 loopback address, so each of the two is the peer with the other's and its own address.
+    let address = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
+    let peer = |name| {
+        let mut peer = PeerConfig::new(name, address, RemoteAs::Internal, ASN);
+        peer.password = password("key");
+        peer.ttl = Ttl::Security { hops: 1 };
+        peer.connect_retry = Duration::from_secs(1);
+        peer
+    };
+    let left = Speaker::start(|config| {
+        config.listen = vec![SocketAddr::new(address, 0)];
+        config.peers.push(PeerConfig { passive: true, ..peer("right") });
+    })
+    .await;
+    let port = left.port().await;
+    let right = Speaker::start(|config| {
+        config.listen.clear();
+        config.peers.push(PeerConfig { port, ..peer("left") });
+    })
+    .await;
+    let next_hop = bgp_proto::types::NextHop::from("2001:db8::7".parse::<IpAddr>().unwrap());
+    let attributes6 = bgp_proto::wire::attributes::Attributes { next_hop, ..attributes(None) };
+    right.originate([(prefix("10.1.0.0/16"), attributes(None)), (prefix("fd00:1::/32"), attributes6)]).await;
+    left.wait_prefix(prefix("10.1.0.0/16")).await;
+    left.wait_prefix(prefix("fd00:1::/32")).await;
+}

@@ -62,7 +62,7 @@ pub fn compile(input: &Input) -> Ruleset {
                 .filter(|&at| policies[at].rules(direction).is_some() && selects(policies[at], endpoint))
                 .collect();
             for &at in &selecting {
-                names.entry(at).or_insert_with(|| policy_chain_name(policies[at], direction, at));
+                names.entry(at).or_insert_with(|| policy_chain_name(policies[at], direction));
             }
             let jumps = selecting.iter().filter_map(|at| names.get(at)).map(String::as_str);
             chains.push(endpoint_chain(endpoint, direction, jumps, input.default));
@@ -199,7 +199,7 @@ fn endpoint_chain<'n>(
 /// Kernel names end at 255 bytes, and a policy's may have 253.
 const MAX_POLICY_NAME: usize = 150;
 
-fn policy_chain_name(policy: &NetworkPolicy, direction: Direction, at: usize) -> String {
+fn policy_chain_name(policy: &NetworkPolicy, direction: Direction) -> String {
     let prefix = match direction {
         Direction::Ingress => "policy-ingress",
         Direction::Egress => "policy-egress",
@@ -208,7 +208,7 @@ fn policy_chain_name(policy: &NetworkPolicy, direction: Direction, at: usize) ->
     match name.char_indices().nth(MAX_POLICY_NAME) {
         None => format!("{prefix}/{namespace}/{name}"),
         // An underscore is in no policy's name, so this is nobody else's.
-        Some((end, _)) => format!("{prefix}/{namespace}/{}_{at}", &name[..end]),
+        Some((end, _)) => format!("{prefix}/{namespace}/{}_{:016x}", &name[..end], fnv(name)),
     }
 }
 
@@ -324,11 +324,13 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// The sets that rules name, each once, in the order in which they are first needed: while documents and endpoints
-/// stay, so do the sets' names, and a pod elsewhere that comes or goes changes members alone.
+/// The sets that rules name, each once. A set's name follows from what it stands for and from nothing else, so that
+/// no name stands for one thing before a transaction and for another after it: a packet that is being looked at while
+/// the kernel commits meets the old rules and the new members.
 #[derive(std::default::Default)]
 struct Sets<'a> {
     sets: Vec<Set>,
+    names: BTreeSet<String>,
     pods: BTreeMap<PodScope<'a>, [(Family, String); 2]>,
     blocks: BTreeMap<(Family, Vec<(IpAddr, IpAddr)>), String>,
     ports: BTreeMap<Vec<(u16, u16)>, String>,
@@ -340,48 +342,34 @@ impl<'a> Sets<'a> {
         if let Some(known) = self.pods.get(&scope) {
             return known.clone();
         }
-        let number = self.pods.len() + 1;
         let addresses = index.addresses(&scope);
-        let comment = comment(&scope.to_string());
+        let text = scope.to_string();
         let both = Family::BOTH.map(|family| {
             let elements = addresses.iter().copied().filter(|address| Family::of(*address) == family).collect();
-            let name = format!("pods-{number}-v{}", family.digit());
-            let (elements, comment) = (Elements::Addresses(elements), comment.clone());
-            self.sets.push(Set { name: name.clone(), family: Some(family), elements, comment });
-            (family, name)
+            (family, self.add(&text, Some(family), Elements::Addresses(elements)))
         });
         self.pods.insert(scope, both.clone());
         both
     }
 
     fn blocks(&mut self, family: Family, ranges: Vec<(IpAddr, IpAddr)>) -> String {
-        let number = self.blocks.len() + 1;
-        let name = self.blocks.entry((family, ranges)).or_insert_with_key(|(family, ranges)| {
-            let name = format!("blocks-{number}-v{}", family.digit());
-            self.sets.push(Set {
-                name: name.clone(),
-                family: Some(*family),
-                elements: Elements::Blocks(ranges.clone()),
-                comment: "ipBlock".into(),
-            });
-            name
-        });
-        name.clone()
+        if let Some(known) = self.blocks.get(&(family, ranges.clone())) {
+            return known.clone();
+        }
+        let text: Vec<String> = ranges.iter().map(|(first, last)| format!("{first}-{last}")).collect();
+        let name = self.add(&format!("blocks {}", text.join(",")), Some(family), Elements::Blocks(ranges.clone()));
+        self.blocks.insert((family, ranges), name.clone());
+        name
     }
 
     fn ports(&mut self, ranges: Vec<(u16, u16)>) -> String {
-        let number = self.ports.len() + 1;
-        let name = self.ports.entry(ranges).or_insert_with_key(|ranges| {
-            let name = format!("ports-{number}");
-            self.sets.push(Set {
-                name: name.clone(),
-                family: None,
-                elements: Elements::Ports(ranges.clone()),
-                comment: "ports".into(),
-            });
-            name
-        });
-        name.clone()
+        if let Some(known) = self.ports.get(&ranges) {
+            return known.clone();
+        }
+        let text: Vec<String> = ranges.iter().map(|(first, last)| format!("{first}-{last}")).collect();
+        let name = self.add(&format!("ports {}", text.join(",")), None, Elements::Ports(ranges.clone()));
+        self.ports.insert(ranges, name.clone());
+        name
     }
 
     fn named_port(&mut self, index: &Index<'a>, protocol: Protocol, name: &'a str) -> [(Family, String); 2] {
@@ -391,19 +379,45 @@ impl<'a> Sets<'a> {
         let ports = index.named_port(protocol, name);
         let both = Family::BOTH.map(|family| {
             let elements = ports.iter().copied().filter(|(address, _)| Family::of(*address) == family).collect();
-            let set = format!("port-{}-{name}-v{}", protocol_name(protocol), family.digit());
-            let comment = comment(&format!("pods' {} ports named {name}", protocol_name(protocol).to_uppercase()));
-            self.sets.push(Set {
-                name: set.clone(),
-                family: Some(family),
-                elements: Elements::NamedPorts(elements),
-                comment,
-            });
-            (family, set)
+            let text = format!("{} ports named {name}", protocol_name(protocol));
+            (family, self.add(&text, Some(family), Elements::NamedPorts(elements)))
         });
         self.named_ports.insert((protocol, name), both.clone());
         both
     }
+
+    /// Adds a set that stands for what `text` says, and gives its name.
+    fn add(&mut self, text: &str, family: Option<Family>, elements: Elements) -> String {
+        let mut base = name_for(text);
+        if let Some(family) = family {
+            base += &format!("-v{}", family.digit());
+        }
+        let mut name = base.clone();
+        let mut more = 2;
+        // Two texts with one hash: possible, if only for somebody who looked for them.
+        while !self.names.insert(name.clone()) {
+            name = format!("{base}-{more}");
+            more += 1;
+        }
+        self.sets.push(Set { name: name.clone(), family, elements, comment: comment(text) });
+        name
+    }
+}
+
+/// A name for nft that a person can guess the text from, and that differs where the text does.
+fn name_for(text: &str) -> String {
+    let mut slug = String::new();
+    for c in text.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') { c } else { '-' }) {
+        if slug.len() < 48 && !(c == '-' && slug.ends_with('-')) {
+            slug.push(c);
+        }
+    }
+    format!("{}-{:016x}", slug.trim_end_matches('-'), fnv(text))
+}
+
+/// FNV-1a with 64 bits: the same in every version of the program, which the standard library does not promise of its own.
+fn fnv(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

@@ -5,13 +5,15 @@
 //! ```
 //!
 //! [`parse`] and [`compile`] are pure. [`Policy`] is the running room: it watches the folder, keeps the last good
-//! version of each file, and replaces the table `inet linnet` whole or not at all. It touches no other table.
+//! version of each file, and changes the table `inet linnet` in one transaction: only the chains and sets that differ,
+//! or, at a start and when that fails, the whole. It touches no other table.
 //!
 //! What is closed, and when:
 //! - an endpoint's interface (`lin*`, but not the overlay's `linnet.*`) that the ruleset in force does not know is dropped in both directions;
 //! - a document that stops parsing changes nothing: the last good version of its file stays in force;
 //! - a file that is already broken when the program starts might select anything, so until it is mended each
 //!   direction of an endpoint that no readable policy selects is denied;
+//! - a table that somebody removes is put back as soon as the kernel says so;
 //! - a ruleset that the kernel refuses changes nothing: the one before stays, and the state says degraded.
 
 mod blocks;

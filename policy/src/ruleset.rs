@@ -20,7 +20,7 @@ mod text;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-pub(crate) use difference::{Difference, SetChange};
+pub(crate) use difference::{Difference, Steps};
 
 use crate::Protocol;
 

@@ -15,7 +15,7 @@ use policy::{PolicyConfig, State};
 use support::{DEADLINE, Host};
 
 #[test]
-fn no_packet_that_old_and_new_forbid_passes_while_the_table_is_replaced() {
+fn no_packet_that_old_and_new_forbid_passes_a_change_of_policy_and_none_that_both_allow_is_lost() {
     let mut host = Host::new(&["app=server", "app=friend", "app=foe"]);
     let document = |port: u16| {
         format!(
@@ -66,7 +66,7 @@ fn no_packet_that_old_and_new_forbid_passes_while_the_table_is_replaced() {
     let (friend, foe) = receiver.join().unwrap();
     assert!(senders[1].load(Ordering::Relaxed) > 100, "the foe hardly tried");
     assert_eq!(foe, 0);
-    assert!(friend > 0);
+    assert_eq!(friend, senders[0].load(Ordering::Relaxed));
 }
 
 #[test]
@@ -186,4 +186,110 @@ spec:
     std::fs::write(&file, format!("delete table inet linnet\n{text}")).unwrap();
     host.namespace.sh(&format!("nft -f {}", file.display()));
     assert_eq!(list(), by_json);
+}
+
+/// What `nft list` says, without order.
+fn listing(namespace: &support::Namespace) -> Vec<String> {
+    let listed = namespace.sh("nft list table inet linnet");
+    let lines: Vec<&str> =
+        listed.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("comment \"")).collect();
+    let mut blocks: Vec<String> = lines.join(" ").split(" } ").map(sorted_elements).collect();
+    blocks.sort();
+    blocks
+}
+
+/// A hashed set lists its elements in any order.
+fn sorted_elements(block: &str) -> String {
+    let block = block.trim_matches([' ', '}']);
+    let Some((head, elements)) = block.split_once("elements = {") else { return block.to_owned() };
+    let mut elements: Vec<&str> = elements.split(',').map(str::trim).collect();
+    elements.sort_unstable();
+    format!("{head}{}", elements.join(","))
+}
+
+#[test]
+fn a_table_that_was_changed_step_by_step_is_the_one_that_a_fresh_start_makes() {
+    let policy = |n: u64, variant: u64| {
+        let peer =
+            ["podSelector: {matchLabels: {app: a0}}", "podSelector: {}", "namespaceSelector: {}"][variant as usize % 3];
+        format!(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p{n}}}\nspec:\n  \
+             podSelector: {{matchExpressions: [{{key: app, operator: In, values: [a{}, a{}]}}]}}\n  \
+             policyTypes: [Ingress, Egress]\n  ingress:\n  \
+             - {{from: [{{{peer}}}, {{ipBlock: {{cidr: 10.{n}.0.0/16, except: [10.{n}.{variant}.0/24]}}}}], ports: [{{port: 80}}, {{port: {}}}, {{port: http}}]}}\n  \
+             egress: [{{to: [{{ipBlock: {{cidr: 10.{variant}.0.0/16}}}}]}}]\n---\n",
+            n % 4,
+            (n + variant) % 4,
+            90 + variant,
+        )
+    };
+    let mut host = Host::new(&[]);
+    let fresh = support::Namespace::new();
+    host.start(Allow);
+    let handle = |listed: &str| {
+        listed.lines().find(|line| line.contains("chain forward-egress")).map(|line| line.trim().to_owned())
+    };
+    let base_chain = handle(&host.namespace.sh("nft -a list table inet linnet"));
+    assert!(base_chain.is_some());
+    // xorshift64 with a fixed seed: one run is as another.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    for step in 0..25 {
+        let mut text = String::new();
+        for n in 0..5 {
+            if random(3) > 0 {
+                text += &policy(n, random(4));
+            }
+        }
+        for n in 0..3 {
+            text += &format!(
+                "{{apiVersion: v1, kind: Pod, metadata: {{name: e{n}, labels: {{app: a{}}}}}, status: {{podIP: 10.9.0.{}}}, \
+                 spec: {{containers: [{{ports: [{{name: http, containerPort: {}}}]}}]}}}}\n---\n",
+                random(2),
+                random(5),
+                1 + random(3)
+            );
+        }
+        std::fs::write(host.directory.join("all.yaml"), &text).unwrap();
+        host.endpoints.clear();
+        for n in 0..5 {
+            if random(2) > 0 {
+                host.endpoints.push(policy::Endpoint {
+                    namespace: "default".into(),
+                    name: format!("e{n}"),
+                    labels: [("app".to_owned(), format!("a{}", random(4)))].into(),
+                    interface: format!("lin{n}"),
+                    addresses: vec![format!("10.244.0.{n}").parse().unwrap(), format!("fd00::{n}").parse().unwrap()],
+                });
+            }
+        }
+        let config = PolicyConfig { directory: host.directory.clone(), default: Allow };
+        host.set_endpoints().unwrap();
+        host.ask(async |policy| policy.reconfigure(config).await).unwrap();
+        let mut input = policy::Input {
+            endpoints: host.endpoints.clone(),
+            pods: vec![],
+            namespaces: vec![],
+            policies: vec![],
+            default: Allow,
+        };
+        for document in policy::parse("all.yaml", &text).unwrap() {
+            match document {
+                policy::Document::NetworkPolicy(policy) => input.policies.push(policy),
+                policy::Document::Namespace(namespace) => input.namespaces.push(namespace),
+                policy::Document::Pod(pod) => input.pods.push(pod),
+            }
+        }
+        let file = host.directory.join("fresh.nft");
+        std::fs::write(&file, format!("flush ruleset\n{}", policy::compile(&input))).unwrap();
+        fresh.sh(&format!("nft -f {}", file.display()));
+        assert_eq!(listing(&host.namespace), listing(&fresh), "step {step}\n{text}");
+    }
+    let after = handle(&host.namespace.sh("nft -a list table inet linnet"));
+    assert_eq!(after, base_chain, "the handle tells that the table was never replaced");
 }

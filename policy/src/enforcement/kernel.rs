@@ -12,9 +12,9 @@ use crate::ruleset::{Difference, Ruleset, json};
 pub(super) fn apply(old: Option<&Ruleset>, new: &Ruleset) -> Result<(), PolicyError> {
     match old.map_or(Difference::Structure, |old| old.difference(new)) {
         Difference::None => Ok(()),
-        Difference::Membership(changes) => commit(&json::membership(&changes)).or_else(|error| {
+        Difference::Steps(steps) => commit(&json::transaction(&steps)).or_else(|error| {
             // The table is not what we left, or nft stumbles over its own cache: say it all anew.
-            tracing::warn!(%error, "members of sets could not be changed; the table is replaced instead");
+            tracing::warn!(%error, "the table could not be changed; it is replaced instead");
             commit(&new.replacement())
         }),
         Difference::Structure => commit(&new.replacement()),

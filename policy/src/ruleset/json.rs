@@ -5,13 +5,13 @@ use std::net::IpAddr;
 
 use nftables::batch::Batch;
 use nftables::expr::{CT, Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, Range, SetItem};
-use nftables::schema::{self, NfListObject, Nftables, SetFlag, SetType, SetTypeValue};
+use nftables::schema::{self, FlushObject, NfCmd, NfListObject, Nftables, SetFlag, SetType, SetTypeValue};
 use nftables::stmt::{self, JumpTarget, Operator, Statement, VerdictMap};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 
 use super::{
     Chain, Elements, End, Family, Hook, Match, NEIGHBOUR_DISCOVERY, OVERLAY_INTERFACE_PREFIX, POD_INTERFACE_PREFIX,
-    Rule, Ruleset, Set, SetChange, Side, TABLE, Verdict, protocol_name,
+    Rule, Ruleset, Set, Side, Steps, TABLE, Verdict, protocol_name,
 };
 
 impl Ruleset {
@@ -38,10 +38,13 @@ impl Ruleset {
     }
 }
 
-/// The transaction that changes members of sets alone.
-pub(crate) fn membership(changes: &[SetChange]) -> Nftables<'static> {
+/// The transaction that takes these steps.
+pub(crate) fn transaction(steps: &Steps<'_>) -> Nftables<'static> {
     let mut batch = Batch::new();
-    for change in changes {
+    for set in &steps.new_sets {
+        batch.add(NfListObject::Set(Box::new(set_object(set))));
+    }
+    for change in &steps.members {
         let object = |elements: &Elements| {
             NfListObject::Element(schema::Element {
                 family: NfFamily::INet,
@@ -57,7 +60,38 @@ pub(crate) fn membership(changes: &[SetChange]) -> Nftables<'static> {
             batch.add(object(&change.added));
         }
     }
+    for chain in &steps.new_chains {
+        batch.add(NfListObject::Chain(chain_object(chain)));
+    }
+    for name in &steps.emptied_chains {
+        batch.add_cmd(NfCmd::Flush(FlushObject::Chain(named_chain(name))));
+    }
+    for chain in &steps.written_chains {
+        for rule in &chain.rules {
+            batch.add(NfListObject::Rule(rule_object(chain, rule)));
+        }
+    }
+    for name in &steps.old_chains {
+        batch.delete(NfListObject::Chain(named_chain(name)));
+    }
+    for name in &steps.old_sets {
+        batch.delete(NfListObject::Set(Box::new(schema::Set {
+            family: NfFamily::INet,
+            table: TABLE.into(),
+            name: (*name).to_owned().into(),
+            ..schema::Set::default()
+        })));
+    }
     batch.to_nftables()
+}
+
+fn named_chain(name: &str) -> schema::Chain<'static> {
+    schema::Chain {
+        family: NfFamily::INet,
+        table: TABLE.into(),
+        name: name.to_owned().into(),
+        ..schema::Chain::default()
+    }
 }
 
 /// The transaction that leaves nothing of ours.

@@ -112,11 +112,33 @@ impl Namespace {
         })
     }
 
+    /// A connection that there must be.
+    pub fn connect_in_time(&self, to: &str, port: u16) -> TcpStream {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(stream) = self.connect(to, port) {
+                return stream;
+            }
+            assert!(Instant::now() < deadline, "no connection to {to} {port}");
+        }
+    }
+
+    /// Whether one attempt gets through: for what must not.
     pub fn tcp(&self, to: &str, port: u16) -> bool {
         self.connect(to, port).is_some()
     }
 
-    /// Whether a datagram is answered.
+    /// Whether an attempt gets through before the deadline: for what must, on a machine that may be busy.
+    pub fn reaches_tcp(&self, to: &str, port: u16) -> bool {
+        in_time(|| self.tcp(to, port))
+    }
+
+    /// Likewise by datagrams.
+    pub fn reaches_udp(&self, to: &str, port: u16) -> bool {
+        in_time(|| self.udp(to, port))
+    }
+
+    /// Whether a datagram is answered, at once: for what must not be.
     pub fn udp(&self, to: &str, port: u16) -> bool {
         let to = SocketAddr::new(to.parse::<IpAddr>().unwrap(), port);
         self.run(move || {
@@ -127,6 +149,16 @@ impl Namespace {
             socket.recv_from(&mut [0; 8]).is_ok()
         })
     }
+}
+
+fn in_time(attempt: impl Fn() -> bool) -> bool {
+    let deadline = Instant::now() + DEADLINE;
+    while Instant::now() < deadline {
+        if attempt() {
+            return true;
+        }
+    }
+    false
 }
 
 fn echo(mut stream: TcpStream) {

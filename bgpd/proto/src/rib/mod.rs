@@ -238,7 +238,6 @@ impl Rib {
         let import_changed = peer.import != import;
         let source_changed = (peer.policy.client, peer.policy.address) != (policy.client, policy.address);
         peer.set_policy(policy, import);
-        peer.generation = peer.generation.wrapping_add(u32::from(source_changed));
         if import_changed {
             self.import_again(id);
         }

@@ -397,6 +397,48 @@ fn a_peer_that_does_not_read_costs_no_more_the_more_changes_it_misses() {
 }
 
 #[test]
+fn prefixes_that_come_and_go_while_a_peer_does_not_read_leave_nothing_behind() {
+    let mut world = World::new();
+    world.rib.groups.limits.high = 1000;
+    for peer in [1, 2] {
+        world.up(peer, EBGP);
+    }
+    world.settle();
+    world.ears.get_mut(&2).unwrap().reads = false;
+    for (number, net) in many(3000).into_iter().enumerate() {
+        world.hear(1, vec![announce(route(1, &[65001, 1 + number as u32]), &[net])]);
+        world.settle();
+        world.hear(1, vec![withdraw(&[net])]);
+        world.settle();
+    }
+    // What was in its socket when it stopped must still be withdrawn; the rest it never heard of.
+    let (prefixes, sets) = (world.rib.tables[0].len(), world.rib.store.len());
+    assert!(prefixes < 20 && sets < 60, "{prefixes} prefixes and {sets} sets of attributes are held for it");
+    world.ears.get_mut(&2).unwrap().reads = true;
+    world.settle();
+    assert!(world.holds(2).is_empty());
+    assert_eq!((world.rib.tables[0].len(), world.rib.store.len()), (0, 0));
+}
+
+#[test]
+fn a_source_that_comes_back_with_another_router_id_is_another_originator() {
+    let mut world = World::new();
+    world.up_with(1, Role::Client, policy(1, Role::Client), restarts(false, true));
+    world.up(2, Role::Client);
+    world.hear(1, vec![announce(route(1, &[]), &[prefix("10.1.0.0/16")])]);
+    world.settle();
+    world.down(1, Some(Duration::from_secs(120)));
+    let again = crate::session::Established {
+        remote_id: crate::types::RouterId([10, 0, 0, 99].into()),
+        ..established(1, Role::Client, restarts(true, true))
+    };
+    world.connect_as(1, Role::Client, again);
+    world.settle();
+    let held = &world.ears[&2].holds[&prefix("10.1.0.0/16")];
+    assert_eq!(held.originator_id.map(|id| id.0), Some([10, 0, 0, 99].into()));
+}
+
+#[test]
 fn attributes_that_fit_into_no_message_are_withheld_and_counted() {
     let mut world = World::new();
     world.up(1, EBGP);

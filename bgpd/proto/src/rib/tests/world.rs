@@ -185,6 +185,10 @@ impl World {
     }
 
     pub(super) fn connect(&mut self, peer: u16, role: Role, restart: Option<GracefulRestart>) {
+        self.connect_as(peer, role, established(peer, role, restart));
+    }
+
+    pub(super) fn connect_as(&mut self, peer: u16, role: Role, established: Established) {
         let ear = Ear {
             context: context(role),
             buffer: BytesMut::new(),
@@ -196,7 +200,7 @@ impl World {
             unread: 0,
         };
         self.ears.insert(peer, ear);
-        self.rib.handle_up(PeerId(peer), &established(peer, role, restart), self.now);
+        self.rib.handle_up(PeerId(peer), &established, self.now);
     }
 
     pub(super) fn down(&mut self, peer: u16, retain: Option<Duration>) {

@@ -55,7 +55,8 @@ impl Live {
 impl Rib {
     pub(super) fn update_convergence(&mut self, now: Instant) {
         self.convergence.clock = self.convergence.clock.max(now);
-        for family in Family::ALL {
+        let reached = self.convergence.reached;
+        for family in Family::ALL.into_iter().filter(|family| !reached.contains(*family)) {
             if now >= self.convergence.limit || self.everybody_has_said_all(family, now) {
                 self.convergence.reached.insert(family);
             }

@@ -181,7 +181,7 @@ pub struct Rib {
     config: RibConfig,
     peers: Peers,
     policies: ImportPolicies,
-    /// Our addresses on all sessions, sorted.
+    /// Our addresses on all sessions, sorted. A path is checked against them when it comes, not again when they change.
     own_addresses: Vec<IpAddr>,
     store: AttrStore,
     /// By family, as everything of two elements here.

@@ -1,19 +1,27 @@
 //! One behaviour each.
 
+use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::world::*;
 use crate::filter::{Filter, Rule, Set};
-use crate::rib::Scope;
-use crate::types::{Family, NextHop, PeerId};
+use crate::rib::{PageStart, PeerPolicy, Rib, Scope};
+use crate::session::Established;
+use crate::types::{ClusterId, Family, NextHop, PeerId, Prefix, RouterId};
 use crate::wire::community::Community;
-use std::sync::Arc;
 
 const EBGP: Role = Role::External(65001);
 
-fn many(count: u32) -> Vec<crate::types::Prefix> {
-    let at = |number: u32| std::net::Ipv4Addr::from(0x0a00_0000 + (number << 8));
-    (0..count).filter_map(|number| crate::types::Prefix::new(at(number).into(), 24)).collect()
+fn many(count: u32) -> Vec<Prefix> {
+    let at = |number: u32| Ipv4Addr::from(0x0a00_0000 + (number << 8));
+    (0..count).filter_map(|number| Prefix::new(at(number).into(), 24)).collect()
+}
+
+#[test]
+fn a_rib_may_live_on_a_thread_of_its_own() {
+    fn moves<T: Send>(_: T) {}
+    moves::<Rib>(World::new().rib);
 }
 
 #[test]
@@ -118,7 +126,7 @@ fn a_changed_export_filter_withdraws_what_it_no_longer_lets_through() {
     world.settle();
     let only = Rule { prefixes: vec!["10.2.0.0/16".parse().unwrap()], accept: true, ..Rule::default() };
     let filter = Filter { name: "only".into(), rules: vec![only] };
-    let narrow = crate::rib::PeerPolicy { export: Some(Arc::new(filter)), ..policy(1, EBGP) };
+    let narrow = PeerPolicy { export: Some(Arc::new(filter)), ..policy(1, EBGP) };
     world.rib.set_peer(PeerId(1), narrow, world.now);
     world.settle();
     assert_eq!((world.holds(1).len(), world.holds(2).len()), (1, 2));
@@ -134,7 +142,7 @@ fn an_import_filter_sets_attributes_and_what_it_rejects_says_which_rule() {
         Rule { set: Set { local_pref: Some(300), ..Set::default() }, accept: true, ..Rule::default() },
     ];
     let filter = Arc::new(Filter { name: "from-tor".into(), rules });
-    world.up_with(1, EBGP, crate::rib::PeerPolicy { import: Some(filter), ..policy(1, EBGP) }, None);
+    world.up_with(1, EBGP, PeerPolicy { import: Some(filter), ..policy(1, EBGP) }, None);
     let mut bad = route(1, &[65001]);
     bad.communities = vec![Community(666)].into();
     world.hear(1, vec![announce(bad, &[prefix("10.1.0.0/16")])]);
@@ -168,7 +176,7 @@ fn loops_and_martians_are_rejected_with_their_reason() {
             2,
             {
                 let mut r = route(2, &[]);
-                r.cluster_list = vec![crate::types::ClusterId(OUR_ID.0)].into();
+                r.cluster_list = vec![ClusterId(OUR_ID.0)].into();
                 r
             },
             "10.3.0.0/16",
@@ -320,7 +328,7 @@ fn a_peer_without_graceful_restart_has_said_all_when_it_is_quiet() {
 #[test]
 fn a_peer_above_its_limit_is_reported_once_and_no_more_is_kept() {
     let mut world = World::new();
-    let limited = crate::rib::PeerPolicy { max_prefixes: Some(2), ..policy(1, EBGP) };
+    let limited = PeerPolicy { max_prefixes: Some(2), ..policy(1, EBGP) };
     world.up_with(1, EBGP, limited, None);
     world.hear(1, vec![announce(route(1, &[65001]), &many(5))]);
     world.hear(1, vec![announce(route(1, &[65001, 2]), &many(5))]);
@@ -351,7 +359,7 @@ fn a_reflector_passes_on_by_rfc_4456_and_marks_what_it_reflects() {
     assert_eq!(world.holds(5), ["10.1.0.0/16", "10.3.0.0/16"]);
     let reflected = &world.ears[&2].holds[&of_client];
     assert_eq!(reflected.originator_id.map(|id| id.0), Some([10, 0, 0, 1].into()));
-    assert_eq!(*reflected.cluster_list, [crate::types::ClusterId(OUR_ID.0)]);
+    assert_eq!(*reflected.cluster_list, [ClusterId(OUR_ID.0)]);
     assert_eq!(reflected.next_hop, NextHop::V4(address(1)));
     assert_eq!(world.ears[&2].holds[&of_external].originator_id, None);
 }
@@ -399,7 +407,7 @@ fn a_peer_that_does_not_read_costs_no_more_the_more_changes_it_misses() {
 #[test]
 fn prefixes_that_come_and_go_while_a_peer_does_not_read_leave_nothing_behind() {
     let mut world = World::new();
-    world.rib.groups.limits.high = 1000;
+    (world.rib.groups.limits.high, world.rib.groups.limits.low) = (1000, 500);
     for peer in [1, 2] {
         world.up(peer, EBGP);
     }
@@ -428,8 +436,8 @@ fn a_source_that_comes_back_with_another_router_id_is_another_originator() {
     world.hear(1, vec![announce(route(1, &[]), &[prefix("10.1.0.0/16")])]);
     world.settle();
     world.down(1, Some(Duration::from_secs(120)));
-    let again = crate::session::Established {
-        remote_id: crate::types::RouterId([10, 0, 0, 99].into()),
+    let again = Established {
+        remote_id: RouterId([10, 0, 0, 99].into()),
         ..established(1, Role::Client, restarts(true, true))
     };
     world.connect_as(1, Role::Client, again);
@@ -522,7 +530,7 @@ fn ipv6_routes_travel_over_a_session_on_ipv4_with_our_own_address() {
     let mut world = World::new();
     world.up(1, EBGP);
     world.up(2, EBGP);
-    let homeless = crate::rib::PeerPolicy { own_address6: None, ..policy(3, EBGP) };
+    let homeless = PeerPolicy { own_address6: None, ..policy(3, EBGP) };
     world.up_with(3, EBGP, homeless, None);
     world.hear(1, vec![announce(route6(1, &[65001]), &[prefix("fd01::/64")])]);
     world.settle();
@@ -538,7 +546,7 @@ fn what_a_peer_was_sent_can_be_looked_at_page_by_page() {
     world.up(2, EBGP);
     world.hear(1, vec![announce(route(1, &[65001]), &many(25))]);
     world.settle();
-    let (mut start, mut seen) = (crate::rib::PageStart::default(), Vec::new());
+    let (mut start, mut seen) = (PageStart::default(), Vec::new());
     loop {
         let (page, next) = world.rib.routes_page(Scope::Advertised(PeerId(2)), start, 10, world.now);
         assert!(page.len() <= 10);

@@ -19,6 +19,8 @@ pub(crate) struct Device {
     pub(crate) behind: Option<u32>,
     pub(crate) mtu: u32,
     pub(crate) up: bool,
+    /// The kernel has noticed its carrier and sends packets (IFF_RUNNING).
+    pub(crate) running: bool,
     pub(crate) veth: bool,
 }
 
@@ -37,8 +39,13 @@ pub(crate) fn find(socket: &mut Socket, name: &str) -> Result<Option<Device>, Fi
         }
         _ => return Ok(None),
     };
-    let mut device =
-        Device { index: link.header.index, up: link.header.flags.contains(LinkFlags::Up), ..Device::default() };
+    let flags = link.header.flags;
+    let mut device = Device {
+        index: link.header.index,
+        up: flags.contains(LinkFlags::Up),
+        running: flags.contains(LinkFlags::Running),
+        ..Device::default()
+    };
     for attribute in &link.attributes {
         match attribute {
             LinkAttribute::Link(index) => device.behind = Some(*index),

@@ -41,3 +41,7 @@ pub use route::{Change, Hop, ResolvedHop, Route, RouteStatus, Target, TunnelEnd}
 
 /// The route protocol number that marks every route of Linnet's (`rtm_protocol`, linux/rtnetlink.h); 76 is `L`.
 pub const PROTOCOL: u8 = 76;
+
+// The tests' words for namespaces (tests/support) serve those inside the crate, too.
+#[cfg(test)]
+extern crate self as fib_sync;

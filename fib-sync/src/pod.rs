@@ -11,6 +11,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::AsRawFd,
     path::PathBuf,
+    time::{Duration, Instant},
 };
 
 use ipnetwork::IpNetwork;
@@ -40,6 +41,8 @@ pub const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 /// MAC of every host's end: locally administered, no group.
 pub const HOST_MAC: [u8; 6] = [0xee; 6];
 
+/// How long to wait for a carrier: the kernel's own work on it may be a second behind.
+const CARRIER: Duration = Duration::from_secs(1);
 /// Routing table main (linux/rtnetlink.h).
 const MAIN: u32 = 254;
 
@@ -76,7 +79,8 @@ pub async fn add(interface: &PodInterface) -> Result<(), FibError> {
     blocking(move || add_now(&interface)).await
 }
 
-/// Lets packets flow.
+/// Lets packets flow. Returns once the kernel has noticed the carrier (until then it drops them), or after a second:
+/// a pod that has switched its own end off is no error.
 ///
 /// # Errors
 /// [`FibError::Invalid`] when there is no such interface, [`FibError::Kernel`].
@@ -85,7 +89,16 @@ pub async fn up(host_name: &str) -> Result<(), FibError> {
     blocking(move || {
         let mut socket = Socket::open()?;
         match owned(&mut socket, &name)? {
-            Some(device) => device::set(&mut socket, &name, device.index, None, true),
+            Some(device) => {
+                device::set(&mut socket, &name, device.index, None, true)?;
+                let deadline = Instant::now() + CARRIER;
+                while !device::find(&mut socket, &name)?.is_none_or(|device| device.running)
+                    && Instant::now() < deadline
+                {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Ok(())
+            }
             None => Err(FibError::Invalid(format!("there is no interface {name}; no packet flows; add it first"))),
         }
     })

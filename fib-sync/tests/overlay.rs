@@ -17,7 +17,7 @@ fn spec(local: &str) -> OverlaySpec {
     OverlaySpec { vni: 4096, port: 4789, local: local.parse().expect("an address"), mtu: None }
 }
 
-fn end(of: &OverlayStatus) -> TunnelEnd {
+fn end_of(of: &OverlayStatus) -> TunnelEnd {
     TunnelEnd { endpoint: of.local, vni: of.vni, mac: of.mac }
 }
 
@@ -74,7 +74,7 @@ impl Node {
     }
 
     async fn knows(&self, prefixes: &[&str], other: &OverlayStatus) {
-        self.fib.change(prefixes.iter().map(|prefix| put(prefix, tunnel(end(other)))).collect()).await;
+        self.fib.change(prefixes.iter().map(|prefix| put(prefix, tunnel(end_of(other)))).collect()).await;
         let status = self.fib.status().await;
         assert!(status.iter().all(|status| status.installed && status.error.is_none()), "{status:?}");
     }
@@ -181,18 +181,18 @@ fn entries_come_with_the_first_route_by_an_end_and_go_with_the_last() {
 fn a_restart_adopts_the_device_and_its_entries_and_sweeps_only_when_both_families_are_complete() {
     in_namespace(|| async {
         link("up1", &["192.168.0.1/24"]);
-        let (first, _events) = start().await;
+        let (first, events) = start().await;
         first.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay");
         let (one, two) = (far("192.168.7.1", 1), far("192.168.7.2", 2));
         first.change(vec![put("10.1.0.0/16", tunnel(one)), put("10.2.0.0/16", tunnel(two))]).await;
-        let (before, device, routed) = (entries(), ip(&format!("link show {DEVICE}")), routes());
-        drop(first);
+        let (before, device, routed) = (entries(), devices(), routes());
+        end(first, events).await;
 
         let (second, _events) = start().await;
         let monitor = RouteMonitor::start().await;
         second.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay");
         second.change(vec![put("10.1.0.0/16", tunnel(one))]).await;
-        assert_eq!((entries(), ip(&format!("link show {DEVICE}")), routes()), (before.clone(), device, routed));
+        assert_eq!((entries(), devices(), routes()), (before.clone(), device, routed));
         second.sweep(false).await;
         assert_eq!((entries(), routes().len()), (before, 1));
         second.sweep(true).await;
@@ -285,11 +285,11 @@ fn clear_removes_all_that_is_linnets() {
     in_namespace(|| async {
         link("up1", &["192.168.0.1/24"]);
         let before = foreign();
-        let (fib, _events) = start().await;
+        let (fib, events) = start().await;
         fib.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay");
         fib.change(vec![put("10.1.0.0/16", tunnel(far("192.168.7.1", 1))), put("10.2.0.0/16", Target::Unreachable)])
             .await;
-        drop(fib);
+        end(fib, events).await;
         // Also what an earlier run left.
         let (fib, _events) = start().await;
         fib.clear().await;

@@ -112,12 +112,12 @@ fn a_restart_adopts_what_is_there_and_only_the_sweep_removes_the_rest() {
             let v4 = all.iter().map(|prefix| put(prefix, via(&["10.0.1.2", "10.0.2.2"])));
             v4.chain(all6.iter().map(|prefix| put(prefix, via(&["fd00:1::2", "fd00:2::2"])))).collect::<Vec<_>>()
         };
-        let (first, _events) = start().await;
+        let (first, events) = start().await;
         assert_eq!(first.adopted(), 0);
         first.change(both()).await;
         let before = routes();
         assert_eq!(before.iter().filter(|line| line.contains("metric 76")).count(), 4, "{before:?}");
-        drop(first);
+        end(first, events).await;
 
         let (second, _events) = start().await;
         assert_eq!(second.adopted(), 4);
@@ -393,5 +393,54 @@ fn a_table_of_its_own_is_written_and_swept_and_main_is_left_alone() {
         fib.sweep(false).await;
         assert_eq!(ip("route show table 1000").trim(), "10.7.0.0/16 via 10.0.1.2 dev up1 proto 76 metric 9");
         assert!(ip("route show").contains("10.7.0.0/16 via 10.0.1.2 dev up1 proto 76 metric 76"));
+    });
+}
+
+/// The routes of the storm, in the order in which they are written.
+fn storm() -> Vec<fib_sync::Change> {
+    let prefixes = (0..4000).map(|n| format!("10.{}.{}.0/24", 100 + n / 256, n % 256));
+    prefixes.map(|prefix| put(&prefix, via(&["10.0.1.2", "10.0.2.2"]))).collect()
+}
+
+#[test]
+fn an_engine_killed_in_the_middle_is_followed_by_one_that_completes_its_work_and_removes_nothing() {
+    const CHILD: &str = "LINNET_TEST_STORM";
+    if std::env::var_os(CHILD).is_some() {
+        // The process that is killed: this same test, started below, in the namespace of the thread that starts it.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        return runtime.block_on(async {
+            let (fib, _events) = start().await;
+            for changes in storm().chunks(20) {
+                fib.change(changes.to_vec()).await;
+            }
+            std::future::pending::<()>().await;
+        });
+    }
+    in_namespace(|| async {
+        uplinks();
+        for enough in [1, 700, 2500] {
+            let monitor = RouteMonitor::start().await;
+            let name = "an_engine_killed_in_the_middle_is_followed_by_one_that_completes_its_work_and_removes_nothing";
+            let mut child = std::process::Command::new(std::env::current_exe().expect("this test"))
+                .args(["--exact", name])
+                .env(CHILD, "1")
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .expect("this test");
+            // A multipath route has three lines.
+            until("the storm has begun", || routes().len() / 3 >= enough).await;
+            child.kill().expect("kill -9");
+            child.wait().expect("its end");
+            let written = routes().len() / 3;
+            let (fib, _events) = start().await;
+            assert_eq!(fib.adopted(), written);
+            fib.change(storm()).await;
+            fib.sweep(false).await;
+            assert_eq!(routes().len() / 3, storm().len());
+            let heard = monitor.stop();
+            let gone = heard.lines().find(|line| line.starts_with("Deleted 10."));
+            assert_eq!(gone, None);
+            fib.clear().await;
+        }
     });
 }

@@ -107,7 +107,7 @@ pub(crate) fn spawn(
         .map_err(fail("make the engine's event loop"))?;
     let work = move || {
         runtime.block_on(async move {
-            match Engine::start(config, events) {
+            match Engine::start(config, MONITOR, events) {
                 Ok(engine) => {
                     let _ = ready.send(Ok(engine.observed.count()));
                     engine.run(commands).await;
@@ -123,7 +123,8 @@ pub(crate) fn spawn(
 }
 
 impl Engine {
-    fn start(config: FibConfig, events: mpsc::Sender<FibEvent>) -> Result<Engine, FibError> {
+    /// `buffer`: octets for what the kernel announces.
+    fn start(config: FibConfig, buffer: usize, events: mpsc::Sender<FibEvent>) -> Result<Engine, FibError> {
         if config.table == 0 {
             return Err(FibError::Invalid("fib.table is 0; no route is written; set it to 1..4294967295".into()));
         }
@@ -135,7 +136,7 @@ impl Engine {
         }
         let socket = Socket::open()?;
         // Listening begins before reading, so that no change falls between the two.
-        let monitor = Monitor::open(socket.port(), MONITOR)?;
+        let monitor = Monitor::open(socket.port(), buffer)?;
         let observed = Observed::new(config.table, config.metric);
         let mut engine = Engine {
             config,
@@ -164,8 +165,8 @@ impl Engine {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         loop {
             let wake = self.wake();
+            // In no fixed order: a flood of notices must not keep commands waiting, nor the other way round.
             tokio::select! {
-                biased;
                 () = self.monitor.ready() => self.heard(),
                 command = commands.recv() => match command {
                     Some(command) => self.obey(command),
@@ -371,3 +372,6 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

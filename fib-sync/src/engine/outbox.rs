@@ -77,3 +77,27 @@ impl Outbox {
         self.reach.is_empty() && self.overlay.is_none() && !self.resynced && self.repaired.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_reader_gets_the_newest_answer_of_each_next_hop_and_no_more_than_it_has_room_for() {
+        let (events, mut heard) = mpsc::channel(1);
+        let mut outbox = Outbox::new(events);
+        let (one, two) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        outbox.resynced();
+        assert!(outbox.flush(), "there is room for one");
+        for round in 0..100 {
+            outbox.reach(one, Reach::Unreachable { error: round.to_string() });
+            outbox.reach(two, Reach::Local);
+            assert!(!outbox.flush(), "there is no room");
+        }
+        assert_eq!(heard.try_recv(), Ok(FibEvent::Resynced));
+        assert!(outbox.flush());
+        let Ok(FibEvent::ReachChanged(changed)) = heard.try_recv() else { panic!("no change of reach") };
+        let newest = Reach::Unreachable { error: "99".into() };
+        assert_eq!(changed.into_iter().collect::<HashMap<_, _>>(), HashMap::from([(one, newest), (two, Reach::Local)]));
+    }
+}

@@ -63,6 +63,12 @@ pub async fn start() -> (Fib, Receiver<FibEvent>) {
     Fib::start(CONFIG).await.expect("the engine")
 }
 
+/// Ends the engine, as the end of its process would: what is in the kernel stays.
+pub async fn end(fib: Fib, mut events: Receiver<FibEvent>) {
+    drop(fib);
+    while events.recv().await.is_some() {}
+}
+
 pub fn route(prefix: &str, target: Target) -> Route {
     Route { prefix: prefix.parse().expect("a prefix"), target, mtu: None, source: None }
 }
@@ -94,9 +100,16 @@ pub fn routes() -> Vec<String> {
 pub fn foreign() -> String {
     let all = ["-4", "-6"].map(|family| ip(&format!("{family} route show table all")));
     let mut lines: Vec<String> = all.iter().flat_map(|text| text.lines()).map(str::to_owned).collect();
-    lines.retain(|line| !line.contains("proto 76") && !line.contains("linnet."));
-    lines.push(ip("-o link show").lines().filter(|line| !line.contains("linnet.")).collect::<Vec<_>>().join("\n"));
+    // The kernel's own routes come and go with the state of links, which it changes in its own time.
+    lines.retain(|line| !line.contains("proto 76") && !line.contains("linnet.") && !line.contains("proto kernel"));
+    lines.extend(devices().into_iter().filter(|name| !name.contains("linnet.")));
     lines.join("\n")
+}
+
+/// Number and name of each device. Not its state, which the kernel changes in its own time.
+pub fn devices() -> Vec<String> {
+    let shown = ip("-o link show");
+    shown.lines().map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).collect()
 }
 
 /// Waits until `condition` holds; after five seconds says what there is.
@@ -159,6 +172,7 @@ impl RouteMonitor {
     pub fn stop(mut self) -> String {
         // What the kernel announced before this is heard before this: one more route marks the end.
         ip("route replace unreachable 198.51.100.0/24");
+        ip("route del unreachable 198.51.100.0/24");
         let deadline = Instant::now() + Duration::from_secs(5);
         while !self.heard.lock().expect("no panic").contains("198.51.100.0/24") {
             assert!(Instant::now() < deadline, "ip monitor went deaf");

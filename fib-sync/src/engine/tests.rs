@@ -1,0 +1,43 @@
+//! The engine when the kernel announces more than it can hear.
+
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+use netlink_packet_route::RouteNetlinkMessage;
+use support::*;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Command, Engine};
+use crate::{
+    FibEvent,
+    kernel_route::removal,
+    netlink::{Request, Socket},
+};
+
+#[test]
+fn after_lost_messages_everything_is_read_again_and_repaired() {
+    in_namespace(|| async {
+        link("up1", &["10.0.1.1/24"]);
+        // Room for a few messages only, and nobody listens until all is over.
+        let (events, mut heard) = mpsc::channel(8);
+        let mut engine = Engine::start(CONFIG, 4096, events).expect("the engine");
+        let prefix = |n: u32| format!("10.{}.{}.0/24", 100 + n / 256, n % 256);
+        let changes = (0..1000).map(|n| put(&prefix(n), via(&["10.0.1.2"]))).collect();
+        engine.obey(Command::Change(changes, oneshot::channel().0));
+        let before = routes();
+        assert_eq!(before.len(), 1000);
+        let deletions: Vec<Request> = (0..1000)
+            .map(|n| {
+                let message = removal(prefix(n).parse().expect("a prefix"), CONFIG.table, CONFIG.metric);
+                Request { message: RouteNetlinkMessage::DelRoute(message), flags: 0 }
+            })
+            .collect();
+        Socket::open().expect("a socket").batch(&deletions).expect("deletions");
+        assert_eq!(routes(), [""; 0]);
+        engine.monitor.ready().await;
+        engine.heard();
+        assert_eq!(routes(), before);
+        assert!(engine.outbox.flush());
+        assert_eq!(heard.try_recv(), Ok(FibEvent::Resynced));
+    });
+}

@@ -2,11 +2,9 @@
 
 use anyhow::{Context, anyhow};
 use fib_sync::{Fib, FibConfig, pod};
-use policy::Policy;
 
 use crate::config::Config;
 use crate::endpoints::Endpoints;
-use crate::policy_input::policy_config;
 
 /// Pods' interfaces, routes, overlay devices, the ruleset, and the record of endpoints. Everything is tried, whatever
 /// fails. Returns what was removed, a line each.
@@ -21,9 +19,9 @@ pub async fn cleanup(config: &Config) -> anyhow::Result<Vec<String>> {
         Ok(line) => done.push(line),
         Err(error) => failed.push(format!("{error:#}")),
     }
-    match remove_policy(config).await {
-        Ok(line) => done.push(line),
-        Err(error) => failed.push(format!("{error:#}")),
+    match policy::remove_table().await {
+        Ok(()) => done.push("the ruleset (table inet linnet)".into()),
+        Err(error) => failed.push(error.to_string()),
     }
     if failed.is_empty() { Ok(done) } else { Err(anyhow!("not everything is removed:\n{}", failed.join("\n"))) }
 }
@@ -57,10 +55,4 @@ async fn remove_routes(config: &Config) -> anyhow::Result<String> {
         0 => Ok(format!("{routes} routes of table {}, and the overlay", config.fib.table)),
         left => Err(anyhow!("{left} routes are still in table {}", config.fib.table)),
     }
-}
-
-async fn remove_policy(config: &Config) -> anyhow::Result<String> {
-    let policy = Policy::start(policy_config(&config.policy), Vec::new()).await?;
-    policy.clear().await?;
-    Ok("the ruleset (table inet linnet)".into())
 }

@@ -21,7 +21,7 @@ use anyhow::Context;
 use bgpd::{Bgp, Shutdown};
 use fib_sync::{Fib, FibConfig};
 use policy::Policy;
-use tokio::sync::{Mutex, RwLock};
+use tokio::sync::{Mutex, Notify, RwLock};
 use tracing::{error, info, warn};
 
 use crate::config::{self, Config, Environment, Severity};
@@ -41,6 +41,8 @@ pub struct Daemon {
     refused: RwLock<Vec<String>>,
     reloading: Mutex<()>,
     bgp: Bgp,
+    /// Notified when the speaker has ended though nobody stopped it.
+    speaker_lost: Arc<Notify>,
     kernel: Option<Kernel>,
 }
 
@@ -73,9 +75,10 @@ impl Daemon {
         let (bgp, events) = Bgp::start(speaker(&config), restarted).await.context("BGP cannot start")?;
         let overlay = kernel.as_ref().and_then(|kernel| kernel.forwarding.overlay().borrow().clone());
         bgp.originate(originate(&config, overlay.as_ref())).await;
+        let speaker_lost = Arc::new(Notify::new());
         match &kernel {
-            Some(kernel) => kernel.forwarding.follow(events).await,
-            None => drop(tokio::spawn(forwarding::only_log(events))),
+            Some(kernel) => kernel.forwarding.follow(events, speaker_lost.clone()).await,
+            None => drop(tokio::spawn(forwarding::only_log(events, speaker_lost.clone()))),
         }
         let daemon = Arc::new(Self {
             file,
@@ -84,6 +87,7 @@ impl Daemon {
             refused: RwLock::default(),
             reloading: Mutex::default(),
             bgp,
+            speaker_lost,
             kernel,
         });
         daemon.clone().announce_overlay_changes();
@@ -113,6 +117,12 @@ impl Daemon {
     #[must_use]
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// Waits until the speaker has ended though nobody stopped it: a fault of Linnet's own. Nothing that this process
+    /// still does can be trusted to follow the network; the kernel forwards on, and the next run takes over.
+    pub async fn speaker_lost(&self) {
+        self.speaker_lost.notified().await;
     }
 
     /// The speaker.

@@ -5,11 +5,12 @@
 
 use std::future::pending;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bgp_proto::types::{Family, Prefix};
 use fib_sync::{Fib, FibEvent, OverlaySpec, OverlayStatus};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
@@ -39,7 +40,7 @@ pub struct State {
 type Question = Box<dyn FnOnce(&mut State) + Send>;
 
 enum Command {
-    Follow(mpsc::Receiver<bgpd::Event>),
+    Follow(mpsc::Receiver<bgpd::Event>, Arc<Notify>),
     Freeze(oneshot::Sender<()>),
     Configure(Box<Config>, oneshot::Sender<()>),
     Pods(Vec<(IpAddr, String)>, oneshot::Sender<()>),
@@ -87,10 +88,10 @@ impl Forwarding {
         self.overlay.clone()
     }
 
-    /// Installs what the speaker decides from now on.
-    pub async fn follow(&self, events: mpsc::Receiver<bgpd::Event>) {
+    /// Installs what the speaker decides from now on. `lost` is notified if the speaker ends before [`Forwarding::freeze`].
+    pub async fn follow(&self, events: mpsc::Receiver<bgpd::Event>, lost: Arc<Notify>) {
         // A closed channel means that the program is ending.
-        let _ = self.commands.send(Command::Follow(events)).await;
+        let _ = self.commands.send(Command::Follow(events, lost)).await;
     }
 
     /// Follows the speaker no more: what its ending sessions withdraw stays in the kernel.
@@ -151,12 +152,13 @@ struct Task {
 impl Task {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut kernel: mpsc::Receiver<FibEvent>) {
         let mut speaker: Option<mpsc::Receiver<bgpd::Event>> = None;
+        let mut lost = Arc::new(Notify::new());
         loop {
             let overlay_due = self.overlay_due;
             tokio::select! {
                 command = commands.recv() => match command {
                     None => return,
-                    Some(Command::Follow(events)) => speaker = Some(events),
+                    Some(Command::Follow(events, tell)) => (speaker, lost) = (Some(events), tell),
                     Some(Command::Freeze(done)) => {
                         speaker = None;
                         let _ = done.send(());
@@ -176,7 +178,10 @@ impl Task {
                 Some(event) = kernel.recv() => self.handle_kernel(event).await,
                 event = next(&mut speaker) => match event {
                     Some(event) => self.handle_speaker(event, &mut speaker).await,
-                    None => speaker = None,
+                    None => {
+                        speaker = None;
+                        lost.notify_one();
+                    }
                 },
                 () = due(overlay_due) => {
                     self.make_overlay().await;
@@ -299,7 +304,9 @@ impl Task {
 }
 
 /// Follows a speaker without programming anything (`fib.install = false`).
-pub async fn only_log(mut events: mpsc::Receiver<bgpd::Event>) {
+///
+/// `lost` is notified when the speaker ends.
+pub async fn only_log(mut events: mpsc::Receiver<bgpd::Event>, lost: Arc<Notify>) {
     while let Some(event) = events.recv().await {
         match event {
             bgpd::Event::Best(_) => {}
@@ -308,6 +315,7 @@ pub async fn only_log(mut events: mpsc::Receiver<bgpd::Event>) {
             bgpd::Event::Down { peer, reason } => log_down(&peer, &reason),
         }
     }
+    lost.notify_one();
 }
 
 fn log_up(peer: &str) {

@@ -134,6 +134,10 @@ async fn run(file: PathBuf, config: Config) -> anyhow::Result<()> {
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            () = daemon.speaker_lost() => anyhow::bail!(
+                "the BGP speaker has ended by a fault of its own; forwarding, policy and pods stay in the kernel as they \
+                 are; start linnetd again, and report what the log says above"
+            ),
         }
     }
     daemon.stop().await;

@@ -1,1 +1,26 @@
-//! Placeholder.
+//! A deterministic network of BGP speakers on a virtual clock.
+//!
+//! The speakers are `bgp-proto`'s own; the network between them is a heap of timed events and a seeded random source.
+//! There is no thread, no clock and no runtime: one seed gives one transcript, byte for byte, on every machine.
+//!
+//! * [`topology`] says what a network is meant to be: nodes, links, policies, what each node originates;
+//! * [`network`] runs it: latency, segmentation, back pressure, resets, partitions, crashes, restarts;
+//! * [`oracle`] works out, in another and simpler way, what every Loc-RIB must hold in the end;
+//! * [`checks`] compares the two, and looks at what each side of a session believes of the other;
+//! * [`scenario`] and [`faults`] draw topologies and misfortunes from a seed, and [`trial`] is one whole run.
+//!
+//! What TCP is here: two ordered streams of bytes for each connection, a bounded number of octets in flight, a handshake,
+//! FIN and RST. A partition or a dead host delays what is on its way, as retransmission would; it loses nothing.
+
+pub mod checks;
+pub mod faults;
+pub mod network;
+mod node;
+pub mod oracle;
+pub mod random;
+pub mod scenario;
+mod tcp;
+pub mod topology;
+pub mod transcript;
+mod transport;
+pub mod trial;

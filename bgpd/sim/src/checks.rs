@@ -1,0 +1,158 @@
+//! What must hold when a network has come to rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bgp_proto::rib::{BestPath, RouteView, Scope};
+use bgp_proto::types::{PeerId, Prefix};
+use bgp_proto::wire::attributes::Attributes;
+
+use crate::network::{Network, neighbour};
+use crate::oracle::{self, LocRib};
+use crate::topology::NodeId;
+
+/// All checks, in an order in which the first that fails says the most.
+///
+/// # Errors
+/// What is wrong, for a person.
+pub fn all(network: &Network) -> Result<(), String> {
+    sessions_are_up(network)?;
+    loc_ribs_are_the_oracles(network)?;
+    reports_add_up(network)?;
+    what_is_sent_is_held(network)?;
+    nothing_waits(network)
+}
+
+/// Two neighbours that both run have a session, and nobody has one with a node that does not run.
+///
+/// # Errors
+/// Which session.
+pub fn sessions_are_up(network: &Network) -> Result<(), String> {
+    let running = network.running();
+    for (node, peer) in pairs(network) {
+        let wanted = running.contains(&peer);
+        if network.is_up(node, peer) != wanted {
+            let session = network.speaker(node).and_then(|speaker| speaker.session(peer.as_peer()));
+            let shown = session.map(|session| (session.state(), session.last_error().map(str::to_owned)));
+            return Err(format!("the session of {node} with {peer} should be up: {wanted}; it is {shown:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Every Loc-RIB holds what the oracle says, and nothing else.
+///
+/// # Errors
+/// The first prefix that differs.
+pub fn loc_ribs_are_the_oracles(network: &Network) -> Result<(), String> {
+    let expected = oracle::solve(network.topology(), &network.running())
+        .map_err(|prefix| format!("the oracle finds no stable state for {prefix}: the scenario is unfit"))?;
+    for (node, expected) in &expected {
+        let Some(speaker) = network.speaker(*node) else { continue };
+        let held = speaker.rib().best().into_iter().map(|change| (change.prefix, change.paths)).collect();
+        differ(*node, expected, &held)?;
+    }
+    Ok(())
+}
+
+fn differ(node: NodeId, expected: &LocRib, held: &BTreeMap<Prefix, Vec<BestPath>>) -> Result<(), String> {
+    let prefixes: BTreeSet<&Prefix> = expected.keys().chain(held.keys()).collect();
+    for prefix in prefixes {
+        let source = |peer: PeerId| (peer != PeerId::LOCAL).then(|| neighbour(peer));
+        let mut wanted: Vec<_> = expected.get(prefix).into_iter().flatten().map(|r| (r.from, &r.attributes)).collect();
+        let mut have: Vec<_> =
+            held.get(prefix).into_iter().flatten().map(|path| (source(path.peer), &*path.attributes)).collect();
+        // Only the first has a place of its own.
+        for list in [&mut wanted, &mut have] {
+            if let [_, rest @ ..] = list.as_mut_slice() {
+                rest.sort_by_key(|(from, _)| *from);
+            }
+        }
+        if wanted != have {
+            return Err(format!("{node} holds for {prefix}\n  {have:?}\nand the oracle says\n  {wanted:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// The changes that a speaker reported add up to its Loc-RIB.
+///
+/// # Errors
+/// The first prefix that differs.
+pub fn reports_add_up(network: &Network) -> Result<(), String> {
+    for node in network.running() {
+        let Some(speaker) = network.speaker(node) else { continue };
+        let held: BTreeMap<_, _> =
+            speaker.rib().best().into_iter().map(|change| (change.prefix, change.paths)).collect();
+        let reported = &network.nodes[node.index()].reported;
+        let differs = |prefix: &&Prefix| held.get(*prefix) != reported.get(*prefix);
+        if let Some(prefix) = held.keys().chain(reported.keys()).find(differs) {
+            let (held, reported) = (held.get(prefix), reported.get(prefix));
+            return Err(format!("{node} reported for {prefix}\n  {reported:?}\nand holds\n  {held:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// What one side of a session believes to have sent, the other holds as received, rejected paths included.
+///
+/// # Errors
+/// The first prefix that differs.
+pub fn what_is_sent_is_held(network: &Network) -> Result<(), String> {
+    let views = |node: NodeId, scope: Scope| -> Vec<RouteView> {
+        let rib = network.speaker(node).map(bgp_proto::speaker::Speaker::rib);
+        rib.map(|rib| rib.routes(scope, None, usize::MAX, network.now())).unwrap_or_default()
+    };
+    for (node, peer) in pairs(network) {
+        let sent = views(peer, Scope::Advertised(node.as_peer()));
+        let held = views(node, Scope::Received(peer.as_peer()));
+        if let Some(stale) = held.iter().find(|view| view.stale) {
+            return Err(format!("{node} still holds {} from {peer} as stale", stale.prefix));
+        }
+        // A received route is shown behind the import filter if that accepted it.
+        let as_shown = |view: &RouteView| -> Arc<Attributes> {
+            let accepted = oracle::accept(network.topology(), node, peer, view.prefix, &view.attributes);
+            accepted.map_or_else(|| view.attributes.clone(), Arc::new)
+        };
+        let sent: BTreeMap<Prefix, Arc<Attributes>> = sent.iter().map(|view| (view.prefix, as_shown(view))).collect();
+        let shown: BTreeMap<Prefix, Arc<Attributes>> =
+            held.iter().map(|view| (view.prefix, view.attributes.clone())).collect();
+        if let Some(prefix) = sent.keys().chain(shown.keys()).find(|prefix| sent.get(prefix) != shown.get(prefix)) {
+            let (sent, held) = (sent.get(prefix), shown.get(prefix));
+            return Err(format!("{peer} sent {prefix} to {node} as\n  {sent:?}\nwhich holds\n  {held:?}"));
+        }
+        let Some((ours, theirs)) = network.speaker(node).zip(network.speaker(peer)) else { continue };
+        let (received, advertised) =
+            (ours.rib().counts(peer.as_peer()).received, theirs.rib().counts(node.as_peer()).advertised);
+        if (received, advertised) != (held.len(), sent.len()) {
+            let lengths = (held.len(), sent.len());
+            return Err(format!("{peer} to {node}: counted {:?}, held and sent {lengths:?}", (received, advertised)));
+        }
+    }
+    Ok(())
+}
+
+/// No byte waits to be sent, and there is one connection for each session.
+///
+/// # Errors
+/// Whose bytes, or how many connections.
+pub fn nothing_waits(network: &Network) -> Result<(), String> {
+    for (node, peer) in pairs(network) {
+        let unsent = network.speaker(node).map_or(0, |speaker| speaker.rib().counts(peer.as_peer()).unsent_bytes);
+        if unsent > 0 {
+            return Err(format!("{unsent} octets from {node} to {peer} count as unsent"));
+        }
+    }
+    let sessions = pairs(network).filter(|(node, peer)| network.is_up(*node, *peer)).count() / 2;
+    let attempts = pairs(network).filter(|(_, peer)| network.speaker(*peer).is_none()).count();
+    match network.connections() {
+        (known, 0) if (sessions..=sessions + attempts).contains(&known) => Ok(()),
+        (known, queued) => Err(format!("{known} connections with {queued} octets queued, for {sessions} sessions")),
+    }
+}
+
+/// Running nodes with each neighbour that they should have.
+fn pairs(network: &Network) -> impl Iterator<Item = (NodeId, NodeId)> {
+    let neighbours = |node: NodeId| network.topology().node(node).peers.keys().map(move |peer| (node, *peer));
+    network.running().into_iter().flat_map(neighbours)
+}

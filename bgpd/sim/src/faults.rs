@@ -1,0 +1,147 @@
+//! What befalls a network, drawn from a seed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bgp_proto::filter::Filter;
+use bgp_proto::time::Instant;
+use bgp_proto::types::{Family, Prefix};
+use bgp_proto::wire::attributes::Attributes;
+
+use crate::network::{Death, Network};
+use crate::random::Random;
+use crate::scenario::Scenario;
+use crate::topology::NodeId;
+
+/// Something done to a network.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// See [`Network::start`].
+    Start(NodeId, bool),
+    /// See [`Network::kill`].
+    Kill(NodeId, Death),
+    /// See [`Network::partition`].
+    Partition(usize, bool),
+    /// See [`Network::reset`].
+    Reset(NodeId, NodeId, bool),
+    /// See [`Network::deafen`].
+    Deafen(NodeId, NodeId, bool),
+    /// See [`Network::enable`].
+    Enable(NodeId, NodeId, bool),
+    /// See [`Network::reset_session`].
+    ResetSession(NodeId, NodeId),
+    /// See [`Network::configure`].
+    Configure(NodeId, NodeId, bool),
+    /// See [`Network::set_filters`].
+    SetFilters(NodeId, NodeId, Option<Arc<Filter>>, Option<Arc<Filter>>),
+    /// See [`Network::originate`].
+    Originate(NodeId, Vec<(Prefix, Attributes)>),
+    /// See [`Network::withdraw`].
+    Withdraw(NodeId, Vec<Prefix>),
+    /// See [`Network::refresh`].
+    Refresh(NodeId, NodeId, Family),
+}
+
+impl Network {
+    pub(crate) fn act(&mut self, action: Action) {
+        match action {
+            Action::Start(node, restarted) => self.start(node, restarted),
+            Action::Kill(node, death) => {
+                if self.speaker(node).is_some() {
+                    self.kill(node, death);
+                }
+            }
+            Action::Partition(link, cut) => self.partition(link, cut),
+            Action::Reset(node, peer, told) => self.reset(node, peer, told),
+            Action::Deafen(node, peer, deaf) => self.deafen(node, peer, deaf),
+            Action::Enable(node, peer, enabled) => self.enable(node, peer, enabled),
+            Action::ResetSession(node, peer) => self.reset_session(node, peer),
+            Action::Configure(node, peer, present) => self.configure(node, peer, present),
+            Action::SetFilters(node, peer, import, export) => self.set_filters(node, peer, import, export),
+            Action::Originate(node, routes) => self.originate(node, &routes),
+            Action::Withdraw(node, prefixes) => self.withdraw(node, &prefixes),
+            Action::Refresh(node, peer, family) => self.refresh(node, peer, family),
+        }
+    }
+
+    /// Undoes every fault that still lasts.
+    pub fn heal(&mut self) {
+        for link in 0..self.topology().links.len() {
+            self.partition(link, false);
+        }
+        for node in self.topology().ids() {
+            let restarted = self.topology().node(node).graceful_restart.is_some();
+            self.start(node, restarted);
+            let peers: Vec<NodeId> = self.topology().node(node).peers.keys().copied().collect();
+            for peer in peers {
+                self.deafen(node, peer, false);
+                self.configure(node, peer, true);
+                self.enable(node, peer, true);
+            }
+        }
+    }
+}
+
+/// Schedules faults over the `span` that begins now.
+pub fn schedule(network: &mut Network, scenario: &mut Scenario, random: &mut Random, span: Duration) {
+    let count = 3 + random.below(25);
+    for _ in 0..count {
+        let time = network.now() + random.between(Duration::ZERO, span);
+        draw(network, scenario, random, time);
+    }
+}
+
+fn draw(network: &mut Network, scenario: &mut Scenario, random: &mut Random, time: Instant) {
+    let links = network.topology().links.len();
+    let link = random.below(links);
+    let mut ends = network.topology().links[link].ends;
+    random.shuffle(&mut ends);
+    let [node, peer] = ends;
+    let short = random.percent(60);
+    let most = Duration::from_secs(if short { 10 } else { 200 });
+    let back = time + random.between(Duration::from_millis(1), most);
+    match random.below(100) {
+        0..15 => {
+            network.at(time, Action::Partition(link, true));
+            network.at(back, Action::Partition(link, false));
+        }
+        15..20 => {
+            for link in network.links_of(node) {
+                network.at(time, Action::Partition(link, true));
+                network.at(back, Action::Partition(link, false));
+            }
+        }
+        20..32 => network.at(time, Action::Reset(node, peer, random.percent(70))),
+        32..47 => {
+            let deaths = [Death::Silent, Death::Cease, Death::Killed, Death::Killed, Death::Reset, Death::Power];
+            network.at(time, Action::Kill(node, random.pick(&deaths)));
+            network.at(back, Action::Start(node, random.percent(80)));
+        }
+        47..52 => {
+            network.at(time, Action::Enable(node, peer, false));
+            network.at(back, Action::Enable(node, peer, true));
+        }
+        52..57 => network.at(time, Action::ResetSession(node, peer)),
+        57..60 => {
+            network.at(time, Action::Configure(node, peer, false));
+            network.at(back, Action::Configure(node, peer, true));
+        }
+        60..67 => {
+            network.at(time, Action::Deafen(node, peer, true));
+            network.at(back, Action::Deafen(node, peer, false));
+        }
+        67..75 => {
+            let (import, export) = scenario.filters(random, node, peer);
+            network.at(time, Action::SetFilters(node, peer, import, export));
+        }
+        75..79 => network.at(time, Action::Refresh(node, peer, random.pick(&Family::ALL))),
+        79..92 => {
+            let routes = scenario.routes(random, node);
+            network.at(time, Action::Originate(node, routes));
+        }
+        92.. => {
+            let prefixes = scenario.some_prefixes(random, node);
+            network.at(time, Action::Withdraw(node, prefixes));
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What every Loc-RIB must hold in the end, worked out naively: all nodes exchange their best paths in rounds until a
+//! round changes nothing. It shares with the RIB the types, and what a filter decides; the rules are written once more.
+//!
+//! The answer is the only one where the topology has one stable state, which [`crate::scenario`] sees to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use bgp_proto::filter::{Decision, Filter};
+use bgp_proto::types::{Asn, Family, NextHop, Prefix};
+use bgp_proto::wire::attributes::Attributes;
+use bgp_proto::wire::community::Community;
+
+use crate::topology::{NodeId, Topology};
+
+/// A path that a node has: from a neighbour, or its own (`None`), with its attributes behind the import filter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// Who sent it.
+    pub from: Option<NodeId>,
+    /// As the node uses it.
+    pub attributes: Attributes,
+}
+
+/// Of a node, by prefix: the best path first, then those equal to it.
+pub type LocRib = BTreeMap<Prefix, Vec<Route>>;
+
+/// Rounds after which there is no stable state: paths are no longer than the number of nodes.
+const MOST_ROUNDS: usize = 100;
+
+/// Every node's Loc-RIB with exactly these nodes `running` and all their sessions up.
+///
+/// # Errors
+/// A prefix for which the rounds do not come to an end.
+pub fn solve(topology: &Topology, running: &BTreeSet<NodeId>) -> Result<BTreeMap<NodeId, LocRib>, Prefix> {
+    let mut ribs: BTreeMap<NodeId, LocRib> = running.iter().map(|node| (*node, LocRib::new())).collect();
+    let prefixes: BTreeSet<Prefix> =
+        running.iter().flat_map(|node| topology.node(*node).originated.keys().copied()).collect();
+    for prefix in prefixes {
+        for (node, paths) in solve_prefix(topology, running, prefix)? {
+            if let Some(rib) = ribs.get_mut(&node).filter(|_| !paths.is_empty()) {
+                rib.insert(prefix, paths);
+            }
+        }
+    }
+    Ok(ribs)
+}
+
+fn solve_prefix(
+    topology: &Topology,
+    running: &BTreeSet<NodeId>,
+    prefix: Prefix,
+) -> Result<BTreeMap<NodeId, Vec<Route>>, Prefix> {
+    let mut chosen: BTreeMap<NodeId, Vec<Route>> = running.iter().map(|node| (*node, Vec::new())).collect();
+    for _ in 0..MOST_ROUNDS {
+        let mut next = BTreeMap::new();
+        for &node in running {
+            let mut paths: Vec<Route> = Vec::new();
+            if let Some(attributes) = topology.node(node).originated.get(&prefix) {
+                paths.push(Route { from: None, attributes: attributes.clone() });
+            }
+            for &peer in topology.node(node).peers.keys().filter(|peer| running.contains(peer)) {
+                let best = chosen[&peer].first();
+                let sent = best.and_then(|best| advertise(topology, peer, node, prefix, best));
+                let heard = sent.and_then(|attributes| accept(topology, node, peer, prefix, &attributes));
+                paths.extend(heard.map(|attributes| Route { from: Some(peer), attributes }));
+            }
+            next.insert(node, choose(topology, node, paths));
+        }
+        if next == chosen {
+            return Ok(chosen);
+        }
+        chosen = next;
+    }
+    Err(prefix)
+}
+
+fn is_external(topology: &Topology, a: NodeId, b: NodeId) -> bool {
+    topology.node(a).asn != topology.node(b).asn
+}
+
+/// The decision process, in the order of RFC 4271 section 9.1.2.2 and RFC 4456 section 9.
+fn choose(topology: &Topology, node: NodeId, mut paths: Vec<Route>) -> Vec<Route> {
+    let external = |route: &Route| route.from.is_some_and(|peer| is_external(topology, node, peer));
+    keep_least(&mut paths, |route| u8::from(route.from.is_some()));
+    keep_least(&mut paths, |route| u32::MAX - route.attributes.local_pref.unwrap_or(100));
+    keep_least(&mut paths, |route| route.attributes.as_path.hops());
+    keep_least(&mut paths, |route| route.attributes.origin as u8);
+    let med = |route: &Route| (route.attributes.as_path.first(), route.attributes.med.unwrap_or(0));
+    let meds: Vec<_> = paths.iter().map(med).collect();
+    paths.retain(|route| {
+        let (neighbour, own) = med(route);
+        !meds.iter().any(|(other, lower)| *other == neighbour && *lower < own)
+    });
+    keep_least(&mut paths, |route| u8::from(!external(route)));
+    let tie = |route: &Route| {
+        let (id, address) = match route.from {
+            None => (Ipv4Addr::UNSPECIFIED, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            Some(peer) => {
+                let link = topology.link(node, peer).unwrap_or_default();
+                (topology.node(peer).router_id.0, topology.address(peer, link))
+            }
+        };
+        let number = match address {
+            IpAddr::V4(address) => u128::from(u32::from(address)),
+            IpAddr::V6(address) => u128::from(address),
+        };
+        (route.attributes.originator_id.map_or(id, |id| id.0), route.attributes.cluster_list.len(), number)
+    };
+    paths.sort_by_key(tie);
+    paths.truncate(topology.node(node).max_paths.max(1));
+    paths
+}
+
+fn keep_least<K: Ord>(paths: &mut Vec<Route>, key: impl Fn(&Route) -> K) {
+    if let Some(least) = paths.iter().map(&key).min() {
+        paths.retain(|route| key(route) == least);
+    }
+}
+
+/// What `node` sends to `peer` of its best path.
+fn advertise(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, best: &Route) -> Option<Attributes> {
+    let (ours, policy) = (topology.node(node), topology.peer(node, peer)?);
+    let external = is_external(topology, node, peer);
+    if best.from == Some(peer) || !topology.families(node, peer).contains(prefix.family()) {
+        return None;
+    }
+    let communities = &best.attributes.communities;
+    let kept_in = [Community::NO_EXPORT, Community::NO_EXPORT_SUBCONFED];
+    if communities.contains(&Community::NO_ADVERTISE) || (external && kept_in.iter().any(|c| communities.contains(c))) {
+        return None;
+    }
+    // RFC 4456 section 6: what an internal peer said goes to another only from or to a client.
+    let learned_inside = best.from.filter(|from| !is_external(topology, node, *from));
+    if let Some(from) = learned_inside.filter(|_| !external)
+        && !policy.client
+        && !topology.peer(node, from)?.client
+    {
+        return None;
+    }
+    let rule = match &policy.export {
+        None if external => return None,
+        None => None,
+        Some(filter) => Some((filter, accepted_by(filter, prefix, &best.attributes, best.from.is_none())?)),
+    };
+
+    let mut sent = best.attributes.clone();
+    let own = match prefix.family() {
+        Family::Ipv4Unicast => NextHop::V4(ours.address4),
+        Family::Ipv6Unicast => NextHop::V6 { global: ours.address6, link_local: None },
+    };
+    if external || policy.next_hop_self || sent.next_hop.address().is_unspecified() {
+        if best.from.is_some() && sent.next_hop != own {
+            sent.tunnels = Box::default();
+        }
+        sent.next_hop = own;
+    }
+    if external && best.from.is_some() {
+        sent.med = None;
+    }
+    if let Some(from) = learned_inside.filter(|_| !external) {
+        sent.originator_id = sent.originator_id.or(Some(topology.node(from).router_id));
+        let mut clusters = sent.cluster_list.to_vec();
+        clusters.insert(0, ours.cluster_id);
+        sent.cluster_list = clusters.into();
+    }
+    if let Some((filter, rule)) = rule {
+        filter.rules[rule].set.apply(&mut sent, ours.asn);
+    }
+    if external {
+        sent.as_path.prepend(ours.asn, 1);
+        (sent.local_pref, sent.originator_id, sent.cluster_list) = (None, None, Box::default());
+    } else {
+        sent.local_pref = sent.local_pref.or(Some(100));
+    }
+    Some(sent)
+}
+
+fn accepted_by(filter: &Filter, prefix: Prefix, attributes: &Attributes, local: bool) -> Option<usize> {
+    match filter.decide(prefix, attributes, local) {
+        Decision::Accept(rule) => Some(rule),
+        Decision::Reject(_) => None,
+    }
+}
+
+/// What `node` makes of what `peer` sent: its attributes behind the import filter, or `None` if it is refused.
+#[must_use]
+pub fn accept(
+    topology: &Topology,
+    node: NodeId,
+    peer: NodeId,
+    prefix: Prefix,
+    sent: &Attributes,
+) -> Option<Attributes> {
+    let (ours, policy) = (topology.node(node), topology.peer(node, peer)?);
+    let own_as = |asn: Asn| asn == ours.asn;
+    let own_address = [IpAddr::V4(ours.address4), IpAddr::V6(ours.address6)].contains(&sent.next_hop.address());
+    let loops = sent.as_path.asns().any(own_as)
+        || sent.originator_id == Some(ours.router_id)
+        || sent.cluster_list.contains(&ours.cluster_id)
+        || own_address;
+    if loops {
+        return None;
+    }
+    let mut taken = sent.clone();
+    match &policy.import {
+        None if is_external(topology, node, peer) => return None,
+        None => {}
+        Some(filter) => {
+            let rule = accepted_by(filter, prefix, sent, false)?;
+            filter.rules[rule].set.apply(&mut taken, ours.asn);
+        }
+    }
+    Some(taken)
+}

@@ -1,0 +1,450 @@
+//! Networks drawn from a seed: every usual shape, and only policies under which there is one stable state.
+//!
+//! What is left out, because two stable states (or none) would be right answers too:
+//! * LOCAL_PREF that two ASes set against each other: it follows customer and provider (the lower AS number provides to the
+//!   higher), after Gao and Rexford, "Stable Internet routing without global coordination" (2001), or nothing;
+//! * MED that several routers of one AS would compare (RFC 3345): a neighbour hears one only if it is alone in its AS.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bgp_proto::filter::{Filter, PrefixMatch, Rule, Set};
+use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, NextHop, Prefix, RouterId};
+use bgp_proto::wire::aspath::AsPath;
+use bgp_proto::wire::attributes::{Aggregator, Attributes, Origin, UnknownAttribute};
+use bgp_proto::wire::community::{Community, LargeCommunity};
+use bgp_proto::wire::tunnel::Tunnel;
+use bytes::Bytes;
+
+use crate::random::Random;
+use crate::topology::{LinkSpec, NodeId, NodeSpec, PeerSpec, Topology};
+
+/// The shape of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// One AS, everyone with everyone.
+    Mesh,
+    /// One AS, one route reflector with clients, and maybe an internal peer that is no client.
+    Reflector,
+    /// One AS, two reflectors that peer with each other, clients of one or of both.
+    Reflectors,
+    /// ASes in a row.
+    Chain,
+    /// ASes in a circle.
+    Ring,
+    /// Spines and leaves, each leaf an AS, the spines one AS or several.
+    Clos,
+    /// Some ASes of several routers, meshed or reflected inside.
+    Mixed,
+    /// Two or three routers and many routes.
+    Big,
+}
+
+/// A network to be, and the source of further policies and routes for it.
+#[derive(Debug)]
+pub struct Scenario {
+    shape: Shape,
+    /// LOCAL_PREF and exports follow customer and provider.
+    tiers: bool,
+    topology: Topology,
+    /// What each node may originate.
+    pools: Vec<Vec<Prefix>>,
+    big: bool,
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tiers = if self.tiers { " in tiers" } else { "" };
+        write!(f, "{:?}{tiers} of {}", self.shape, self.topology.nodes.len())
+    }
+}
+
+/// Between two nodes of one AS, what each is to the other.
+#[derive(Clone, Copy)]
+enum Inside {
+    /// Neither reflects to the other.
+    Peers,
+    /// The first reflects to the second.
+    Client,
+}
+
+impl Scenario {
+    /// The network of a seed.
+    #[must_use]
+    pub fn from_seed(seed: u64) -> Self {
+        let mut random = Random::new(seed, 0);
+        let shapes = [Shape::Mesh, Shape::Reflector, Shape::Reflectors, Shape::Chain, Shape::Ring, Shape::Clos];
+        let shape = match random.below(100) {
+            0..72 => random.pick(&shapes),
+            72..96 => Shape::Mixed,
+            96.. => Shape::Big,
+        };
+        let big = shape == Shape::Big;
+        let mut scenario =
+            Self { shape, tiers: random.percent(40), topology: Topology::default(), pools: Vec::new(), big };
+        scenario.lay_out(&mut random);
+        scenario.fill(&mut random);
+        scenario
+    }
+
+    /// As it is at the start.
+    #[must_use]
+    pub fn topology(&self) -> Topology {
+        self.topology.clone()
+    }
+
+    fn lay_out(&mut self, random: &mut Random) {
+        match self.shape {
+            Shape::Mesh => {
+                let count = 2 + random.below(5);
+                let nodes = self.nodes(random, count, |_| 64512);
+                self.mesh(random, &nodes);
+            }
+            Shape::Reflector => {
+                let count = 3 + random.below(5);
+                let nodes = self.nodes(random, count, |_| 64512);
+                for client in &nodes[1..nodes.len() - 1] {
+                    self.inside(random, nodes[0], *client, Inside::Client);
+                }
+                let last = if random.percent(50) { Inside::Peers } else { Inside::Client };
+                self.inside(random, nodes[0], nodes[nodes.len() - 1], last);
+            }
+            Shape::Reflectors => {
+                let count = 4 + random.below(5);
+                let nodes = self.nodes(random, count, |_| 64512);
+                self.inside(random, nodes[0], nodes[1], Inside::Peers);
+                if random.percent(40) {
+                    self.topology.nodes[1].cluster_id = self.topology.nodes[0].cluster_id;
+                }
+                for client in &nodes[2..] {
+                    let both = random.percent(60);
+                    let one = random.below(2);
+                    for reflector in [0, 1].into_iter().filter(|reflector| both || *reflector == one) {
+                        self.inside(random, nodes[reflector], *client, Inside::Client);
+                    }
+                }
+            }
+            Shape::Chain | Shape::Ring => {
+                let count = 3 + random.below(4);
+                let nodes = self.nodes(random, count, |index| 65001 + index as u32 * 70_000);
+                for pair in nodes.windows(2) {
+                    self.outside(random, pair[0], pair[1]);
+                }
+                if self.shape == Shape::Ring {
+                    self.outside(random, nodes[0], nodes[nodes.len() - 1]);
+                }
+            }
+            Shape::Clos => {
+                let one_as = random.percent(50);
+                let asn = |index: usize| if one_as && index < 2 { 65000 } else { 65001 + index as u32 };
+                let count = 4 + random.below(4);
+                let nodes = self.nodes(random, count, asn);
+                for leaf in &nodes[2..] {
+                    self.outside(random, nodes[0], *leaf);
+                    self.outside(random, nodes[1], *leaf);
+                }
+            }
+            Shape::Mixed => self.lay_out_mixed(random),
+            Shape::Big => {
+                let external = random.percent(50);
+                let asn = |index: usize| if external { 65001 + index as u32 } else { 64512 };
+                let count = 2 + random.below(2);
+                let nodes = self.nodes(random, count, asn);
+                for (at, node) in nodes.iter().enumerate() {
+                    for other in &nodes[at + 1..] {
+                        if external {
+                            self.outside(random, *node, *other);
+                        } else {
+                            self.inside(random, *node, *other, Inside::Peers);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Two to four ASes of one to three routers, with links between many of their routers.
+    fn lay_out_mixed(&mut self, random: &mut Random) {
+        let sizes: Vec<usize> = (0..2 + random.below(3)).map(|_| 1 + random.below(3)).collect();
+        let of: Vec<usize> =
+            sizes.iter().enumerate().flat_map(|(group, size)| std::iter::repeat_n(group, *size)).take(8).collect();
+        let nodes = self.nodes(random, of.len(), |index| 65001 + of[index] as u32);
+        let groups: Vec<Vec<NodeId>> = (0..sizes.len())
+            .map(|group| nodes.iter().copied().filter(|node| of[node.index()] == group).collect())
+            .collect();
+        for group in &groups {
+            if group.len() == 3 && random.percent(50) {
+                self.inside(random, group[0], group[1], Inside::Client);
+                self.inside(random, group[0], group[2], Inside::Client);
+            } else {
+                self.mesh(random, group);
+            }
+        }
+        for (at, group) in groups.iter().enumerate() {
+            for other in groups[at + 1..].iter().filter(|other| !other.is_empty() && !group.is_empty()) {
+                let mut pairs: Vec<(NodeId, NodeId)> =
+                    group.iter().flat_map(|a| other.iter().map(move |b| (*a, *b))).collect();
+                random.shuffle(&mut pairs);
+                for (a, b) in pairs.into_iter().take(1 + random.below(2)) {
+                    self.outside(random, a, b);
+                }
+            }
+        }
+    }
+
+    fn nodes(&mut self, random: &mut Random, count: usize, asn: impl Fn(usize) -> u32) -> Vec<NodeId> {
+        // In another order than the nodes', so that lowest identifier, lowest address and first node are not the same.
+        let (mut ids, mut hosts): (Vec<u8>, Vec<u8>) = ((1..=count as u8).collect(), (1..=count as u8).collect());
+        random.shuffle(&mut ids);
+        random.shuffle(&mut hosts);
+        for index in 0..count {
+            let router_id = Ipv4Addr::new(10, 0, 0, ids[index]);
+            self.topology.nodes.push(NodeSpec {
+                asn: Asn(asn(index)),
+                router_id: RouterId(router_id),
+                cluster_id: ClusterId(router_id),
+                address4: Ipv4Addr::new(192, 0, 2, hosts[index]),
+                address6: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, hosts[index].into()),
+                max_paths: random.pick(&[1, 1, 2, 4]),
+                graceful_restart: random.percent(50).then(|| 20 + random.below(100) as u16),
+                deferral: random.between(Duration::from_secs(20), Duration::from_secs(90)),
+                originated: BTreeMap::new(),
+                peers: BTreeMap::new(),
+            });
+        }
+        self.topology.ids().collect()
+    }
+
+    fn mesh(&mut self, random: &mut Random, nodes: &[NodeId]) {
+        for (at, node) in nodes.iter().enumerate() {
+            for other in &nodes[at + 1..] {
+                self.inside(random, *node, *other, Inside::Peers);
+            }
+        }
+    }
+
+    fn inside(&mut self, random: &mut Random, a: NodeId, b: NodeId, relation: Inside) {
+        self.join(random, a, b);
+        if let (Inside::Client, Some(peer)) = (relation, self.topology.nodes[a.index()].peers.get_mut(&b)) {
+            peer.client = true;
+        }
+    }
+
+    fn outside(&mut self, random: &mut Random, a: NodeId, b: NodeId) {
+        self.join(random, a, b);
+    }
+
+    /// A link with a session.
+    fn join(&mut self, random: &mut Random, a: NodeId, b: NodeId) {
+        // A handshake must fit into the least time that a session gives a connection attempt, 3.75 s.
+        let delays = [(0, 1_000), (5_000, 50_000), (300_000, 1_200_000)];
+        let (least, most) = if self.big { delays[0] } else { random.pick(&delays) };
+        let delay = random.between(Duration::from_micros(least), Duration::from_micros(most));
+        let windows = if self.big { [1 << 14, 1 << 16, 1 << 18] } else { [512, 4096, 1 << 16] };
+        self.topology.links.push(LinkSpec {
+            ends: [a, b],
+            over_ipv6: random.percent(30),
+            delay,
+            jitter: delay.mul_f64(random.pick(&[0.0, 0.1, 0.5])),
+            reader_lag: Duration::from_millis(random.pick(&[0, 1, 100])),
+            window: random.pick(&windows),
+        });
+        let hold_times: [HoldTime; 2] = [(); 2].map(|()| {
+            let seconds = random.pick(&[9, 30, 90, 180]);
+            HoldTime::from_seconds(seconds).unwrap_or_default()
+        });
+        let all: FamilySet = Family::ALL.into_iter().collect();
+        let mut families = [all; 2];
+        if random.percent(20) {
+            families[random.below(2)].remove(random.pick(&Family::ALL));
+        }
+        let passive = random.percent(20).then(|| random.below(2));
+        for (side, (node, peer)) in [(a, b), (b, a)].into_iter().enumerate() {
+            let spec = PeerSpec {
+                families: families[side],
+                hold_time: hold_times[side],
+                passive: passive == Some(side),
+                client: false,
+                next_hop_self: random.percent(20),
+                import: None,
+                export: None,
+            };
+            self.topology.nodes[node.index()].peers.insert(peer, spec);
+        }
+    }
+
+    /// Filters and routes, once it is known who is whose neighbour.
+    fn fill(&mut self, random: &mut Random) {
+        let shared: Vec<Prefix> = ["0.0.0.0/0", "10.200.0.0/16", "10.200.1.0/24", "2001:db8:200::/48", "::/0"]
+            .into_iter()
+            .filter_map(|text| text.parse().ok())
+            .collect();
+        for node in self.topology.ids() {
+            let many = if self.big && node.0 == 0 { 12_000 + random.below(10_000) } else { random.below(8) };
+            let mut pool: Vec<Prefix> = (0..many).filter_map(|number| own_prefix(node, number)).collect();
+            pool.extend(shared.iter().filter(|_| random.percent(30)));
+            self.pools.push(pool);
+            let peers: Vec<NodeId> = self.topology.node(node).peers.keys().copied().collect();
+            for peer in peers {
+                let (import, export) = self.filters(random, node, peer);
+                if let Some(known) = self.topology.nodes[node.index()].peers.get_mut(&peer) {
+                    (known.import, known.export) = (import, export);
+                }
+            }
+        }
+        for node in self.topology.ids() {
+            let prefixes = self.pools[node.index()].clone();
+            let wanted = if self.big { 95 } else { 70 };
+            for prefix in prefixes.into_iter().filter(|_| random.percent(wanted)).collect::<Vec<_>>() {
+                let attributes = self.attributes(random, prefix);
+                self.topology.nodes[node.index()].originated.insert(prefix, attributes);
+            }
+        }
+    }
+
+    /// Some prefixes of a node with attributes, for it to originate.
+    pub fn routes(&mut self, random: &mut Random, node: NodeId) -> Vec<(Prefix, Attributes)> {
+        let prefixes = self.some_prefixes(random, node);
+        prefixes.into_iter().map(|prefix| (prefix, self.attributes(random, prefix))).collect()
+    }
+
+    /// Some prefixes that a node may originate.
+    pub fn some_prefixes(&mut self, random: &mut Random, node: NodeId) -> Vec<Prefix> {
+        let pool = &self.pools[node.index()];
+        let (share, some) = if self.big { (random.pick(&[1, 20, 100]), pool.len()) } else { (50, 4) };
+        let start = random.below(pool.len());
+        pool.iter().cycle().skip(start).take(some.min(pool.len())).copied().filter(|_| random.percent(share)).collect()
+    }
+
+    fn attributes(&self, random: &mut Random, prefix: Prefix) -> Attributes {
+        let ourselves = random.percent(80);
+        let next_hop = match prefix.family() {
+            Family::Ipv4Unicast if ourselves => NextHop::V4(Ipv4Addr::UNSPECIFIED),
+            Family::Ipv4Unicast => NextHop::V4(Ipv4Addr::new(192, 0, 2, 250)),
+            Family::Ipv6Unicast if ourselves => NextHop::V6 { global: Ipv6Addr::UNSPECIFIED, link_local: None },
+            Family::Ipv6Unicast => {
+                NextHop::V6 { global: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 250), link_local: None }
+            }
+        };
+        let origin = random.pick(&[Origin::Igp, Origin::Igp, Origin::Igp, Origin::Egp, Origin::Incomplete]);
+        let mut route = Attributes::new(origin, AsPath::default(), next_hop);
+        let one_as = self.topology.nodes.iter().all(|node| node.asn == self.topology.nodes[0].asn);
+        let no_inside = self.topology.links.iter().all(|link| !self.is_inside(link.ends));
+        if one_as || no_inside {
+            route.med = random.percent(30).then(|| random.below(3) as u32);
+        }
+        if one_as {
+            route.local_pref = random.percent(30).then(|| 50 + 50 * random.below(3) as u32);
+        }
+        let mut communities: Vec<Community> =
+            (0..random.below(3)).map(|_| Community(65000 << 16 | random.below(4) as u32)).collect();
+        if random.percent(5) {
+            communities.push(random.pick(&[Community::NO_EXPORT, Community::NO_ADVERTISE]));
+        }
+        if self.big {
+            // Every route in an UPDATE of its own, so that a slow reader is far behind.
+            communities.push(Community(random.bits() as u32 & 0x7fff_ffff));
+        }
+        communities.sort_unstable();
+        communities.dedup();
+        route.communities = communities.into();
+        route.atomic_aggregate = random.percent(10);
+        if random.percent(10) {
+            route.aggregator = Some(Aggregator { asn: Asn(4_200_000_001), router_id: RouterId([10, 9, 9, 9].into()) });
+        }
+        if random.percent(10) {
+            route.large_communities = [LargeCommunity { global: 65000, local1: 1, local2: 2 }].into();
+        }
+        if random.percent(10) {
+            let endpoint = Ipv4Addr::new(192, 0, 2, 250).into();
+            let mac = [2, 0, 0, 0, 0, random.below(256) as u8];
+            route.tunnels = [Tunnel::Vxlan { endpoint, vni: 4096, mac, udp_port: None, other: Bytes::new() }].into();
+        }
+        if random.percent(5) {
+            route.unknown = [UnknownAttribute { code: 200, value: Bytes::from_static(b"from the future") }].into();
+        }
+        route
+    }
+
+    fn is_inside(&self, [a, b]: [NodeId; 2]) -> bool {
+        self.topology.node(a).asn == self.topology.node(b).asn
+    }
+
+    /// New filters of a node for a neighbour: import and export.
+    pub fn filters(
+        &mut self,
+        random: &mut Random,
+        node: NodeId,
+        peer: NodeId,
+    ) -> (Option<Arc<Filter>>, Option<Arc<Filter>>) {
+        let external = !self.is_inside([node, peer]);
+        let (ours, theirs) = (self.topology.node(node).asn, self.topology.node(peer).asn);
+        let mut import = self.refusals(random);
+        let mut export = self.refusals(random);
+        let mut taken = self.set(random);
+        let mut given = self.set(random);
+        // A tag that nobody else sets says that a route came from a provider.
+        let from_provider = Community(ours.0 << 16 | 0xfff0);
+        if external && self.tiers {
+            let provider = theirs < ours;
+            taken.local_pref = Some(if provider { 90 } else { 200 });
+            if provider {
+                taken.add_communities.push(from_provider);
+                export.insert(0, Rule { communities: vec![from_provider], ..Rule::default() });
+            }
+        }
+        if external {
+            given.prepend = random.pick(&[0, 0, 0, 1, 2]);
+            let alone = self.topology.nodes.iter().filter(|other| other.asn == theirs).count() == 1;
+            given.med = (alone && random.percent(40)).then(|| random.below(3) as u32);
+        }
+        import.push(Rule { set: taken, accept: true, ..Rule::default() });
+        export.push(Rule { set: given, accept: true, ..Rule::default() });
+        let filter = |name: &str, rules| Some(Arc::new(Filter { name: name.to_owned(), rules }));
+        let (import, export) = (filter("in", import), filter("out", export));
+        // RFC 8212: an external peer without filters hears and says nothing; an internal one everything.
+        let without = if external { 4 } else { 60 };
+        (import.filter(|_| !random.percent(without)), export.filter(|_| !random.percent(without)))
+    }
+
+    fn refusals(&self, random: &mut Random) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        if random.percent(15) {
+            rules.push(Rule { communities: vec![Community(65000 << 16 | random.below(4) as u32)], ..Rule::default() });
+        }
+        if random.percent(15) {
+            let node = NodeId(random.below(self.topology.nodes.len()) as u16);
+            let prefixes = own_prefix(node, random.below(8)).map(PrefixMatch::exact).into_iter().collect();
+            rules.push(Rule { prefixes, ..Rule::default() });
+        }
+        rules
+    }
+
+    fn set(&self, random: &mut Random) -> Set {
+        let mut set = Set::default();
+        if random.percent(20) {
+            set.add_communities.push(Community(65000 << 16 | random.below(4) as u32));
+        }
+        if random.percent(10) {
+            set.add_large_communities.push(LargeCommunity { global: 65000, local1: 3, local2: random.below(2) as u32 });
+        }
+        set
+    }
+}
+
+/// A prefix that no other node has.
+fn own_prefix(node: NodeId, number: usize) -> Option<Prefix> {
+    if node.0 == 0 && number >= 8 {
+        let [.., b, c, d] = (number as u32).to_be_bytes();
+        return Prefix::new(Ipv4Addr::new(100 + b, c, d, 0).into(), 24);
+    }
+    let (host, number) = (node.0 as u8, number as u8);
+    if number % 2 == 0 {
+        Prefix::new(Ipv4Addr::new(10, host, number, 0).into(), 24)
+    } else {
+        Prefix::new(Ipv6Addr::new(0x2001, 0xdb8, host.into(), number.into(), 0, 0, 0, 0).into(), 64)
+    }
+}

@@ -1,0 +1,198 @@
+//! What a network is meant to be: nodes, links, and what each node says of itself and its neighbours.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bgp_proto::filter::Filter;
+use bgp_proto::rib::{PeerPolicy, RibConfig};
+use bgp_proto::session::{LocalRestart, RemoteAs, SessionConfig};
+use bgp_proto::types::{Asn, ClusterId, FamilySet, HoldTime, PeerId, Prefix, RouterId};
+use bgp_proto::wire::attributes::Attributes;
+
+/// A node: its place in [`Topology::nodes`], and the number by which its neighbours know it as a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u16);
+
+impl NodeId {
+    /// Its place in a list of all nodes.
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+
+    /// It, as its neighbours' peer.
+    #[must_use]
+    pub fn as_peer(self) -> PeerId {
+        PeerId(self.0)
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "n{}", self.0)
+    }
+}
+
+/// Nodes and the links between them.
+#[derive(Clone, Debug, Default)]
+pub struct Topology {
+    /// By [`NodeId`].
+    pub nodes: Vec<NodeSpec>,
+    /// At most one for each pair of nodes; a session runs over each.
+    pub links: Vec<LinkSpec>,
+}
+
+/// What a node is configured to be.
+#[derive(Clone, Debug)]
+pub struct NodeSpec {
+    /// Its AS.
+    pub asn: Asn,
+    /// Its BGP Identifier.
+    pub router_id: RouterId,
+    /// Its cluster as a route reflector.
+    pub cluster_id: ClusterId,
+    /// Its address on links that run over IPv4, and its next hop for IPv4 prefixes on all.
+    pub address4: Ipv4Addr,
+    /// The same for IPv6.
+    pub address6: Ipv6Addr,
+    /// Most paths of a multipath set.
+    pub max_paths: usize,
+    /// Seconds to ask for after a restart (RFC 4724); `None`: no graceful restart.
+    pub graceful_restart: Option<u16>,
+    /// How long it waits for End-of-RIB after a graceful restart.
+    pub deferral: Duration,
+    /// What it originates.
+    pub originated: BTreeMap<Prefix, Attributes>,
+    /// By neighbour.
+    pub peers: BTreeMap<NodeId, PeerSpec>,
+}
+
+/// What a node is told of a neighbour.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeerSpec {
+    /// Families it offers.
+    pub families: FamilySet,
+    /// What it proposes.
+    pub hold_time: HoldTime,
+    /// It only listens.
+    pub passive: bool,
+    /// The neighbour is a route reflector client.
+    pub client: bool,
+    /// See [`PeerPolicy::next_hop_self`].
+    pub next_hop_self: bool,
+    /// Filter of what the neighbour sends.
+    pub import: Option<Arc<Filter>>,
+    /// Filter of what the neighbour hears.
+    pub export: Option<Arc<Filter>>,
+}
+
+/// A link between two nodes.
+#[derive(Clone, Debug)]
+pub struct LinkSpec {
+    /// Its two ends.
+    pub ends: [NodeId; 2],
+    /// The session runs over IPv6.
+    pub over_ipv6: bool,
+    /// The least that a packet takes.
+    pub delay: Duration,
+    /// The most that it takes longer.
+    pub jitter: Duration,
+    /// The longest that bytes wait for their reader.
+    pub reader_lag: Duration,
+    /// Most octets of one direction that are on their way or wait for their reader.
+    pub window: usize,
+}
+
+impl Topology {
+    /// All nodes.
+    pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (0..self.nodes.len()).map(|index| NodeId(index as u16))
+    }
+
+    /// A node.
+    #[must_use]
+    pub fn node(&self, id: NodeId) -> &NodeSpec {
+        &self.nodes[id.index()]
+    }
+
+    /// The link between two nodes.
+    #[must_use]
+    pub fn link(&self, a: NodeId, b: NodeId) -> Option<usize> {
+        self.links.iter().position(|link| link.ends == [a, b] || link.ends == [b, a])
+    }
+
+    /// What a node knows of a neighbour, if it has it.
+    #[must_use]
+    pub fn peer(&self, node: NodeId, peer: NodeId) -> Option<&PeerSpec> {
+        self.node(node).peers.get(&peer)
+    }
+
+    /// A node's address on a link.
+    #[must_use]
+    pub fn address(&self, node: NodeId, link: usize) -> IpAddr {
+        let spec = self.node(node);
+        if self.links[link].over_ipv6 { spec.address6.into() } else { spec.address4.into() }
+    }
+
+    /// Families of the session between two neighbours.
+    #[must_use]
+    pub fn families(&self, a: NodeId, b: NodeId) -> FamilySet {
+        match (self.peer(a, b), self.peer(b, a)) {
+            (Some(there), Some(back)) => there.families.intersection(back.families),
+            (Some(_) | None, _) => FamilySet::EMPTY,
+        }
+    }
+
+    /// For the node's speaker.
+    #[must_use]
+    pub fn rib_config(&self, node: NodeId, restarted: bool) -> RibConfig {
+        let spec = self.node(node);
+        RibConfig {
+            local_as: spec.asn,
+            router_id: spec.router_id,
+            cluster_id: spec.cluster_id,
+            max_paths: spec.max_paths,
+            deferral: spec.graceful_restart.filter(|_| restarted).map(|_| spec.deferral),
+            convergence: Duration::from_secs(60),
+        }
+    }
+
+    /// For a session of the node's speaker; `None` if it does not have this neighbour.
+    #[must_use]
+    pub fn session_config(&self, node: NodeId, peer: NodeId, restarted: bool) -> Option<SessionConfig> {
+        let (spec, known) = (self.node(node), self.peer(node, peer)?);
+        Some(SessionConfig {
+            local_as: spec.asn,
+            router_id: spec.router_id,
+            remote_as: RemoteAs::Exactly(self.node(peer).asn),
+            families: known.families,
+            hold_time: known.hold_time,
+            connect_retry: Duration::from_secs(5),
+            passive: known.passive,
+            send_hold: None,
+            graceful_restart: spec.graceful_restart.map(|seconds| LocalRestart { seconds, restarted }),
+        })
+    }
+
+    /// For the RIB of the node's speaker; `None` if it does not have this neighbour.
+    #[must_use]
+    pub fn peer_policy(&self, node: NodeId, peer: NodeId) -> Option<PeerPolicy> {
+        let (spec, known, link) = (self.node(node), self.peer(node, peer)?, self.link(node, peer)?);
+        let over_ipv6 = self.links[link].over_ipv6;
+        Some(PeerPolicy {
+            name: peer.to_string(),
+            address: self.address(peer, link),
+            local_as: spec.asn,
+            client: known.client,
+            next_hop_self: known.next_hop_self,
+            own_address4: over_ipv6.then_some(spec.address4),
+            own_address6: (!over_ipv6).then_some(spec.address6),
+            import: known.import.clone(),
+            export: known.export.clone(),
+            max_prefixes: None,
+        })
+    }
+}

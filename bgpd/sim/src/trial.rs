@@ -1,0 +1,89 @@
+//! One whole run: a network from a seed, faults, healing, rest, checks; then a node stops for good, rest, checks.
+
+use std::time::Duration;
+
+use bgp_proto::rib::Scope;
+
+use crate::checks;
+use crate::faults;
+use crate::network::{Death, Network};
+use crate::random::Random;
+use crate::scenario::Scenario;
+use crate::topology::NodeId;
+use crate::transcript::Transcript;
+
+/// What a run came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Of the transcript.
+    pub hash: u64,
+    /// Of the transcript.
+    pub lines: u64,
+    /// What kind of network it was.
+    pub shape: String,
+}
+
+/// No route and no session may change for this long: longer than any hold time, restart time or deferral.
+const STILL: Duration = Duration::from_secs(300);
+/// The longest that a network may take to come to rest.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// Runs one seed. `echo` hears of each line of the transcript.
+///
+/// # Errors
+/// What did not hold, for a person.
+pub fn run(seed: u64, echo: Option<fn(&str)>) -> Result<Report, String> {
+    let mut scenario = Scenario::from_seed(seed);
+    let mut random = Random::new(seed, 2);
+    let mut network = Network::new(scenario.topology(), seed, Transcript::new(echo));
+    let shape = scenario.to_string();
+    let outcome = play(&mut network, &mut scenario, &mut random).map_err(|error| format!("{shape}: {error}"));
+    outcome.map(|()| Report { hash: network.transcript().hash(), lines: network.transcript().lines(), shape })
+}
+
+fn play(network: &mut Network, scenario: &mut Scenario, random: &mut Random) -> Result<(), String> {
+    // 1. All start, at about the same time: connections cross.
+    for node in network.topology().ids() {
+        let time = network.now() + random.between(Duration::ZERO, Duration::from_secs(2));
+        network.at(time, faults::Action::Start(node, false));
+    }
+    if random.percent(50) {
+        rest(network, "after the start")?;
+    }
+    // 2. What can go wrong does.
+    let span = random.between(Duration::from_secs(5), Duration::from_secs(400));
+    faults::schedule(network, scenario, random, span);
+    network.run_until(network.now() + span);
+    // 3. All is well again.
+    network.heal();
+    rest(network, "after all faults")?;
+    // 4. A node stops for good.
+    let deaths = [Death::Silent, Death::Cease, Death::Killed, Death::Reset, Death::Power];
+    let nodes: Vec<NodeId> = network.topology().ids().collect();
+    let (gone, death) = (random.pick(&nodes), random.pick(&deaths));
+    network.kill(gone, death);
+    rest(network, &format!("after {gone} is gone ({death:?})"))?;
+    nothing_is_left_of(network, gone)
+}
+
+fn rest(network: &mut Network, when: &str) -> Result<(), String> {
+    let quiet = network.run_until_quiet(STILL, network.now() + PATIENCE);
+    if let Some(violation) = network.violations().first() {
+        return Err(format!("{when}: {violation}"));
+    }
+    if !quiet {
+        return Err(format!("{when}: routes or sessions still change after {} s", PATIENCE.as_secs()));
+    }
+    checks::all(network).map_err(|error| format!("{when}: {error}"))
+}
+
+fn nothing_is_left_of(network: &Network, gone: NodeId) -> Result<(), String> {
+    for node in network.running() {
+        let Some(speaker) = network.speaker(node) else { continue };
+        let held = speaker.rib().routes(Scope::Received(gone.as_peer()), None, usize::MAX, network.now());
+        if let Some(view) = held.first() {
+            return Err(format!("{node} still holds {} from {gone}, which is gone", view.prefix));
+        }
+    }
+    Ok(())
+}

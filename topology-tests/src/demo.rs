@@ -26,17 +26,19 @@ pub fn run(keep: bool) -> Result<bool, LabError> {
         "Linnet on two racks: BIRD, FRR and GoBGP from Debian, linnetd on five hosts, all in network namespaces.",
     );
     page.text(PICTURE);
+    let untouched = host_state();
     let lab = Lab::up(&two_racks::file(), &Options { keep, ..Options::default() })?;
     let name = lab.name().to_owned();
     let shown = show(&lab, &mut page);
     if keep {
+        let lab = std::env::args().next().unwrap_or_else(|| "lab".to_owned());
         page.text(&format!(
             "\nThe lab stays. Enter it:\n  \
-             target/debug/lab exec h1 -- linnet bgp summary      linnetd's sessions on a host\n  \
-             target/debug/lab exec h1:client-1 -- ping 10.244.3.20   a pod\n  \
-             target/debug/lab exec spine -- vtysh                 a router (tor1a: birdc; collector: gobgp neighbor)\n  \
-             target/debug/lab exec h1                             a shell on a host\n\
-             End it: make demo-down (or target/debug/lab down {name})"
+             {lab} exec h1 -- linnet bgp summary           linnetd on a host\n  \
+             {lab} exec h1:client-1 -- ping 10.244.3.20    a pod\n  \
+             {lab} exec spine -- vtysh                     a router (tor1a: birdc; collector: gobgp neighbor)\n  \
+             {lab} exec h1                                 a shell on a host\n\
+             End it: make demo-down (or {lab} down {name})"
         ));
         shown?;
     } else {
@@ -46,9 +48,17 @@ pub fn run(keep: bool) -> Result<bool, LabError> {
         page.section("Nothing is left", "Every process, namespace and file of the lab is gone.");
         let gone = rooms.iter().all(|room| !room.process.lives()) && lab::find(&name)?.is_empty();
         page.check(gone, "no process and no file of the lab is left");
+        page.check(host_state() == untouched, "this machine's own links, routes and nftables are what they were");
     }
     page.text(&format!("\n{} seconds.", began.elapsed().as_secs()));
     Ok(page.end())
+}
+
+/// What a lab must not touch: the links, routes and nftables of the machine itself.
+fn host_state() -> Vec<String> {
+    let commands: [&[&str]; 3] = [&["ip", "-oneline", "link"], &["ip", "-4", "route"], &["nft", "list", "tables"]];
+    let said = commands.map(|words| std::process::Command::new(words[0]).args(&words[1..]).output());
+    said.into_iter().flatten().map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).collect()
 }
 
 const PICTURE: &str = "
@@ -211,7 +221,7 @@ fn show_ecmp(lab: &Lab, page: &mut Page) -> Result<(), LabError> {
 fn show_failover(lab: &Lab, page: &mut Page) -> Result<(), LabError> {
     page.section(
         "A cable is pulled",
-        "A ping every 10 ms from rack 1 to rack 2; the cable that carries it is pulled for two seconds.",
+        "A ping every 10 to 20 ms from rack 1 to rack 2; the cable that carries it is pulled for two seconds.",
     );
     let failover = traffic::failover(lab, client(1), &client(3).address())?;
     let (lost, outage) = (failover.pings.lost(), failover.pings.outage);
@@ -224,7 +234,7 @@ fn show_failover(lab: &Lab, page: &mut Page) -> Result<(), LabError> {
     ];
     page.table(&["PULLED", "SENT", "LOST", "OUTAGE MS", "BY THE OTHER CABLE"], &[row]);
     page.check(outage < Duration::from_secs(1), "traffic was on the other cable within a second");
-    page.check(failover.by_the_other >= 100, "the other cable carried it while the first was out");
+    page.check(failover.by_the_other >= 50, "the other cable carried it while the first was out");
     lab.poll("both cables in use again", CONVERGENCE, || {
         sessions::all_established(lab)?;
         routes::all_there(lab)
@@ -236,7 +246,7 @@ fn show_failover(lab: &Lab, page: &mut Page) -> Result<(), LabError> {
 fn show_restart(lab: &Lab, page: &mut Page) -> Result<(), LabError> {
     page.section(
         "kill -9",
-        "linnetd on h1 is killed and started again, under a ping every 10 ms to rack 2 and one to the cloud.",
+        "linnetd on h1 is killed and started again, under a stream of pings to rack 2 and one to the cloud.",
     );
     let host = lab.node("h1")?;
     // A route of somebody else's, which must be there at the end.

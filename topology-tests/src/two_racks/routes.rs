@@ -49,8 +49,9 @@ impl std::fmt::Display for To {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NextHops(hops) if self.tunnelled() => {
-                let ends: Vec<_> = hops.iter().map(|(via, _)| via.as_str()).collect();
-                write!(f, "vxlan {}", ends.join(" + "))
+                // IPv6 goes by a link-local next hop made from the end point's MAC, which tells a reader nothing.
+                let ends = hops.iter().map(|(via, _)| via.as_str()).filter(|via| !via.starts_with("fe80:"));
+                f.write_str(["vxlan"].into_iter().chain(ends).collect::<Vec<_>>().join(" ").as_str())
             }
             Self::NextHops(hops) => {
                 let devices: Vec<_> = hops.iter().map(|(_, device)| device.as_str()).collect();

@@ -161,9 +161,12 @@ pub fn plan(node: &Node) -> Result<Plan, NoPlan> {
     match &image.programs {
         Programs::None => plan.programs.extend(node.cmd.clone().map(|command| program(command, ""))),
         Programs::One { command, arguments, ready } => {
-            let arguments = node.cmd.clone().unwrap_or_else(|| arguments.iter().map(|&a| a.to_owned()).collect());
-            let command = std::iter::once((*command).to_owned()).chain(arguments).collect();
-            plan.programs.push(program(command, ready));
+            // Some images have the program as entry point, some as the first word of their command.
+            let given = node.cmd.clone().unwrap_or_else(|| arguments.iter().map(|&a| a.to_owned()).collect());
+            let named =
+                given.first().is_some_and(|word| Path::new(word).file_name().is_some_and(|name| name == *command));
+            let first = (!named).then(|| (*command).to_owned());
+            plan.programs.push(program(first.into_iter().chain(given).collect(), ready));
         }
         Programs::Frr => {
             let chosen = frr_daemons(node)?;
@@ -240,6 +243,14 @@ mod tests {
             plan.programs,
             [Program { name: "gobgpd".into(), command: vec!["gobgpd".into(), "-f".into(), "/x".into()], ready: None }]
         );
+    }
+
+    #[test]
+    fn a_command_may_or_may_not_begin_with_the_program() {
+        for command in ["gobgpd -f /x", "-f /x"] {
+            let plan = plan(&node(&format!("{{kind: linux, image: gobgp, cmd: '{command}'}}"))).unwrap();
+            assert_eq!(plan.programs[0].command, ["gobgpd", "-f", "/x"]);
+        }
     }
 
     #[test]

@@ -257,6 +257,9 @@ impl Lab {
             };
             let Some(described) = self.topology.node(node.name()) else { return Ok(()) };
             let plan = plan(described)?;
+            for (name, value) in &described.sysctls {
+                node.exec(&["sysctl", "-q", "-w", &format!("{name}={value}")])?.checked()?;
+            }
             plan.first.iter().try_for_each(run)?;
             node.daemons().try_for_each(|daemon| node.start(daemon))?;
             plan.then.iter().chain(&described.exec).try_for_each(run)?;

@@ -45,6 +45,8 @@ pub struct Node {
     pub binds: Vec<Bind>,
     /// Environment of everything in the node.
     pub env: BTreeMap<String, String>,
+    /// Kernel parameters of the node's namespaces, set before anything runs in it.
+    pub sysctls: BTreeMap<String, String>,
 }
 
 /// The kinds of containerlab that work here.

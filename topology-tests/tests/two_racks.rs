@@ -128,10 +128,15 @@ fn flows_out_of_rack_1_use_both_of_its_routers() -> Outcome {
 #[test]
 fn a_pulled_cable_costs_less_than_a_second_and_is_used_again_when_it_is_back() -> Outcome {
     let lab = lab();
-    let failover = traffic::failover(&lab, client(1), &client(3).address())?;
-    assert!(failover.pings.outage < Duration::from_secs(1), "{failover:?}");
-    assert!(failover.by_the_other >= 50, "{failover:?}");
-    converged(&lab)
+    // In the rack and across racks: the kernel chooses the cable by addresses, so that either router may be the one.
+    for to in [client(3), client(4), client(2)] {
+        let failover = traffic::failover(&lab, client(1), &to.address())?;
+        println!("{failover:?}");
+        assert!(failover.pings.outage < Duration::from_secs(1), "{failover:?}");
+        assert!(failover.by_the_other >= 50, "{failover:?}");
+        converged(&lab)?;
+    }
+    Ok(())
 }
 
 #[test]

@@ -8,7 +8,7 @@ use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 use super::{Bind, End, Fault, Kind, Link, Node, Topology, words};
 
 /// Keys of a node (of `defaults`, `kinds`, `groups` and `nodes` alike) that work here.
-const NODE_KEYS: &[&str] = &["kind", "group", "image", "entrypoint", "cmd", "exec", "binds", "env"];
+const NODE_KEYS: &[&str] = &["kind", "group", "image", "entrypoint", "cmd", "exec", "binds", "env", "sysctls"];
 /// Keys of a node that concern the container engine alone.
 const NODE_KEYS_WITHOUT_EFFECT: &[&str] = &[
     "image-pull-policy",
@@ -35,10 +35,8 @@ const NODE_KEYS_WITHOUT_EFFECT: &[&str] = &[
 const NODE_KEYS_REFUSED: &[(&str, &str)] = &[
     ("startup-config", "bind the file to where the daemon reads it"),
     ("env-files", "write the variables under `env`"),
-    ("network-mode", "give the node links of its own"),
     ("stages", "let the commands in `exec` wait for what they need"),
     ("devices", "nodes see the host's devices"),
-    ("sysctls", "write `sysctl -w NAME=VALUE` under `exec`"),
     ("user", "everything in a node runs as root"),
     ("type", "the kinds linux and bridge have none"),
     ("license", "the kinds linux and bridge have none"),
@@ -88,6 +86,7 @@ struct Layer {
     exec: Vec<Vec<String>>,
     binds: Vec<(PathBuf, PathBuf, bool)>,
     env: BTreeMap<String, String>,
+    sysctls: BTreeMap<String, String>,
 }
 
 impl Layer {
@@ -104,6 +103,7 @@ impl Layer {
             self.binds.push(bind.clone());
         }
         self.env.extend(other.env.clone());
+        self.sysctls.extend(other.sysctls.clone());
         self
     }
 }
@@ -161,6 +161,11 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    fn texts(&mut self, place: &str, what: &str, node: &MarkedYaml) -> BTreeMap<String, String> {
+        let pairs = self.pairs(place, node).into_iter();
+        pairs.filter_map(|(name, _, value)| Some((name, self.text(what, value)?))).collect()
     }
 
     fn unknown(&mut self, key_node: &MarkedYaml, key: &str, place: &str, known: &[&str]) {
@@ -267,8 +272,8 @@ impl Reader<'_> {
                 read_only: *read_only,
             });
             let binds: Vec<_> = binds.collect();
-            let (exec, env) = (merged.exec, merged.env);
-            nodes.push(Node { name, kind, image, entrypoint: merged.entrypoint, cmd: merged.cmd, exec, binds, env });
+            let Layer { entrypoint, cmd, exec, env, sysctls, .. } = merged;
+            nodes.push(Node { name, kind, image, entrypoint, cmd, exec, binds, env, sysctls });
         }
         nodes
     }
@@ -313,9 +318,12 @@ impl Reader<'_> {
                     let items = self.items("`binds`", value);
                     layer.binds = items.iter().filter_map(|item| self.bind(item)).collect();
                 }
-                "env" => {
-                    for (name, _, value) in self.pairs("`env`", value) {
-                        layer.env.extend(self.text("a variable", value).map(|value| (name, value)));
+                "env" => layer.env = self.texts("`env`", "a variable", value),
+                "sysctls" => layer.sysctls = self.texts("`sysctls`", "a kernel parameter", value),
+                "network-mode" => {
+                    // Nodes have the links of the file and no management network: what containerlab calls none.
+                    if self.text("`network-mode`", value).is_some_and(|mode| mode != "none") {
+                        self.fault(value, "nodes have only the links of this file; write `network-mode: none`");
                     }
                 }
                 key if NODE_KEYS_WITHOUT_EFFECT.contains(&key) => self.note(key_node, key),

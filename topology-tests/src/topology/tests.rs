@@ -18,7 +18,7 @@ fn a_node_inherits_from_defaults_its_kind_and_its_group_and_the_nearest_wins() {
     let topology = parse(
         "name: x
 topology:
-  defaults: {kind: linux, image: 'debian:12', env: {A: defaults, B: defaults}, exec: [one]}
+  defaults: {kind: linux, image: 'debian:12', network-mode: none, env: {A: defaults, B: defaults}, exec: [one], sysctls: {net.ipv4.ip_forward: 1}}
   kinds:
     linux: {env: {B: kind, C: kind}, exec: [two]}
   groups:
@@ -33,6 +33,7 @@ topology:
     assert_eq!(node.exec, [vec!["one"], vec!["two"], vec!["echo", "three words", "here"]]);
     let env: Vec<_> = node.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!(env, ["A=defaults", "B=kind", "C=node"]);
+    assert_eq!(node.sysctls["net.ipv4.ip_forward"], "1");
     let bind = |source: &str, target: &str, read_only| Bind { source: source.into(), target: target.into(), read_only };
     assert_eq!(node.binds, [bind("/labs/etc/h1", "/etc/linnet", true), bind("/labs/b", "/opt/a", false)]);
 }

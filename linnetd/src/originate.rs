@@ -10,6 +10,7 @@ use bytes::Bytes;
 use fib_sync::OverlayStatus;
 
 use crate::config::Config;
+use crate::routes::covers;
 
 /// The whole set of routes to originate. `overlay`: our device, which exists before anyone hears of it.
 #[must_use]
@@ -33,7 +34,9 @@ pub fn originate(config: &Config, overlay: Option<&OverlayStatus>) -> Vec<(Prefi
                 IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             };
             let mut attributes = Attributes::new(Origin::Igp, AsPath::default(), NextHop::from(ourselves));
-            attributes.tunnels = tunnel.iter().cloned().collect();
+            // What leads to this node's address, the tunnel's end, does not go through the tunnel.
+            let through = overlay.is_some_and(|device| !covers(prefix, device.local));
+            attributes.tunnels = tunnel.iter().filter(|_| through).cloned().collect();
             (prefix, attributes)
         })
         .collect()
@@ -76,7 +79,13 @@ mod tests {
                 udp_port: announced,
                 other: Bytes::new(),
             };
-            for (prefix, attributes) in originate(&config(), Some(&device)) {
+            let mut config = config();
+            config.bgp.networks.push("192.168.10.11/32".parse().unwrap());
+            for (prefix, attributes) in originate(&config, Some(&device)) {
+                if prefix.to_string() == "192.168.10.11/32" {
+                    assert!(attributes.tunnels.is_empty(), "the tunnel's own end is not reached through it");
+                    continue;
+                }
                 assert_eq!(&*attributes.tunnels, std::slice::from_ref(&wanted), "{prefix}");
             }
         }

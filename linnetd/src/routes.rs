@@ -142,7 +142,8 @@ impl Routes {
     /// What [`bgp_proto::rib::Output::Best`] brought.
     pub fn take_in(&mut self, changes: &[BestChange]) {
         for change in changes {
-            let mut ways: Vec<Way> = change.paths.iter().filter(|path| path.peer != PeerId::LOCAL).map(way).collect();
+            let learned = change.paths.iter().filter(|path| path.peer != PeerId::LOCAL);
+            let mut ways: Vec<Way> = learned.map(|path| way(change.prefix, path)).collect();
             ways.sort_unstable();
             ways.dedup();
             let group = (!ways.is_empty()).then(|| self.group(change.prefix.address().is_ipv6(), ways));
@@ -325,8 +326,19 @@ fn addresses(way: &Way) -> impl Iterator<Item = IpAddr> + use<> {
     [Some(way.next_hop), way.tunnel.map(|offer| offer.end.endpoint)].into_iter().flatten()
 }
 
-fn way(path: &BestPath) -> Way {
-    Way { next_hop: path.attributes.next_hop.address().to_canonical(), tunnel: offer(&path.attributes) }
+/// A tunnel does not lead to its own end: its packets would go into it again.
+fn way(prefix: Prefix, path: &BestPath) -> Way {
+    let leads_out = |offer: &Offer| !covers(prefix, offer.end.endpoint);
+    Way {
+        next_hop: path.attributes.next_hop.address().to_canonical(),
+        tunnel: offer(&path.attributes).filter(leads_out),
+    }
+}
+
+/// Whether the address lies in the prefix.
+pub(crate) fn covers(prefix: Prefix, address: IpAddr) -> bool {
+    let bits = if address.is_ipv4() { 32 } else { 128 };
+    Prefix::new(address, bits).is_some_and(|host| prefix.contains(host))
 }
 
 /// The first VXLAN tunnel of the attribute; RFC 9012 section 6 leaves the choice to us.

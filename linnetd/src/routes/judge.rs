@@ -25,10 +25,13 @@ impl Verdict {
 /// Judges a way for prefixes of one family, in this order:
 ///
 /// 1. a next hop that is this host itself is never used;
-/// 2. `overlay.mode`: `always` takes a tunnel that can be used, `never` none;
-/// 3. `auto` goes direct where the kernel has the next hop on a link;
-/// 4. else it takes a tunnel that can be used;
-/// 5. else it follows the kernel's own route to the next hop.
+/// 2. nor is one that the kernel cannot reach (RFC 4271 section 9.1.2.1): a router that passed the tunnel on may be cut off
+///    while the tunnel's end is not. Only where next hop and tunnel are of two families does the tunnel's end stand for
+///    the next hop: IPv6 pods over an IPv4 underlay;
+/// 3. `overlay.mode`: `always` takes a tunnel that can be used, `never` none;
+/// 4. `auto` goes direct where the kernel has the next hop on a link;
+/// 5. else it takes a tunnel that can be used;
+/// 6. else it follows the kernel's own route to the next hop.
 pub(super) fn judge<'r>(
     way: &Way,
     v6: bool,
@@ -38,6 +41,10 @@ pub(super) fn judge<'r>(
     let direct = || direct(way.next_hop, v6, reach(way.next_hop));
     if let Some(Reach::Local) = reach(way.next_hop) {
         return Verdict::none(format!("the next hop {} is this host itself", way.next_hop));
+    }
+    let one_family = way.tunnel.is_none_or(|offer| offer.end.endpoint.is_ipv6() == way.next_hop.is_ipv6());
+    if let (true, Some(Reach::Unreachable { .. })) = (one_family, reach(way.next_hop)) {
+        return direct();
     }
     let tunnel = way.tunnel.map(|offer| tunnel(offer, settings, reach(offer.end.endpoint)));
     match settings.mode {

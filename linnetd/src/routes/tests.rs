@@ -196,6 +196,24 @@ fn a_tunnel_end_that_is_not_the_next_hop_is_asked_for_too() {
 }
 
 #[test]
+fn a_path_whose_router_is_cut_off_is_not_used_though_the_tunnel_that_it_passed_on_could_be() {
+    let mut routes = Routes::new(settings(OverlayMode::Auto));
+    routes.take_in(&[best("10.9.0.0/16", vec![path("10.1.1.0", Some("10.0.0.2")), path("10.1.2.0", None)])]);
+    answer(&mut routes, &[("10.0.0.2", "via 10.1.2.0"), ("10.1.1.0", "link eth1"), ("10.1.2.0", "link eth2")]);
+    assert_eq!(shown(&routes.plan()), ["10.9.0.0/16 via 10.1.1.0 dev eth1, via 10.1.2.0 dev eth2"]);
+    answer(&mut routes, &[("10.1.1.0", "gone")]);
+    assert_eq!(shown(&routes.plan()), ["10.9.0.0/16 via 10.1.2.0 dev eth2"]);
+}
+
+#[test]
+fn a_route_to_the_end_of_a_tunnel_does_not_go_through_it() {
+    let mut routes = Routes::new(settings(OverlayMode::Always));
+    routes.take_in(&[best("10.0.0.2/32", vec![path("10.0.0.2", Some("10.0.0.2"))])]);
+    answer(&mut routes, &[("10.0.0.2", "via 10.0.0.1")]);
+    assert_eq!(shown(&routes.plan()), ["10.0.0.2/32 via 10.0.0.1 dev eth0"]);
+}
+
+#[test]
 fn a_change_of_mode_moves_the_routes_in_place() {
     let mut routes = Routes::new(settings(OverlayMode::Auto));
     routes.take_in(&[best("10.9.0.0/16", vec![path("10.0.0.2", Some("10.0.0.2"))])]);

@@ -1,6 +1,6 @@
 //! A stream of pings, and what was lost of it.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::lab::{Background, LabError, Node, Output};
 
@@ -44,8 +44,7 @@ impl Pings {
         // "[1700000000.123456] 64 bytes from 10.0.0.1: icmp_seq=1 ttl=64 time=0.05 ms", with " (DUP!)" when repeated
         let answers =
             text.lines().filter(|line| line.contains("icmp_seq=") && line.contains(" time=") && !line.contains("DUP"));
-        let times: Vec<f64> =
-            answers.filter_map(|line| line.strip_prefix('[')?.split_once(']')?.0.parse().ok()).collect();
+        let times: Vec<f64> = answers.filter_map(time).collect();
         let gap = times.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0_f64, f64::max);
         let outage = Duration::try_from_secs_f64(gap).unwrap_or_default().saturating_sub(interval);
         // "300 packets transmitted, 300 received, 0% packet loss, time 3000ms"
@@ -86,14 +85,28 @@ impl Stream {
     /// # Errors
     /// When ping ended before it was told to.
     pub fn stop(self) -> Result<Pings, LabError> {
+        let ended = SystemTime::now();
         let output = self.0.interrupt()?;
         let mut pings = Pings::read(&output, INTERVAL)?;
+        // Nothing that came after the last answer shows in the answers.
+        let since = last_answer(&output.stdout).and_then(|last| ended.duration_since(last).ok());
+        pings.outage = since.map_or(pings.outage, |since| pings.outage.max(since.saturating_sub(INTERVAL)));
         // The packet under way when the stream was told to end is not lost.
         if !output.stdout.contains(&format!("icmp_seq={} ", pings.sent)) {
             pings.sent = pings.sent.saturating_sub(1);
         }
         Ok(pings)
     }
+}
+
+/// The time stamp that `ping -D` puts before a line: seconds since 1970.
+fn time(line: &str) -> Option<f64> {
+    line.strip_prefix('[')?.split_once(']')?.0.parse().ok()
+}
+
+fn last_answer(text: &str) -> Option<SystemTime> {
+    let seconds = text.lines().rev().filter(|line| line.contains(" time=")).find_map(time)?;
+    Some(SystemTime::UNIX_EPOCH + Duration::try_from_secs_f64(seconds).ok()?)
 }
 
 fn seconds(interval: Duration) -> String {

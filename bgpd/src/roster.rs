@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use bgp_proto::rib::{PeerPolicy, RibConfig};
+use bgp_proto::rib::{Awaited, PeerPolicy, RibConfig};
 use bgp_proto::time::Instant;
 use bgp_proto::types::{PeerId, Prefix};
 use bgp_proto::wire::notification::Cease;
@@ -105,14 +105,21 @@ fn restart_time(config: &Config) -> Option<Duration> {
     config.graceful_restart.map(|seconds| Duration::from_secs(u64::from(seconds)))
 }
 
-/// What the RIB is told at its start.
+/// What the RIB is told at its start. Whatever graceful restart is configured to, a restarted speaker has routes in the
+/// kernel that must not be given up before those who announced them have spoken.
 pub(crate) fn rib_config(config: &Config, restarted: bool) -> RibConfig {
+    let awaited = match (restarted, config.dynamic_peers.is_empty()) {
+        (false, _) => Awaited::Up,
+        (true, true) => Awaited::Known,
+        (true, false) => Awaited::Anybody,
+    };
     RibConfig {
         local_as: config.local_as,
         router_id: config.router_id,
         cluster_id: config.cluster_id,
         max_paths: config.max_paths,
         deferral: restart_time(config).filter(|_| restarted).map(|asked| asked.min(LONGEST_DEFERRAL)),
+        awaited,
         convergence: CONVERGENCE,
     }
 }
@@ -551,4 +558,28 @@ impl Roster {
 /// What a peer from a dynamic prefix is like.
 fn dynamic_peer(template: &PeerConfig, address: IpAddr) -> PeerConfig {
     PeerConfig { name: format!("{}/{address}", template.name), address, passive: true, ..template.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use bgp_proto::types::{Asn, RouterId};
+
+    use super::*;
+
+    #[test]
+    fn after_a_restart_every_peer_is_waited_for_and_decisions_are_held_back_only_if_peers_wait_for_us() {
+        let seconds = Duration::from_secs;
+        for (graceful_restart, restarted, expected) in [
+            (None, false, (None, Awaited::Up)),
+            (Some(120), false, (None, Awaited::Up)),
+            (None, true, (None, Awaited::Known)),
+            (Some(30), true, (Some(seconds(30)), Awaited::Known)),
+            (Some(4095), true, (Some(seconds(60)), Awaited::Known)),
+        ] {
+            let config = Config::new(Asn(64512), RouterId([192, 0, 2, 1].into()));
+            let config = Config { graceful_restart, ..config };
+            let rib = rib_config(&config, restarted);
+            assert_eq!((rib.deferral, rib.awaited), expected, "{graceful_restart:?} {restarted}");
+        }
+    }
 }

@@ -1,10 +1,11 @@
 //! When the table is whole: every peer that is waited for has said End-of-RIB, or the time for it is over.
 //!
-//! After our own restart nothing is decided or said before that (RFC 4724 section 4.1), and every configured peer is
-//! waited for, up or not. Without a restart nothing is held back; only [`super::Output::Converged`] waits, for the peers that are
-//! up, and for the first of them.
+//! After our own restart nothing is decided or said before that (RFC 4724 section 4.1), if peers wait for us; and every
+//! configured peer is waited for, up or not, whether they do or not: the kernel forwards by routes of the earlier run, and
+//! whoever believes [`super::Output::Converged`] removes them. Without a restart nothing is held back; only `Converged`
+//! waits, for the peers that are up, and for the first of them.
 
-use super::{Output, Rib};
+use super::{Awaited, Output, Rib};
 use crate::time::{Duration, Instant};
 use crate::types::{Family, FamilySet};
 
@@ -20,6 +21,7 @@ pub(super) struct Convergence {
     limit: Instant,
     /// Nothing is decided before.
     deferring: bool,
+    awaited: Awaited,
     /// Families that are waited for no more.
     reached: FamilySet,
     /// Families of which the owner was told.
@@ -29,13 +31,18 @@ pub(super) struct Convergence {
 }
 
 impl Convergence {
-    pub(super) fn new(limit: Instant, deferring: bool, now: Instant) -> Self {
-        Self { limit, deferring, reached: FamilySet::EMPTY, said: FamilySet::EMPTY, clock: now }
+    pub(super) fn new(limit: Instant, deferring: bool, awaited: Awaited, now: Instant) -> Self {
+        Self { limit, deferring, awaited, reached: FamilySet::EMPTY, said: FamilySet::EMPTY, clock: now }
     }
 
     /// Whether decisions of this family are held back.
     pub(super) fn defers(&self, family: Family) -> bool {
         self.deferring && !self.reached.contains(family)
+    }
+
+    /// Whether somebody may still come whom nobody knows.
+    fn awaits_anybody(&self) -> bool {
+        self.awaited == Awaited::Anybody && self.clock < self.limit
     }
 }
 
@@ -64,9 +71,9 @@ impl Rib {
     }
 
     fn everybody_has_said_all(&self, family: Family, now: Instant) -> bool {
-        let restarted = self.convergence.deferring;
+        let restarted = self.convergence.awaited != Awaited::Up;
         let mut sessions = self.peers.iter().map(|(_, peer)| peer.session.as_ref());
-        // Dynamic peers are known only once they are up, so after a restart nobody at all is no answer.
+        // Peers become known one after the other, so after a restart nobody at all is no answer.
         let nobody = self.peers.iter().next().is_none();
         let somebody_up = self.peers.iter().any(|(_, peer)| peer.session.is_some());
         let all = sessions.all(|session| session.map_or(!restarted, |live| live.has_said_all(family, now)));
@@ -75,6 +82,9 @@ impl Rib {
 
     /// Tells the owner, once, of each family that is waited for no more and has nothing left to decide.
     pub(super) fn say_converged(&mut self) {
+        if self.convergence.awaits_anybody() {
+            return;
+        }
         for family in Family::ALL {
             let Convergence { reached, said, .. } = &mut self.convergence;
             if reached.contains(family) && !said.contains(family) && !self.tables[at(family)].has_dirty() {
@@ -88,7 +98,7 @@ impl Rib {
     pub(super) fn convergence_timeout(&self) -> Option<Instant> {
         let convergence = &self.convergence;
         if Family::ALL.into_iter().all(|family| convergence.reached.contains(family)) {
-            return None;
+            return convergence.awaits_anybody().then_some(convergence.limit);
         }
         let quiet = self.peers.iter().filter_map(|(_, peer)| {
             let live = peer.session.as_ref()?;

@@ -18,6 +18,7 @@ fn config() -> RibConfig {
         cluster_id: OUR_CLUSTER,
         max_paths: 1,
         deferral: None,
+        awaited: crate::rib::Awaited::Up,
         convergence: std::time::Duration::from_secs(60),
     }
 }

@@ -58,11 +58,24 @@ pub struct RibConfig {
     /// Most paths of one multipath set.
     pub max_paths: usize,
     /// After our own restart: how long to wait for every peer's End-of-RIB before deciding and announcing (RFC 4724
-    /// section 4.1). `None`: not restarted, do not wait.
+    /// section 4.1). `None`: decide and announce at once, because we have not restarted or peers did not wait for us.
     pub deferral: Option<Duration>,
+    /// Whom [`Output::Converged`] waits for.
+    pub awaited: Awaited,
     /// The longest that [`Output::Converged`] waits for a peer when nothing is deferred, and that the stale routes of a
     /// peer that is back wait for its End-of-RIB (RFC 4724 section 4.2 asks for such a bound). 60 s is a good value.
     pub convergence: Duration,
+}
+
+/// Whose routes must be here, or be late, before what is not in the RIB may be taken not to exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// Of the peers that are up, and of the first of them: there is nothing from before that could be lost.
+    Up,
+    /// Of every peer that is known, up or not: routes of an earlier run are in use.
+    Known,
+    /// Of peers too that are known only once they come: the whole time has to pass.
+    Anybody,
 }
 
 /// What the RIB must know of a peer before its session comes up.
@@ -202,7 +215,7 @@ impl Rib {
     pub fn new(config: RibConfig, now: Instant) -> Self {
         let limit = now + config.deferral.unwrap_or(config.convergence);
         Self {
-            convergence: Convergence::new(limit, config.deferral.is_some(), now),
+            convergence: Convergence::new(limit, config.deferral.is_some(), config.awaited, now),
             config,
             peers: Peers::default(),
             policies: ImportPolicies::default(),

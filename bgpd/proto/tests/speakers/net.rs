@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bgp_proto::filter::{Filter, Rule};
-use bgp_proto::rib::{BestChange, PeerPolicy, RibConfig, RouteView, Scope};
+use bgp_proto::rib::{Awaited, BestChange, PeerPolicy, RibConfig, RouteView, Scope};
 use bgp_proto::session::{Direction, DownReason, LocalRestart, RemoteAs, SessionConfig, State};
 use bgp_proto::speaker::{Output, Speaker};
 use bgp_proto::time::Instant;
@@ -98,6 +98,7 @@ impl Net {
                 cluster_id: ClusterId(id),
                 max_paths: 4,
                 deferral: None,
+                awaited: Awaited::Up,
                 convergence: Duration::from_secs(60),
             };
             let speaker = Speaker::new(config, index as u64, now);

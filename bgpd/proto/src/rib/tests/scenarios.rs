@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::world::*;
 use crate::filter::{Filter, Rule, Set};
-use crate::rib::{PageStart, PeerPolicy, Rib, Scope};
+use crate::rib::{Awaited, PageStart, PeerPolicy, Rib, Scope};
 use crate::session::Established;
 use crate::types::{ClusterId, Family, NextHop, PeerId, Prefix, RouterId};
 use crate::wire::community::Community;
@@ -296,6 +296,49 @@ fn after_our_restart_nothing_is_said_until_every_peer_has_said_end_of_rib() {
     world.settle();
     assert_eq!(world.converged, Family::ALL);
     assert_eq!(world.ears[&1].ended, Family::ALL);
+}
+
+#[test]
+fn after_a_restart_that_no_peer_waited_for_routes_are_said_at_once_but_converged_waits_for_every_peer() {
+    let mut world = World::with_start(None, Awaited::Known);
+    world.rib.set_peer(PeerId(2), policy(2, EBGP), world.now);
+    world.up_with(1, EBGP, policy(1, EBGP), restarts(false, true));
+    let both = || vec![end_of_rib(Family::Ipv4Unicast), end_of_rib(Family::Ipv6Unicast)];
+    world.rib.originate(prefix("10.9.0.0/16"), local(), world.now);
+    world.hear(1, both());
+    world.settle();
+    assert_eq!((world.holds(1), world.converged.len()), (vec!["10.9.0.0/16".to_owned()], 0));
+    world.connect(2, EBGP, restarts(false, true));
+    world.hear(2, both());
+    world.settle();
+    assert_eq!(world.converged, Family::ALL);
+}
+
+#[test]
+fn after_a_restart_a_peer_that_does_not_come_back_is_waited_for_until_the_time_is_over() {
+    let mut world = World::with_start(None, Awaited::Known);
+    world.rib.set_peer(PeerId(2), policy(2, EBGP), world.now);
+    world.settle();
+    let due = world.rib.poll_timeout().expect("a timer");
+    assert_eq!(due - world.now, Duration::from_secs(60));
+    world.pass(due - world.now);
+    world.settle();
+    assert_eq!(world.converged, Family::ALL);
+}
+
+#[test]
+fn where_unknown_peers_may_come_back_converged_waits_the_whole_time_and_decisions_do_not() {
+    let mut world = World::with_start(Some(Duration::from_secs(30)), Awaited::Anybody);
+    world.up_with(1, EBGP, policy(1, EBGP), restarts(false, true));
+    let ends = vec![end_of_rib(Family::Ipv4Unicast), end_of_rib(Family::Ipv6Unicast)];
+    world.hear(1, [vec![announce(route(1, &[65001]), &[prefix("10.1.0.0/16")])], ends].concat());
+    world.settle();
+    assert_eq!((world.best.len(), world.converged.len()), (1, 0));
+    let due = world.rib.poll_timeout().expect("a timer");
+    assert_eq!(due - world.now, Duration::from_secs(30));
+    world.pass(due - world.now);
+    world.settle();
+    assert_eq!((world.converged.as_slice(), world.rib.poll_timeout()), (&Family::ALL[..], None));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use crate::filter::{Filter, Rule};
-use crate::rib::{BestPath, Output, PeerPolicy, Rib, RibConfig};
+use crate::rib::{Awaited, BestPath, Output, PeerPolicy, Rib, RibConfig};
 use crate::session::{Direction, Established};
 use crate::time::Instant;
 use crate::types::{Asn, ClusterId, Family, FamilySet, HoldTime, NextHop, Nlri, PathId, PeerId, Prefix, RouterId};
@@ -150,16 +150,21 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
-        Self::with_deferral(None)
+        Self::with_start(None, Awaited::Up)
     }
 
     pub(super) fn with_deferral(deferral: Option<Duration>) -> Self {
+        Self::with_start(deferral, Awaited::Known)
+    }
+
+    pub(super) fn with_start(deferral: Option<Duration>, awaited: Awaited) -> Self {
         let config = RibConfig {
             local_as: OUR_AS,
             router_id: OUR_ID,
             cluster_id: ClusterId(OUR_ID.0),
             max_paths: 4,
             deferral,
+            awaited,
             convergence: Duration::from_secs(60),
         };
         let now = Instant::from_start(Duration::from_secs(1000));

@@ -35,7 +35,7 @@ enum Verb {
         #[arg(long)]
         foreground: bool,
     },
-    /// End labs: one by its own name, or all of a topology
+    /// End labs: one by its own name, or all of a topology that were to stay
     Down {
         /// As `lab list` shows it, or the topology's name
         name: String,
@@ -116,7 +116,8 @@ fn up(file: &std::path::Path, foreground: bool) -> anyhow::Result<()> {
 }
 
 fn down(name: &str) -> anyhow::Result<()> {
-    let labs = lab::find(name)?;
+    // By the topology's name, a lab of a test that runs beside must not be ended.
+    let labs: Vec<_> = lab::find(name)?.into_iter().filter(|entry| entry.lab == name || entry.kept).collect();
     if labs.is_empty() {
         println!("no lab {name} runs");
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bgp_proto::filter::Filter;
-use bgp_proto::rib::{PeerPolicy, RibConfig};
+use bgp_proto::rib::{Awaited, PeerPolicy, RibConfig};
 use bgp_proto::session::{LocalRestart, RemoteAs, SessionConfig};
 use bgp_proto::types::{Asn, ClusterId, FamilySet, HoldTime, PeerId, Prefix, RouterId};
 use bgp_proto::wire::attributes::Attributes;
@@ -156,6 +156,7 @@ impl Topology {
             cluster_id: spec.cluster_id,
             max_paths: spec.max_paths,
             deferral: spec.graceful_restart.filter(|_| restarted).map(|_| spec.deferral),
+            awaited: if restarted { Awaited::Known } else { Awaited::Up },
             convergence: Duration::from_secs(60),
         }
     }

@@ -20,8 +20,9 @@ const READ_LEN: usize = 64 * 1024;
 const WRITE_SLICES: usize = 64;
 /// How long a closed connection may take to deliver its last words.
 const LINGER: Duration = Duration::from_secs(2);
-/// How long the kernel may try to open a connection before the session hears that it failed.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the kernel may try to open a connection: less than the session gives it (5 s at the least), so that what is
+/// told is who did not answer, and not that a timer has expired.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(4500);
 
 thread_local! {
     /// One for each runtime thread and not for each session: a read is over before the thread does anything else.
@@ -162,7 +163,13 @@ pub(crate) async fn connect(peer: PeerConfig) -> io::Result<TcpStream> {
     match tokio::time::timeout(CONNECT_TIMEOUT, socket.connect(SocketAddr::new(peer.address, peer.port))).await {
         Ok(outcome) => outcome,
         Err(_) => {
-            Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())))
+            // A kernel drops segments with a wrong TCP MD5 signature, or with one where it has no key, without a word.
+            let hint = match peer.password {
+                Some(_) => "it is not reachable, drops what we send, or has another TCP MD5 key for us, or none",
+                None => "it is not reachable, drops what we send, or wants a TCP MD5 key",
+            };
+            let seconds = CONNECT_TIMEOUT.as_secs_f32();
+            Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {seconds} s: {hint}")))
         }
     }
 }

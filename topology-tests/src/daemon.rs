@@ -24,6 +24,8 @@ enum Programs {
     One { command: &'static str, arguments: &'static [&'static str], ready: &'static str },
     /// FRR's daemons, as its file `daemons` says, and its integrated configuration.
     Frr,
+    /// OpenBGPD's one daemon, which refuses a configuration that others can read.
+    OpenBgpd,
 }
 
 /// One program of a node.
@@ -68,6 +70,12 @@ pub const IMAGES: &[Image] = &[
         package: "gobgpd",
         folders: &["/etc/gobgp"],
         programs: Programs::One { command: "gobgpd", arguments: &["-f", "/etc/gobgp/gobgpd.toml"], ready: "" },
+    },
+    Image {
+        names: &["openbgpd"],
+        package: "openbgpd",
+        folders: &["/etc/bgpd", "/run/openbgpd"],
+        programs: Programs::OpenBgpd,
     },
     Image {
         names: &["linnet"],
@@ -179,6 +187,12 @@ pub fn plan(node: &Node) -> Result<Plan, NoPlan> {
             plan.first.push(["chown", "frr:frr", "/run/frr"].map(str::to_owned).to_vec());
             plan.then.push(vec!["vtysh".to_owned(), "-b".to_owned()]);
         }
+        Programs::OpenBgpd => {
+            let copy = "install -m 600 /etc/bgpd/bgpd.conf /run/openbgpd/bgpd.conf";
+            plan.first.push(copy.split(' ').map(str::to_owned).collect());
+            let command = "bgpd -d -f /run/openbgpd/bgpd.conf";
+            plan.programs.push(program(command.split(' ').map(str::to_owned).collect(), "/run/openbgpd/bgpd.sock.0"));
+        }
     }
     Ok(plan)
 }
@@ -223,6 +237,7 @@ mod tests {
             ("pierky/bird:2.0.12", Some("bird2")),
             ("akafeng/docker-bird@sha256:00", Some("bird2")),
             ("localhost:5000/jauderho/gobgp", Some("gobgpd")),
+            ("openbgpd/openbgpd:7.7", Some("openbgpd")),
             ("debian:12", None),
             ("ghcr.io/nokia/srlinux", None),
         ];

@@ -243,7 +243,11 @@ impl Node {
         ];
         for daemon in self.daemons() {
             commands.extend_from_slice(match daemon {
-                "bgpd" => &["vtysh -c 'show bgp summary' -c 'show bgp ipv4' -c 'show bgp ipv6'"],
+                // FRR's or OpenBGPD's.
+                "bgpd" => &[
+                    "test ! -e /run/frr/bgpd.vty || vtysh -c 'show bgp summary' -c 'show bgp ipv4' -c 'show bgp ipv6'",
+                    "test ! -e /run/openbgpd/bgpd.sock.0 || { bgpctl show; bgpctl show rib; }",
+                ],
                 "bird" => &["birdc show protocols all", "birdc show route all"],
                 "gobgpd" => &["gobgp neighbor", "gobgp global rib", "gobgp global rib -a ipv6"],
                 "linnetd" => &[

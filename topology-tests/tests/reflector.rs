@@ -1,0 +1,113 @@
+//! `linnetd` as a route reflector between FRR, BIRD and GoBGP. Needs root.
+
+#![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use topology_tests::lab::{Lab, Node, Options};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+/// What each client originates.
+const CLIENTS: [(&str, &str, [&str; 2]); 3] = [
+    ("frr", "10.2.0.2", ["10.20.2.0/24", "fd00:20:2::/48"]),
+    ("bird", "10.2.0.3", ["10.20.3.0/24", "fd00:20:3::/48"]),
+    ("gobgp", "10.2.0.4", ["10.20.4.0/24", "fd00:20:4::/48"]),
+];
+const CLUSTER: &str = "10.2.0.99";
+
+fn json(node: &Node, command: &[&str]) -> Result<Value, String> {
+    let said = node.exec(command).and_then(|output| output.checked()).map_err(|error| error.to_string())?;
+    serde_json::from_str(&said).map_err(|error| format!("{error}: {said}"))
+}
+
+fn holds(condition: bool, seen: impl std::fmt::Debug) -> Result<(), String> {
+    if condition { Ok(()) } else { Err(format!("{seen:?}")) }
+}
+
+fn wait(lab: &Lab, what: &str, look: impl FnMut() -> Result<(), String>) {
+    if let Err(error) = lab.poll(what, DEADLINE, look) {
+        panic!("{error}");
+    }
+}
+
+/// Whether the client holds `prefix` with the originator, the cluster, and the originator's own next hop.
+fn holds_reflected(client: &Node, prefix: &str, originator: &str) -> Result<(), String> {
+    let v6 = prefix.contains(':');
+    let last = originator.rsplit('.').next().unwrap_or_default();
+    let next_hop = if v6 { format!("fd00:2::{last}") } else { originator.to_owned() };
+    match client.name() {
+        "frr" => {
+            let family = if v6 { "ipv6" } else { "ipv4" };
+            let shown = json(client, &["vtysh", "-c", &format!("show bgp {family} unicast {prefix} json")])?;
+            let path = &shown["paths"][0];
+            holds(path["originatorId"] == originator, &shown)?;
+            holds(path["clusterList"]["list"] == serde_json::json!([CLUSTER]), path)?;
+            let hops = path["nexthops"].as_array().cloned().unwrap_or_default();
+            holds(hops.iter().any(|hop| hop["ip"] == next_hop.as_str()), &hops)?;
+            holds(path["valid"] == true, path)
+        }
+        "bird" => {
+            let shown = client.shell(&format!("birdc show route {prefix} all")).map_err(|error| error.to_string())?;
+            let wanted = [
+                format!("BGP.originator_id: {originator}"),
+                format!("BGP.cluster_list: {CLUSTER}"),
+                format!("BGP.next_hop: {next_hop}"),
+            ];
+            holds(wanted.iter().all(|line| shown.contains(line)), &shown)
+        }
+        _ => {
+            let family = if v6 { "ipv6" } else { "ipv4" };
+            let shown = json(client, &["gobgp", "-j", "global", "rib", "-a", family])?;
+            let attributes = shown[prefix][0]["attrs"].as_array().cloned().unwrap_or_default();
+            let value =
+                |code: u64| attributes.iter().find(|attribute| attribute["type"] == code).cloned().unwrap_or_default();
+            holds(value(9)["value"] == originator, &shown[prefix])?;
+            holds(value(10)["value"] == serde_json::json!([CLUSTER]), &shown[prefix])?;
+            holds(value(3)["nexthop"] == next_hop.as_str() || value(14)["nexthop"] == next_hop.as_str(), &shown[prefix])
+        }
+    }
+}
+
+#[test]
+fn clients_of_three_makes_hear_one_another_with_originator_and_cluster() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/reflector.clab.yml");
+    let lab = Lab::up(&file, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    let (reflector, gobgp) = (lab.node("reflector").unwrap(), lab.node("gobgp").unwrap());
+    wait(&lab, "GoBGP to take its own routes", || {
+        for (prefix, family, next_hop) in
+            [("10.20.4.0/24", "ipv4", "10.2.0.4"), ("fd00:20:4::/48", "ipv6", "fd00:2::4")]
+        {
+            let add = ["gobgp", "global", "rib", "add", "-a", family, prefix, "nexthop", next_hop];
+            gobgp.exec(&add).and_then(|output| output.checked()).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    });
+    for (name, ..) in CLIENTS {
+        let client = lab.node(name).unwrap();
+        for (other, originator, prefixes) in CLIENTS.into_iter().filter(|(other, ..)| *other != name) {
+            for prefix in prefixes {
+                wait(&lab, &format!("{name} to hold {prefix} of {other}"), || {
+                    holds_reflected(client, prefix, originator)
+                });
+            }
+        }
+    }
+    // Every client is there by the prefix alone, and no route of theirs is in this node's kernel.
+    let summary = json(reflector, &["linnet", "bgp", "summary", "-o", "json"]).unwrap();
+    let mut names: Vec<_> =
+        summary["peers"].as_array().unwrap().iter().map(|peer| peer["name"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["client/10.2.0.2", "client/10.2.0.3", "client/10.2.0.4"]);
+    let kernel = reflector.shell("ip route; ip -6 route").unwrap();
+    assert!(!kernel.contains("10.20.") && !kernel.contains("fd00:20:"), "{kernel}");
+
+    // A client that withdraws takes its routes away from the others.
+    gobgp.shell("gobgp global rib del -a ipv6 fd00:20:4::/48").unwrap();
+    wait(&lab, "BIRD to lose what GoBGP withdrew", || {
+        let shown =
+            lab.node("bird").unwrap().shell("birdc show route fd00:20:4::/48").map_err(|error| error.to_string());
+        holds(shown.as_ref().is_err() || shown.as_ref().is_ok_and(|shown| !shown.contains("fd00:2::4")), shown)
+    });
+}

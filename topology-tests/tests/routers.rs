@@ -1,0 +1,222 @@
+//! One host beside FRR, BIRD and OpenBGPD: keys, TTLs, filters, dynamic peers, and restarts on either side. Needs root.
+//!
+//! One lab for all of it, in an order that leaves what comes later as it was: to start it takes as long as all else.
+
+#![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use topology_tests::lab::{Lab, Node, Options};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+/// Linnet's own prefix, FRR's, and BIRD's.
+const OURS: &str = "10.244.9.0/24";
+const OF_FRR: &str = "198.51.100.0/24";
+const OF_BIRD: &str = "192.0.2.0/24";
+
+fn json(node: &Node, command: &[&str]) -> Result<Value, String> {
+    let said = node.exec(command).and_then(|output| output.checked()).map_err(|error| error.to_string())?;
+    serde_json::from_str(&said).map_err(|error| format!("{error}: {said}"))
+}
+
+/// A peer as `linnet bgp summary` shows it.
+fn peer(node: &Node, name: &str) -> Result<Value, String> {
+    let summary = json(node, &["linnet", "bgp", "summary", "-o", "json"])?;
+    let peer = summary["peers"].as_array().into_iter().flatten().find(|peer| peer["name"] == name);
+    peer.cloned().ok_or_else(|| summary.to_string())
+}
+
+fn routes(node: &Node, arguments: &[&str]) -> Result<Vec<Value>, String> {
+    let command = [&["linnet", "bgp", "routes", "-o", "json"], arguments].concat();
+    // Exit status 1 says that there are none.
+    let said = node.exec(&command).map_err(|error| error.to_string())?;
+    let shown: Value = serde_json::from_str(&said.stdout).map_err(|error| format!("{error}: {said:?}"))?;
+    Ok(shown["routes"].as_array().cloned().unwrap_or_default())
+}
+
+/// `condition`, or what was seen.
+fn holds(condition: bool, seen: impl std::fmt::Debug) -> Result<(), String> {
+    if condition { Ok(()) } else { Err(format!("{seen:?}")) }
+}
+
+fn wait(lab: &Lab, what: &str, look: impl FnMut() -> Result<(), String>) {
+    if let Err(error) = lab.poll(what, DEADLINE, look) {
+        panic!("{error}");
+    }
+}
+
+fn established(lab: &Lab, names: &[&str]) {
+    let linnet = lab.node("linnet").unwrap();
+    for name in names {
+        wait(lab, &format!("the session with {name}"), || {
+            let peer = peer(linnet, name)?;
+            holds(peer["state"] == "Established", peer)
+        });
+    }
+}
+
+/// The kernel's routes to a prefix.
+fn kernel(node: &Node, prefix: &str) -> String {
+    node.shell(&format!("ip route show {prefix}")).unwrap()
+}
+
+#[test]
+fn a_host_beside_frr_bird_and_openbgpd() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/routers.clab.yml");
+    let lab = Lab::up(&file, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    keys_ttls_and_multihop_let_sessions_up(&lab);
+    a_wrong_key_is_told_as_what_it_may_be(&lab);
+    a_dynamic_peer_has_a_session_and_the_limit_holds(&lab);
+    filters_change_what_frr_and_linnet_see(&lab);
+    routers_forward_to_a_host_whose_daemon_is_killed_and_started_again(&lab);
+    a_router_that_restarts_keeps_its_routes_in_our_kernel(&lab);
+    a_router_that_does_not_come_back_loses_its_routes_when_its_time_is_over(&lab);
+}
+
+fn keys_ttls_and_multihop_let_sessions_up(lab: &Lab) {
+    established(lab, &["frr", "bird", "frr-multihop", "bird-multihop"]);
+}
+
+/// The kernel drops what has another key without a word, so all that can be said is that nobody answers, and why that is.
+fn a_wrong_key_is_told_as_what_it_may_be(lab: &Lab) {
+    let linnet = lab.node("linnet").unwrap();
+    wait(lab, "what the peer with the wrong key is told as", || {
+        let peer = peer(linnet, "frr-wrong-key")?;
+        let said = peer["last_error"].as_str().unwrap_or_default();
+        holds(said.contains("10.1.4.2 port 179: no answer") && said.contains("MD5"), &peer)?;
+        holds(peer["state"] != "Established", &peer)
+    });
+}
+
+fn a_dynamic_peer_has_a_session_and_the_limit_holds(lab: &Lab) {
+    let (linnet, openbgpd) = (lab.node("linnet").unwrap(), lab.node("openbgpd").unwrap());
+    established(lab, &["rack/10.1.3.2"]);
+    wait(lab, "OpenBGPD's route and ours, each at the other", || {
+        let theirs = routes(linnet, &["192.0.2.0/25"])?;
+        holds(theirs.iter().any(|route| route["best"] == true && route["as_path"] == "65003"), theirs)?;
+        let ours = openbgpd.shell("bgpctl show rib").unwrap();
+        holds(ours.contains(OURS) && ours.contains(OF_FRR), ours)
+    });
+}
+
+fn filters_change_what_frr_and_linnet_see(lab: &Lab) {
+    let (linnet, frr) = (lab.node("linnet").unwrap(), lab.node("frr").unwrap());
+    wait(lab, "FRR's view of our route", || {
+        let route = json(frr, &["vtysh", "-c", &format!("show bgp ipv4 unicast {OURS} json")])?;
+        let path = &route["paths"][0];
+        holds(path["aspath"]["string"] == "64512 64512 64512", path)?;
+        // FRR 8.4 shows a MED as `metric`, later versions as `med` too.
+        holds(path["metric"] == 50 || path["med"] == 50, path)?;
+        holds(path["community"]["string"] == "64512:77", path)?;
+        holds(path["largeCommunity"]["string"] == "64512:7:7", path)?;
+        holds(path["nexthops"][0]["ip"] == "10.1.1.1", path)
+    });
+    wait(lab, "our view of FRR's route beside BIRD's", || {
+        let paths = routes(linnet, &[OF_FRR])?;
+        let of = |peer: &str| paths.iter().find(|path| path["peer"] == peer).cloned().unwrap_or_default();
+        let (frr, bird) = (of("frr"), of("bird"));
+        holds(frr["best"] == true && frr["local_pref"] == 200 && frr["med"] == 7, &paths)?;
+        holds(frr["communities"] == serde_json::json!(["64512:1"]), &frr)?;
+        holds(bird["reason"] == "lost at 1 local-pref: 100 < 200", &bird)
+    });
+    wait(lab, "the route that the filter rejects, with the reason", || {
+        let rejected = routes(linnet, &["--rejected"])?;
+        let found = rejected.iter().find(|route| route["prefix"] == "203.0.113.0/24");
+        let reason = found.and_then(|route| route["reason"].as_str()).unwrap_or_default();
+        holds(reason.contains("filter") && reason.contains("from-frr"), &rejected)
+    });
+}
+
+fn routers_forward_to_a_host_whose_daemon_is_killed_and_started_again(lab: &Lab) {
+    let linnet = lab.node("linnet").unwrap();
+    let routers = [lab.node("frr").unwrap(), lab.node("bird").unwrap()];
+    let wait_for_ours = |state: &str| {
+        for router in routers {
+            wait(lab, &format!("{}'s kernel route to our pods ({state})", router.name()), || {
+                let route = kernel(router, OURS);
+                holds(route.contains("via 10.1."), route)
+            });
+        }
+    };
+    wait_for_ours("before");
+    wait(lab, "our kernel's routes", || {
+        let all = kernel(linnet, "proto 76");
+        holds([OF_FRR, OF_BIRD].iter().all(|prefix| all.contains(prefix)), all)
+    });
+    let watchers =
+        [linnet, routers[0], routers[1]].map(|node| (node, node.spawn(None, &["ip", "monitor", "route"]).unwrap()));
+
+    linnet.signal("linnetd", "KILL").unwrap();
+    wait(lab, "both routers to see the session lost", || {
+        let frr = json(routers[0], &["vtysh", "-c", "show bgp neighbors 10.1.1.1 json"])?;
+        holds(frr["10.1.1.1"]["bgpState"] != "Established", &frr["10.1.1.1"]["bgpState"])?;
+        let bird = routers[1].shell("birdc show protocols all linnet").unwrap();
+        holds(!bird.contains("Established"), bird)
+    });
+    wait_for_ours("while the daemon is dead");
+    linnet.start("linnetd").unwrap();
+    established(lab, &["frr", "bird"]);
+    wait(lab, "the daemon to have confirmed or removed every route", || {
+        let log = linnet.log("linnetd");
+        let complete = log.lines().filter(|line| line.contains("routes are complete") && line.contains("ipv4"));
+        holds(complete.count() == 2, log.lines().last())
+    });
+    wait(lab, "both routers to have our route afresh", || {
+        let frr = json(routers[0], &["vtysh", "-c", &format!("show bgp ipv4 unicast {OURS} json")])?;
+        holds(frr["paths"][0]["valid"] == true && frr["paths"][0]["stale"].is_null(), &frr)?;
+        let bird = routers[1].shell(&format!("birdc show route {OURS} all")).unwrap();
+        holds(bird.contains("10.1.2.1") && !bird.contains("s)"), bird)
+    });
+    wait_for_ours("after");
+    for (node, watcher) in watchers {
+        let seen = watcher.interrupt().unwrap().stdout;
+        let watched = if node.name() == "linnet" { vec![OF_FRR, OF_BIRD] } else { vec![OURS] };
+        let lost: Vec<_> = seen
+            .lines()
+            .filter(|line| line.starts_with("Deleted") && watched.iter().any(|prefix| line.contains(prefix)))
+            .collect();
+        assert!(lost.is_empty(), "{}: {lost:?}\n{}", node.name(), lab.dump());
+    }
+}
+
+fn a_router_that_restarts_keeps_its_routes_in_our_kernel(lab: &Lab) {
+    let (linnet, frr) = (lab.node("linnet").unwrap(), lab.node("frr").unwrap());
+    let watcher = linnet.spawn(None, &["ip", "monitor", "route"]).unwrap();
+    frr.signal("bgpd", "KILL").unwrap();
+    wait(lab, "FRR's route to be stale and in use", || {
+        let paths = routes(linnet, &[OF_FRR])?;
+        holds(paths.iter().any(|path| path["peer"] == "frr" && path["stale"] == true && path["best"] == true), &paths)?;
+        let route = kernel(linnet, OF_FRR);
+        holds(route.contains("via 10.1.1.2"), route)
+    });
+    frr.start("bgpd").unwrap();
+    frr.exec(&["vtysh", "-b"]).unwrap().checked().unwrap();
+    established(lab, &["frr"]);
+    wait(lab, "FRR's route to be fresh", || {
+        let paths = routes(linnet, &[OF_FRR])?;
+        holds(paths.iter().any(|path| path["peer"] == "frr" && path["stale"] == false && path["best"] == true), &paths)
+    });
+    let seen = watcher.interrupt().unwrap().stdout;
+    let lost: Vec<_> = seen.lines().filter(|line| line.starts_with("Deleted") && line.contains(OF_FRR)).collect();
+    assert!(lost.is_empty(), "{lost:?}\n{}", lab.dump());
+}
+
+fn a_router_that_does_not_come_back_loses_its_routes_when_its_time_is_over(lab: &Lab) {
+    let (linnet, bird) = (lab.node("linnet").unwrap(), lab.node("bird").unwrap());
+    bird.signal("bird", "KILL").unwrap();
+    wait(lab, "BIRD's route to be stale and in use", || {
+        let paths = routes(linnet, &[OF_BIRD])?;
+        holds(paths.iter().any(|path| path["peer"] == "bird" && path["stale"] == true), &paths)?;
+        let route = kernel(linnet, OF_BIRD);
+        holds(route.contains("via 10.1.2.2"), route)
+    });
+    wait(lab, "BIRD's route to be gone after the five seconds that it asked for", || {
+        let paths = routes(linnet, &[OF_BIRD])?;
+        let route = kernel(linnet, OF_BIRD);
+        holds(paths.is_empty() && route.is_empty(), (&paths, &route))
+    });
+    let paths = routes(linnet, &[OF_FRR]).unwrap();
+    assert!(paths.iter().all(|path| path["peer"] == "frr"), "{paths:?}");
+}

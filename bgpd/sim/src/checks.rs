@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bgp_proto::rib::{BestPath, RouteView, Scope};
 use bgp_proto::types::{PeerId, Prefix};
@@ -10,6 +11,9 @@ use bgp_proto::wire::attributes::Attributes;
 use crate::network::{Network, neighbour};
 use crate::oracle::{self, LocRib};
 use crate::topology::NodeId;
+
+/// The longest that sessions may take to come up: a few connection attempts over the slowest links.
+const SMOOTH: Duration = Duration::from_secs(20);
 
 /// All checks, in an order in which the first that fails says the most.
 ///
@@ -148,6 +152,21 @@ pub fn nothing_waits(network: &Network) -> Result<(), String> {
     match network.connections() {
         (known, 0) if (sessions..=sessions + attempts).contains(&known) => Ok(()),
         (known, queued) => Err(format!("{known} connections with {queued} octets queued, for {sessions} sessions")),
+    }
+}
+
+/// Since the beginning, in which nothing went wrong, no session that came up has gone down, and none took long: of two
+/// connections that cross, one stays.
+///
+/// # Errors
+/// How many went down, or when the last came up.
+pub fn start_was_smooth(network: &Network) -> Result<(), String> {
+    match network.ups_and_downs() {
+        (last, 0) if last.since_start() <= SMOOTH => Ok(()),
+        (last, downs) => {
+            let last = last.since_start().as_secs();
+            Err(format!("a start without faults: {downs} sessions went down, the last came up after {last} s"))
+        }
     }
 }
 

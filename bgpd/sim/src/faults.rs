@@ -100,6 +100,21 @@ fn draw(network: &mut Network, scenario: &mut Scenario, random: &mut Random, tim
     let short = random.percent(60);
     let most = Duration::from_secs(if short { 10 } else { 200 });
     let back = time + random.between(Duration::from_millis(1), most);
+    if scenario.is_big() && random.percent(40) {
+        // Someone who is far behind, and in the meantime much changes and is asked for again.
+        network.at(time, Action::Deafen(peer, node, true));
+        network.at(back, Action::Deafen(peer, node, false));
+        for _ in 0..random.below(6) {
+            let meanwhile = random.between(time.since_start(), back.since_start() + Duration::from_secs(1));
+            let meanwhile = Instant::from_start(meanwhile);
+            match random.below(3) {
+                0 => network.at(meanwhile, Action::Refresh(peer, node, Family::Ipv4Unicast)),
+                1 => network.at(meanwhile, Action::Originate(NodeId(0), scenario.routes(random, NodeId(0)))),
+                _ => network.at(meanwhile, Action::Withdraw(NodeId(0), scenario.some_prefixes(random, NodeId(0)))),
+            }
+        }
+        return;
+    }
     match random.below(100) {
         0..15 => {
             network.at(time, Action::Partition(link, true));

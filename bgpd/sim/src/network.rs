@@ -74,6 +74,9 @@ pub struct Network {
     dirty: BTreeSet<NodeId>,
     /// When a route or a session last changed.
     active: Instant,
+    /// When a session last came up, and how many have gone down.
+    last_up: Instant,
+    downs: u64,
     handled: u64,
 }
 
@@ -103,6 +106,8 @@ impl Network {
             sequence: 0,
             dirty: BTreeSet::new(),
             active: Instant::START,
+            last_up: Instant::START,
+            downs: 0,
             handled: 0,
         }
     }
@@ -141,6 +146,12 @@ impl Network {
     #[must_use]
     pub fn running(&self) -> BTreeSet<NodeId> {
         self.topology.ids().filter(|node| self.speaker(*node).is_some()).collect()
+    }
+
+    /// When a session last came up, and how many have gone down since the beginning.
+    #[must_use]
+    pub fn ups_and_downs(&self) -> (Instant, u64) {
+        (self.last_up, self.downs)
     }
 
     /// TCP connections of which some process knows, and octets that wait in their queues.
@@ -283,10 +294,12 @@ impl Network {
             Output::Send(peer, direction, bytes) => self.send(node, neighbour(peer), direction, bytes),
             Output::Up(peer) => {
                 self.stir();
+                self.last_up = self.now;
                 self.note(format_args!("{node} up {}", neighbour(peer)));
             }
             Output::Down(peer, reason) => {
                 self.stir();
+                self.downs += 1;
                 self.note(format_args!("{node} down {}: {reason}", neighbour(peer)));
             }
             Output::Converged(family) => {

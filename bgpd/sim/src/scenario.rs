@@ -78,9 +78,9 @@ impl Scenario {
         let mut random = Random::new(seed, 0);
         let shapes = [Shape::Mesh, Shape::Reflector, Shape::Reflectors, Shape::Chain, Shape::Ring, Shape::Clos];
         let shape = match random.below(100) {
-            0..72 => random.pick(&shapes),
-            72..96 => Shape::Mixed,
-            96.. => Shape::Big,
+            0..70 => random.pick(&shapes),
+            70..94 => Shape::Mixed,
+            94.. => Shape::Big,
         };
         let big = shape == Shape::Big;
         let mut scenario =
@@ -94,6 +94,12 @@ impl Scenario {
     #[must_use]
     pub fn topology(&self) -> Topology {
         self.topology.clone()
+    }
+
+    /// Whether it has many routes.
+    #[must_use]
+    pub fn is_big(&self) -> bool {
+        self.big
     }
 
     fn lay_out(&mut self, random: &mut Random) {

@@ -10,6 +10,9 @@ use crate::network::{Death, Event, Network};
 use crate::tcp::{Connection, ConnectionId, End, Item, Unread};
 use crate::topology::NodeId;
 
+/// Most octets that a speaker may hand out for a peer that does not read: the RIB's limit of 1 MiB, and what one run may
+/// add before it looks at that again, 8192 routes in an UPDATE each.
+const MOST_QUEUED: usize = 3 << 20;
 /// How long a close may wait for what is queued to leave.
 const LINGER: Duration = Duration::from_secs(10);
 
@@ -67,7 +70,11 @@ impl Network {
             return;
         };
         connection.pipes[side].push(bytes);
+        let queued = connection.pipes[side].queued;
         self.sending.insert((id, side));
+        if queued > MOST_QUEUED {
+            self.violation(format!("{node} has {queued} octets queued for {peer}: a slow reader costs too much"));
+        }
         self.note(format_args!("{node} sends {kinds} to {peer} on c{}", id.0));
     }
 

@@ -49,6 +49,7 @@ fn play(network: &mut Network, scenario: &mut Scenario, random: &mut Random) -> 
     }
     if random.percent(50) {
         rest(network, "after the start")?;
+        checks::start_was_smooth(network)?;
     }
     // 2. What can go wrong does.
     let span = random.between(Duration::from_secs(5), Duration::from_secs(400));

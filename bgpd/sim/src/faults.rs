@@ -102,6 +102,7 @@ fn draw(network: &mut Network, scenario: &mut Scenario, random: &mut Random, tim
     let back = time + random.between(Duration::from_millis(1), most);
     if scenario.is_big() && random.percent(40) {
         // Someone who is far behind, and in the meantime much changes and is asked for again.
+        let back = time + random.between(Duration::from_millis(1), Duration::from_secs(40));
         network.at(time, Action::Deafen(peer, node, true));
         network.at(back, Action::Deafen(peer, node, false));
         for _ in 0..random.below(6) {

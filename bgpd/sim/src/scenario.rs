@@ -259,7 +259,7 @@ impl Scenario {
             window: random.pick(&windows),
         });
         let hold_times: [HoldTime; 2] = [(); 2].map(|()| {
-            let seconds = random.pick(&[9, 30, 90, 180]);
+            let seconds = if self.big { 180 } else { random.pick(&[9, 30, 90, 180]) };
             HoldTime::from_seconds(seconds).unwrap_or_default()
         });
         let all: FamilySet = Family::ALL.into_iter().collect();
@@ -289,7 +289,7 @@ impl Scenario {
             .filter_map(|text| text.parse().ok())
             .collect();
         for node in self.topology.ids() {
-            let many = if self.big && node.0 == 0 { 12_000 + random.below(10_000) } else { random.below(8) };
+            let many = if self.big && node.0 == 0 { 9_000 + random.below(3_000) } else { random.below(8) };
             let mut pool: Vec<Prefix> = (0..many).filter_map(|number| own_prefix(node, number)).collect();
             pool.extend(shared.iter().filter(|_| random.percent(30)));
             self.pools.push(pool);
@@ -351,8 +351,8 @@ impl Scenario {
             communities.push(random.pick(&[Community::NO_EXPORT, Community::NO_ADVERTISE]));
         }
         if self.big {
-            // Every route in an UPDATE of its own, so that a slow reader is far behind.
-            communities.push(Community(random.bits() as u32 & 0x7fff_ffff));
+            // Every route in an UPDATE of its own, and no small one, so that a slow reader is far behind.
+            communities.extend((0..40).map(|_| Community(random.bits() as u32 & 0x7fff_ffff)));
         }
         communities.sort_unstable();
         communities.dedup();

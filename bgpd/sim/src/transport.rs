@@ -13,6 +13,7 @@ use crate::topology::NodeId;
 /// Most octets that a speaker may hand out for a peer that does not read: the RIB's limit of 1 MiB, and what one run may
 /// add before it looks at that again, 8192 routes in an UPDATE each.
 const MOST_QUEUED: usize = 3 << 20;
+
 /// How long a close may wait for what is queued to leave.
 const LINGER: Duration = Duration::from_secs(10);
 

@@ -1,9 +1,7 @@
 //! What befalls a network, drawn from a seed.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use bgp_proto::filter::Filter;
 use bgp_proto::time::Instant;
 use bgp_proto::types::{Family, Prefix};
 use bgp_proto::wire::attributes::Attributes;
@@ -11,7 +9,7 @@ use bgp_proto::wire::attributes::Attributes;
 use crate::network::{Death, Network};
 use crate::random::Random;
 use crate::scenario::Scenario;
-use crate::topology::NodeId;
+use crate::topology::{NodeId, PeerSpec};
 
 /// Something done to a network.
 #[derive(Clone, Debug)]
@@ -32,8 +30,8 @@ pub enum Action {
     ResetSession(NodeId, NodeId),
     /// See [`Network::configure`].
     Configure(NodeId, NodeId, bool),
-    /// See [`Network::set_filters`].
-    SetFilters(NodeId, NodeId, Option<Arc<Filter>>, Option<Arc<Filter>>),
+    /// See [`Network::set_policy`].
+    SetPolicy(NodeId, NodeId, PeerSpec),
     /// See [`Network::originate`].
     Originate(NodeId, Vec<(Prefix, Attributes)>),
     /// See [`Network::withdraw`].
@@ -57,7 +55,7 @@ impl Network {
             Action::Enable(node, peer, enabled) => self.enable(node, peer, enabled),
             Action::ResetSession(node, peer) => self.reset_session(node, peer),
             Action::Configure(node, peer, present) => self.configure(node, peer, present),
-            Action::SetFilters(node, peer, import, export) => self.set_filters(node, peer, import, export),
+            Action::SetPolicy(node, peer, policy) => self.set_policy(node, peer, policy),
             Action::Originate(node, routes) => self.originate(node, &routes),
             Action::Withdraw(node, prefixes) => self.withdraw(node, &prefixes),
             Action::Refresh(node, peer, family) => self.refresh(node, peer, family),
@@ -147,8 +145,9 @@ fn draw(network: &mut Network, scenario: &mut Scenario, random: &mut Random, tim
             network.at(back, Action::Deafen(node, peer, false));
         }
         67..75 => {
-            let (import, export) = scenario.filters(random, node, peer);
-            network.at(time, Action::SetFilters(node, peer, import, export));
+            if let Some(policy) = scenario.policy(random, node, peer) {
+                network.at(time, Action::SetPolicy(node, peer, policy));
+            }
         }
         75..79 => network.at(time, Action::Refresh(node, peer, random.pick(&Family::ALL))),
         79..92 => {

@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bgp_proto::filter::Filter;
 use bgp_proto::session::{State, Stop};
 use bgp_proto::speaker::{Output, Speaker};
 use bgp_proto::time::Instant;
@@ -18,7 +16,7 @@ use crate::faults::Action;
 use crate::node::Node;
 use crate::random::Random;
 use crate::tcp::{Connection, ConnectionId, End};
-use crate::topology::{NodeId, Topology};
+use crate::topology::{NodeId, PeerSpec, Topology};
 use crate::transcript::Transcript;
 
 /// How a process ends.
@@ -422,23 +420,22 @@ impl Network {
         self.settle();
     }
 
-    /// Changes a neighbour's filters, with its session up.
-    pub fn set_filters(
-        &mut self,
-        node: NodeId,
-        peer: NodeId,
-        import: Option<Arc<Filter>>,
-        export: Option<Arc<Filter>>,
-    ) {
+    /// Changes what a node's policy says of a neighbour, with its session up: filters, client, next-hop-self. What the OPEN
+    /// says stays as it is.
+    pub fn set_policy(&mut self, node: NodeId, peer: NodeId, policy: PeerSpec) {
         let Some(known) = self.topology.nodes[node.index()].peers.get_mut(&peer) else { return };
-        (known.import, known.export) = (import, export);
-        self.note(format_args!("{node} has other filters for {peer}"));
+        let (families, hold_time, passive) = (known.families, known.hold_time, known.passive);
+        *known = PeerSpec { families, hold_time, passive, ..policy };
+        self.note(format_args!("{node} has another policy for {peer}"));
         if self.nodes[node.index()].removed.contains(&peer) {
             return;
         }
-        let session = self.topology.session_config(node, peer, false);
-        let Some((session, policy)) = session.zip(self.topology.peer_policy(node, peer)) else { return };
-        self.tell(node, |speaker, now| speaker.add_peer(peer.as_peer(), session, policy, now));
+        let Some(policy) = self.topology.peer_policy(node, peer) else { return };
+        self.tell(node, |speaker, now| {
+            if let Some(config) = speaker.session(peer.as_peer()).map(|session| session.config().clone()) {
+                speaker.add_peer(peer.as_peer(), config, policy, now);
+            }
+        });
         self.settle();
     }
 

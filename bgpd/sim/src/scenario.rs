@@ -379,8 +379,17 @@ impl Scenario {
         self.topology.node(a).asn == self.topology.node(b).asn
     }
 
-    /// New filters of a node for a neighbour: import and export.
-    pub fn filters(
+    /// Another policy of a node for a neighbour.
+    pub fn policy(&mut self, random: &mut Random, node: NodeId, peer: NodeId) -> Option<PeerSpec> {
+        let mut policy = self.topology.peer(node, peer)?.clone();
+        (policy.import, policy.export) = self.filters(random, node, peer);
+        policy.next_hop_self = random.percent(30);
+        policy.client ^= random.percent(20) && self.is_inside([node, peer]);
+        Some(policy)
+    }
+
+    /// Filters of a node for a neighbour: import and export.
+    fn filters(
         &mut self,
         random: &mut Random,
         node: NodeId,

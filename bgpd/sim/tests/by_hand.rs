@@ -1,0 +1,214 @@
+//! Small networks with an outcome that a person can work out: they hold the oracle and the checks to account.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bgp_proto::filter::{Filter, Rule};
+use bgp_proto::types::{Asn, ClusterId, Family, HoldTime, NextHop, Prefix, RouterId};
+use bgp_proto::wire::aspath::AsPath;
+use bgp_proto::wire::attributes::{Attributes, Origin};
+use bgp_sim::network::{Death, Network};
+use bgp_sim::topology::{LinkSpec, NodeId, NodeSpec, PeerSpec, Topology};
+use bgp_sim::transcript::Transcript;
+use bgp_sim::{checks, oracle};
+
+fn node(number: u8, asn: u32) -> NodeSpec {
+    let router_id = Ipv4Addr::new(10, 0, 0, number);
+    NodeSpec {
+        asn: Asn(asn),
+        router_id: RouterId(router_id),
+        cluster_id: ClusterId(router_id),
+        address4: Ipv4Addr::new(192, 0, 2, number),
+        address6: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number.into()),
+        max_paths: 1,
+        graceful_restart: None,
+        deferral: Duration::from_secs(60),
+        originated: BTreeMap::new(),
+        peers: BTreeMap::new(),
+    }
+}
+
+/// Nodes 0, 1, 2 ... in these ASes.
+fn nodes(asns: &[u32]) -> Topology {
+    let nodes = asns.iter().zip(0..).map(|(asn, number)| node(number, *asn)).collect();
+    Topology { nodes, links: Vec::new() }
+}
+
+/// A session between two nodes; external peers let everything through. `client`: the second is the first's.
+fn join(topology: &mut Topology, a: u16, b: u16, client: bool) {
+    let ends = [NodeId(a), NodeId(b)];
+    let external = topology.node(ends[0]).asn != topology.node(ends[1]).asn;
+    let open = || {
+        let rules = vec![Rule { accept: true, ..Rule::default() }];
+        external.then(|| Arc::new(Filter { name: "open".to_owned(), rules }))
+    };
+    for (node, peer, client) in [(a, b, client), (b, a, false)] {
+        let spec = PeerSpec {
+            families: Family::ALL.into_iter().collect(),
+            hold_time: HoldTime::default(),
+            passive: false,
+            client,
+            next_hop_self: false,
+            import: open(),
+            export: open(),
+        };
+        topology.nodes[usize::from(node)].peers.insert(NodeId(peer), spec);
+    }
+    topology.links.push(LinkSpec {
+        ends,
+        over_ipv6: false,
+        delay: Duration::from_millis(2),
+        jitter: Duration::ZERO,
+        reader_lag: Duration::ZERO,
+        window: 1 << 16,
+    });
+}
+
+fn prefix() -> Prefix {
+    "10.1.0.0/16".parse().expect("a prefix")
+}
+
+fn own_route() -> Attributes {
+    Attributes::new(Origin::Igp, AsPath::default(), NextHop::V4(Ipv4Addr::UNSPECIFIED))
+}
+
+fn originate(topology: &mut Topology, node: usize) {
+    topology.nodes[node].originated.insert(prefix(), own_route());
+}
+
+fn running(topology: Topology) -> Network {
+    let mut network = Network::new(topology, 7, Transcript::new(None));
+    for node in network.topology().ids() {
+        network.start(node, false);
+    }
+    network
+}
+
+fn rest(network: &mut Network) {
+    assert!(network.run_until_quiet(Duration::from_secs(300), network.now() + Duration::from_secs(3600)));
+}
+
+/// What the oracle says that a node uses.
+fn solved(topology: &Topology, node: u16) -> oracle::Route {
+    let ribs = oracle::solve(topology, &topology.ids().collect()).expect("a stable state");
+    ribs[&NodeId(node)][&prefix()][0].clone()
+}
+
+fn chain() -> Topology {
+    let mut topology = nodes(&[65001, 65002, 65003]);
+    join(&mut topology, 0, 1, false);
+    join(&mut topology, 1, 2, false);
+    originate(&mut topology, 0);
+    topology
+}
+
+#[test]
+fn the_oracle_passes_a_route_down_a_chain_of_ases() {
+    let route = solved(&chain(), 2);
+    assert_eq!(route.from, Some(NodeId(1)));
+    let path = AsPath::sequence([Asn(65002), Asn(65001)]);
+    assert_eq!(route.attributes, Attributes::new(Origin::Igp, path, NextHop::V4([192, 0, 2, 1].into())));
+}
+
+#[test]
+fn the_oracle_reflects_from_client_to_client_with_originator_and_cluster() {
+    let mut topology = nodes(&[64512; 4]);
+    join(&mut topology, 0, 1, true);
+    join(&mut topology, 0, 2, true);
+    join(&mut topology, 0, 3, false);
+    originate(&mut topology, 1);
+    for other in [2, 3] {
+        let route = solved(&topology, other).attributes;
+        assert_eq!(route.originator_id, Some(RouterId([10, 0, 0, 1].into())));
+        assert_eq!(*route.cluster_list, [ClusterId([10, 0, 0, 0].into())]);
+        assert_eq!((route.next_hop, route.local_pref), (NextHop::V4([192, 0, 2, 1].into()), Some(100)));
+    }
+}
+
+#[test]
+fn the_oracle_does_not_pass_on_between_internal_peers_without_a_client() {
+    let mut topology = nodes(&[64512; 3]);
+    join(&mut topology, 0, 1, false);
+    join(&mut topology, 0, 2, false);
+    originate(&mut topology, 1);
+    let ribs = oracle::solve(&topology, &topology.ids().collect()).expect("a stable state");
+    assert!(ribs[&NodeId(0)].contains_key(&prefix()));
+    assert!(!ribs[&NodeId(2)].contains_key(&prefix()));
+}
+
+#[test]
+fn the_oracle_takes_the_shorter_way_round_a_ring() {
+    let mut topology = nodes(&[65001, 65002, 65003, 65004]);
+    for (a, b) in [(0, 1), (1, 2), (2, 3), (0, 3)] {
+        join(&mut topology, a, b, false);
+    }
+    originate(&mut topology, 0);
+    assert_eq!(solved(&topology, 3).from, Some(NodeId(0)));
+    // Two ways of two hops: the lower router id.
+    assert_eq!(solved(&topology, 2).from, Some(NodeId(1)));
+}
+
+#[test]
+fn speakers_in_a_chain_come_to_what_the_oracle_says() {
+    let mut network = running(chain());
+    rest(&mut network);
+    assert_eq!(checks::all(&network), Ok(()));
+}
+
+#[test]
+fn the_checks_see_a_session_that_is_missing() {
+    let mut network = running(chain());
+    network.partition(1, true);
+    rest(&mut network);
+    let error = checks::sessions_are_up(&network).expect_err("the link is cut");
+    assert!(error.contains("n1 with n2"), "{error}");
+}
+
+#[test]
+fn the_checks_see_a_route_that_is_on_its_way() {
+    let mut network = running(chain());
+    rest(&mut network);
+    network.withdraw(NodeId(0), &[prefix()]);
+    assert!(checks::loc_ribs_are_the_oracles(&network).is_err(), "n1 cannot know yet");
+    assert!(checks::what_is_sent_is_held(&network).is_err(), "n0 has withdrawn it and n1 still has it");
+    rest(&mut network);
+    assert_eq!(checks::all(&network), Ok(()));
+}
+
+#[test]
+fn a_host_that_loses_power_is_noticed_by_the_hold_timer_and_by_nothing_sooner() {
+    let mut network = running(chain());
+    rest(&mut network);
+    let died = network.now();
+    network.kill(NodeId(0), Death::Power);
+    network.run_until(died + Duration::from_secs(59));
+    assert!(network.is_up(NodeId(1), NodeId(0)), "the last message came at most 30 s before it died");
+    network.run_until(died + Duration::from_secs(91));
+    assert!(!network.is_up(NodeId(1), NodeId(0)));
+}
+
+#[test]
+fn a_process_that_is_killed_is_noticed_as_soon_as_a_packet_can_say_so() {
+    for death in [Death::Silent, Death::Cease, Death::Killed, Death::Reset] {
+        let mut network = running(chain());
+        rest(&mut network);
+        network.kill(NodeId(0), death);
+        network.run_until(network.now() + Duration::from_millis(3));
+        assert!(!network.is_up(NodeId(1), NodeId(0)), "{death:?}");
+    }
+}
+
+#[test]
+fn a_short_partition_costs_no_session() {
+    let mut network = running(chain());
+    rest(&mut network);
+    network.partition(0, true);
+    network.originate(NodeId(0), &[("10.2.0.0/16".parse().expect("a prefix"), own_route())]);
+    network.run_until(network.now() + Duration::from_secs(40));
+    network.partition(0, false);
+    rest(&mut network);
+    assert_eq!(network.ups_and_downs().1, 0);
+    assert_eq!(checks::all(&network), Ok(()));
+}

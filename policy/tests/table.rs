@@ -115,6 +115,38 @@ fn a_table_that_somebody_flushed_comes_back() {
 }
 
 #[test]
+fn rules_that_somebody_changed_in_the_table_are_put_right() {
+    let mut host = Host::new(&["", ""]);
+    host.pods[0].serve(80);
+    host.start(Deny);
+    assert!(!host.pods[1].tcp("10.244.0.1", 80));
+    for change in ["nft flush table inet linnet", "nft insert rule inet linnet forward-ingress accept"] {
+        let before = host.namespace.sh("nft list table inet linnet");
+        host.namespace.sh(change);
+        host.until("the rules to be back", |_| host.namespace.sh("nft list table inet linnet") == before);
+        assert!(!host.pods[1].tcp("10.244.0.1", 80), "{change}");
+    }
+}
+
+#[test]
+fn what_somebody_changes_in_a_table_of_their_own_replaces_nothing_of_ours() {
+    let mut host = Host::new(&[""]);
+    host.start(Deny);
+    let handles = || host.namespace.sh("nft -a list table inet linnet");
+    let before = handles();
+    host.namespace.sh("nft add table inet other");
+    host.namespace.sh("nft add table ip linnet");
+    // What is heard is heard in order: once this is mended, the others were judged.
+    host.namespace.sh("nft flush table inet linnet");
+    host.until("the rules to be back", |_| handles() != before && handles().contains("drop"));
+    let mended = handles();
+    host.namespace.sh("nft delete table inet other");
+    host.namespace.sh("nft delete table ip linnet");
+    host.set_endpoints().unwrap();
+    assert_eq!(handles(), mended);
+}
+
+#[test]
 fn a_ruleset_that_the_kernel_refuses_leaves_the_old_one_and_is_tried_again() {
     let mut host = Host::new(&["app=web"]);
     // A table that another process owns can be neither changed nor removed while that process lives.

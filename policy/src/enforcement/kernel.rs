@@ -8,10 +8,11 @@ use nftables::schema::Nftables;
 use crate::PolicyError;
 use crate::ruleset::{Difference, Ruleset, json};
 
-/// Brings the kernel from `old` (`None`: not known, nothing, or an earlier run's) to `new`, in one transaction.
-pub(super) fn apply(old: Option<&Ruleset>, new: &Ruleset) -> Result<(), PolicyError> {
+/// Brings the kernel from `old` (`None`: not known, nothing, or an earlier run's) to `new`, in one transaction, or
+/// without one if nothing differs. Whether there was one.
+pub(super) fn apply(old: Option<&Ruleset>, new: &Ruleset) -> Result<bool, PolicyError> {
     match old.map_or(Difference::Structure, |old| old.difference(new)) {
-        Difference::None => Ok(()),
+        Difference::None => return Ok(false),
         Difference::Steps(steps) => commit(&json::transaction(&steps)).or_else(|error| {
             // The table is not what we left, or nft stumbles over its own cache: say it all anew.
             tracing::warn!(%error, "the table could not be changed; it is replaced instead");
@@ -19,6 +20,7 @@ pub(super) fn apply(old: Option<&Ruleset>, new: &Ruleset) -> Result<(), PolicyEr
         }),
         Difference::Structure => commit(&new.replacement()),
     }
+    .map(|()| true)
 }
 
 /// Removes the table.

@@ -1,5 +1,5 @@
-//! Whether the table is there, and being told that somebody removed it: `nft flush ruleset`, as a restart of Debian's
-//! nftables service does it, would otherwise leave the pods open.
+//! Whether the table is there, and being told of transactions that change it: `nft flush ruleset`, as a restart of
+//! Debian's nftables service does it, or `nft flush table inet linnet` would otherwise leave the pods open.
 //!
 //! By netlink, not by nft, which reads all that is in all tables before it says anything.
 
@@ -14,8 +14,10 @@ use crate::ruleset::TABLE;
 const GROUP: u32 = 7;
 /// NFNL_SUBSYS_NFTABLES in the high byte, NFT_MSG_GETTABLE in the low one (linux/netfilter/nf_tables.h).
 const GET_TABLE: u16 = 10 << 8 | 1;
-/// NFT_MSG_DELTABLE likewise.
-const DELETE_TABLE: u16 = 10 << 8 | 2;
+/// NFNL_SUBSYS_NFTABLES.
+const SUBSYSTEM: u16 = 10;
+/// NFT_MSG_NEWGEN likewise: the last message about a transaction.
+const NEW_GENERATION: u16 = 10 << 8 | 15;
 /// NLM_F_REQUEST (linux/netlink.h).
 const REQUEST: u16 = 1;
 /// NLMSG_ERROR; the message goes on with the negated errno.
@@ -24,7 +26,8 @@ const ENOENT: i32 = 2;
 const ENOBUFS: i32 = 105;
 /// NFPROTO_INET (linux/netfilter.h).
 const INET: u8 = 1;
-/// NFTA_TABLE_NAME (linux/netfilter/nf_tables.h).
+/// NFTA_TABLE_NAME, and NFTA_CHAIN_TABLE, NFTA_RULE_TABLE, NFTA_SET_TABLE, NFTA_SET_ELEM_LIST_TABLE and so on, which are
+/// all the same number (linux/netfilter/nf_tables.h).
 const TABLE_NAME: u16 = 1;
 
 /// nlmsghdr (linux/netlink.h), and nfgenmsg after it (linux/netfilter/nfnetlink.h).
@@ -34,6 +37,16 @@ const GENERIC_HEADER: usize = 4;
 /// Hears of each change to the nftables of one network namespace, that of the thread that makes it.
 pub(super) struct Notice {
     socket: TokioSocket,
+    heard: Heard,
+}
+
+/// What a [`Notice`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// One transaction that changed our table is in force: this program's, or somebody's. The kernel does not say whose.
+    Transaction,
+    /// The kernel had more to say than the socket holds; what came before is dropped with it.
+    Lost,
 }
 
 impl Notice {
@@ -41,19 +54,55 @@ impl Notice {
         let mut socket = TokioSocket::new(NETLINK_NETFILTER)?;
         socket.socket_mut().bind_auto()?;
         socket.socket_mut().add_membership(GROUP)?;
-        Ok(Notice { socket })
+        Ok(Notice { socket, heard: Heard::default() })
     }
 
-    /// Returns after our table was deleted, which replacing it does too, or when messages were lost. Cancel-safe.
-    pub(super) async fn deleted(&mut self) -> io::Result<()> {
+    /// The next sign. Cancel-safe.
+    pub(super) async fn next(&mut self) -> io::Result<Sign> {
         loop {
+            if self.heard.take() {
+                return Ok(Sign::Transaction);
+            }
             match self.socket.recv_from_full().await {
-                Ok((messages, _)) if deletes_our_table(&messages) => return Ok(()),
-                Ok(_) => {}
-                Err(error) if error.raw_os_error() == Some(ENOBUFS) => return Ok(()),
+                Ok((messages, _)) => self.heard.read(&messages),
+                Err(error) if error.raw_os_error() == Some(ENOBUFS) => {
+                    while self.socket.socket_ref().recv_from_full().is_ok() {}
+                    self.heard = Heard::default();
+                    return Ok(Sign::Lost);
+                }
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+/// Transactions on our table, counted as messages come.
+#[derive(Debug, Default)]
+struct Heard {
+    /// The transaction that is being told of says something of our table.
+    ours: bool,
+    transactions: u32,
+}
+
+impl Heard {
+    /// What is malformed says nothing.
+    fn read(&mut self, mut messages: &[u8]) {
+        while let Some((message, rest)) =
+            split(messages, |bytes| Some(u32::from_ne_bytes(*bytes.first_chunk()?) as usize))
+        {
+            messages = rest;
+            if kind(message) == Some(NEW_GENERATION) {
+                self.transactions += u32::from(std::mem::take(&mut self.ours));
+            } else {
+                self.ours |= is_about_our_table(message);
+            }
+        }
+    }
+
+    fn take(&mut self) -> bool {
+        let any = self.transactions > 0;
+        self.transactions -= u32::from(any);
+        any
     }
 }
 
@@ -92,24 +141,20 @@ fn kind(message: &[u8]) -> Option<u16> {
     message.get(4..6).and_then(|bytes| bytes.first_chunk()).map(|bytes| u16::from_ne_bytes(*bytes))
 }
 
-/// Whether one of the netlink messages says so. What is malformed says nothing.
-fn deletes_our_table(mut messages: &[u8]) -> bool {
-    while let Some((message, rest)) = split(messages, |bytes| Some(u32::from_ne_bytes(*bytes.first_chunk()?) as usize))
+/// Whether a message of nftables names our table.
+fn is_about_our_table(message: &[u8]) -> bool {
+    if kind(message).map(|kind| kind >> 8) != Some(SUBSYSTEM) || message.get(HEADER) != Some(&INET) {
+        return false;
+    }
+    let mut attributes = message.get(HEADER + GENERIC_HEADER..).unwrap_or_default();
+    while let Some((attribute, rest)) =
+        split(attributes, |bytes| Some(usize::from(u16::from_ne_bytes(*bytes.first_chunk()?))))
     {
-        messages = rest;
-        if kind(message) != Some(DELETE_TABLE) || message.get(HEADER) != Some(&INET) {
-            continue;
-        }
-        let mut attributes = message.get(HEADER + GENERIC_HEADER..).unwrap_or_default();
-        while let Some((attribute, rest)) =
-            split(attributes, |bytes| Some(usize::from(u16::from_ne_bytes(*bytes.first_chunk()?))))
-        {
-            attributes = rest;
-            let kind = attribute.get(2..4).and_then(|bytes| bytes.first_chunk()).map(|b| u16::from_ne_bytes(*b));
-            let name = attribute.get(4..).unwrap_or_default();
-            if kind == Some(TABLE_NAME) && name.strip_suffix(b"\0") == Some(TABLE.as_bytes()) {
-                return true;
-            }
+        attributes = rest;
+        let kind = attribute.get(2..4).and_then(|bytes| bytes.first_chunk()).map(|b| u16::from_ne_bytes(*b));
+        let name = attribute.get(4..).unwrap_or_default();
+        if kind == Some(TABLE_NAME) && name.strip_suffix(b"\0") == Some(TABLE.as_bytes()) {
+            return true;
         }
     }
     false
@@ -146,33 +191,55 @@ mod tests {
         bytes
     }
 
+    const DELETE_RULE: u16 = 10 << 8 | 8;
+
+    fn transactions(messages: &[u8]) -> u32 {
+        let mut heard = Heard::default();
+        heard.read(messages);
+        heard.transactions
+    }
+
     #[test]
-    fn only_the_deletion_of_our_own_table_counts() {
-        let ours = message(DELETE_TABLE, INET, &[attribute(4, &[0; 8]), attribute(TABLE_NAME, b"linnet\0")]);
-        let other = message(DELETE_TABLE, INET, &[attribute(TABLE_NAME, b"linnets\0")]);
-        let bridge = message(DELETE_TABLE, 7, &[attribute(TABLE_NAME, b"linnet\0")]);
-        let new = message(10 << 8, INET, &[attribute(TABLE_NAME, b"linnet\0")]);
-        for (bytes, says_so) in [
-            (ours.clone(), true),
-            ([new.clone(), other.clone(), ours.clone()].concat(), true),
-            ([new, other, bridge].concat(), false),
-            (vec![], false),
+    fn only_a_transaction_that_names_our_table_counts_and_counts_once() {
+        let ours = message(DELETE_RULE, INET, &[attribute(4, &[0; 8]), attribute(TABLE_NAME, b"linnet\0")]);
+        let other = message(DELETE_RULE, INET, &[attribute(TABLE_NAME, b"linnets\0")]);
+        let bridge = message(DELETE_RULE, 7, &[attribute(TABLE_NAME, b"linnet\0")]);
+        let elsewhere = message(8, INET, &[attribute(TABLE_NAME, b"linnet\0")]);
+        let end = message(NEW_GENERATION, 0, &[attribute(1, &[0; 4])]);
+        for (messages, count) in [
+            (vec![&ours, &end], 1),
+            (vec![&ours, &other, &ours, &end], 1),
+            (vec![&ours, &end, &other, &end, &ours, &end], 2),
+            (vec![&other, &bridge, &elsewhere, &end], 0),
+            (vec![&ours], 0),
+            (vec![], 0),
         ] {
-            assert_eq!(deletes_our_table(&bytes), says_so, "{bytes:?}");
+            let bytes: Vec<u8> = messages.into_iter().flatten().copied().collect();
+            assert_eq!(transactions(&bytes), count, "{bytes:?}");
         }
     }
 
     #[test]
+    fn a_transaction_may_come_in_several_datagrams() {
+        let mut heard = Heard::default();
+        heard.read(&message(DELETE_RULE, INET, &[attribute(TABLE_NAME, b"linnet\0")]));
+        assert!(!heard.take());
+        heard.read(&message(NEW_GENERATION, 0, &[]));
+        assert!(heard.take());
+        assert!(!heard.take());
+    }
+
+    #[test]
     fn cut_and_garbled_messages_end_the_reading() {
-        let ours = message(DELETE_TABLE, INET, &[attribute(TABLE_NAME, b"linnet\0")]);
+        let ours = message(DELETE_RULE, INET, &[attribute(TABLE_NAME, b"linnet\0")]);
         // The last byte is padding.
         for cut in 0..ours.len() - 1 {
-            assert!(!deletes_our_table(&ours[..cut]));
+            assert!(!is_about_our_table(&ours[..cut]));
         }
         for length in [0u32, 1, 3, u32::MAX] {
-            let mut garbled = ours.clone();
+            let mut garbled = [ours.clone(), message(NEW_GENERATION, 0, &[])].concat();
             garbled[..4].copy_from_slice(&length.to_ne_bytes());
-            assert!(!deletes_our_table(&garbled));
+            assert_eq!(transactions(&garbled), 0);
         }
     }
 }

@@ -7,7 +7,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
 use super::folder::{Content, Folder};
-use super::presence::{Notice, is_present};
+use super::presence::{Notice, Sign, is_present};
 use super::watch::Watch;
 use super::{DocumentStatus, PolicyConfig, PolicyError, State, Status, kernel};
 use crate::compile::warnings;
@@ -24,6 +24,8 @@ const RESCAN: Duration = Duration::from_secs(30);
 const RESCAN_UNWATCHED: Duration = Duration::from_secs(2);
 /// The first wait after the kernel refused; doubled up to [`RESCAN`].
 const RETRY: Duration = Duration::from_secs(1);
+/// Between two repairs of a table that somebody keeps changing.
+const REPAIR: Duration = Duration::from_secs(1);
 
 type Reply = oneshot::Sender<Result<(), PolicyError>>;
 
@@ -40,6 +42,8 @@ struct Work {
     default: DefaultVerdict,
     endpoints: Vec<Endpoint>,
     in_force: Option<Ruleset>,
+    /// Transactions since the task last looked.
+    committed: u32,
     status: Status,
 }
 
@@ -50,6 +54,11 @@ pub(super) struct Task {
     notice: Option<Notice>,
     /// When to make sure that the table is there; the past: with the next scan.
     next_look: Instant,
+    /// Our transactions that the kernel has not told of yet. One that is told of when there are none is somebody's.
+    untold: u32,
+    /// Somebody changed the table, and it is to be put right.
+    altered: bool,
+    last_repair: Option<Instant>,
     status: published::Sender<Status>,
     next_scan: Instant,
     retry: Duration,
@@ -77,13 +86,16 @@ impl Task {
             .ok();
         let (publisher, receiver) = published::channel(status.clone());
         let folder = Folder::new(config.directory);
-        let work = Work { folder, default: config.default, endpoints, in_force: None, status };
+        let work = Work { folder, default: config.default, endpoints, in_force: None, committed: 0, status };
         let mut task = Task {
             work: Some(work),
             watch,
             watched: false,
             notice,
             next_look: Instant::now(),
+            untold: 0,
+            altered: false,
+            last_repair: None,
             status: publisher,
             next_scan: Instant::now(),
             retry: RETRY,
@@ -137,15 +149,7 @@ impl Task {
                     }
                     self.next_scan = self.next_scan.min(Instant::now() + DEBOUNCE);
                 }
-                deleted = deleted(self.notice.as_mut()) => {
-                    if let Err(error) = deleted {
-                        tracing::warn!(%error, "changes to nftables are no longer reported");
-                        self.notice = None;
-                    }
-                    let now = Instant::now();
-                    self.next_look = now;
-                    self.next_scan = self.next_scan.min(now + DEBOUNCE);
-                }
+                sign = sign(self.notice.as_mut()) => self.heed(sign),
                 () = sleep_until(self.next_scan) => {
                     // The status says what came of it.
                     _ = self.scan_and_apply().await;
@@ -154,6 +158,29 @@ impl Task {
             if self.work.is_none() {
                 tracing::error!("network policy stops: its work ended in a panic; what is in force stays in force");
                 return;
+            }
+        }
+    }
+
+    /// What follows from a sign that nftables changed.
+    fn heed(&mut self, sign: std::io::Result<Sign>) {
+        let now = Instant::now();
+        match sign {
+            Ok(Sign::Transaction) if self.untold > 0 => self.untold -= 1,
+            Ok(Sign::Transaction) => {
+                self.altered = true;
+                let turn = self.last_repair.map_or(now, |last| last + REPAIR);
+                self.next_scan = self.next_scan.min(turn.max(now + DEBOUNCE));
+            }
+            // Ours were among the lost ones, or others' large ones: only a table that is gone is noticed.
+            Ok(Sign::Lost) => {
+                self.untold = 0;
+                self.next_look = now;
+                self.next_scan = self.next_scan.min(now + DEBOUNCE);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "changes to nftables are no longer reported");
+                self.notice = None;
             }
         }
     }
@@ -167,9 +194,17 @@ impl Task {
         if let (Some(watch), Some(work)) = (&mut self.watch, &self.work) {
             self.watched = watch.arm(work.folder.directory());
         }
+        let altered = std::mem::take(&mut self.altered);
+        if altered {
+            self.last_repair = Some(now);
+        }
         let outcome = self
             .work(move |work| {
                 work.folder.scan();
+                if altered {
+                    tracing::warn!("somebody changed the table inet linnet; it is made anew");
+                    work.in_force = None;
+                }
                 // That nobody answers does not make it vanish.
                 if look_for_table && work.in_force.is_some() && !is_present().unwrap_or(true) {
                     tracing::warn!("somebody removed the table inet linnet; it is put back");
@@ -206,7 +241,8 @@ impl Task {
             let outcome = step(&mut work);
             (work, outcome)
         });
-        let (work, outcome) = done.await.map_err(|_| PolicyError::Stopped)?;
+        let (mut work, outcome) = done.await.map_err(|_| PolicyError::Stopped)?;
+        self.untold += std::mem::take(&mut work.committed);
         self.status.send_if_modified(|status| {
             let modified = *status != work.status;
             status.clone_from(&work.status);
@@ -226,9 +262,9 @@ async fn changed(watch: Option<&Watch>) -> std::io::Result<()> {
 }
 
 /// Never, when there is nothing that would tell.
-async fn deleted(notice: Option<&mut Notice>) -> std::io::Result<()> {
+async fn sign(notice: Option<&mut Notice>) -> std::io::Result<Sign> {
     match notice {
-        Some(notice) => notice.deleted().await,
+        Some(notice) => notice.next().await,
         None => std::future::pending().await,
     }
 }
@@ -243,7 +279,8 @@ impl Work {
         let input = input(documents, self.endpoints.clone(), default);
         let ruleset = compile(&input);
         tracing::debug!(%ruleset, "compiled");
-        let outcome = kernel::apply(self.in_force.as_ref(), &ruleset);
+        let outcome =
+            kernel::apply(self.in_force.as_ref(), &ruleset).map(|committed| self.committed += u32::from(committed));
         if outcome.is_ok() {
             if self.in_force.as_ref() != Some(&ruleset) {
                 let (endpoints, policies) = (input.endpoints.len(), input.policies.len());

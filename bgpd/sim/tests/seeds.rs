@@ -25,12 +25,12 @@ fn kept() -> impl Iterator<Item = u64> {
     KEPT.lines().filter_map(|line| line.split('#').next()?.trim().parse().ok())
 }
 
-/// Runs every seed; some of them twice, which must give one transcript.
+/// Runs every seed, and every other one twice: both runs must have one transcript.
 fn pass(seeds: impl IntoIterator<Item = u64>) {
     let mut failed = Vec::new();
     for seed in seeds {
         let mut outcome = run(seed, None);
-        if seed.is_multiple_of(4) && outcome.is_ok() {
+        if seed.is_multiple_of(2) && outcome.is_ok() {
             let again = run(seed, None);
             if again != outcome {
                 outcome = Err(format!("two runs have different transcripts: {outcome:?} and {again:?}"));

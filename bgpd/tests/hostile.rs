@@ -1,0 +1,352 @@
+//! Hostile input against a live speaker, which has a session with an honest peer all the time: that one is never touched.
+
+#![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
+
+mod support;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use bgp_proto::session::{RemoteAs, State};
+use bgp_proto::types::{Asn, Family, FamilySet, HoldTime, RouterId};
+use bgp_proto::wire::capability::Capability;
+use bgp_proto::wire::frame::{MessageType, next_frame};
+use bgp_proto::wire::{Message, Notification, Open, UpdateContext};
+use bgpd::{DynamicPeerConfig, PeerConfig};
+use bytes::BytesMut;
+use support::{ASN, Speaker, attributes, numbered, prefix, wait_for};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+/// What the process may grow by, with everything that other tests of this file do at the same time.
+const MOST_GROWTH: usize = 256 << 20;
+
+fn context() -> UpdateContext {
+    UpdateContext {
+        four_octet_as: true,
+        external: false,
+        families: FamilySet::from_iter([Family::Ipv4Unicast]),
+        add_path: FamilySet::EMPTY,
+        max_message_len: 4096,
+    }
+}
+
+fn encoded(message: &Message) -> Vec<u8> {
+    message.encode(&context()).to_vec()
+}
+
+fn open(from: Ipv4Addr) -> Vec<u8> {
+    let capabilities =
+        vec![Capability::Multiprotocol(Family::Ipv4Unicast), Capability::RouteRefresh, Capability::FourOctetAs(ASN)];
+    let hold_time = HoldTime::from_seconds(0).unwrap();
+    encoded(&Message::Open(Open { asn: ASN, hold_time, router_id: RouterId(from), capabilities }))
+}
+
+/// Everything that brings a session up.
+fn greeting(from: Ipv4Addr) -> Vec<u8> {
+    [open(from), encoded(&Message::Keepalive)].concat()
+}
+
+/// An UPDATE with these attributes for 10.66.0.0/16.
+fn update(attributes: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(19 + 4 + attributes.len() + 3).unwrap();
+    let of_attributes = u16::try_from(attributes.len()).unwrap();
+    let header = [&[0xff; 16][..], &length.to_be_bytes(), &[2, 0, 0], &of_attributes.to_be_bytes()].concat();
+    [&header, attributes, &[16, 10, 66]].concat()
+}
+
+/// ORIGIN, an empty AS_PATH, NEXT_HOP 192.0.2.9 and LOCAL_PREF 100.
+const SOUND: &[u8] = b"\x40\x01\x01\x00\x40\x02\x00\x40\x03\x04\xc0\x00\x02\x09\x40\x05\x04\x00\x00\x00\x64";
+
+/// A speaker with an honest peer and some that the test plays itself.
+struct Stage {
+    speaker: Speaker,
+    honest: Speaker,
+    target: SocketAddr,
+}
+
+impl Stage {
+    async fn new(played: &[Ipv4Addr]) -> Self {
+        Self::with_dynamic(played, None).await
+    }
+
+    /// A configured peer that fails is refused for a while; a dynamic one, of which there is nothing left when it fails,
+    /// is heard each time.
+    async fn with_dynamic(played: &[Ipv4Addr], dynamic: Option<Ipv4Addr>) -> Self {
+        let honest_address = support::address();
+        let speaker = Speaker::start(|config| {
+            if let Some(address) = dynamic {
+                let prefix = prefix(&format!("{address}/32"));
+                let template = PeerConfig::new("d", IpAddr::V4(address), RemoteAs::Internal, ASN);
+                config.dynamic_peers.push(DynamicPeerConfig { prefix, limit: 1, template });
+            }
+            for (number, address) in played.iter().copied().chain([honest_address]).enumerate() {
+                let mut peer = PeerConfig::new(&format!("p{number}"), IpAddr::V4(address), RemoteAs::Internal, ASN);
+                peer.passive = true;
+                peer.client = true;
+                peer.connect_retry = Duration::from_secs(1);
+                config.peers.push(peer);
+            }
+        })
+        .await;
+        let to_speaker = speaker.as_peer("speaker", honest_address).await;
+        let honest = Speaker::start(|config| {
+            config.listen.clear();
+            config.router_id = RouterId(honest_address);
+            config.peers.push(to_speaker);
+        })
+        .await;
+        honest.originate([(prefix("10.2.0.0/16"), attributes(None))]).await;
+        speaker.wait_prefix(prefix("10.2.0.0/16")).await;
+        let target = SocketAddr::new(IpAddr::V4(speaker.address), speaker.port().await);
+        Self { speaker, honest, target }
+    }
+
+    async fn connect(&self, from: Ipv4Addr) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(IpAddr::V4(from), 0)).unwrap();
+        let stream = socket.connect(self.target).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    /// Opens connections until one of them is a session: a peer that has failed is refused for a while.
+    async fn session(&self, name: &str, from: Ipv4Addr) -> TcpStream {
+        wait_for(&format!("{name}: a session"), || async {
+            let mut stream = self.connect(from).await;
+            stream.write_all(&greeting(from)).await.map_err(|error| error.to_string())?;
+            let mut buffer = BytesMut::new();
+            loop {
+                match tokio::time::timeout(support::DEADLINE, stream.read_buf(&mut buffer)).await {
+                    Ok(Ok(read)) if read > 0 => {}
+                    other => return Err(format!("{other:?}")),
+                }
+                while let Some(frame) = next_frame(&mut buffer, 4096).unwrap() {
+                    match frame.kind {
+                        MessageType::Keepalive => return Ok(stream),
+                        MessageType::Notification => return Err(format!("{frame:?}")),
+                        _ => {}
+                    }
+                }
+            }
+        })
+        .await
+    }
+
+    /// Says this, and nothing more, on a connection that the speaker takes: it greets whom it hears.
+    async fn is_told(&self, from: Ipv4Addr, bytes: &[u8]) {
+        wait_for("to be heard", || async {
+            let mut stream = self.connect(from).await;
+            pour(&mut stream, bytes).await;
+            let _ = stream.shutdown().await;
+            let mut answer = [0; 19];
+            let read = tokio::time::timeout(support::DEADLINE, stream.read_exact(&mut answer)).await;
+            match read.expect("an answer or the end") {
+                Ok(_) => Ok(()),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .await;
+    }
+
+    /// The honest peer's session is the one that it had at the start, and what either says still arrives.
+    async fn is_untouched(&self) {
+        self.honest
+            .originate([(prefix("10.2.0.0/16"), attributes(None)), (prefix("10.3.0.0/16"), attributes(None))])
+            .await;
+        self.speaker.wait_prefix(prefix("10.3.0.0/16")).await;
+        let peer = self.honest.peer("speaker").await.unwrap();
+        assert_eq!((peer.state, peer.counters.established), (State::Established, 1), "{peer:?}");
+    }
+}
+
+/// Writes until the other end has had enough.
+async fn pour(stream: &mut TcpStream, bytes: &[u8]) {
+    let _ = stream.write_all(bytes).await;
+}
+
+/// A small generator, so that a failure can be looked at again.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn bytes(&mut self, length: usize) -> Vec<u8> {
+        (0..length).map(|_| self.next() as u8).collect()
+    }
+}
+
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_half_messages_and_cut_connections_end_nothing_but_themselves() {
+    let from = support::address();
+    let stage = Stage::with_dynamic(&[], Some(from)).await;
+    let mut noise = Noise(0x1177_e7);
+    for round in 0..300 {
+        let length = (noise.next() % 600) as usize;
+        let bytes = match round % 6 {
+            0 => noise.bytes(length),
+            // A good header, and noise in it.
+            1 => [&[0xff; 16][..], &[0, 100, (noise.next() % 7) as u8], &noise.bytes(81)].concat(),
+            // Half of an OPEN.
+            2 => open(from)[..(noise.next() as usize) % open(from).len()].to_vec(),
+            // A session, and then noise.
+            3 => [greeting(from), noise.bytes(length)].concat(),
+            // A session, and an UPDATE with one octet changed.
+            4 => {
+                let mut bytes = update(SOUND);
+                let place = 19 + (noise.next() as usize) % (bytes.len() - 19);
+                bytes[place] = noise.next() as u8;
+                [greeting(from), bytes].concat()
+            }
+            // Lengths that no message has.
+            _ => [&[0xff; 16][..], &(noise.next() as u16).to_be_bytes(), &[2]].concat(),
+        };
+        stage.is_told(from, &bytes).await;
+    }
+    let mut stream = stage.session("d", from).await;
+    pour(&mut stream, &update(SOUND)).await;
+    stage.speaker.wait_prefix(prefix("10.66.0.0/16")).await;
+    stage.is_untouched().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_whose_bytes_come_one_by_one_is_a_session() {
+    let from = support::address();
+    let stage = Stage::new(&[from]).await;
+    let mut stream = stage.connect(from).await;
+    for byte in [greeting(from), update(SOUND)].concat() {
+        stream.write_all(&[byte]).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    stage.speaker.wait_prefix(prefix("10.66.0.0/16")).await;
+    stage.is_untouched().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_strangers_at_once_are_closed_and_keep_no_peer_out() {
+    let (stranger, from) = (support::address(), support::address());
+    let stage = Stage::new(&[from]).await;
+    let before = resident();
+    let mut crowd = Vec::new();
+    // As many at a time as the descriptors of a common limit allow with both ends in one process.
+    for _ in 0..8 {
+        for _ in 0..250 {
+            crowd.push(stage.connect(stranger).await);
+        }
+        for mut stream in crowd.drain(..) {
+            let mut byte = [0];
+            let ended = tokio::time::timeout(support::DEADLINE, stream.read(&mut byte)).await.expect("closed");
+            assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
+        }
+    }
+    assert_eq!(stage.speaker.bgp.refused(), 2000);
+    let _stream = stage.session("p0", from).await;
+    assert!(resident() < before + MOST_GROWTH, "{before} {}", resident());
+    stage.is_untouched().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_notifications_and_opens_touches_no_other_session() {
+    let from = support::address();
+    let stage = Stage::with_dynamic(&[], Some(from)).await;
+    let before = resident();
+    let cease = encoded(&Message::Notification(Notification::hold_timer_expired()));
+    for round in 0..500 {
+        let bytes = match round % 4 {
+            0 => cease.repeat(20),
+            1 => [open(from), cease.repeat(20)].concat(),
+            2 => [greeting(from), cease.repeat(20)].concat(),
+            _ => open(from).repeat(20),
+        };
+        stage.is_told(from, &bytes).await;
+    }
+    let _stream = stage.session("d", from).await;
+    assert!(resident() < before + MOST_GROWTH, "{before} {}", resident());
+    stage.is_untouched().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_asks_for_everything_again_and_again_and_reads_nothing_costs_bounded_memory() {
+    let from = support::address();
+    let stage = Stage::new(&[from]).await;
+    let all: Vec<_> = (0..20_000).map(|number| (numbered(number), attributes(Some(number)))).collect();
+    stage.speaker.originate(all).await;
+    stage.speaker.wait_best("the table", |best| best.len() > 20_000).await;
+    let mut stream = stage.session("p0", from).await;
+    let before = resident();
+    let refresh = encoded(&Message::RouteRefresh(Some(Family::Ipv4Unicast)));
+    let flood = tokio::time::timeout(support::DEADLINE, async {
+        for _ in 0..200 {
+            pour(&mut stream, &refresh.repeat(100)).await;
+        }
+    });
+    flood.await.expect("requests are taken as fast as they come");
+    let peer = stage
+        .speaker
+        .wait_peer("p0", "20,000 requests", |peer| {
+            peer.counters.received[4] == 20_000 || peer.state != State::Established
+        })
+        .await;
+    assert_eq!(peer.state, State::Established, "{peer:?}");
+    assert!(peer.unsent_bytes + peer.counts.unsent_bytes < 8 << 20, "{peer:?}");
+    assert!(resident() < before + MOST_GROWTH, "{before} {}", resident());
+    stage.is_untouched().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_transitive_attribute_is_passed_on_with_partial_and_any_other_is_not() {
+    let (from, to) = (support::address(), support::address());
+    let stage = Stage::new(&[from, to]).await;
+    let mut source = stage.session("p0", from).await;
+    let mut sink = stage.session("p1", to).await;
+    // Type 99 optional transitive, type 98 optional non-transitive.
+    pour(&mut source, &update(&[SOUND, b"\xc0\x63\x03\x01\x02\x03\x80\x62\x01\x07"].concat())).await;
+    let mut buffer = BytesMut::new();
+    let body = tokio::time::timeout(support::DEADLINE, async {
+        loop {
+            while let Some(frame) = next_frame(&mut buffer, 4096).unwrap() {
+                if frame.kind == MessageType::Update && frame.body.ends_with(&[16, 10, 66]) {
+                    return frame.body;
+                }
+            }
+            assert!(sink.read_buf(&mut buffer).await.unwrap() > 0, "closed");
+        }
+    });
+    let body = body.await.expect("the route within the deadline");
+    let holds = |wanted: &[u8]| body.windows(wanted.len()).any(|window| window == wanted);
+    assert!(holds(b"\xe0\x63\x03\x01\x02\x03"), "{body:02x?}");
+    assert!(!holds(b"\x62\x01\x07"), "{body:02x?}");
+    // Passed on by a reflector (RFC 4456 section 8): ORIGINATOR_ID is the source.
+    assert!(holds(&[&[0x80, 9, 4][..], &from.octets()].concat()), "{body:02x?}");
+    stage.is_untouched().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_malformed_updates_withdraw_their_routes_and_keep_the_session() {
+    let from = support::address();
+    let stage = Stage::new(&[from]).await;
+    let mut stream = stage.session("p0", from).await;
+    pour(&mut stream, &update(SOUND)).await;
+    stage.speaker.wait_prefix(prefix("10.66.0.0/16")).await;
+    // ORIGIN 9 is treated as withdraw (RFC 7606 section 7.1), AGGREGATOR of 5 octets is discarded (section 7.7).
+    let origin = [&b"\x40\x01\x01\x09"[..], &SOUND[4..]].concat();
+    pour(&mut stream, &update(&origin).repeat(1000)).await;
+    stage.speaker.wait_no_prefix(prefix("10.66.0.0/16")).await;
+    pour(&mut stream, &update(&[SOUND, b"\xc0\x07\x05\x00\x00\x01\x02\x03"].concat())).await;
+    stage.speaker.wait_prefix(prefix("10.66.0.0/16")).await;
+    let peer = stage.speaker.peer("p0").await.unwrap();
+    assert_eq!((peer.counters.treated_as_withdraw, peer.counters.attributes_discarded), (1000, 1), "{peer:?}");
+    assert_eq!(peer.established.map(|established| established.remote_as), Some(Asn(64512)));
+    stage.is_untouched().await;
+}

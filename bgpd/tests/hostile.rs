@@ -191,7 +191,7 @@ fn resident() -> usize {
 async fn garbage_half_messages_and_cut_connections_end_nothing_but_themselves() {
     let from = support::address();
     let stage = Stage::with_dynamic(&[], Some(from)).await;
-    let mut noise = Noise(0x1177_e7);
+    let mut noise = Noise(0x0011_77e7);
     for round in 0..300 {
         let length = (noise.next() % 600) as usize;
         let bytes = match round % 6 {

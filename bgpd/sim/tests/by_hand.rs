@@ -212,3 +212,65 @@ fn a_short_partition_costs_no_session() {
     assert_eq!(network.ups_and_downs().1, 0);
     assert_eq!(checks::all(&network), Ok(()));
 }
+
+fn holds(network: &Network, node: u16) -> bool {
+    let best = network.speaker(NodeId(node)).map(|speaker| speaker.rib().best()).unwrap_or_default();
+    best.iter().any(|change| change.prefix == prefix())
+}
+
+/// Kills a node of a chain, starts it again five seconds later, and says whether `watched` held the route all the time.
+fn kept_over_a_restart(graceful: bool, restarts: u16, watched: u16, death: Death) -> bool {
+    let mut topology = chain();
+    for spec in &mut topology.nodes {
+        spec.graceful_restart = graceful.then_some(60);
+    }
+    let mut network = running(topology);
+    rest(&mut network);
+    network.kill(NodeId(restarts), death);
+    let back = network.now() + Duration::from_secs(5);
+    let end = back + Duration::from_secs(200);
+    let mut always = true;
+    while network.now() < end {
+        network.run_until(network.now() + Duration::from_millis(50));
+        if network.now() >= back && network.speaker(NodeId(restarts)).is_none() {
+            network.start(NodeId(restarts), graceful);
+        }
+        always &= holds(&network, watched);
+    }
+    rest(&mut network);
+    assert_eq!(checks::all(&network), Ok(()));
+    always
+}
+
+#[test]
+fn neighbours_keep_the_routes_of_a_node_that_restarts_gracefully() {
+    for death in [Death::Silent, Death::Killed, Death::Reset, Death::Power] {
+        // The origin restarts, and the node in the middle; the end of the chain must not notice.
+        for (restarts, watched) in [(0, 1), (0, 2), (1, 2)] {
+            assert!(kept_over_a_restart(true, restarts, watched, death), "n{restarts} restarts: {death:?}, n{watched}");
+        }
+    }
+}
+
+#[test]
+fn neighbours_drop_the_routes_of_a_node_that_restarts_otherwise() {
+    for (graceful, death) in [(false, Death::Killed), (false, Death::Silent), (true, Death::Cease)] {
+        assert!(!kept_over_a_restart(graceful, 0, 2, death), "{death:?}, graceful restart is on: {graceful}");
+    }
+}
+
+#[test]
+fn a_node_that_never_comes_back_is_forgotten_when_its_restart_time_is_over() {
+    let mut topology = chain();
+    for spec in &mut topology.nodes {
+        spec.graceful_restart = Some(60);
+    }
+    let mut network = running(topology);
+    rest(&mut network);
+    let died = network.now();
+    network.kill(NodeId(0), Death::Killed);
+    network.run_until(died + Duration::from_secs(59));
+    assert!(holds(&network, 1) && holds(&network, 2));
+    network.run_until(died + Duration::from_secs(62));
+    assert!(!holds(&network, 1) && !holds(&network, 2));
+}

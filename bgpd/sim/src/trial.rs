@@ -28,6 +28,9 @@ const STILL: Duration = Duration::from_secs(300);
 /// The longest that a network may take to come to rest.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
+/// How often a network is looked at while things go wrong.
+const SLICES: u32 = 8;
+
 /// Runs one seed. `echo` hears of each line of the transcript.
 ///
 /// # Errors
@@ -54,7 +57,10 @@ fn play(network: &mut Network, scenario: &mut Scenario, random: &mut Random) -> 
     // 2. What can go wrong does.
     let span = random.between(Duration::from_secs(5), Duration::from_secs(400));
     faults::schedule(network, scenario, random, span);
-    network.run_until(network.now() + span);
+    for _ in 0..SLICES {
+        network.run_until(network.now() + span / SLICES);
+        checks::reports_add_up(network).map_err(|error| format!("amid the faults: {error}"))?;
+    }
     // 3. All is well again.
     network.heal();
     rest(network, "after all faults")?;

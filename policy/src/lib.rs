@@ -4,7 +4,7 @@
 //! folder -> parse() -> documents -> Index (labels to endpoints) -> compile() -> Ruleset -> one nft transaction
 //! ```
 //!
-//! [`parse`] and [`compile`] are pure. [`Policy`] is the running room: it watches the folder, keeps the last good
+//! [`parse`] and [`compile()`] are pure. [`Policy`] is the running room: it watches the folder, keeps the last good
 //! version of each file, and changes the table `inet linnet` in one transaction: only the chains and sets that differ,
 //! or, at a start and when that fails, the whole. It touches no other table.
 //!

@@ -115,7 +115,7 @@ impl Hook {
 pub(crate) struct Rule {
     pub(crate) matches: Vec<Match>,
     pub(crate) verdict: Verdict,
-    /// Whose rule it is: "NAMESPACE/NAME ingress[0] FILE:LINE".
+    /// Whose rule it is: `NAMESPACE/NAME ingress[0] FILE:LINE`.
     pub(crate) comment: Option<String>,
 }
 

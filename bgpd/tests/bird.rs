@@ -8,11 +8,15 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use bgp_proto::filter::{Filter, Rule};
 use bgp_proto::session::RemoteAs;
-use bgp_proto::types::HoldTime;
+use bgp_proto::types::{Asn, HoldTime};
+use bgp_proto::wire::aspath::AsPath;
+use bgp_proto::wire::attributes::Attributes;
 use bgpd::{Password, PeerConfig, Shutdown, Ttl};
 use support::{ASN, Speaker, attributes, prefix, wait_for};
 
@@ -129,6 +133,33 @@ async fn bird_and_linnet_hear_each_others_routes_of_both_families() {
     bird.ask("disable static6");
     speaker.wait_no_prefix(prefix("fd00:9::/32")).await;
     assert_eq!(speaker.peer("bird").await.unwrap().counters.established, 1);
+}
+
+/// RFC 6793: on a session of two octets, longer numbers travel in AS4_PATH, and both ends put the path together again.
+#[tokio::test(flavor = "multi_thread")]
+async fn bird_without_four_octet_as_numbers_carries_long_paths_both_ways() {
+    let all = || Some(Arc::new(Filter { name: "all".into(), rules: vec![Rule { accept: true, ..Rule::default() }] }));
+    let address = support::address();
+    let speaker = speaker_for(address, |peer| {
+        peer.remote_as = RemoteAs::External;
+        (peer.import, peer.export) = (all(), all());
+    })
+    .await;
+    let port = speaker.port().await;
+    let long = AsPath::sequence([Asn(4_200_000_009), Asn(65010)]);
+    speaker.originate([(prefix("10.1.0.0/16"), Attributes { as_path: long, ..attributes(None) })]).await;
+    let config = bird_config(address, &speaker, port, "enable as4 off; multihop;")
+        .replace(&format!("port 1790 as {}", ASN.0), "port 1790 as 65002")
+        .replace("bgp_med = 33;", "bgp_path.prepend(4200000009); bgp_path.prepend(65009);");
+    let bird = Bird::start(&config);
+
+    speaker.wait_prefix(prefix("10.9.0.0/16")).await;
+    let path = speaker.told.lock().unwrap().best[&prefix("10.9.0.0/16")][0].attributes.as_path.to_string();
+    assert_eq!(path, "65002 65009 4200000009");
+    let answer = bird.wait_answer("show route all 10.1.0.0/16", "10.1.0.0/16").await;
+    assert!(answer.contains("BGP.as_path: 64512 4200000009 65010"), "{answer}");
+    let peer = speaker.peer("bird").await.unwrap();
+    assert!(!peer.established.unwrap().receive.four_octet_as);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -138,8 +138,11 @@ impl Peer {
             self.ring();
             self.settle();
         }
-        // The last words of a session that was ended.
-        while self.farewells.join_next().await.is_some() {}
+        // The last words of a session that was ended. Nobody waits for them: whoever asks or sends something now hears at
+        // once that this task takes no more, and a dynamic peer that is back already is heard by the next one.
+        let Self { commands, from_rib, mut farewells, .. } = self;
+        drop((commands, from_rib));
+        while farewells.join_next().await.is_some() {}
     }
 
     /// Waits for one thing to happen, and takes it in.

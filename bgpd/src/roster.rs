@@ -34,6 +34,9 @@ const FAREWELL: Duration = Duration::from_millis(2500);
 const LONGEST_DEFERRAL: Duration = Duration::from_secs(60);
 /// What [`RibConfig::convergence`] suggests.
 const CONVERGENCE: Duration = Duration::from_secs(60);
+/// Tasks that no peer has any more and that still deliver last words, above which no dynamic peer is let in: each holds a
+/// descriptor, for two seconds at most.
+const MOST_ENDING: usize = 256;
 /// A peer's number is given to another one only when so many others are free too.
 const IDS_AT_REST: usize = 64;
 
@@ -382,6 +385,9 @@ impl Roster {
             return self.strangers.refuse(remote, "no peer has this address", now);
         };
         let members = self.entries.values().filter(|entry| entry.dynamic == Some(range.prefix)).count();
+        if self.tasks.len() >= self.entries.len() + MOST_ENDING {
+            return self.strangers.refuse(remote, "too many sessions of dynamic peers are just ending", now);
+        }
         if members >= range.limit {
             return self.strangers.refuse(remote, "its dynamic-peer prefix is at its limit", now);
         }

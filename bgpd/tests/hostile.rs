@@ -221,6 +221,28 @@ async fn garbage_half_messages_and_cut_connections_end_nothing_but_themselves() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dynamic_peer_that_does_not_close_its_broken_connection_is_heard_on_the_next_at_once() {
+    let from = support::address();
+    let stage = Stage::with_dynamic(&[], Some(from)).await;
+    let mut first = stage.connect(from).await;
+    pour(&mut first, &[0; 19]).await;
+    // OPEN, and then the NOTIFICATION: the speaker is done with it, and waits for us to close.
+    let mut buffer = BytesMut::new();
+    let mut notified = false;
+    while !notified {
+        assert!(first.read_buf(&mut buffer).await.unwrap() > 0, "closed without a word");
+        while let Some(frame) = next_frame(&mut buffer, 4096).unwrap() {
+            notified |= frame.kind == MessageType::Notification;
+        }
+    }
+    let mut second = stage.connect(from).await;
+    let mut greeting = [0; 19];
+    second.read_exact(&mut greeting).await.expect("an OPEN");
+    drop(first);
+    stage.is_untouched().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_whose_bytes_come_one_by_one_is_a_session() {
     let from = support::address();
     let stage = Stage::new(&[from]).await;

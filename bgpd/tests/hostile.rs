@@ -115,18 +115,16 @@ impl Stage {
         wait_for(&format!("{name}: a session"), || async {
             let mut stream = self.connect(from).await;
             stream.write_all(&greeting(from)).await.map_err(|error| error.to_string())?;
-            let mut buffer = BytesMut::new();
+            // Message by message: what comes behind the KEEPALIVE is for the caller.
             loop {
-                match tokio::time::timeout(support::DEADLINE, stream.read_buf(&mut buffer)).await {
-                    Ok(Ok(read)) if read > 0 => {}
-                    other => return Err(format!("{other:?}")),
-                }
-                while let Some(frame) = next_frame(&mut buffer, 4096).unwrap() {
-                    match frame.kind {
-                        MessageType::Keepalive => return Ok(stream),
-                        MessageType::Notification => return Err(format!("{frame:?}")),
-                        _ => {}
-                    }
+                let mut header = [0; 19];
+                stream.read_exact(&mut header).await.map_err(|error| error.to_string())?;
+                let mut body = vec![0; usize::from(u16::from_be_bytes([header[16], header[17]])) - header.len()];
+                stream.read_exact(&mut body).await.map_err(|error| error.to_string())?;
+                match header[18] {
+                    3 => return Err(format!("NOTIFICATION {body:?}")),
+                    4 => return Ok(stream),
+                    _ => {}
                 }
             }
         })

@@ -91,16 +91,39 @@ pub async fn up(host_name: &str) -> Result<(), FibError> {
         match owned(&mut socket, &name)? {
             Some(device) => {
                 device::set(&mut socket, &name, device.index, None, true)?;
-                let deadline = Instant::now() + CARRIER;
-                while !device::find(&mut socket, &name)?.is_none_or(|device| device.running)
-                    && Instant::now() < deadline
-                {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Ok(())
+                wait_for_carrier(&mut socket, &name)
             }
             None => Err(FibError::Invalid(format!("there is no interface {name}; no packet flows; add it first"))),
         }
+    })
+    .await
+}
+
+/// After [`up`], returns once the pod's end has noticed the carrier too (until then the pod's own packets are dropped),
+/// or after a second.
+///
+/// # Errors
+/// [`FibError::Namespace`] for a path that is no network namespace, [`FibError::Kernel`].
+pub async fn settled(interface: &PodInterface) -> Result<(), FibError> {
+    let (netns, pod_name) = (interface.netns.clone(), interface.pod_name.clone());
+    blocking(move || Namespace::open(&netns)?.inside(|| wait_for_carrier(&mut Socket::open()?, &pod_name))).await
+}
+
+/// Those of these host's ends that are not there or switched off: somebody removed them, or the pod's namespace is
+/// another one by the same name.
+///
+/// # Errors
+/// [`FibError::Invalid`] for a name or a device that is not Linnet's, [`FibError::Kernel`].
+pub async fn down(host_names: Vec<String>) -> Result<Vec<String>, FibError> {
+    blocking(move || {
+        let mut socket = Socket::open()?;
+        let mut down = Vec::new();
+        for name in host_names {
+            if !owned(&mut socket, &name)?.is_some_and(|device| device.up) {
+                down.push(name);
+            }
+        }
+        Ok(down)
     })
     .await
 }
@@ -121,8 +144,18 @@ pub async fn remove(host_name: &str) -> Result<(), FibError> {
     .await
 }
 
+fn wait_for_carrier(socket: &mut Socket, name: &str) -> Result<(), FibError> {
+    let deadline = Instant::now() + CARRIER;
+    while !device::find(socket, name)?.is_none_or(|device| device.running) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
 /// Netlink answers at once, but a kernel lock may be held for long: not on a thread that others wait for.
-async fn blocking(work: impl FnOnce() -> Result<(), FibError> + Send + 'static) -> Result<(), FibError> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, FibError> + Send + 'static,
+) -> Result<T, FibError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| FibError::Ended)?
 }
 

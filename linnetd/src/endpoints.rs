@@ -203,9 +203,10 @@ impl Endpoints {
         }
     }
 
-    /// Tries again what failed, and notices namespaces that have gone.
+    /// Tries again what failed, and notices namespaces and interfaces that have gone.
     pub async fn mend(&self) {
         let _turn = self.turn.lock().await;
+        self.notice_interfaces_that_are_down().await;
         let failed: Vec<Record> = {
             let mut entries = self.entries.write().await;
             for entry in entries.values_mut() {
@@ -238,6 +239,29 @@ impl Endpoints {
         self.route().await;
     }
 
+    /// A pod that is not reached must not be called ready.
+    async fn notice_interfaces_that_are_down(&self) {
+        let ready: Vec<String> = {
+            let entries = self.entries.read().await;
+            entries.iter().filter(|(_, entry)| entry.error.is_none()).map(|(name, _)| pod::host_name(name)).collect()
+        };
+        if ready.is_empty() {
+            return;
+        }
+        let down = match pod::down(ready).await {
+            Ok(down) => down,
+            Err(error) => return warn!(%error, "the pods' interfaces cannot be looked at; it is tried again"),
+        };
+        for (name, entry) in self.entries.write().await.iter_mut() {
+            let host_name = pod::host_name(name);
+            if entry.error.is_none() && down.contains(&host_name) && entry.record.netns.exists() {
+                warn!(endpoint = name, interface = host_name, "an interface was removed or switched off; it is mended");
+                entry.error =
+                    Some(format!("its interface {host_name} was removed or switched off; it is being mended"));
+            }
+        }
+    }
+
     /// The steps in order: record, policy, interface, routes, up. What was done already stays as it is.
     async fn bring_up(&self, record: &Record) -> Result<(), String> {
         self.store().await.map_err(|error| error.to_string())?;
@@ -254,6 +278,7 @@ impl Endpoints {
         self.note(&record.name, true, Some("its interface is not up yet".into())).await;
         self.route().await;
         pod::up(&host_name).await.map_err(|error| error.to_string())?;
+        pod::settled(&interface).await.map_err(|error| error.to_string())?;
         self.note(&record.name, true, None).await;
         Ok(())
     }

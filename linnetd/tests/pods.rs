@@ -75,6 +75,30 @@ async fn an_endpoint_that_cannot_be_made_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_pod_whose_interface_somebody_removed_or_whose_namespace_was_made_anew_is_reached_again() {
+    let rack = Rack::new("");
+    rack.configure("", "");
+    let _daemon = rack.start();
+    let pod = Namespace::new("p");
+    let mut endpoints = rack.endpoints().await;
+    let request = EndpointAddRequest {
+        name: "web".into(),
+        netns: pod.name.clone(),
+        addresses: vec!["10.244.1.2".into()],
+        ..EndpointAddRequest::default()
+    };
+    let interface = endpoints.add(request).await.unwrap().into_inner().endpoint.unwrap().interface;
+    let reached = || rack.host.try_run("ping -c1 -W1 10.244.1.2").status.success();
+    assert!(reached(), "{}", rack.dump());
+    let remake = format!("ip netns del {0}; ip netns add {0}", pod.name);
+    for trouble in [format!("ip link del {interface}"), format!("ip link set {interface} down"), remake] {
+        assert!(rack.host.command("sh").args(["-c", &trouble]).status().unwrap().success());
+        rack.until("the pod is away", || (!reached()).then_some(()));
+        rack.until(&format!("the pod is back after {trouble}"), || reached().then_some(()));
+    }
+}
+
+#[tokio::test]
 async fn a_pod_whose_namespace_goes_is_failed_with_the_reason_and_cleanup_takes_everything() {
     let rack = Rack::new("");
     rack.configure("", "");

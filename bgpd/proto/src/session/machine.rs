@@ -263,7 +263,8 @@ impl Session {
     }
 
     fn down(&mut self, now: Instant, reason: DownReason) {
-        let stable = self.up_since.take().is_some_and(|since| now - since >= STABLE);
+        let stable = self.has_settled(now);
+        self.up_since = None;
         if stable && matches!(reason, DownReason::ConnectionLost(_)) {
             self.again = Again::AtOnce;
             self.failures = 0;
@@ -272,6 +273,11 @@ impl Session {
         }
         self.deliver();
         self.outputs.push_back(Output::Down(reason));
+    }
+
+    /// Whether the session is up, and has been for a while.
+    pub(super) fn has_settled(&self, now: Instant) -> bool {
+        self.up_since.is_some_and(|since| now - since >= STABLE)
     }
 
     /// Whether the other connection carries, or may come to carry, the session.

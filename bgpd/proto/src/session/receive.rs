@@ -122,10 +122,13 @@ impl Session {
     fn survives_collision(&mut self, now: Instant, direction: Direction, agreed: &Established) -> bool {
         let local = (self.config.router_id, self.config.local_as);
         let other = opposite(direction);
+        let settled = self.has_settled(now);
         let Some(connection) = self.connection_mut(other) else { return true };
         match connection.state {
-            // RFC 4724 section 5: the peer is back before its old connection was seen to be dead.
-            State::Established if connection.agreed.as_ref().is_some_and(|old| old.may_be_replaced()) => {
+            // RFC 4724 section 5: the peer is back before its old connection was seen to be dead. Right after the session
+            // came up it is more likely the peer's own connection, which crossed ours and was late: a collision. A peer that
+            // is really back so soon tries again.
+            State::Established if settled && connection.agreed.as_ref().is_some_and(|old| old.may_be_replaced()) => {
                 let reason = "replaced by a new connection from the peer, which has restarted".to_owned();
                 self.raise(now, other, Event::TcpConnectionFails, Detail::Lost(reason));
                 true

@@ -37,10 +37,11 @@ fn equal_identifiers_of_different_ases_are_told_apart_by_the_as() {
 proptest! {
     #[test]
     fn in_whatever_order_things_arrive_both_come_up_once_and_on_the_same_connection(
-        seed: u64, higher: bool, segment in 1..60usize
+        seed: u64, higher: bool, graceful: bool, segment in 1..60usize
     ) {
         let (id, _) = ORDERS[usize::from(higher)];
-        let mut pair = Pair::new(with_id(id), config(B));
+        let [a, b] = if graceful { [with_restart(A), with_restart(B)] } else { [config(A), config(B)] };
+        let mut pair = Pair::new(SessionConfig { router_id: RouterId(id.into()), ..a }, b);
         pair.shuffle = Some(seed);
         pair.segment = segment;
         pair.start(A);
@@ -105,6 +106,7 @@ fn restarting(direction: Direction) -> Pair {
     let a = passive(A, direction, Direction::Incoming);
     let b = passive(B, direction, Direction::Outgoing);
     let mut pair = Pair::established(a, b);
+    pair.advance(Duration::from_secs(10));
     pair.said = Default::default();
     // B has forgotten all: nothing moves between the two any more.
     pair.partition = true;
@@ -126,6 +128,17 @@ fn a_peer_back_from_its_restart_replaces_its_old_connection_and_its_routes_are_k
         assert_eq!(pair.sessions[A].established().unwrap().direction, Direction::Incoming);
         assert_eq!(pair.sent(A, NOTIFICATION), 0, "{old:?}");
     }
+}
+
+#[test]
+fn a_crossed_connection_that_arrives_late_is_not_a_peer_back_from_its_restart() {
+    let passive = SessionConfig { passive: true, ..with_restart(B) };
+    let mut pair = Pair::established(with_restart(A), passive);
+    assert!(pair.raw_connection(B));
+    pair.inject(A, Direction::Incoming, &open(&with_restart(B)));
+    assert_eq!(pair.downs(A), []);
+    assert_eq!(pair.sessions[A].established().map(|up| up.direction), Some(Direction::Outgoing));
+    assert_eq!(pair.sent(A, NOTIFICATION), 1, "the new one is ended as a collision");
 }
 
 #[test]

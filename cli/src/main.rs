@@ -13,6 +13,7 @@ mod policy;
 mod route;
 mod status;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -53,7 +54,10 @@ impl From<bool> for Answer {
 async fn run(args: Args) -> Result<Answer, Error> {
     let print = Printer::new(args.output);
     if let Command::Completion { shell } = args.command {
-        clap_complete::generate(shell, &mut Args::command(), "linnet", &mut std::io::stdout());
+        // Straight to standard output it would panic when the reader has gone.
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Args::command(), "linnet", &mut script);
+        std::io::stdout().write_all(&script)?;
         return Ok(Answer::Yes);
     }
     let client = Client::connect(&args.socket).await?;

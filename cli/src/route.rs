@@ -128,7 +128,7 @@ impl Present for Lookup {
     fn draw(&self, page: &mut Page) {
         let mut words = vec![self.address.clone()];
         match (&self.error, &self.next_hop) {
-            (Some(error), _) => words.push(error.clone()),
+            (Some(error), _) => words = vec![format!("{}: {error}", self.address)],
             (None, Some(hop)) => {
                 words.extend(hop.via.iter().map(|via| format!("via {via}")));
                 words.extend(hop.dev.iter().map(|dev| format!("dev {dev}")));

@@ -44,6 +44,18 @@ fn completion_needs_no_daemon() {
 }
 
 #[test]
+fn a_reader_that_has_gone_is_no_error() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let status = Command::new(env!("CARGO_BIN_EXE_linnet"))
+        .args(["completion", "bash"])
+        .stdout(writer)
+        .status()
+        .expect("the binary under test starts");
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
 fn help_lists_the_nouns_and_gives_examples() {
     insta::assert_snapshot!(String::from_utf8(linnet(&["--help"]).stdout).unwrap());
 }

@@ -156,7 +156,7 @@ pub(crate) async fn routes(client: &Client, print: &Printer, query: RoutesQuery)
         (None, None, true) => Some(Scope::Rejected(true)),
         (None, None, false) => None,
     };
-    let asked_for_one = prefix.is_some();
+    let wanted = prefix.clone();
     let request = api::BgpRoutesRequest { prefix: prefix.unwrap_or_default(), scope };
     let mut pages = client.bgp().routes(request).await.map_err(|status| client.refused(status))?.into_inner();
     let mut writer = Writer::new(print.format);
@@ -169,7 +169,15 @@ pub(crate) async fn routes(client: &Client, print: &Printer, query: RoutesQuery)
     }
     writer.end(&mut out)?;
     out.flush()?;
-    Ok((any || !asked_for_one).into())
+    match wanted {
+        Some(prefix) if !any => {
+            eprintln!(
+                "linnet: no such path has exactly the prefix {prefix}; `linnet route get ADDRESS` finds what covers it"
+            );
+            Ok(Answer::No)
+        }
+        _ => Ok(Answer::Yes),
+    }
 }
 
 #[cfg(test)]

@@ -14,4 +14,5 @@ pub mod originate;
 pub mod policy_input;
 pub mod routes;
 pub mod server;
+pub mod sole;
 pub mod speaker;

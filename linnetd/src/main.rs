@@ -9,8 +9,9 @@ use clap::Parser;
 use linnetd::config::{self, Config, Environment, Severity};
 use linnetd::daemon::{self, Daemon};
 use linnetd::logging::{self, Format};
+use linnetd::sole::Sole;
 use linnetd::{cleanup, metrics, server};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
@@ -55,10 +56,19 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("linnetd: {error:#}");
+            eprintln!("linnetd: {}", in_words(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and its causes, without those that it has in its own words already.
+fn in_words(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |words, cause| match words.as_str() {
+        "" => cause,
+        said if said.contains(&cause) => words,
+        said => format!("{said}: {cause}"),
+    })
 }
 
 fn run_to_the_end(arguments: Arguments, config: Config) -> anyhow::Result<()> {
@@ -100,6 +110,7 @@ fn check(path: &Path) -> ExitCode {
 
 /// A daemon that is still there would put everything back, so it must not answer.
 async fn clean_up(config: &Config) -> anyhow::Result<()> {
+    let _sole = Sole::claim()?;
     drop(server::bind(&config.api_socket).await?);
     let _ = std::fs::remove_file(&config.api_socket);
     for line in cleanup::cleanup(config).await? {
@@ -109,17 +120,24 @@ async fn clean_up(config: &Config) -> anyhow::Result<()> {
 }
 
 async fn run(file: PathBuf, config: Config) -> anyhow::Result<()> {
+    let socket = server::bind(&config.api_socket).await?;
+    let path = config.api_socket.clone();
+    let done = run_with(socket, file, config).await;
+    let _ = std::fs::remove_file(path);
+    done
+}
+
+async fn run_with(socket: UnixListener, file: PathBuf, config: Config) -> anyhow::Result<()> {
     let mut hang_up = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let socket = server::bind(&config.api_socket).await?;
+    let _sole = if config.fib.install { Some(Sole::claim()?) } else { None };
     let metrics_listener = match config.metrics_listen {
         Some(address) => Some(TcpListener::bind(address).await.with_context(|| {
             format!("metrics.listen {address} cannot be used; nothing was started; free the port, or write \"off\"")
         })?),
         None => None,
     };
-    let socket_path = config.api_socket.clone();
     let daemon = Daemon::start(file, config).await?;
     tokio::spawn(server::serve(socket, daemon.clone()));
     if let Some(listener) = metrics_listener {
@@ -141,6 +159,24 @@ async fn run(file: PathBuf, config: Config) -> anyhow::Result<()> {
         }
     }
     daemon.stop().await;
-    let _ = std::fs::remove_file(socket_path);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_words;
+
+    #[test]
+    fn a_cause_that_an_error_names_itself_is_not_said_twice() {
+        let busy = || std::io::Error::other("Address already in use");
+        for (error, words) in [
+            (
+                anyhow::Error::new(busy()).context("cannot listen: Address already in use; free the port"),
+                "cannot listen: Address already in use; free the port",
+            ),
+            (anyhow::Error::new(busy()).context("cannot listen"), "cannot listen: Address already in use"),
+        ] {
+            assert_eq!(in_words(&error), words);
+        }
+    }
 }

@@ -139,3 +139,25 @@ fn metrics_and_health_answer_over_http() {
     rack.until("ready", || get("/readyz").starts_with("HTTP/1.1 200").then_some(()));
     assert!(get("/other").starts_with("HTTP/1.1 404"));
 }
+
+#[tokio::test]
+async fn a_second_daemon_in_a_namespace_changes_nothing_and_says_why() {
+    let rack = Rack::new("");
+    rack.configure("", "");
+    let _daemon = rack.start();
+    wait_for_both_sides(&rack);
+    let ruleset = || rack.host.run("nft -a list ruleset");
+    let (before, routes_before) = (ruleset(), routes(&rack));
+    let text = std::fs::read_to_string(rack.config_file()).unwrap();
+    let other = rack.directory.join("other.toml");
+    std::fs::write(&other, text.replace("linnetd.sock", "other.sock").replace("/state\"", "/state2\"")).unwrap();
+    for arguments in [&[][..], &["--cleanup"]] {
+        let mut command = rack.host.command(env!("CARGO_BIN_EXE_linnetd"));
+        let output = command.arg("--config").arg(&other).args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success());
+        assert!(said.contains("another linnetd programs this network namespace"), "{said}");
+        assert_eq!((ruleset(), routes(&rack)), (before.clone(), routes_before.clone()));
+        assert!(!rack.directory.join("run/other.sock").exists(), "a daemon that did not start leaves no socket");
+    }
+}

@@ -39,6 +39,10 @@ pub struct Config {
     pub dynamic_peers: Vec<DynamicPeerConfig>,
 }
 
+/// What a peer may send that is not told less: some four Internet tables (1.2 million prefixes of both families in 2026).
+/// It is there so that no peer can fill the memory with prefixes for ever.
+pub const MOST_PREFIXES: u32 = 5_000_000;
+
 /// One peer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeerConfig {
@@ -66,7 +70,8 @@ pub struct PeerConfig {
     pub client: bool,
     /// Send ourselves as the next hop of what we pass on.
     pub next_hop_self: bool,
-    /// Most prefixes it may send.
+    /// Most prefixes it may send, all families together, those that the import filter rejects too, because they are kept
+    /// with the reason. `None`: [`MOST_PREFIXES`].
     pub max_prefixes: Option<u32>,
     /// In place of the speaker's.
     pub hold_time: Option<HoldTime>,

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::clock::Clock;
-use crate::config::{Config, PeerConfig};
+use crate::config::{Config, MOST_PREFIXES, PeerConfig};
 use crate::listener::{Accepted, Listener};
 use crate::peer::{Peer, PeerCommand};
 use crate::reconfigure::{Differences, session_config};
@@ -297,7 +297,7 @@ impl Roster {
             own_address6: self.config.own_address6,
             import: peer.import.clone(),
             export: peer.export.clone(),
-            max_prefixes: peer.max_prefixes,
+            max_prefixes: Some(peer.max_prefixes.unwrap_or(MOST_PREFIXES)),
         }
     }
 

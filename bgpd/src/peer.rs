@@ -463,7 +463,12 @@ impl Peer {
 
     fn down(&mut self, reason: &DownReason) {
         let now = self.clock.now();
-        let text = self.session.last_error().map_or_else(|| reason.to_string(), str::to_owned);
+        let text = match reason {
+            // The last error is an earlier one's.
+            DownReason::Stopped { .. } => None,
+            _ => self.session.last_error(),
+        }
+        .map_or_else(|| reason.to_string(), str::to_owned);
         let retain = self.agreed.take().and_then(|agreed| agreed.retain(reason));
         tracing::info!(
             peer = self.config.name,

@@ -10,7 +10,7 @@ use bgp_proto::filter::{Filter, PrefixMatch, Rule};
 use bgp_proto::session::{RemoteAs, State};
 use bgp_proto::types::{Asn, HoldTime};
 use bgpd::{Event, Password, PeerConfig, RouteQuery, RouteScope, Shutdown, Ttl};
-use support::{ASN, Speaker, attributes, pair, prefix};
+use support::{ASN, Speaker, attributes, pair, prefix, wait_for};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -51,6 +51,28 @@ async fn a_silent_stop_leaves_the_routes_with_a_peer_that_does_graceful_restart(
     let query = RouteQuery { scope: RouteScope::Local, prefix: None, limit: 10 };
     let routes = left.bgp.routes(query).await.unwrap();
     assert!(matches!(&routes[..], [only] if only.route.stale), "{routes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_its_owner_stops_is_not_blamed_on_an_earlier_error() {
+    let restart = |config: &mut bgpd::Config, _: &mut PeerConfig| config.graceful_restart = Some(60);
+    let (left, right) = pair(restart, restart).await;
+    right.wait_established("left").await;
+    right.bgp.reset("left", false).await.unwrap();
+    wait_for("the session is up again", async || match &left.told.lock().unwrap().sessions[..] {
+        [.., Event::Down { .. }, Event::Up { .. }] => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    left.bgp.stop(Shutdown::Silent).await;
+    wait_for("the last end is told", async || {
+        let told = left.told.lock().unwrap();
+        match &told.sessions[..] {
+            [.., Event::Up { .. }, Event::Down { reason, .. }] if reason.contains("stopped") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -102,7 +102,7 @@ pub enum LabError {
         daemon: String,
     },
     /// A command in a node.
-    #[error("`{command}` failed (status {status:?}): {said}")]
+    #[error("`{command}` failed ({}): {said}", status.map_or_else(|| "killed".to_owned(), |status| format!("exit status {status}")))]
     Command {
         /// Node and command.
         command: String,

@@ -72,10 +72,19 @@ fn main() -> ExitCode {
     match run(Arguments::parse().verb) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("lab: {error:#}");
+            eprintln!("lab: {}", in_words(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and its causes, without those that it has in its own words already.
+fn in_words(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |words, cause| match words.as_str() {
+        "" => cause,
+        said if said.contains(&cause) => words,
+        said => format!("{said}: {cause}"),
+    })
 }
 
 fn run(verb: Verb) -> anyhow::Result<ExitCode> {

@@ -33,6 +33,10 @@ pub struct Config {
     pub hold_time: HoldTime,
     /// Seconds to ask peers to wait for us across a restart (RFC 4724), 1 to 4095; `None`: no graceful restart.
     pub graceful_restart: Option<u16>,
+    /// Nobody forwards by this speaker, which programs no kernel (a route reflector, a collector): to its peers nothing is
+    /// lost with it, and each start may be a restart. It decides and announces at once, but says End-of-RIB, on which they
+    /// drop what they kept of it, only when it has heard them all.
+    pub off_path: bool,
     /// Peers by address. Two must not share an address or a name.
     pub peers: Vec<PeerConfig>,
     /// Peers by prefix: whoever connects from inside becomes one. The longest prefix wins; a peer by address wins over it.
@@ -151,6 +155,7 @@ impl Config {
             max_paths: 16,
             hold_time: HoldTime::default(),
             graceful_restart: Some(120),
+            off_path: false,
             peers: Vec::new(),
             dynamic_peers: Vec::new(),
         }

@@ -15,7 +15,11 @@ pub(crate) fn session_config(speaker: &Config, peer: &PeerConfig, restarted: boo
         connect_retry: peer.connect_retry,
         passive: peer.passive,
         send_hold: None,
-        graceful_restart: speaker.graceful_restart.map(|seconds| LocalRestart { seconds, restarted }),
+        graceful_restart: speaker.graceful_restart.map(|seconds| LocalRestart {
+            seconds,
+            restarted,
+            off_path: speaker.off_path,
+        }),
     }
 }
 

@@ -111,7 +111,7 @@ fn restart_time(config: &Config) -> Option<Duration> {
 /// What the RIB is told at its start. Whatever graceful restart is configured to, a restarted speaker has routes in the
 /// kernel that must not be given up before those who announced them have spoken.
 pub(crate) fn rib_config(config: &Config, restarted: bool) -> RibConfig {
-    let awaited = match (restarted, config.dynamic_peers.is_empty()) {
+    let awaited = match (restarted || config.off_path, config.dynamic_peers.is_empty()) {
         (false, _) => Awaited::Up,
         (true, true) => Awaited::Known,
         (true, false) => Awaited::Anybody,
@@ -575,15 +575,16 @@ mod tests {
     #[test]
     fn after_a_restart_every_peer_is_waited_for_and_decisions_are_held_back_only_if_peers_wait_for_us() {
         let seconds = Duration::from_secs;
-        for (graceful_restart, restarted, expected) in [
-            (None, false, (None, Awaited::Up)),
-            (Some(120), false, (None, Awaited::Up)),
-            (None, true, (None, Awaited::Known)),
-            (Some(30), true, (Some(seconds(30)), Awaited::Known)),
-            (Some(4095), true, (Some(seconds(60)), Awaited::Known)),
+        for (graceful_restart, restarted, off_path, expected) in [
+            (None, false, false, (None, Awaited::Up)),
+            (Some(120), false, false, (None, Awaited::Up)),
+            (None, true, false, (None, Awaited::Known)),
+            (Some(30), true, false, (Some(seconds(30)), Awaited::Known)),
+            (Some(4095), true, false, (Some(seconds(60)), Awaited::Known)),
+            (Some(120), false, true, (None, Awaited::Known)),
         ] {
             let config = Config::new(Asn(64512), RouterId([192, 0, 2, 1].into()));
-            let config = Config { graceful_restart, ..config };
+            let config = Config { graceful_restart, off_path, ..config };
             let rib = rib_config(&config, restarted);
             assert_eq!((rib.deferral, rib.awaited), expected, "{graceful_restart:?} {restarted}");
         }

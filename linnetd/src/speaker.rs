@@ -77,6 +77,7 @@ pub fn speaker(config: &Config) -> bgpd::Config {
         max_paths: bgp.max_paths,
         hold_time: bgp.hold_time,
         graceful_restart: bgp.graceful_restart,
+        off_path: !config.fib.install,
         peers: bgp.peers.iter().map(|p| peer(&p.name, p.address, p.port, &p.settings)).collect(),
         dynamic_peers: bgp
             .dynamic_peers

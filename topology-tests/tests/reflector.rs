@@ -103,6 +103,8 @@ fn clients_of_three_makes_hear_one_another_with_originator_and_cluster() {
     let kernel = reflector.shell("ip route; ip -6 route").unwrap();
     assert!(!kernel.contains("10.20.") && !kernel.contains("fd00:20:"), "{kernel}");
 
+    a_reflector_that_is_killed_and_started_again_costs_no_client_a_route(&lab);
+
     // A client that withdraws takes its routes away from the others.
     gobgp.shell("gobgp global rib del -a ipv6 fd00:20:4::/48").unwrap();
     wait(&lab, "BIRD to lose what GoBGP withdrew", || {
@@ -110,4 +112,39 @@ fn clients_of_three_makes_hear_one_another_with_originator_and_cluster() {
             lab.node("bird").unwrap().shell("birdc show route fd00:20:4::/48").map_err(|error| error.to_string());
         holds(shown.as_ref().is_err() || shown.as_ref().is_ok_and(|shown| !shown.contains("fd00:2::4")), shown)
     });
+}
+
+/// It is on nobody's way: what its clients forward by stays until each of the others has told it everything again.
+fn a_reflector_that_is_killed_and_started_again_costs_no_client_a_route(lab: &Lab) {
+    let (reflector, frr) = (lab.node("reflector").unwrap(), lab.node("frr").unwrap());
+    let of_others = ["10.20.3.0/24", "10.20.4.0/24"];
+    let in_kernel = || {
+        let routes = frr.shell("ip route show proto bgp").map_err(|error| error.to_string())?;
+        holds(of_others.iter().all(|prefix| routes.contains(prefix)), routes)
+    };
+    wait(lab, "the other clients' routes in the kernel of FRR's node", in_kernel);
+    let watcher = frr.spawn(None, &["ip", "monitor", "route"]).unwrap();
+    reflector.signal("linnetd", "KILL").unwrap();
+    wait(lab, "FRR to see the session lost", || {
+        let seen = json(frr, &["vtysh", "-c", "show bgp neighbors 10.2.0.1 json"])?;
+        holds(seen["10.2.0.1"]["bgpState"] != "Established", &seen["10.2.0.1"]["bgpState"])
+    });
+    reflector.start("linnetd").unwrap();
+    wait(lab, "every client to be back with its routes", || {
+        let summary = json(reflector, &["linnet", "bgp", "summary", "-o", "json"])?;
+        let peers = summary["peers"].as_array().cloned().unwrap_or_default();
+        let back = peers.iter().filter(|peer| peer["state"] == "Established" && peer["received"] == 2).count();
+        holds(back == 3, &peers)
+    });
+    wait(lab, "FRR to have everything afresh", || {
+        for prefix in of_others {
+            let shown = json(frr, &["vtysh", "-c", &format!("show bgp ipv4 unicast {prefix} json")])?;
+            holds(shown["paths"][0]["valid"] == true && shown["paths"][0]["stale"].is_null(), &shown)?;
+        }
+        in_kernel()
+    });
+    let seen = watcher.interrupt().unwrap().stdout;
+    let deleted = |line: &&str| line.starts_with("Deleted") && of_others.iter().any(|prefix| line.contains(prefix));
+    let lost: Vec<_> = seen.lines().filter(deleted).collect();
+    assert!(lost.is_empty(), "{lost:?}\n{}", lab.dump());
 }

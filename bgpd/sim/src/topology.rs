@@ -174,7 +174,7 @@ impl Topology {
             connect_retry: Duration::from_secs(5),
             passive: known.passive,
             send_hold: None,
-            graceful_restart: spec.graceful_restart.map(|seconds| LocalRestart { seconds, restarted }),
+            graceful_restart: spec.graceful_restart.map(|seconds| LocalRestart { seconds, restarted, off_path: false }),
         })
     }
 

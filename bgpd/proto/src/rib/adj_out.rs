@@ -205,16 +205,16 @@ impl Groups {
         }
     }
 
-    /// Feeds members that lack something and have room for it, a bounded step each. `settled`: no prefix of the family
-    /// waits for a decision, so that what is in the table now is all there is to say before End-of-RIB. Returns whether
-    /// more could be fed at once.
-    pub(crate) fn feed(&mut self, view: &mut View<'_>, settled: bool, outputs: &mut VecDeque<Output>) -> bool {
+    /// Feeds members that lack something and have room for it, a bounded step each. `complete`: no prefix of the family
+    /// waits for a decision and no peer is waited for, so that what is in the table now is all there is to say before
+    /// End-of-RIB. Returns whether more could be fed at once.
+    pub(crate) fn feed(&mut self, view: &mut View<'_>, complete: bool, outputs: &mut VecDeque<Output>) -> bool {
         let (limits, mut more) = (self.limits, false);
         for group in self.slots.iter_mut().flatten() {
             if group.key.context.families.contains(view.family) {
                 self.progress |= group.feed(limits, view, outputs);
                 more |= group.members.iter().any(|member| member.hungry(view.family, limits));
-                group.end_of_rib(view.family, settled, outputs);
+                group.end_of_rib(view.family, complete, outputs);
             }
         }
         more
@@ -508,8 +508,8 @@ impl Group {
     }
 
     /// Says the family's End-of-RIB to members that have been sent all there is (RFC 4724 section 3).
-    fn end_of_rib(&mut self, family: Family, settled: bool, outputs: &mut VecDeque<Output>) {
-        for member in self.members.iter_mut().filter(|member| settled && member.owed_end.contains(family)) {
+    fn end_of_rib(&mut self, family: Family, complete: bool, outputs: &mut VecDeque<Output>) {
+        for member in self.members.iter_mut().filter(|member| complete && member.owed_end.contains(family)) {
             if member.lag_of(family).is_none_or(|lag| lag.all_sent()) {
                 member.owed_end.remove(family);
                 member.send(self.builder.end_of_rib(family), outputs);

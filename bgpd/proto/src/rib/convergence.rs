@@ -40,6 +40,11 @@ impl Convergence {
         self.deferring && !self.reached.contains(family)
     }
 
+    /// Whether a peer may be told that it has heard all there is.
+    pub(super) fn may_end(&self, family: Family) -> bool {
+        self.awaited == Awaited::Up || self.said.contains(family)
+    }
+
     /// Whether somebody may still come whom nobody knows.
     fn awaits_anybody(&self) -> bool {
         self.awaited == Awaited::Anybody && self.clock < self.limit

@@ -60,7 +60,8 @@ pub struct RibConfig {
     /// After our own restart: how long to wait for every peer's End-of-RIB before deciding and announcing (RFC 4724
     /// section 4.1). `None`: decide and announce at once, because we have not restarted or peers did not wait for us.
     pub deferral: Option<Duration>,
-    /// Whom [`Output::Converged`] waits for.
+    /// Whom [`Output::Converged`] waits for, and, unless it is [`Awaited::Up`], what we say of End-of-RIB: who hears that
+    /// drops what it kept of us and we have not told it again (RFC 4724 section 4.2).
     pub awaited: Awaited,
     /// The longest that [`Output::Converged`] waits for a peer when nothing is deferred, and that the stale routes of a
     /// peer that is back wait for its End-of-RIB (RFC 4724 section 4.2 asks for such a bound). 60 s is a good value.
@@ -383,6 +384,8 @@ impl Rib {
         if !news.is_empty() {
             self.outputs.push_back(Output::Best(news));
         }
+        // Before any End-of-RIB, which may wait for it.
+        self.say_converged();
         let mut more = false;
         for family in families.iter() {
             let table = &self.tables[at(family)];
@@ -390,11 +393,11 @@ impl Rib {
             let settled = !table.has_dirty();
             let (peers, config) = (&self.peers, &self.config);
             let mut view = View { family, table, store: &mut self.store, peers, config };
-            let hungry = self.groups.feed(&mut view, settled, &mut self.outputs);
+            let complete = settled && self.convergence.may_end(family);
+            let hungry = self.groups.feed(&mut view, complete, &mut self.outputs);
             more |= hungry || !settled;
         }
         self.forget_empty();
-        self.say_converged();
         more
     }
 

@@ -71,6 +71,9 @@ pub struct LocalRestart {
     pub seconds: u16,
     /// R, and F for every family: this speaker has just restarted and its kernel forwarded on.
     pub restarted: bool,
+    /// F for every family from the first session on, without R: nobody forwards by this speaker (a route reflector), so
+    /// nothing is lost with it.
+    pub off_path: bool,
 }
 
 /// The state machine's states (RFC 4271 section 8.2.2).

@@ -26,7 +26,7 @@ pub(super) fn local_open(config: &SessionConfig, came_up_before: bool) -> Open {
     let mut capabilities: Vec<_> = config.families.iter().map(Capability::Multiprotocol).collect();
     capabilities.push(Capability::RouteRefresh);
     if let Some(restart) = config.graceful_restart {
-        let forwarded = restart.restarted || came_up_before;
+        let forwarded = restart.restarted || restart.off_path || came_up_before;
         capabilities.push(Capability::GracefulRestart(GracefulRestart {
             restarting: restart.restarted && !came_up_before,
             notification: false,
@@ -149,7 +149,7 @@ mod tests {
             connect_retry: Duration::from_secs(5),
             passive: false,
             send_hold: None,
-            graceful_restart: Some(LocalRestart { seconds: 120, restarted: false }),
+            graceful_restart: Some(LocalRestart { seconds: 120, restarted: false, off_path: false }),
         }
     }
 
@@ -256,13 +256,14 @@ mod tests {
 
     #[test]
     fn only_the_first_open_after_a_restart_has_r_and_every_later_one_has_f() {
-        for (restarted, came_up_before, r, f) in [
-            (false, false, false, false),
-            (true, false, true, true),
-            (true, true, false, true),
-            (false, true, false, true),
+        for (restarted, off_path, came_up_before, r, f) in [
+            (false, false, false, false, false),
+            (true, false, false, true, true),
+            (true, false, true, false, true),
+            (false, false, true, false, true),
+            (false, true, false, false, true),
         ] {
-            let graceful_restart = Some(LocalRestart { seconds: 120, restarted });
+            let graceful_restart = Some(LocalRestart { seconds: 120, restarted, off_path });
             let open = local_open(&SessionConfig { graceful_restart, ..config() }, came_up_before);
             let sent = open.graceful_restart().unwrap();
             assert_eq!((sent.restarting, sent.families[0].1, sent.restart_seconds), (r, f, 120), "{restarted}");

@@ -126,7 +126,11 @@ impl Net {
                 connect_retry: Duration::from_secs(5),
                 passive: false,
                 send_hold: None,
-                graceful_restart: says.graceful_restart.then_some(LocalRestart { seconds: 60, restarted: false }),
+                graceful_restart: says.graceful_restart.then_some(LocalRestart {
+                    seconds: 60,
+                    restarted: false,
+                    off_path: false,
+                }),
             };
             let policy = PeerPolicy {
                 name: format!("node-{other}"),

@@ -308,10 +308,12 @@ fn after_a_restart_that_no_peer_waited_for_routes_are_said_at_once_but_converged
     world.hear(1, both());
     world.settle();
     assert_eq!((world.holds(1), world.converged.len()), (vec!["10.9.0.0/16".to_owned()], 0));
+    assert!(world.ears[&1].ended.is_empty(), "it would drop what it kept and has not been told again");
     world.connect(2, EBGP, restarts(false, true));
     world.hear(2, both());
     world.settle();
     assert_eq!(world.converged, Family::ALL);
+    assert_eq!(world.ears[&1].ended, Family::ALL);
 }
 
 #[test]

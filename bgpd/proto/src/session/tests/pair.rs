@@ -77,7 +77,10 @@ pub(super) fn config(side: usize) -> SessionConfig {
 }
 
 pub(super) fn with_restart(side: usize) -> SessionConfig {
-    SessionConfig { graceful_restart: Some(LocalRestart { seconds: 60, restarted: false }), ..config(side) }
+    SessionConfig {
+        graceful_restart: Some(LocalRestart { seconds: 60, restarted: false, off_path: false }),
+        ..config(side)
+    }
 }
 
 pub(super) fn address(side: usize) -> IpAddr {

@@ -268,10 +268,19 @@ impl Rib {
                 table.mark(id, false);
             }
         }
+        if self.convergence.defers(prefix.family()) {
+            self.own[family].push(id);
+        }
     }
 
     pub(super) fn withdraw_path(&mut self, prefix: Prefix) {
         self.remove_path(PeerId::LOCAL, Nlri { prefix, path_id: PathId(0) });
+        let family = at(prefix.family());
+        if self.convergence.defers(prefix.family())
+            && let Some(id) = self.tables[family].find(prefix)
+        {
+            self.own[family].push(id);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! When the table is whole: every peer that is waited for has said End-of-RIB, or the time for it is over.
 //!
-//! After our own restart nothing is decided or said before that (RFC 4724 section 4.1), if peers wait for us; and every
+//! After our own restart nothing is decided or said before that (RFC 4724 section 4.1), if peers wait for us, but what we
+//! originate: a peer beyond others (multihop) may need it to come back and say its End-of-RIB at all. And every
 //! configured peer is waited for, up or not, whether they do or not: the kernel forwards by routes of the earlier run, and
 //! whoever believes [`super::Output::Converged`] removes them. Without a restart nothing is held back; only `Converged`
 //! waits, for the peers that are up, and for the first of them.
@@ -11,7 +12,9 @@ use crate::types::{Family, FamilySet};
 
 use super::peers::{Live, at};
 
-/// A peer that does not speak RFC 4724 need not send End-of-RIB: it has said all once it has been quiet this long.
+/// A peer that does not speak RFC 4724 need not send End-of-RIB, and one that restarts itself (R) may wait for ours first:
+/// it has said all once it has been quiet this long. Not at once: FRR sets R in its first two minutes and sends its routes
+/// all the same, about a second after the session is up.
 const QUIET: Duration = Duration::from_secs(3);
 
 /// How far convergence is.
@@ -52,15 +55,18 @@ impl Convergence {
 }
 
 impl Live {
-    /// Nothing more of this family is waited for: the session does not have it, or it has ended, or the peer restarts
-    /// itself (R) and waits for us, or it does not say End-of-RIB and has been quiet.
+    /// Nothing more of this family is waited for: the session does not have it, or it has ended, or the peer does not
+    /// promise an End-of-RIB and has been quiet.
     fn has_said_all(&self, family: Family, now: Instant) -> bool {
         !self.families.contains(family)
             || self.ended.contains(family)
-            || match &self.established.graceful_restart {
-                Some(restart) => restart.restarting,
-                None => self.last_update + QUIET <= now,
-            }
+            || self.quiet_from().is_some_and(|quiet| quiet <= now)
+    }
+
+    /// When quiet stands for End-of-RIB, if it does.
+    fn quiet_from(&self) -> Option<Instant> {
+        let promised = self.established.graceful_restart.as_ref().is_some_and(|restart| !restart.restarting);
+        (!promised).then_some(self.last_update + QUIET)
     }
 }
 
@@ -105,10 +111,7 @@ impl Rib {
         if Family::ALL.into_iter().all(|family| convergence.reached.contains(family)) {
             return convergence.awaits_anybody().then_some(convergence.limit);
         }
-        let quiet = self.peers.iter().filter_map(|(_, peer)| {
-            let live = peer.session.as_ref()?;
-            live.established.graceful_restart.is_none().then_some(live.last_update + QUIET)
-        });
+        let quiet = self.peers.iter().filter_map(|(_, peer)| peer.session.as_ref()?.quiet_from());
         quiet.filter(|time| *time > convergence.clock).chain([convergence.limit]).min()
     }
 }

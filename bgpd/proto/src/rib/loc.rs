@@ -7,7 +7,7 @@ use super::decision::{Candidate, Choice};
 use super::peers::{Peers, at};
 use super::table::{Path, PathFlags, PrefixId, Table};
 use super::{BestChange, BestPath, Rib};
-use crate::types::{Family, PeerId, RouterId};
+use crate::types::{Family, PathId, PeerId, RouterId};
 
 /// Buffers of the decision process, used again for each prefix.
 #[derive(Debug, Default)]
@@ -23,18 +23,43 @@ impl Rib {
     pub(super) fn decide_dirty(&mut self, family: Family, budget: usize, news: &mut Vec<BestChange>) -> usize {
         for decided in 0..budget {
             let Some((id, changed)) = self.tables[at(family)].take_dirty() else { return decided };
-            let table = &mut self.tables[at(family)];
-            let changed =
-                choose(table, id, &self.store, &self.peers, self.config.max_paths, &mut self.scratch) || changed;
-            if changed {
-                news.push(best_change(table, id, &self.store));
-                self.groups.prefix_changed(family, id, table, &mut self.store, &self.peers, &self.config);
-            }
-            if table.paths(id).as_slice().is_empty() {
+            self.decide(family, id, changed, news);
+            if self.tables[at(family)].paths(id).as_slice().is_empty() {
                 self.empty[at(family)].push(id);
             }
         }
         budget
+    }
+
+    /// Decides what we originate ourselves, or do no more, while the rest of the family is deferred: no peer's End-of-RIB
+    /// can change that, and a peer may have to hear of it to find the way back to us. All stays dirty for when the
+    /// deferral is over.
+    pub(super) fn decide_own(&mut self, family: Family, news: &mut Vec<BestChange>) {
+        for id in std::mem::take(&mut self.own[at(family)]) {
+            let paths = self.tables[at(family)].paths_mut(id);
+            if paths.find(PeerId::LOCAL, PathId(0)).is_ok() {
+                self.decide(family, id, true, news);
+                continue;
+            }
+            // What peers have said of it has to wait like all that they say.
+            for path in paths.as_mut_slice() {
+                path.flags = path.flags.with(PathFlags::BEST, false).with(PathFlags::MULTIPATH, false);
+            }
+            self.tell(family, id, news);
+        }
+    }
+
+    fn decide(&mut self, family: Family, id: PrefixId, changed: bool, news: &mut Vec<BestChange>) {
+        let table = &mut self.tables[at(family)];
+        if choose(table, id, &self.store, &self.peers, self.config.max_paths, &mut self.scratch) || changed {
+            self.tell(family, id, news);
+        }
+    }
+
+    fn tell(&mut self, family: Family, id: PrefixId, news: &mut Vec<BestChange>) {
+        let table = &self.tables[at(family)];
+        news.push(best_change(table, id, &self.store));
+        self.groups.prefix_changed(family, id, table, &mut self.store, &self.peers, &self.config);
     }
 
     /// Lets go of prefixes that have no path, unless a peer that is behind must still hear that they are gone.

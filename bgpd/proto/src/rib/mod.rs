@@ -32,7 +32,7 @@ use bytes::Bytes;
 use crate::filter::Filter;
 use crate::session::Established;
 use crate::time::Instant;
-use crate::types::{Asn, ClusterId, Family, FamilySet, PathId, PeerId, Prefix, RouterId};
+use crate::types::{Asn, ClusterId, Family, PathId, PeerId, Prefix, RouterId};
 use crate::wire::Update;
 use crate::wire::attributes::Attributes;
 
@@ -58,7 +58,8 @@ pub struct RibConfig {
     /// Most paths of one multipath set.
     pub max_paths: usize,
     /// After our own restart: how long to wait for every peer's End-of-RIB before deciding and announcing (RFC 4724
-    /// section 4.1). `None`: decide and announce at once, because we have not restarted or peers did not wait for us.
+    /// section 4.1); what we originate ourselves is announced at once all the same. `None`: decide and announce at once,
+    /// because we have not restarted or peers did not wait for us.
     pub deferral: Option<Duration>,
     /// Whom [`Output::Converged`] waits for, and, unless it is [`Awaited::Up`], what we say of End-of-RIB: who hears that
     /// drops what it kept of us and we have not told it again (RFC 4724 section 4.2).
@@ -200,6 +201,8 @@ pub struct Rib {
     store: AttrStore,
     /// By family, as everything of two elements here.
     tables: [Table; 2],
+    /// Prefixes that we originate, or no longer do, to be decided although the family is deferred.
+    own: [Vec<PrefixId>; 2],
     /// Prefixes that have lost their last path in this run.
     empty: [Vec<PrefixId>; 2],
     /// Prefixes without a path whose number a peer that is behind still needs.
@@ -223,6 +226,7 @@ impl Rib {
             own_addresses: Vec::new(),
             store: AttrStore::default(),
             tables: Family::ALL.map(Table::new),
+            own: Default::default(),
             empty: Default::default(),
             remembered: Default::default(),
             groups: Groups::default(),
@@ -374,12 +378,14 @@ impl Rib {
     /// Returns whether work is left: call it again, after looking at what else has come in.
     pub fn run(&mut self, now: Instant) -> bool {
         self.update_convergence(now);
-        let families = Family::ALL.into_iter().filter(|family| !self.convergence.defers(*family));
-        let families: FamilySet = families.collect();
         let mut news = Vec::new();
         let mut budget = self.groups.limits.decisions;
-        for family in families.iter() {
-            budget -= self.decide_dirty(family, budget, &mut news);
+        for family in Family::ALL {
+            if self.convergence.defers(family) {
+                self.decide_own(family, &mut news);
+            } else {
+                budget -= self.decide_dirty(family, budget, &mut news);
+            }
         }
         if !news.is_empty() {
             self.outputs.push_back(Output::Best(news));
@@ -387,15 +393,16 @@ impl Rib {
         // Before any End-of-RIB, which may wait for it.
         self.say_converged();
         let mut more = false;
-        for family in families.iter() {
+        for family in Family::ALL {
             let table = &self.tables[at(family)];
             self.groups.flush(family, table, &mut self.store, &mut self.outputs);
-            let settled = !table.has_dirty();
+            let deferred = self.convergence.defers(family);
+            let settled = !deferred && !table.has_dirty();
             let (peers, config) = (&self.peers, &self.config);
             let mut view = View { family, table, store: &mut self.store, peers, config };
             let complete = settled && self.convergence.may_end(family);
             let hungry = self.groups.feed(&mut view, complete, &mut self.outputs);
-            more |= hungry || !settled;
+            more |= hungry || !(settled || deferred);
         }
         self.forget_empty();
         more

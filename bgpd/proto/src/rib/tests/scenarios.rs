@@ -275,16 +275,21 @@ fn routes_that_were_stale_already_do_not_outlive_a_second_restart() {
 }
 
 #[test]
-fn after_our_restart_nothing_is_said_until_every_peer_has_said_end_of_rib() {
+fn after_our_restart_nothing_but_our_own_is_said_until_every_peer_has_said_end_of_rib() {
     let mut world = World::with_deferral(Some(Duration::from_secs(120)));
     world.rib.set_peer(PeerId(2), policy(2, EBGP), world.now);
     world.up_with(1, EBGP, policy(1, EBGP), restarts(false, true));
     world.hear(1, vec![announce(route(1, &[65001]), &[prefix("10.1.0.0/16")]), end_of_rib(Family::Ipv4Unicast)]);
     world.rib.originate(prefix("10.9.0.0/16"), local(), world.now);
     world.settle();
-    assert!(world.best.is_empty() && world.holds(1).is_empty() && world.converged.is_empty());
-    let waiting = world.rib.routes(Scope::Local, Some(prefix("10.9.0.0/16")), 1, world.now);
+    assert_eq!((world.best.len(), world.holds(1)), (1, vec!["10.9.0.0/16".to_owned()]), "only what we originate");
+    assert!(world.converged.is_empty() && world.ears[&1].ended.is_empty());
+    let waiting = world.rib.routes(Scope::Local, Some(prefix("10.1.0.0/16")), 1, world.now);
     assert!(waiting[0].reason.starts_with("not decided yet"), "{}", waiting[0].reason);
+    world.rib.withdraw(prefix("10.9.0.0/16"));
+    world.settle();
+    assert_eq!((world.best.len(), world.holds(1).len()), (0, 0), "and what we originate no more");
+    world.rib.originate(prefix("10.9.0.0/16"), local(), world.now);
 
     world.connect(2, EBGP, restarts(false, true));
     world.hear(2, vec![end_of_rib(Family::Ipv4Unicast)]);
@@ -344,7 +349,7 @@ fn where_unknown_peers_may_come_back_converged_waits_the_whole_time_and_decision
 }
 
 #[test]
-fn without_a_restart_only_converged_waits_and_for_no_peer_that_restarts_itself() {
+fn without_a_restart_only_converged_waits_and_for_a_peer_that_restarts_itself_until_it_is_quiet() {
     let mut world = World::new();
     world.rib.set_peer(PeerId(3), policy(3, EBGP), world.now);
     world.up_with(1, EBGP, policy(1, EBGP), restarts(true, true));
@@ -353,6 +358,12 @@ fn without_a_restart_only_converged_waits_and_for_no_peer_that_restarts_itself()
     world.settle();
     assert_eq!((world.best.len(), world.converged.len()), (1, 0));
     world.hear(2, vec![end_of_rib(Family::Ipv4Unicast), end_of_rib(Family::Ipv6Unicast)]);
+    world.settle();
+    // It may wait for our End-of-RIB, and it may not (FRR): its routes have three seconds.
+    assert!(world.converged.is_empty());
+    let due = world.rib.poll_timeout().expect("a timer");
+    assert_eq!(due - world.now, Duration::from_secs(3));
+    world.pass(due - world.now);
     world.settle();
     assert_eq!(world.converged, Family::ALL);
 }

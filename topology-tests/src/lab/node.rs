@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::room::enter;
@@ -123,7 +124,7 @@ impl Node {
         let mut command = self.command(netns, arguments);
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().map_err(failed)?;
-        Ok(Background { label, child: Some(child) })
+        Ok(Background::new(label, child))
     }
 
     /// Takes a cable's end away or puts it back.
@@ -297,47 +298,66 @@ fn tail(path: &Path) -> String {
 #[derive(Debug)]
 pub struct Background {
     label: String,
-    child: Option<Child>,
+    child: Child,
+    /// What it says is read as it comes: a full pipe would stop it.
+    said: [Option<JoinHandle<Vec<u8>>>; 2],
+    ended: bool,
 }
 
 impl Background {
+    fn new(label: String, mut child: Child) -> Self {
+        fn read(mut pipe: impl std::io::Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+            std::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                // What was read before an error is what there is.
+                let _ = pipe.read_to_end(&mut bytes);
+                bytes
+            })
+        }
+        let said = [child.stdout.take().map(read), child.stderr.take().map(read)];
+        Self { label, child, said, ended: false }
+    }
+
     /// Sends SIGINT, as Ctrl-C would, and waits for the end.
     ///
     /// # Errors
-    /// When its output cannot be read.
+    /// When its end cannot be waited for.
     pub fn interrupt(self) -> Result<Output, LabError> {
-        if let Some(child) = &self.child {
-            let group = format!("-{}", child.id());
-            // It may have ended already; then there is nobody to tell, and its output says why.
-            let _ = Command::new("kill").args(["-INT", "--", &group]).stderr(Stdio::null()).status();
-        }
+        // It may have ended already; then there is nobody to tell, and its output says why.
+        self.signal("INT");
         self.finish()
     }
 
     /// Waits for its end.
     ///
     /// # Errors
-    /// When its output cannot be read.
+    /// When its end cannot be waited for.
     pub fn finish(mut self) -> Result<Output, LabError> {
-        let failed = |said: String| LabError::Command { command: self.label.clone(), status: None, said };
-        let child = self.child.take().ok_or_else(|| failed("it was taken already".to_owned()))?;
-        let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
-        Ok(Output {
+        let status = self.child.wait().map_err(|error| LabError::Command {
             command: self.label.clone(),
-            status: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+            status: None,
+            said: error.to_string(),
+        })?;
+        self.ended = true;
+        let [stdout, stderr] = self.said.each_mut().map(|reader| {
+            let bytes = reader.take().and_then(|reader| reader.join().ok()).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).into_owned()
+        });
+        Ok(Output { command: self.label.clone(), status: status.code(), stdout, stderr })
+    }
+
+    /// nsenter passes nothing on; its child, in the group that was made for it, gets the signal too.
+    fn signal(&self, kind: &str) {
+        let group = format!("-{}", self.child.id());
+        let _ = Command::new("kill").args(["-s", kind, "--", &group]).stderr(Stdio::null()).status();
     }
 }
 
 impl Drop for Background {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            // nsenter passes nothing on; its child, in the group that was made for it, gets the signal too.
-            let _ =
-                Command::new("kill").args(["-KILL", "--", &format!("-{}", child.id())]).stderr(Stdio::null()).status();
-            let _ = child.wait();
+        if !self.ended {
+            self.signal("KILL");
+            let _ = self.child.wait();
         }
     }
 }

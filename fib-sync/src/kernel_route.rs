@@ -158,7 +158,7 @@ pub(crate) fn read(message: &RouteMessage) -> Option<KernelRoute> {
             RouteAttribute::Oif(link) => single.link = *link,
             RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => single.via = gateway_of(attribute),
             // The kernel dumps 0 for what is not set.
-            RouteAttribute::Metrics(metrics) => mtu = crate::reach::mtu_of(metrics),
+            RouteAttribute::Metrics(metrics) => mtu = mtu_of(metrics),
             RouteAttribute::MultiPath(several) => {
                 hops.extend(several.iter().map(|hop| KernelHop {
                     via: hop.attributes.iter().find_map(gateway_of),
@@ -212,4 +212,11 @@ pub(crate) fn ip(address: &RouteAddress) -> Option<IpAddr> {
         RouteAddress::Inet6(address) => Some((*address).into()),
         _ => None,
     }
+}
+
+pub(crate) fn mtu_of(metrics: &[RouteMetric]) -> Option<u32> {
+    metrics.iter().find_map(|metric| match metric {
+        RouteMetric::Mtu(mtu) if *mtu != 0 => Some(*mtu),
+        _ => None,
+    })
 }

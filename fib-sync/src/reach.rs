@@ -12,7 +12,7 @@ use netlink_packet_route::{
 
 use crate::{
     FibError,
-    kernel_route::{family, ip, type_word},
+    kernel_route::{family, ip, mtu_of, type_word},
     links::Links,
     netlink::{Refusal, Request, Socket},
 };
@@ -190,11 +190,4 @@ fn understand(answer: Result<RouteNetlinkMessage, Refusal>, links: &Links) -> An
         Some(via) => Answer::Routed { via, link, mtu },
         None => Answer::Adjacent { link, mtu },
     }
-}
-
-pub(crate) fn mtu_of(metrics: &[RouteMetric]) -> Option<u32> {
-    metrics.iter().find_map(|metric| match metric {
-        RouteMetric::Mtu(mtu) if *mtu != 0 => Some(*mtu),
-        _ => None,
-    })
 }

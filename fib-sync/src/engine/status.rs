@@ -12,9 +12,9 @@ use super::Engine;
 use crate::{
     FibError, KernelAnswer, PROTOCOL, ResolvedHop, Route, RouteStatus,
     desired::{Path, Want},
-    kernel_route::{ip, read, type_word},
+    kernel_route::{ip, mtu_of, read, type_word},
     overlay::link_local,
-    reach::{mtu_of, question},
+    reach::question,
     route::TunnelEnd,
 };
 

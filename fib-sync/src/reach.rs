@@ -7,7 +7,7 @@ use std::{
 
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    route::{RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteType},
+    route::{RouteAttribute, RouteHeader, RouteMessage, RouteType},
 };
 
 use crate::{

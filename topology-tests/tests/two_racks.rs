@@ -168,6 +168,31 @@ fn a_killed_linnetd_costs_no_packet_and_leaves_what_others_put_into_the_kernel()
 }
 
 #[test]
+fn a_linnetd_that_is_killed_again_and_again_before_it_is_whole_is_not_cut_off() -> Outcome {
+    let lab = lab();
+    let host = lab.node("h3")?;
+    let streams = [client(1), client(5)].map(|to| Stream::start(host, "client-3", &to.address()));
+    for _ in 0..6 {
+        host.signal("linnetd", "KILL")?;
+        host.start("linnetd")?;
+        // At an odd moment: its sessions come up about now, and its routes some time later.
+        lab.poll("a session of the new process", DEADLINE, || {
+            let speaker = sessions::speaker(host).map_err(|error| error.to_string())?;
+            let up = speaker.iter().flat_map(|speaker| &speaker.sessions).any(sessions::Session::established);
+            if up { Ok(()) } else { Err("none".to_owned()) }
+        })?;
+    }
+    converged(&lab)?;
+    for stream in streams {
+        let pings = stream?.stop()?;
+        // Killed a second time before it could say its routes, it is forgotten by its peers (RFC 4724 section 4.2): until
+        // it has said them, and no longer.
+        assert!(pings.outage < Duration::from_secs(10), "{pings:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_linnetd_that_stops_gracefully_and_starts_again_costs_no_packet() -> Outcome {
     let lab = lab();
     let host = lab.node("h3")?;

@@ -1,6 +1,6 @@
 # `make` lists what there is to do.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo demo-down test check install clean
+.PHONY: help setup build demo demo-down test check bench install clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ check: setup ## What CI checks besides the tests: format, lints, docs, dependenc
 	.ci/dependencies
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+
+bench: setup ## Measure Linnet beside BIRD, FRR, GoBGP and OpenBGPD (root; half an hour); BENCH="--scenarios S1 --daemons linnet,bird" for less
+	cargo build --locked --release --package linnetd --package linnet-bench
+	@cargo run --locked --release --quiet --package linnet-bench --bin bench -- run --json bench.json $(BENCH)
 
 install: ## Build for release and install linnetd and linnet into PREFIX (default /usr/local)
 	cargo build --locked --release --package linnetd --package linnet

@@ -1,0 +1,244 @@
+//! Trials become medians, medians a table and JSON.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::daemon::Daemon;
+use crate::scenario::Scenario;
+use crate::trial::Figures;
+
+/// Everything that one run of the harness found.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    /// Where it ran.
+    pub(crate) machine: Machine,
+    /// What ran: each daemon's name and what it says of its version.
+    pub(crate) daemons: Vec<Version>,
+    /// Every trial, in the order in which they ran.
+    pub(crate) trials: Vec<Trial>,
+    /// A line for each scenario and daemon.
+    pub(crate) medians: Vec<Median>,
+}
+
+/// Where it ran.
+#[derive(Debug, Serialize)]
+pub(crate) struct Machine {
+    /// CPUs that this process may use.
+    pub(crate) cpus: usize,
+    /// The kernel's release.
+    pub(crate) kernel: String,
+}
+
+/// A daemon and its version.
+#[derive(Debug, Serialize)]
+pub(crate) struct Version {
+    /// Its name.
+    pub(crate) daemon: &'static str,
+    /// What it says of itself.
+    pub(crate) version: String,
+}
+
+/// One trial: figures, or what went wrong.
+#[derive(Debug, Serialize)]
+pub(crate) struct Trial {
+    /// The scenario.
+    pub(crate) scenario: &'static str,
+    /// The daemon.
+    pub(crate) daemon: &'static str,
+    /// Which run of it, from 1.
+    pub(crate) run: usize,
+    /// What was measured.
+    #[serde(flatten)]
+    pub(crate) figures: Option<Figures>,
+    /// What went wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<String>,
+}
+
+/// The medians of one daemon in one scenario, over the trials that succeeded.
+#[derive(Debug, Serialize)]
+pub(crate) struct Median {
+    scenario: &'static str,
+    daemon: &'static str,
+    runs: usize,
+    succeeded: usize,
+    up_s: Option<f64>,
+    first_s: Option<f64>,
+    wall_s: Option<f64>,
+    quiet_s: Option<f64>,
+    cpu_s: Option<f64>,
+    memory_mib: Option<f64>,
+    announce_p50_ms: Option<f64>,
+    announce_p99_ms: Option<f64>,
+    withdraw_p50_ms: Option<f64>,
+    withdraw_p99_ms: Option<f64>,
+    foreign_share: Option<f64>,
+}
+
+/// One figure out of a trial's, where it has it.
+type Figure = fn(&Figures) -> Option<f64>;
+
+impl Median {
+    /// The medians of `trials`, which are all of this scenario and daemon.
+    pub(crate) fn of(scenario: &Scenario, daemon: Daemon, trials: &[&Trial]) -> Self {
+        let figures: Vec<&Figures> = trials.iter().filter_map(|trial| trial.figures.as_ref()).collect();
+        let of = |figure: Figure| median(figures.iter().filter_map(|figures| figure(figures)).collect());
+        Self {
+            scenario: scenario.name,
+            daemon: daemon.name(),
+            runs: trials.len(),
+            succeeded: figures.len(),
+            up_s: of(|figures| Some(figures.up_s)),
+            first_s: of(|figures| Some(figures.first_s)),
+            wall_s: of(|figures| Some(figures.wall_s)),
+            quiet_s: of(|figures| Some(figures.quiet_s)),
+            cpu_s: of(|figures| Some(figures.cpu_s)),
+            memory_mib: of(|figures| Some(figures.memory_mib)),
+            announce_p50_ms: of(|figures| figures.changes.as_ref().map(|changes| changes.announce_p50_ms)),
+            announce_p99_ms: of(|figures| figures.changes.as_ref().map(|changes| changes.announce_p99_ms)),
+            withdraw_p50_ms: of(|figures| figures.changes.as_ref().map(|changes| changes.withdraw_p50_ms)),
+            withdraw_p99_ms: of(|figures| figures.changes.as_ref().map(|changes| changes.withdraw_p99_ms)),
+            foreign_share: of(|figures| Some(figures.foreign_share)),
+        }
+    }
+}
+
+/// The middle value, or the mean of the two in the middle.
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    let upper = *values.get(middle)?;
+    if values.len().is_multiple_of(2) { Some(f64::midpoint(values[middle - 1], upper)) } else { Some(upper) }
+}
+
+/// The medians as a table in Markdown, each also as a ratio to BIRD's where BIRD ran.
+pub(crate) fn table(medians: &[Median]) -> String {
+    let mut rows = vec![
+        [
+            "scenario",
+            "daemon",
+            "runs",
+            "up s",
+            "wall s",
+            "quiet s",
+            "CPU s",
+            "MiB",
+            "ann p50/p99 ms",
+            "wdr p50/p99 ms",
+            "wall/bird",
+            "CPU/bird",
+            "MiB/bird",
+            "foreign",
+        ]
+        .map(str::to_owned),
+    ];
+    for median in medians {
+        let bird =
+            medians.iter().find(|other| other.scenario == median.scenario && other.daemon == Daemon::Bird.name());
+        let ratio = |of: fn(&Median) -> Option<f64>| match (of(median), bird.and_then(of)) {
+            (Some(own), Some(birds)) if birds > 0.0 => format!("{:.2}", own / birds),
+            _ => "-".to_owned(),
+        };
+        let pair = |p50, p99| match (p50, p99) {
+            (Some(p50), Some(p99)) => format!("{p50:.3} / {p99:.3}"),
+            _ => "-".to_owned(),
+        };
+        rows.push([
+            median.scenario.to_owned(),
+            median.daemon.to_owned(),
+            format!("{}/{}", median.succeeded, median.runs),
+            shown(median.up_s, 2),
+            shown(median.wall_s, 3),
+            shown(median.quiet_s, 3),
+            shown(median.cpu_s, 2),
+            shown(median.memory_mib, 1),
+            pair(median.announce_p50_ms, median.announce_p99_ms),
+            pair(median.withdraw_p50_ms, median.withdraw_p99_ms),
+            ratio(|median| median.wall_s),
+            ratio(|median| median.cpu_s),
+            ratio(|median| median.memory_mib),
+            shown(median.foreign_share, 2),
+        ]);
+    }
+    aligned(&rows)
+}
+
+fn shown(value: Option<f64>, decimals: usize) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.decimals$}"))
+}
+
+/// Rows with their columns padded; the first row is the head. Names stand left, figures right.
+fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
+    let widths: [usize; COLUMNS] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0));
+    let mut text = String::new();
+    for (line, row) in rows.iter().enumerate() {
+        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
+            let _ = if column < 2 { write!(text, "| {cell:<width$} ") } else { write!(text, "| {cell:>width$} ") };
+        }
+        text.push_str("|\n");
+        if line == 0 {
+            for (column, width) in widths.into_iter().enumerate() {
+                let dashes = "-".repeat(width + 1);
+                let _ = if column < 2 { write!(text, "|{dashes}-") } else { write!(text, "|{dashes}:") };
+            }
+            text.push_str("|\n");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_median_is_the_middle_and_of_an_even_number_the_mean_of_two() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(vec![4.0, 1.0]), Some(2.5));
+        assert_eq!(median(vec![]), None);
+    }
+
+    fn trial(daemon: &'static str, wall_s: f64) -> Trial {
+        let figures = Figures {
+            up_s: 0.1,
+            first_s: 0.1,
+            wall_s,
+            quiet_s: wall_s,
+            sent_s: 0.1,
+            cpu_s: 1.0,
+            memory_mib: 10.0,
+            updates: 1,
+            announced: 1,
+            withdrawn: 0,
+            load_cpu_s: 0.1,
+            foreign_share: 0.0,
+            changes: None,
+        };
+        Trial { scenario: "S1", daemon, run: 1, figures: Some(figures), error: None }
+    }
+
+    #[test]
+    fn the_table_shows_each_daemon_against_bird() {
+        let scenario = Scenario::named("S1").expect("S1");
+        let medians = [
+            Median::of(&scenario, Daemon::Bird, &[&trial("bird", 2.0)]),
+            Median::of(&scenario, Daemon::Linnet, &[&trial("linnet", 1.0)]),
+        ];
+        let table = table(&medians);
+        let linnet = table.lines().last().expect("a row");
+        assert!(linnet.contains("| linnet |") && linnet.contains(" 0.50 |"), "{table}");
+        assert!(table.lines().all(|line| line.len() == linnet.len()), "{table}");
+    }
+
+    #[test]
+    fn a_trial_that_failed_is_counted_and_has_no_figures() {
+        let scenario = Scenario::named("S1").expect("S1");
+        let failed = Trial { scenario: "S1", daemon: "bird", run: 2, figures: None, error: Some("gone".to_owned()) };
+        let median = Median::of(&scenario, Daemon::Bird, &[&failed]);
+        assert_eq!((median.runs, median.succeeded, median.wall_s), (1, 0, None));
+        let json = serde_json::to_value(&failed).expect("JSON");
+        assert_eq!(json["error"], "gone");
+    }
+}

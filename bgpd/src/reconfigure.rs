@@ -1,6 +1,6 @@
 //! What a changed configuration means for a peer: which of its keys changed, and whether its session must be reset.
 
-use bgp_proto::session::{LocalRestart, SessionConfig};
+use bgp_proto::session::{Extensions, LocalRestart, SessionConfig};
 
 use crate::config::{Config, PeerConfig};
 
@@ -20,6 +20,7 @@ pub(crate) fn session_config(speaker: &Config, peer: &PeerConfig, restarted: boo
             restarted,
             off_path: speaker.off_path,
         }),
+        extensions: Extensions::default(),
     }
 }
 

@@ -187,6 +187,7 @@ mod tests {
             receive: context,
             send: context,
             route_refresh: true,
+            enhanced_refresh: true,
             graceful_restart: None,
             local_address: address,
             remote_address: address,

@@ -79,6 +79,11 @@ impl PeerStatus {
                 received: peer.is_some_and(|peer| peer.route_refresh),
             },
             CapabilityStatus {
+                name: "enhanced-route-refresh",
+                sent: true,
+                received: peer.is_some_and(|peer| peer.enhanced_refresh),
+            },
+            CapabilityStatus {
                 name: "graceful-restart",
                 sent: self.graceful_restart,
                 received: peer.is_some_and(|peer| peer.graceful_restart.is_some()),

@@ -11,7 +11,7 @@ use bgp_proto::session::{RemoteAs, State};
 use bgp_proto::types::{Asn, Family, FamilySet, HoldTime, RouterId};
 use bgp_proto::wire::capability::Capability;
 use bgp_proto::wire::frame::{MessageType, next_frame};
-use bgp_proto::wire::{Message, Notification, Open, UpdateContext};
+use bgp_proto::wire::{Message, Notification, Open, RouteRefresh, UpdateContext};
 use bgpd::{DynamicPeerConfig, PeerConfig};
 use bytes::BytesMut;
 use support::{ASN, Speaker, attributes, numbered, prefix, wait_for};
@@ -305,7 +305,7 @@ async fn a_peer_that_asks_for_everything_again_and_again_and_reads_nothing_costs
     stage.speaker.wait_best("the table", |best| best.len() > 20_000).await;
     let mut stream = stage.session("p0", from).await;
     let before = resident();
-    let refresh = encoded(&Message::RouteRefresh(Some(Family::Ipv4Unicast)));
+    let refresh = encoded(&Message::RouteRefresh(RouteRefresh::Request(Family::Ipv4Unicast)));
     let flood = tokio::time::timeout(support::DEADLINE, async {
         for _ in 0..200 {
             pour(&mut stream, &refresh.repeat(100)).await;

@@ -220,9 +220,13 @@ async fn a_reset_ends_the_session_and_starts_it_again_and_a_soft_one_does_not() 
     let (left, right) = pair(|_, _| (), |_, _| ()).await;
     right.wait_established("left").await;
     left.wait_established("right").await;
+    // Marks of a refresh follow only what End-of-RIB, of both families, has ended.
+    right.wait_peer("left", "all routes", |peer| peer.counters.received[1] == 2).await;
+    left.wait_peer("right", "all routes", |peer| peer.counters.received[1] == 2).await;
     left.bgp.reset("right", true).await.unwrap();
-    // ROUTE-REFRESH, one a family.
-    right.wait_peer("left", "a request for routes", |peer| peer.counters.received[4] == 2).await;
+    // ROUTE-REFRESH, three a family: a request, and BoRR and EoRR around what we send again.
+    right.wait_peer("left", "requests for routes, and marks", |peer| peer.counters.received[4] == 6).await;
+    left.wait_peer("right", "marks", |peer| peer.counters.received[4] == 4).await;
     assert_eq!(left.peer("right").await.unwrap().counters.established, 1);
     left.bgp.reset("right", false).await.unwrap();
     left.wait_peer("right", "up again", |peer| peer.counters.established == 2).await;

@@ -70,6 +70,49 @@ fn holds_reflected(client: &Node, prefix: &str, originator: &str) -> Result<(), 
     }
 }
 
+/// RFC 7313: a soft reset asks both ways, and each answer stands between BoRR and EoRR, for each of two families.
+fn refreshes_with_frr_and_bird_have_marks_and_cost_nothing(lab: &Lab) {
+    let reflector = lab.node("reflector").unwrap();
+    for (client, address) in [("frr", "10.2.0.2"), ("bird", "10.2.0.3")] {
+        let neighbor = || -> Result<Value, String> {
+            let shown = json(reflector, &["linnet", "bgp", "neighbor", address, "-o", "json"])?;
+            Ok(shown["neighbors"][0].clone())
+        };
+        let before = neighbor().unwrap();
+        let capability = |name: &str| {
+            let capabilities = before["capabilities"].as_array().cloned().unwrap_or_default();
+            capabilities.iter().any(|one| one["name"] == name && one["sent"] == true && one["received"] == true)
+        };
+        assert!(capability("enhanced-route-refresh"), "{client}: {before}");
+        let count = |neighbor: &Value, way: &str| {
+            let kinds = neighbor["messages"].as_array().cloned().unwrap_or_default();
+            kinds.iter().find(|kind| kind["kind"] == "ROUTE-REFRESH").and_then(|kind| kind[way].as_u64())
+        };
+        let (sent, received) = (count(&before, "sent").unwrap(), count(&before, "received").unwrap());
+        reflector.exec(&["linnet", "bgp", "reset", address, "--soft"]).unwrap().checked().unwrap();
+        wait(lab, &format!("{client} to answer with BoRR and EoRR of both families"), || {
+            let now = neighbor()?;
+            // Two requests and two pairs of marks of ours, two pairs of theirs.
+            holds(count(&now, "sent") >= Some(sent + 6) && count(&now, "received") >= Some(received + 4), &now)
+        });
+        let after = neighbor().unwrap();
+        assert_eq!(after["times_established"], before["times_established"], "{client}: {after}");
+        assert_eq!(after["received"], before["received"], "{client}: {after}");
+        wait(lab, &format!("all that {client} sent to be fresh"), || {
+            let shown = json(reflector, &["linnet", "bgp", "routes", "--received", address, "-o", "json"])?;
+            let routes = shown["routes"].as_array().cloned().unwrap_or_default();
+            holds(routes.len() == 2 && routes.iter().all(|route| route["stale"] == false), &routes)
+        });
+        for (_, originator, prefixes) in CLIENTS.into_iter().filter(|(other, ..)| *other != client) {
+            for prefix in prefixes {
+                wait(lab, &format!("{client} to hold {prefix} after the refresh"), || {
+                    holds_reflected(lab.node(client).unwrap(), prefix, originator)
+                });
+            }
+        }
+    }
+}
+
 #[test]
 fn clients_of_three_makes_hear_one_another_with_originator_and_cluster() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/reflector.clab.yml");
@@ -103,6 +146,7 @@ fn clients_of_three_makes_hear_one_another_with_originator_and_cluster() {
     let kernel = reflector.shell("ip route; ip -6 route").unwrap();
     assert!(!kernel.contains("10.20.") && !kernel.contains("fd00:20:"), "{kernel}");
 
+    refreshes_with_frr_and_bird_have_marks_and_cost_nothing(&lab);
     a_reflector_that_is_killed_and_started_again_costs_no_client_a_route(&lab);
 
     // A client that withdraws takes its routes away from the others.

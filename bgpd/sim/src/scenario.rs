@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bgp_proto::filter::{Filter, PrefixMatch, Rule, Set};
+use bgp_proto::session::Extensions;
 use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, NextHop, Prefix, RouterId};
 use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Aggregator, Attributes, Origin, UnknownAttribute};
@@ -42,6 +43,9 @@ pub enum Shape {
     /// Two or three routers and many routes.
     Big,
 }
+
+/// The stream of chance for [`Scenario::leave_out_extensions`].
+const EXTENSIONS: u64 = 3;
 
 /// A network to be, and the source of further policies and routes for it.
 #[derive(Debug)]
@@ -87,6 +91,7 @@ impl Scenario {
             Self { shape, tiers: random.percent(40), topology: Topology::default(), pools: Vec::new(), big };
         scenario.lay_out(&mut random);
         scenario.fill(&mut random);
+        scenario.leave_out_extensions(seed);
         scenario
     }
 
@@ -275,10 +280,20 @@ impl Scenario {
                 passive: passive == Some(side),
                 client: false,
                 next_hop_self: random.percent(20),
+                extensions: Extensions::default(),
                 import: None,
                 export: None,
             };
             self.topology.nodes[node.index()].peers.insert(peer, spec);
+        }
+    }
+
+    /// Some neighbours speak what RFC 4271 speaks and no more. A stream of its own, so that the seeds of old, some of which
+    /// have found something once, go on to stand for the same networks.
+    fn leave_out_extensions(&mut self, seed: u64) {
+        let mut random = Random::new(seed, EXTENSIONS);
+        for peer in self.topology.nodes.iter_mut().flat_map(|node| node.peers.values_mut()) {
+            peer.extensions = Extensions { enhanced_refresh: random.percent(80) };
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bgp_proto::filter::Filter;
 use bgp_proto::rib::{Awaited, PeerPolicy, RibConfig};
-use bgp_proto::session::{LocalRestart, RemoteAs, SessionConfig};
+use bgp_proto::session::{Extensions, LocalRestart, RemoteAs, SessionConfig};
 use bgp_proto::types::{Asn, ClusterId, FamilySet, HoldTime, PeerId, Prefix, RouterId};
 use bgp_proto::wire::attributes::Attributes;
 
@@ -83,6 +83,8 @@ pub struct PeerSpec {
     pub client: bool,
     /// See [`PeerPolicy::next_hop_self`].
     pub next_hop_self: bool,
+    /// What its OPEN to the neighbour has.
+    pub extensions: Extensions,
     /// Filter of what the neighbour sends.
     pub import: Option<Arc<Filter>>,
     /// Filter of what the neighbour hears.
@@ -175,6 +177,7 @@ impl Topology {
             passive: known.passive,
             send_hold: None,
             graceful_restart: spec.graceful_restart.map(|seconds| LocalRestart { seconds, restarted, off_path: false }),
+            extensions: known.extensions,
         })
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bgp_proto::filter::{Filter, Rule};
+use bgp_proto::session::Extensions;
 use bgp_proto::types::{Asn, ClusterId, Family, HoldTime, NextHop, Prefix, RouterId};
 use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Attributes, Origin};
@@ -51,6 +52,7 @@ fn join(topology: &mut Topology, a: u16, b: u16, client: bool) {
             passive: false,
             client,
             next_hop_self: false,
+            extensions: Extensions::default(),
             import: open(),
             export: open(),
         };

@@ -4,14 +4,24 @@ use std::sync::Arc;
 
 use super::attrs::AttrStore;
 use super::import::Import;
-use super::peers::at;
+use super::peers::{Live, at};
 use super::table::{Path, PathFlags, PrefixId, Table};
 use super::{Output, Rib};
 use crate::time::{Duration, Instant};
 use crate::types::{Family, FamilySet, Nlri, PathId, PeerId, Prefix};
-use crate::wire::Update;
 use crate::wire::attributes::Attributes;
 use crate::wire::update::Announcement;
+use crate::wire::{RefreshMark, Update};
+
+/// How long a peer may take to announce everything once more, from BoRR to EoRR, before what it has not announced goes.
+const REFRESH: Duration = Duration::from_secs(360);
+
+/// Families that one batch has had a BoRR of. Each looks at all of the peer's paths, so that a batch has it once: the
+/// refreshes of a peer that sends more of them remove nothing, which they need not as long as every withdrawal is said.
+#[derive(Default)]
+struct Marks {
+    begun: FamilySet,
+}
 
 impl Rib {
     /// RFC 4271 section 4.3: what an UPDATE withdraws goes before what it announces comes.
@@ -19,6 +29,7 @@ impl Rib {
         if self.live(peer).is_none() {
             return;
         }
+        let mut marks = Marks::default();
         for update in updates {
             for nlri in &update.withdrawn {
                 self.remove_path(peer, *nlri);
@@ -28,6 +39,9 @@ impl Rib {
             }
             if let Some(family) = update.end_of_rib {
                 self.take_end_of_rib(peer, family);
+            }
+            if let Some((family, mark)) = update.mark {
+                self.take_mark(peer, family, mark, &mut marks, now);
             }
         }
         if let Some(live) = self.peers.get_mut(peer).and_then(|peer| peer.session.as_mut()) {
@@ -129,6 +143,35 @@ impl Rib {
         });
     }
 
+    /// What the peer sent of a family is stale until it is announced again.
+    fn mark_stale(&mut self, peer: PeerId, family: Family) {
+        self.each_path_of(peer, family, |rib, prefix, slot, _| {
+            if let Some(path) = rib.tables[at(family)].paths_mut(prefix).as_mut_slice().get_mut(slot) {
+                path.flags = path.flags.with(PathFlags::STALE, true);
+            }
+        });
+    }
+
+    /// RFC 7313 section 4: what a peer does not announce between BoRR and EoRR is gone.
+    fn take_mark(&mut self, id: PeerId, family: Family, mark: RefreshMark, marks: &mut Marks, now: Instant) {
+        let Some(live) = self.peers.get_mut(id).and_then(|peer| peer.session.as_mut()) else { return };
+        // "MUST ignore any BoRRs ... before the speaker receives the EoR" of a peer that does graceful restart.
+        let too_early = live.established.graceful_restart.is_some() && !live.ended.contains(family);
+        match mark {
+            RefreshMark::Begin if too_early || marks.begun.contains(family) => {}
+            RefreshMark::Begin => {
+                marks.begun.insert(family);
+                live.refreshing[at(family)] = Some(now + REFRESH);
+                self.mark_stale(id, family);
+            }
+            RefreshMark::End => {
+                if live.refreshing[at(family)].take().is_some() {
+                    self.remove_paths(id, family, true);
+                }
+            }
+        }
+    }
+
     /// Applies a changed import policy, or changed checks, to what the peer sent.
     pub(super) fn import_again(&mut self, id: PeerId) {
         for family in Family::ALL {
@@ -209,13 +252,20 @@ impl Rib {
     /// The session is gone. `retain` and what the peer announced say which of its paths stay, as stale.
     pub(super) fn lose_session(&mut self, id: PeerId, retain: Option<Duration>, now: Instant) {
         let Some(peer) = self.peers.get_mut(id) else { return };
-        if peer.session.take().is_none() {
-            return;
-        }
+        let Some(live) = peer.session.take() else { return };
         let kept = if retain.is_some() { peer.restartable } else { FamilySet::EMPTY };
+        let refreshing: FamilySet =
+            Family::ALL.into_iter().filter(|family| live.refreshing[at(*family)].is_some()).collect();
         peer.stale_until = retain.map(|time| now + time);
         for family in Family::ALL {
-            if kept.contains(family) { self.make_stale(id, family) } else { self.remove_paths(id, family, false) }
+            if !kept.contains(family) {
+                self.remove_paths(id, family, false);
+            } else if refreshing.contains(family) {
+                // Stale by a refresh that was not finished: nobody has said that it is gone.
+                self.mark_stale(id, family);
+            } else {
+                self.make_stale(id, family);
+            }
         }
         if let Some(peer) = self.peers.get_mut(id).filter(|peer| peer.received_total() == 0) {
             peer.stale_until = None;
@@ -241,12 +291,33 @@ impl Rib {
         }
     }
 
+    /// When the first peer that announces everything once more has to be done with it.
+    pub(super) fn refresh_timeout(&self) -> Option<Instant> {
+        let lives = self.peers.iter().filter_map(|(_, peer)| peer.session.as_ref());
+        lives.flat_map(|live| live.refreshing).flatten().min()
+    }
+
+    /// RFC 7313 section 4 lets what is stale go without EoRR when a bound of time is reached.
+    pub(super) fn expire_refreshes(&mut self, now: Instant) {
+        for family in Family::ALL {
+            let due = |live: &Live| live.refreshing[at(family)].is_some_and(|until| until <= now);
+            let late = self.peers.iter().filter(|(_, peer)| peer.session.as_ref().is_some_and(due));
+            for id in late.map(|(id, _)| id).collect::<Vec<PeerId>>() {
+                if let Some(live) = self.peers.get_mut(id).and_then(|peer| peer.session.as_mut()) {
+                    live.refreshing[at(family)] = None;
+                }
+                self.remove_paths(id, family, true);
+            }
+        }
+    }
+
     /// The time of the peers' stale routes is over.
     pub(super) fn expire_stale(&mut self, now: Instant) {
         let due = self.peers.iter().filter(|(_, peer)| peer.stale_until.is_some_and(|until| until <= now));
         let due: Vec<PeerId> = due.map(|(id, _)| id).collect();
         for id in due {
-            for family in Family::ALL {
+            let refreshing = self.live(id).map_or([None; 2], |live| live.refreshing);
+            for family in Family::ALL.into_iter().filter(|family| refreshing[at(*family)].is_none()) {
                 self.remove_paths(id, family, true);
             }
             if let Some(peer) = self.peers.get_mut(id) {

@@ -17,6 +17,7 @@ use super::peers::{Peers, at};
 use super::table::{PrefixId, Table};
 use super::{Output, RibConfig};
 use crate::types::{Family, FamilySet, PeerId};
+use crate::wire::RefreshMark;
 use crate::wire::update::UpdateBuilder;
 
 /// How much is done at once, and how far a member may be behind.
@@ -64,8 +65,18 @@ struct Member {
     unsent: usize,
     /// `None`: it has been sent what the group has been told.
     lag: Option<Box<Lag>>,
+    owed: Owed,
+}
+
+/// What a member is to hear once it has been sent all there is.
+#[derive(Clone, Copy, Debug)]
+struct Owed {
     /// Families whose End-of-RIB it has not been sent.
-    owed_end: FamilySet,
+    end_of_rib: FamilySet,
+    /// It has sent the Enhanced Route Refresh capability.
+    marks: bool,
+    /// Families whose BoRR it has been sent, and not the EoRR (RFC 7313 section 4).
+    refresh_end: FamilySet,
 }
 
 impl Member {
@@ -94,12 +105,13 @@ impl Member {
 
 impl Groups {
     /// A session is up: its peer gets the whole table and then each family's End-of-RIB.
-    pub(crate) fn join(&mut self, peer: PeerId, key: GroupKey) {
-        let ends = key.context.families;
-        self.add_member(peer, key, ends, 0, Default::default());
+    /// `marks`: where both sides say where a refresh begins and ends (RFC 7313).
+    pub(crate) fn join(&mut self, peer: PeerId, key: GroupKey, marks: bool) {
+        let owed = Owed { end_of_rib: key.context.families, marks, refresh_end: FamilySet::EMPTY };
+        self.add_member(peer, key, owed, 0, Default::default());
     }
 
-    fn add_member(&mut self, peer: PeerId, key: GroupKey, owed_end: FamilySet, unsent: usize, before: [Held; 2]) {
+    fn add_member(&mut self, peer: PeerId, key: GroupKey, owed: Owed, unsent: usize, before: [Held; 2]) {
         let known = self.slots.iter().position(|slot| slot.as_ref().is_some_and(|group| group.key.same(&key)));
         let slot = known.or_else(|| self.slots.iter().position(Option::is_none)).unwrap_or_else(|| {
             self.slots.push(None);
@@ -118,7 +130,7 @@ impl Groups {
             }
         }
         let place = group.members.partition_point(|member| member.peer < peer);
-        group.members.insert(place, Member { peer, unsent, lag: Some(Box::new(lag)), owed_end });
+        group.members.insert(place, Member { peer, unsent, lag: Some(Box::new(lag)), owed });
         let of = usize::from(peer.0);
         if self.member_of.len() <= of {
             self.member_of.resize(of + 1, None);
@@ -147,23 +159,36 @@ impl Groups {
     pub(crate) fn move_member(&mut self, peer: PeerId, key: GroupKey, store: &mut AttrStore) {
         let Some(group) = self.group_of(peer).filter(|group| !group.key.same(&key)) else { return };
         let Some(member) = group.member(peer) else { return };
-        let (owed_end, unsent) = (member.owed_end, member.unsent);
+        let (owed, unsent) = (member.owed, member.unsent);
         let before = Family::ALL.map(|family| group.held_by(peer, family));
         self.leave(peer, store);
-        self.add_member(peer, key, owed_end, unsent, before);
+        self.add_member(peer, key, owed, unsent, before);
     }
 
-    /// The peer wants to hear everything of the family again (RFC 2918 section 4).
-    pub(crate) fn refresh(&mut self, peer: PeerId, family: Family, store: &mut AttrStore) {
+    /// The peer is to hear everything of the family again (RFC 2918 section 4).
+    pub(crate) fn refresh(
+        &mut self,
+        peer: PeerId,
+        family: Family,
+        store: &mut AttrStore,
+        outputs: &mut VecDeque<Output>,
+    ) {
         let Some(group) = self.group_of_mut(peer).filter(|group| group.key.context.families.contains(family)) else {
             return;
         };
         let before = group.held_by(peer, family);
-        let Group { members, families, .. } = group;
+        let Group { members, families, builder, .. } = group;
         let Some(member) = members.iter_mut().find(|member| member.peer == peer) else { return };
         let lag = member.lag.get_or_insert_with(|| Box::new(Lag::in_step()));
         let old = std::mem::replace(&mut lag.families[at(family)], FamilyLag::new(0, before));
+        // Not again while nothing has followed the last one, so that a peer that asks and does not read is owed no more.
+        let said = member.owed.refresh_end.contains(family) && old.cursor == 0;
         old.behind.into_values().for_each(|word| families[at(family)].release(word, store));
+        // RFC 7313 section 4: no BoRR before the End-of-RIB, which is still to come and says as much.
+        if member.owed.marks && !member.owed.end_of_rib.contains(family) && !said {
+            member.owed.refresh_end.insert(family);
+            member.send(builder.refresh_mark(family, RefreshMark::Begin), outputs);
+        }
         self.progress = true;
     }
 
@@ -214,7 +239,7 @@ impl Groups {
             if group.key.context.families.contains(view.family) {
                 self.progress |= group.feed(limits, view, outputs);
                 more |= group.members.iter().any(|member| member.hungry(view.family, limits));
-                group.end_of_rib(view.family, complete, outputs);
+                group.ends(view.family, complete, outputs);
             }
         }
         more
@@ -507,12 +532,19 @@ impl Group {
         true
     }
 
-    /// Says the family's End-of-RIB to members that have been sent all there is (RFC 4724 section 3).
-    fn end_of_rib(&mut self, family: Family, complete: bool, outputs: &mut VecDeque<Output>) {
-        for member in self.members.iter_mut().filter(|member| complete && member.owed_end.contains(family)) {
-            if member.lag_of(family).is_none_or(|lag| lag.all_sent()) {
-                member.owed_end.remove(family);
+    /// Says the family's End-of-RIB (RFC 4724 section 3), or where its refresh ends (RFC 7313 section 4), to members that have
+    /// been sent all there is.
+    fn ends(&mut self, family: Family, complete: bool, outputs: &mut VecDeque<Output>) {
+        for member in &mut self.members {
+            let (first, again) = (member.owed.end_of_rib.contains(family), member.owed.refresh_end.contains(family));
+            let all_sent = (first && complete || again) && member.lag_of(family).is_none_or(|lag| lag.all_sent());
+            if first && complete && all_sent {
+                member.owed.end_of_rib.remove(family);
                 member.send(self.builder.end_of_rib(family), outputs);
+            }
+            if again && all_sent {
+                member.owed.refresh_end.remove(family);
+                member.send(self.builder.refresh_mark(family, RefreshMark::End), outputs);
             }
         }
     }

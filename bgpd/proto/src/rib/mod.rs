@@ -153,7 +153,7 @@ pub struct RouteView {
     pub best: bool,
     /// In the multipath set (the best path too).
     pub multipath: bool,
-    /// Kept for a peer that is restarting (RFC 4724).
+    /// Kept for a peer that is restarting (RFC 4724), or not announced again yet in a refresh that is under way (RFC 7313).
     pub stale: bool,
     /// The step of the decision process, the filter's rule or the check that decided, with what it compared.
     pub reason: String,
@@ -329,7 +329,7 @@ impl Rib {
             self.source_changed(peer);
         }
         if let Some(key) = self.peers.get(peer).and_then(GroupKey::of) {
-            self.groups.join(peer, key);
+            self.groups.join(peer, key, established.enhanced_refresh);
         }
     }
 
@@ -346,14 +346,14 @@ impl Rib {
         self.own_addresses = self.peers.own_addresses();
     }
 
-    /// A batch of the peer's UPDATEs.
+    /// A batch of the peer's UPDATEs, with the marks of refreshes between them.
     pub fn handle_updates(&mut self, peer: PeerId, updates: Vec<Update>, now: Instant) {
         self.take_updates(peer, updates, now);
     }
 
-    /// The peer asks to hear everything again.
+    /// The peer asks to hear everything again, or the owner wants it to: where both sides have RFC 7313, between BoRR and EoRR.
     pub fn handle_refresh(&mut self, peer: PeerId, family: Family) {
-        self.groups.refresh(peer, family, &mut self.store);
+        self.groups.refresh(peer, family, &mut self.store, &mut self.outputs);
     }
 
     /// The peer's socket took this many bytes of what [`Output::Send`] handed out.
@@ -364,6 +364,7 @@ impl Rib {
     /// Time has come: stale routes go, the deferral ends. Call [`Rib::run`] next.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.expire_stale(now);
+        self.expire_refreshes(now);
         self.update_convergence(now);
     }
 
@@ -371,7 +372,7 @@ impl Rib {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let stale = self.peers.iter().filter_map(|(_, peer)| peer.stale_until);
-        stale.chain(self.convergence_timeout()).min()
+        stale.chain(self.refresh_timeout()).chain(self.convergence_timeout()).min()
     }
 
     /// Decides every dirty prefix and packs what each group is to hear, up to a bounded amount of work.

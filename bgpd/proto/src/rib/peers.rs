@@ -45,6 +45,8 @@ pub(crate) struct Live {
     pub(crate) last_update: Instant,
     /// It sent more than it may, and the owner was told.
     pub(crate) too_many: bool,
+    /// By family, while it announces everything once more (RFC 7313): until when what it has not is kept.
+    pub(crate) refreshing: [Option<Instant>; 2],
 }
 
 impl Peer {
@@ -86,6 +88,7 @@ impl Peer {
             ended: FamilySet::EMPTY,
             last_update: now,
             too_many: false,
+            refreshing: [None; 2],
         });
     }
 

@@ -44,7 +44,7 @@ impl PathFlags {
     pub(crate) const BEST: Self = Self(1);
     /// In the multipath set, as last decided; the best path is too.
     pub(crate) const MULTIPATH: Self = Self(2);
-    /// Kept for a peer that is restarting (RFC 4724).
+    /// Kept for a peer that is restarting (RFC 4724), or not announced again yet in a refresh (RFC 7313).
     pub(crate) const STALE: Self = Self(4);
     /// The import filter changed the attributes.
     pub(crate) const TRANSFORMED: Self = Self(8);

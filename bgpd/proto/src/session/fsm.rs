@@ -68,7 +68,7 @@ pub(super) enum Event {
     UpdateMsg,
     /// 28
     UpdateMsgErr,
-    /// RFC 2918
+    /// RFC 2918, RFC 7313
     RouteRefreshMsg,
 }
 
@@ -111,7 +111,7 @@ pub(super) enum Action {
     Down,
     /// Gives the UPDATE to the owner.
     Deliver,
-    /// Gives the ROUTE-REFRESH to the owner.
+    /// Gives the ROUTE-REFRESH to the owner, marks among the UPDATEs.
     Refresh,
 }
 

@@ -7,9 +7,8 @@ use super::fsm::{self, Action, Event};
 use super::{Direction, DownReason, Established, Output, Session, State, negotiate};
 use crate::time::Instant;
 use crate::timers::Timer;
-use crate::types::Family;
 use crate::wire::notification::{Cease, FsmError};
-use crate::wire::{Message, Notification, Update, UpdateContext};
+use crate::wire::{Message, Notification, RouteRefresh, Update, UpdateContext};
 
 /// What an event brings with it.
 #[derive(Clone, Debug)]
@@ -27,7 +26,7 @@ pub(super) enum Detail {
     /// An UPDATE.
     Update(Update),
     /// A ROUTE-REFRESH.
-    Refresh(Option<Family>),
+    Refresh(RouteRefresh),
 }
 
 /// How a started session that has lost its connections starts again.
@@ -172,11 +171,13 @@ impl Session {
                     self.updates.push(update);
                 }
             }
-            Action::Refresh => {
-                if let Some(Detail::Refresh(Some(family))) = detail.take() {
-                    self.refreshes.insert(family);
+            Action::Refresh => match detail.take() {
+                Some(Detail::Refresh(RouteRefresh::Request(family))) => self.refreshes.insert(family),
+                Some(Detail::Refresh(RouteRefresh::Mark(family, mark))) => {
+                    self.updates.push(Update { mark: Some((family, mark)), ..Update::default() });
                 }
-            }
+                _ => {}
+            },
         }
     }
 

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use crate::time::Instant;
 use crate::timers::{Jitter, Timer};
 use crate::types::{Asn, Family, FamilySet, HoldTime, RouterId};
-use crate::wire::{HEADER_LEN, Message, Notification, Update, UpdateContext};
+use crate::wire::{HEADER_LEN, Message, Notification, RouteRefresh, Update, UpdateContext};
 use connection::{Connection, Transport};
 use fsm::Event;
 use machine::{Again, Detail};
@@ -62,6 +62,23 @@ pub struct SessionConfig {
     pub send_hold: Option<Duration>,
     /// Announce RFC 4724; `None` to leave the capability out.
     pub graceful_restart: Option<LocalRestart>,
+    /// What else to announce.
+    pub extensions: Extensions,
+}
+
+/// Capabilities without parameters that our OPEN may have or leave out. All of them are in use only where both sides
+/// announce them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extensions {
+    /// Enhanced route refresh (RFC 7313): a refresh says where it begins and ends, and mends what was lost.
+    pub enhanced_refresh: bool,
+}
+
+impl Default for Extensions {
+    /// Everything: who does not know a capability ignores it (RFC 5492 section 3).
+    fn default() -> Self {
+        Self { enhanced_refresh: true }
+    }
 }
 
 /// What our Graceful Restart capability says.
@@ -119,6 +136,8 @@ pub struct Established {
     pub send: UpdateContext,
     /// The peer takes ROUTE-REFRESH.
     pub route_refresh: bool,
+    /// Both sides say where a refresh begins and ends (RFC 7313).
+    pub enhanced_refresh: bool,
     /// The peer's graceful restart capability; `None` also when we sent none.
     pub graceful_restart: Option<crate::wire::capability::GracefulRestart>,
     /// Our end of the connection.
@@ -205,7 +224,7 @@ pub enum Output {
     Up(Box<Established>),
     /// The session is down.
     Down(DownReason),
-    /// What one call of `handle_bytes` brought, as one batch.
+    /// What one call of `handle_bytes` brought, as one batch: UPDATEs, and between them where refreshes begin and end.
     Updates(Vec<Update>),
     /// The peer asks for all routes of this family (RFC 2918).
     Refresh(Family),
@@ -321,7 +340,7 @@ impl Session {
     pub fn request_refresh(&mut self, now: Instant, family: Family) -> bool {
         let can = self.established().is_some_and(|up| up.route_refresh && up.receive.families.contains(family));
         if can && let Some(context) = self.established().map(|up| up.send) {
-            self.send(now, Message::RouteRefresh(Some(family)).encode(&context));
+            self.send(now, Message::RouteRefresh(RouteRefresh::Request(family)).encode(&context));
         }
         can
     }

@@ -25,6 +25,9 @@ pub(super) struct Refusal {
 pub(super) fn local_open(config: &SessionConfig, came_up_before: bool) -> Open {
     let mut capabilities: Vec<_> = config.families.iter().map(Capability::Multiprotocol).collect();
     capabilities.push(Capability::RouteRefresh);
+    if config.extensions.enhanced_refresh {
+        capabilities.push(Capability::EnhancedRouteRefresh);
+    }
     if let Some(restart) = config.graceful_restart {
         let forwarded = restart.restarted || restart.off_path || came_up_before;
         capabilities.push(Capability::GracefulRestart(GracefulRestart {
@@ -67,6 +70,7 @@ pub(super) fn negotiate(
         receive: context,
         send: context,
         route_refresh: open.has_route_refresh(),
+        enhanced_refresh: config.extensions.enhanced_refresh && open.has_enhanced_route_refresh(),
         graceful_restart: config.graceful_restart.and_then(|_| open.graceful_restart().cloned()),
         local_address,
         remote_address,
@@ -135,7 +139,7 @@ fn names(families: FamilySet) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::super::LocalRestart;
+    use super::super::{Extensions, LocalRestart};
     use super::*;
     use crate::types::{Family, HoldTime, RouterId};
 
@@ -150,6 +154,7 @@ mod tests {
             passive: false,
             send_hold: None,
             graceful_restart: Some(LocalRestart { seconds: 120, restarted: false, off_path: false }),
+            extensions: Extensions::default(),
         }
     }
 
@@ -252,6 +257,17 @@ mod tests {
         assert_eq!((up.route_refresh, up.receive.four_octet_as, up.graceful_restart), (false, false, None));
         let without = SessionConfig { graceful_restart: None, ..config() };
         assert_eq!(agree(&without, &open(65001, rich.to_vec())).unwrap().graceful_restart, None);
+    }
+
+    #[test]
+    fn enhanced_route_refresh_is_in_use_where_both_sides_announce_it() {
+        for (ours, theirs) in [(true, true), (true, false), (false, true), (false, false)] {
+            let config = SessionConfig { extensions: Extensions { enhanced_refresh: ours }, ..config() };
+            assert_eq!(local_open(&config, false).has_enhanced_route_refresh(), ours);
+            let capability = theirs.then_some(Capability::EnhancedRouteRefresh);
+            let up = agree(&config, &open(65001, capability.into_iter().collect())).unwrap();
+            assert_eq!(up.enhanced_refresh, ours && theirs, "{ours} {theirs}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::types::FamilySet;
 use crate::wire::frame::{Frame, MessageType, next_frame};
 use crate::wire::notification::OpenError;
 use crate::wire::update::Verdict;
-use crate::wire::{MAX_MESSAGE_LEN, Message, Notification, Open, Update, UpdateContext};
+use crate::wire::{MAX_MESSAGE_LEN, Message, Notification, Open, RouteRefresh, Update, UpdateContext};
 
 impl UpdateContext {
     /// What holds before two OPENs have met.
@@ -60,6 +60,7 @@ impl Session {
         let Some(connection) = self.connection_mut(direction) else { return };
         let state = connection.state;
         let context = connection.agreed.as_ref().map_or_else(UpdateContext::before_open, |agreed| agreed.receive);
+        let enhanced_refresh = connection.agreed.as_ref().is_some_and(|agreed| agreed.enhanced_refresh);
         // A message that the state does not allow is answered by its type alone.
         let (event, detail) = match (frame.kind, state) {
             (MessageType::Open, State::OpenSent) => match Message::parse(frame, &context) {
@@ -83,13 +84,9 @@ impl Session {
                 Ok(_) => (Event::NotifMsg, Detail::None),
                 Err(notification) => (Event::BgpHeaderErr, Detail::Fault(notification, None)),
             },
-            (MessageType::RouteRefresh, State::Established) => match Message::parse(frame, &context) {
-                Ok(Message::RouteRefresh(family)) => {
-                    // RFC 2918 section 4: of a family that was not negotiated, ignored.
-                    let negotiated = family.filter(|family| context.families.contains(*family));
-                    (Event::RouteRefreshMsg, Detail::Refresh(negotiated))
-                }
-                Ok(_) => (Event::RouteRefreshMsg, Detail::None),
+            (MessageType::RouteRefresh, State::Established) => match RouteRefresh::parse(&frame.body, enhanced_refresh)
+            {
+                Ok(refresh) => (Event::RouteRefreshMsg, Detail::Refresh(refresh.within(context.families))),
                 Err(notification) => (Event::BgpHeaderErr, Detail::Fault(notification, None)),
             },
             (MessageType::RouteRefresh, _) => (Event::RouteRefreshMsg, Detail::None),

@@ -12,7 +12,7 @@ use super::attributes::{Aggregator, Attributes, Origin, UnknownAttribute};
 use super::capability::{Capability, GracefulRestart};
 use super::community::{Community, ExtendedCommunity, LargeCommunity};
 use super::tunnel::Tunnel;
-use super::{Message, Notification, Open, UpdateContext};
+use super::{Message, Notification, Open, RefreshMark, RouteRefresh, UpdateContext};
 use crate::types::{
     Asn, ClusterId, Family, FamilySet, HoldTime, Ipv4Prefix, Ipv6Prefix, NextHop, Nlri, PathId, Prefix, RouterId,
 };
@@ -187,8 +187,9 @@ fn capability() -> impl Strategy<Value = Capability> {
         family().prop_map(Capability::Multiprotocol),
         (3..u16::MAX, any::<u8>()).prop_map(|(afi, safi)| Capability::UnknownFamily { afi, safi }),
         Just(Capability::RouteRefresh),
+        Just(Capability::EnhancedRouteRefresh),
         restart,
-        (70..=255u8, vec(any::<u8>(), 0..=255))
+        (71..=255u8, vec(any::<u8>(), 0..=255))
             .prop_map(|(code, value)| Capability::Unknown { code, value: value.into() }),
     ]
 }
@@ -208,7 +209,9 @@ pub(crate) fn message_but_update() -> impl Strategy<Value = Message> {
         (any::<u8>(), any::<u8>(), vec(any::<u8>(), 0..200))
             .prop_map(|(code, subcode, data)| Message::Notification(Notification::new(code, subcode, &data))),
         Just(Message::Keepalive),
-        family().prop_map(|family| Message::RouteRefresh(Some(family))),
-        Just(Message::RouteRefresh(None)),
+        family().prop_map(|family| Message::RouteRefresh(RouteRefresh::Request(family))),
+        (family(), prop::sample::select(&[RefreshMark::Begin, RefreshMark::End][..]))
+            .prop_map(|(family, mark)| Message::RouteRefresh(RouteRefresh::Mark(family, mark))),
+        Just(Message::RouteRefresh(RouteRefresh::Ignored)),
     ]
 }

@@ -25,6 +25,8 @@ pub enum Capability {
     GracefulRestart(GracefulRestart),
     /// Code 65 (RFC 6793).
     FourOctetAs(Asn),
+    /// Code 70 (RFC 7313 section 3.1).
+    EnhancedRouteRefresh,
     /// Any other, or a known one whose length is wrong: kept to be shown, otherwise ignored.
     Unknown {
         /// The capability code.
@@ -52,6 +54,7 @@ const MULTIPROTOCOL: u8 = 1;
 const ROUTE_REFRESH: u8 = 2;
 const GRACEFUL_RESTART: u8 = 64;
 const FOUR_OCTET_AS: u8 = 65;
+const ENHANCED_ROUTE_REFRESH: u8 = 70;
 
 /// R, N and F of RFC 4724 section 3 and RFC 8538 section 2.
 const RESTARTING: u16 = 0x8000;
@@ -67,6 +70,7 @@ impl Capability {
             Self::RouteRefresh => ROUTE_REFRESH,
             Self::GracefulRestart(_) => GRACEFUL_RESTART,
             Self::FourOctetAs(_) => FOUR_OCTET_AS,
+            Self::EnhancedRouteRefresh => ENHANCED_ROUTE_REFRESH,
             Self::Unknown { code, .. } => *code,
         }
     }
@@ -91,6 +95,7 @@ impl Capability {
                 out.extend_from_slice(&[FOUR_OCTET_AS, 4]);
                 out.extend_from_slice(&asn.0.to_be_bytes());
             }
+            Self::EnhancedRouteRefresh => out.extend_from_slice(&[ENHANCED_ROUTE_REFRESH, 0]),
             // A longer value has no encoding; none can have been received either.
             Self::Unknown { value, .. } if value.len() > 255 => {}
             Self::Unknown { code, value } => {
@@ -126,6 +131,7 @@ fn known(code: u8, value: &[u8]) -> Option<Capability> {
             let (rest, asn) = be_u32::<_, nom::error::Error<&[u8]>>(value).ok()?;
             rest.is_empty().then_some(Capability::FourOctetAs(Asn(asn)))
         }
+        (ENHANCED_ROUTE_REFRESH, []) => Some(Capability::EnhancedRouteRefresh),
         _ => None,
     }
 }
@@ -196,6 +202,7 @@ mod tests {
             (b"\x01\x04\x00\x19\x00\x46", Capability::UnknownFamily { afi: 25, safi: 70 }),
             (b"\x02\x00", Capability::RouteRefresh),
             (b"\x41\x04\x00\x01\x00\x00", Capability::FourOctetAs(Asn(65536))),
+            (b"\x46\x00", Capability::EnhancedRouteRefresh),
             (b"\x40\x0a\x80\x78\x00\x01\x01\x80\x00\x02\x01\x00", Capability::GracefulRestart(restart)),
             (
                 b"\x40\x06\x4f\xff\x00\x01\x80\x80",
@@ -217,6 +224,7 @@ mod tests {
             (&b"\x01\x03\x00\x01\x00"[..], 1, &b"\x00\x01\x00"[..]),
             (b"\x02\x01\x00", 2, b"\x00"),
             (b"\x40\x01\x80", 64, b"\x80"),
+            (b"\x46\x02\x00\x01", 70, b"\x00\x01"),
             (b"\x40\x05\x80\x78\x00\x01\x01", 64, b"\x80\x78\x00\x01\x01"),
             (b"\x41\x02\xfd\xe9", 65, b"\xfd\xe9"),
             (b"\x41\x05\x00\x00\x00\x01\x00", 65, b"\x00\x00\x00\x01\x00"),

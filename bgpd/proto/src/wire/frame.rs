@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::notification::HeaderError;
 use super::{HEADER_LEN, MAX_MESSAGE_LEN, Notification};
 
-/// Message types (RFC 4271 section 4.1, RFC 2918).
+/// Message types (RFC 4271 section 4.1, RFC 2918 section 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MessageType {
     /// 1
@@ -38,15 +38,15 @@ impl MessageType {
 
     /// Whether a message of this type may be `length` octets long, header included, where the session allows `max_len`.
     ///
-    /// RFC 4271 section 6.1; RFC 2918 section 3 for ROUTE-REFRESH; RFC 8654 section 4 leaves OPEN and KEEPALIVE at 4096
-    /// whatever was negotiated.
+    /// RFC 4271 section 6.1; RFC 8654 section 4 leaves OPEN and KEEPALIVE at 4096 whatever was negotiated. A ROUTE-REFRESH
+    /// may be of any length here, because what answers a wrong one depends on what it says (RFC 7313 section 5).
     fn allows(self, length: usize, max_len: usize) -> bool {
         match self {
             Self::Open => (HEADER_LEN + 10..=max_len.min(MAX_MESSAGE_LEN)).contains(&length),
             Self::Update => (HEADER_LEN + 4..=max_len).contains(&length),
             Self::Notification => (HEADER_LEN + 2..=max_len).contains(&length),
             Self::Keepalive => length == HEADER_LEN,
-            Self::RouteRefresh => length == HEADER_LEN + 4,
+            Self::RouteRefresh => (HEADER_LEN..=max_len).contains(&length),
         }
     }
 }
@@ -131,9 +131,13 @@ mod tests {
 
     #[test]
     fn each_type_has_its_own_bounds() {
-        for (code, shortest, longest, extended) in
-            [(1, 29u16, 4096u16, 4096u16), (2, 23, 4096, 65535), (3, 21, 4096, 65535), (4, 19, 19, 19), (5, 23, 23, 23)]
-        {
+        for (code, shortest, longest, extended) in [
+            (1, 29u16, 4096u16, 4096u16),
+            (2, 23, 4096, 65535),
+            (3, 21, 4096, 65535),
+            (4, 19, 19, 19),
+            (5, 19, 4096, 65535),
+        ] {
             for (length, max_len, good) in [
                 (shortest, 4096, true),
                 (shortest - 1, 4096, false),

@@ -12,6 +12,7 @@ mod mp;
 mod nlri;
 pub mod notification;
 pub mod open;
+pub mod refresh;
 pub mod tunnel;
 pub mod update;
 mod update_builder;
@@ -23,10 +24,10 @@ mod tests;
 
 use bytes::Bytes;
 
-use crate::types::Family;
 use frame::MessageType;
 pub use notification::Notification;
 pub use open::Open;
+pub use refresh::{RefreshMark, RouteRefresh};
 pub use update::{Update, UpdateContext};
 
 /// Octets of the fixed header (RFC 4271 section 4.1).
@@ -45,12 +46,13 @@ pub enum Message {
     Notification(Notification),
     /// RFC 4271 section 4.4.
     Keepalive,
-    /// RFC 2918. `None`: a family that Linnet does not speak, to be ignored.
-    RouteRefresh(Option<Family>),
+    /// RFC 2918, RFC 7313.
+    RouteRefresh(RouteRefresh),
 }
 
 impl Message {
-    /// Parses one framed message. `frame` is what [`frame::next_frame`] returned.
+    /// Parses one framed message. `frame` is what [`frame::next_frame`] returned. A ROUTE-REFRESH reads as on a session
+    /// with RFC 7313; a session that has agreed on less asks [`RouteRefresh`] itself.
     ///
     /// # Errors
     /// The NOTIFICATION with which RFC 4271 section 6 and RFC 7606 answer this message.
@@ -60,7 +62,7 @@ impl Message {
             MessageType::Update => Self::Update(Update::parse(&frame.body, context)?),
             MessageType::Notification => Self::Notification(Notification::parse(&frame.body)),
             MessageType::Keepalive => Self::Keepalive,
-            MessageType::RouteRefresh => Self::RouteRefresh(refreshed_family(&frame.body)),
+            MessageType::RouteRefresh => Self::RouteRefresh(RouteRefresh::parse(&frame.body, true)?),
         })
     }
 
@@ -74,20 +76,7 @@ impl Message {
             Self::Update(update) => update.encode(context),
             Self::Notification(notification) => notification.encode(),
             Self::Keepalive => frame::enclose(MessageType::Keepalive, &[]),
-            Self::RouteRefresh(family) => {
-                // Of a family that Linnet does not speak only that is known, and it never asks for one: AFI 0 is reserved.
-                let (afi, safi) = family.map_or((0, 0), |family| (family.afi(), family.safi()));
-                let [high, low] = afi.to_be_bytes();
-                frame::enclose(MessageType::RouteRefresh, &[high, low, 0, safi])
-            }
+            Self::RouteRefresh(refresh) => refresh.encode(),
         }
-    }
-}
-
-/// The family that a ROUTE-REFRESH asks for. A subtype other than 0 (RFC 7313) was not negotiated and is no request.
-fn refreshed_family(body: &[u8]) -> Option<Family> {
-    match *body {
-        [high, low, 0, safi] => Family::from_afi_safi(u16::from_be_bytes([high, low]), safi),
-        _ => None,
     }
 }

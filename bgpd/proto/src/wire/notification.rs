@@ -78,6 +78,14 @@ pub enum FsmError {
     Established = 3,
 }
 
+/// Subcodes of ROUTE-REFRESH Message Error, code 7 (RFC 7313 section 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum RefreshError {
+    /// Of a BoRR or an EoRR. Data: the whole message.
+    InvalidMessageLength = 1,
+}
+
 /// Subcodes of Cease, code 6 (RFC 4486, RFC 8538, RFC 9384).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -139,6 +147,12 @@ impl Notification {
     #[must_use]
     pub fn fsm_error(error: FsmError) -> Self {
         Self::new(5, error as u8, &[])
+    }
+
+    /// ROUTE-REFRESH Message Error (RFC 7313 section 5).
+    #[must_use]
+    pub fn refresh(error: RefreshError, data: &[u8]) -> Self {
+        Self::new(7, error as u8, data)
     }
 
     /// Cease, without data.

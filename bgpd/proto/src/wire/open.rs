@@ -60,6 +60,12 @@ impl Open {
         self.capabilities.contains(&Capability::RouteRefresh)
     }
 
+    /// Whether it has the enhanced route refresh capability (RFC 7313).
+    #[must_use]
+    pub fn has_enhanced_route_refresh(&self) -> bool {
+        self.capabilities.contains(&Capability::EnhancedRouteRefresh)
+    }
+
     /// Its Graceful Restart capability: the last one, where there are several (RFC 4724 section 3).
     #[must_use]
     pub fn graceful_restart(&self) -> Option<&GracefulRestart> {

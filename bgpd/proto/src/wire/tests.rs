@@ -40,20 +40,6 @@ fn a_keepalive_is_its_header() {
     assert_eq!(octets[..], [&[0xff; 16][..], &[0, 19, 4]].concat());
 }
 
-#[test]
-fn a_route_refresh_of_another_family_or_subtype_is_no_request() {
-    for (body, family) in [
-        (&b"\x00\x01\x00\x01"[..], Some(Family::Ipv4Unicast)),
-        (b"\x00\x02\x00\x01", Some(Family::Ipv6Unicast)),
-        (b"\x00\x01\x00\x80", None),
-        (b"\x00\x01\x01\x01", None),
-        (b"\x00\x01\x02\x01", None),
-    ] {
-        let frame = Frame { kind: MessageType::RouteRefresh, body: Bytes::from_static(body) };
-        assert_eq!(Message::parse(frame, &plain()), Ok(Message::RouteRefresh(family)));
-    }
-}
-
 proptest! {
     #[test]
     fn decoding_undoes_encoding(message in arbitrary::message_but_update(), context in arbitrary::context()) {

@@ -11,7 +11,7 @@ use super::attribute_list::AttributeList;
 use super::attributes::Attributes;
 use super::notification::UpdateError;
 pub use super::update_builder::{TooLarge, UpdateBuilder};
-use super::{Notification, nlri};
+use super::{Notification, RefreshMark, nlri};
 use crate::types::{Family, FamilySet, Nlri};
 
 /// What was negotiated that changes how an UPDATE reads.
@@ -39,6 +39,9 @@ pub struct Update {
     pub withdrawn: Vec<Nlri>,
     /// An End-of-RIB marker (RFC 4724 section 2).
     pub end_of_rib: Option<Family>,
+    /// Not of an UPDATE, but a ROUTE-REFRESH that stood between UPDATEs, where its place says what it means (RFC 7313). It
+    /// stands alone.
+    pub mark: Option<(Family, RefreshMark)>,
     /// What was wrong and did not reset the session, for counters and for people.
     pub faults: Vec<AttributeFault>,
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::attributes::{Attributes, OPTIONAL, code, flag};
 use super::frame::{MessageType, begin, end};
 use super::update::UpdateContext;
-use super::{HEADER_LEN, MAX_MESSAGE_LEN, mp, nlri};
+use super::{HEADER_LEN, MAX_MESSAGE_LEN, RefreshMark, RouteRefresh, mp, nlri};
 use crate::types::{Family, NextHop, Nlri};
 
 /// Packs prefixes that share a set of attributes into as few UPDATEs as fit, the attributes encoded once.
@@ -81,6 +81,12 @@ impl UpdateBuilder {
         }
         end(start, &mut out);
         Bytes::from(out)
+    }
+
+    /// Where a refresh of `family` begins or ends (RFC 7313 section 3.2).
+    #[must_use]
+    pub fn refresh_mark(&self, family: Family, mark: RefreshMark) -> Bytes {
+        RouteRefresh::Mark(family, mark).encode()
     }
 
     fn announce_family(

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bgp_proto::filter::{Filter, Rule};
 use bgp_proto::rib::{Awaited, BestChange, PeerPolicy, RibConfig, RouteView, Scope};
-use bgp_proto::session::{Direction, DownReason, LocalRestart, RemoteAs, SessionConfig, State};
+use bgp_proto::session::{Direction, DownReason, Extensions, LocalRestart, RemoteAs, SessionConfig, State};
 use bgp_proto::speaker::{Output, Speaker};
 use bgp_proto::time::Instant;
 use bgp_proto::types::{Asn, ClusterId, Family, HoldTime, NextHop, PeerId, Prefix, RouterId};
@@ -131,6 +131,7 @@ impl Net {
                     restarted: false,
                     off_path: false,
                 }),
+                extensions: Extensions::default(),
             };
             let policy = PeerPolicy {
                 name: format!("node-{other}"),

@@ -1,6 +1,6 @@
 //! A RIB with peers that read what they are sent, through the real codec.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::wire::attributes::{Attributes, Origin};
 use crate::wire::capability::GracefulRestart;
 use crate::wire::frame::next_frame;
 use crate::wire::update::Announcement;
-use crate::wire::{Message, Update, UpdateContext};
+use crate::wire::{Message, RefreshMark, RouteRefresh, Update, UpdateContext};
 
 pub(super) const OUR_AS: Asn = Asn(64512);
 pub(super) const OUR_ID: RouterId = RouterId(Ipv4Addr::new(10, 0, 0, 100));
@@ -77,6 +77,7 @@ pub(super) fn established(peer: u16, role: Role, graceful_restart: Option<Gracef
         receive: context(role),
         send: context(role),
         route_refresh: true,
+        enhanced_refresh: true,
         graceful_restart,
         local_address: IpAddr::V4(our_address()),
         remote_address: IpAddr::V4(address(peer)),
@@ -121,6 +122,10 @@ pub(super) fn end_of_rib(family: Family) -> Update {
     Update { end_of_rib: Some(family), ..Update::default() }
 }
 
+pub(super) fn mark(family: Family, mark: RefreshMark) -> Update {
+    Update { mark: Some((family, mark)), ..Update::default() }
+}
+
 /// The far end of a session.
 #[derive(Debug)]
 pub(super) struct Ear {
@@ -128,6 +133,10 @@ pub(super) struct Ear {
     buffer: BytesMut,
     pub(super) holds: BTreeMap<Prefix, Arc<Attributes>>,
     pub(super) ended: Vec<Family>,
+    /// What it was told of refreshes.
+    pub(super) marks: Vec<(Family, RefreshMark)>,
+    /// Of a refresh under way: what it holds and has not heard again.
+    stale: BTreeSet<Prefix>,
     /// UPDATEs received.
     pub(super) messages: usize,
     /// Prefixes announced and withdrawn, in all.
@@ -199,6 +208,8 @@ impl World {
             buffer: BytesMut::new(),
             holds: BTreeMap::new(),
             ended: Vec::new(),
+            marks: Vec::new(),
+            stale: BTreeSet::new(),
             messages: 0,
             said: 0,
             reads: true,
@@ -265,10 +276,11 @@ impl World {
                 ear.buffer.extend_from_slice(&bytes);
                 let mut messages = 0;
                 while let Some(frame) = next_frame(&mut ear.buffer, 4096).expect("whole messages") {
-                    let Message::Update(update) = Message::parse(frame, &ear.context).expect("a sound UPDATE") else {
-                        panic!("the RIB sends only UPDATEs");
-                    };
-                    ear.take(update);
+                    match Message::parse(frame, &ear.context).expect("a sound message") {
+                        Message::Update(update) => ear.take(update),
+                        Message::RouteRefresh(RouteRefresh::Mark(family, mark)) => ear.take_mark(family, mark),
+                        other => panic!("the RIB sends UPDATEs and marks, and not {other:?}"),
+                    }
                     messages += 1;
                 }
                 assert!(ear.buffer.is_empty(), "{messages} messages, and then a part of one");
@@ -295,14 +307,30 @@ impl Ear {
         self.messages += 1;
         for nlri in update.withdrawn {
             self.holds.remove(&nlri.prefix);
+            self.stale.remove(&nlri.prefix);
             self.said += 1;
         }
         for announcement in update.announced {
             for nlri in announcement.nlri {
                 self.holds.insert(nlri.prefix, announcement.attributes.clone());
+                self.stale.remove(&nlri.prefix);
                 self.said += 1;
             }
         }
         self.ended.extend(update.end_of_rib);
+    }
+
+    /// RFC 7313 section 4, as a receiver sees it.
+    fn take_mark(&mut self, family: Family, mark: RefreshMark) {
+        assert!(self.ended.contains(&family), "{mark:?} of {family} before its End-of-RIB");
+        self.marks.push((family, mark));
+        let of_family = |prefix: &Prefix| prefix.family() == family;
+        match mark {
+            RefreshMark::Begin => self.stale.extend(self.holds.keys().copied().filter(of_family)),
+            RefreshMark::End => {
+                let left: Vec<_> = self.stale.iter().filter(|prefix| of_family(prefix)).collect();
+                assert!(left.is_empty(), "neither announced again nor withdrawn between BoRR and EoRR: {left:?}");
+            }
+        }
     }
 }

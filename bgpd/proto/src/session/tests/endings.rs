@@ -195,6 +195,9 @@ fn every_fault_is_answered_with_the_notification_that_the_rfc_asks_for() {
         ("a second OPEN", OpenConfirm, open(&peer()).to_vec(), 5, 2),
         ("UPDATE", OpenConfirm, update, 5, 2),
         ("ROUTE-REFRESH", OpenConfirm, refresh, 5, 2),
+        ("BoRR too long", Established, message(5, &[0, 1, 1, 1, 0]), 7, 1),
+        ("EoRR too short", Established, message(5, &[0, 1, 2]), 7, 1),
+        ("a request too long", Established, message(5, &[0, 1, 0, 1, 0]), 1, 2),
         ("OPEN", Established, open(&only(Family::Ipv4Unicast)).to_vec(), 5, 3),
     ] {
         let ours = if what == "our own identifier" {

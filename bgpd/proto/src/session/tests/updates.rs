@@ -2,6 +2,7 @@
 
 use super::super::*;
 use super::pair::{A, B, END_OF_RIB, KEEPALIVE, Pair, config};
+use crate::wire::RefreshMark;
 
 #[test]
 fn an_update_that_is_sent_stands_for_a_keepalive() {
@@ -27,4 +28,42 @@ fn what_one_read_brought_is_one_batch_and_counted() {
         .collect();
     assert_eq!(batches, [50]);
     assert_eq!(pair.sessions[A].counters().received[1], 50);
+}
+
+/// A ROUTE-REFRESH of IPv4 unicast.
+fn route_refresh(subtype: u8) -> Vec<u8> {
+    [&[0xff; 16][..], &[0, 23, 5, 0, 1, subtype, 1]].concat()
+}
+
+/// What came, in order: marks, and `None` for anything else.
+fn marks(pair: &Pair, side: usize) -> Vec<Option<(Family, RefreshMark)>> {
+    let batches = pair.said[side].iter();
+    batches
+        .filter_map(|one| if let Output::Updates(batch) = one { Some(batch) } else { None })
+        .flatten()
+        .map(|one| one.mark)
+        .collect()
+}
+
+#[test]
+fn marks_of_a_refresh_keep_their_place_among_the_updates() {
+    let mut pair = Pair::established(config(A), config(B));
+    let bytes = [&route_refresh(1)[..], &END_OF_RIB, &route_refresh(2), &END_OF_RIB].concat();
+    pair.inject(A, pair.sessions[A].established().unwrap().direction, &bytes);
+    let mark = |mark| Some((Family::Ipv4Unicast, mark));
+    assert_eq!(marks(&pair, A), [mark(RefreshMark::Begin), None, mark(RefreshMark::End), None]);
+    assert_eq!(pair.states(), [State::Established; 2]);
+}
+
+#[test]
+fn marks_are_ignored_where_one_side_does_not_have_them_and_of_a_family_that_is_not_in_use() {
+    let without = Extensions { enhanced_refresh: false };
+    let only_v6 = [Family::Ipv6Unicast].into_iter().collect();
+    for ours in [SessionConfig { extensions: without, ..config(A) }, SessionConfig { families: only_v6, ..config(A) }] {
+        let mut pair = Pair::established(ours, config(B));
+        let bytes = [route_refresh(1), route_refresh(2), route_refresh(3)].concat();
+        pair.inject(A, pair.sessions[A].established().unwrap().direction, &bytes);
+        assert_eq!(marks(&pair, A), []);
+        assert_eq!(pair.states(), [State::Established; 2]);
+    }
 }

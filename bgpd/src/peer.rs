@@ -82,6 +82,8 @@ pub(crate) struct Peer {
     agreed: Option<Box<Established>>,
     /// Octets of the RIB that the session's socket has not taken yet.
     owed: usize,
+    /// Octets that were read since the RIB was last told of UPDATEs: a long message takes many reads, and all of them count.
+    unbilled: usize,
     farewells: JoinSet<()>,
     history: History,
     /// A dynamic peer's routes are kept until then.
@@ -112,6 +114,7 @@ impl Peer {
             incoming: None,
             agreed: None,
             owed: 0,
+            unbilled: 0,
             farewells: JoinSet::new(),
             history: History::default(),
             retained_until: None,
@@ -353,7 +356,8 @@ impl Peer {
         let session = &mut self.session;
         let read = connection.read(|bytes| session.handle_bytes(now, direction, bytes));
         if let Read::Bytes(octets) = read {
-            self.drain(octets);
+            self.unbilled += octets;
+            self.drain();
         }
         read
     }
@@ -366,7 +370,7 @@ impl Peer {
 
     /// Does what the session asks for and writes what its sockets take, until there is no more of either.
     fn settle(&mut self) {
-        self.drain(0);
+        self.drain();
         for direction in [Direction::Outgoing, Direction::Incoming] {
             self.write(direction);
         }
@@ -399,7 +403,7 @@ impl Peer {
                 }
             }
         }
-        self.drain(0);
+        self.drain();
     }
 
     /// The socket took `octets`, and `queued` more wait.
@@ -418,8 +422,8 @@ impl Peer {
         }
     }
 
-    /// Does what the session asks for. `read`: octets that the read before this brought.
-    fn drain(&mut self, read: usize) {
+    /// Does what the session asks for.
+    fn drain(&mut self) {
         while let Some(output) = self.session.poll() {
             match output {
                 Output::Connect => self.connecting = Some(Box::pin(connection::connect(self.config.clone()))),
@@ -431,7 +435,9 @@ impl Peer {
                 }
                 Output::Up(established) => self.up(established),
                 Output::Down(reason) => self.down(&reason),
-                Output::Updates(updates) => self.port.push(Report::Updates(updates), read),
+                Output::Updates(updates) => {
+                    self.port.push(Report::Updates(updates), std::mem::take(&mut self.unbilled));
+                }
                 Output::Refresh(family) => self.port.push(Report::Refresh(family), 1),
             }
         }
@@ -456,7 +462,7 @@ impl Peer {
         );
         self.history.up = Some(self.clock.now());
         self.retained_until = None;
-        self.owed = 0;
+        (self.owed, self.unbilled) = (0, 0);
         self.agreed = Some(established.clone());
         self.port.up(established);
     }

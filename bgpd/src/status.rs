@@ -6,6 +6,7 @@ use std::time::Duration;
 use bgp_proto::rib;
 use bgp_proto::session::{Counters, Established, State};
 use bgp_proto::types::{Family, PeerId, Prefix};
+use bgp_proto::wire::MAX_MESSAGE_LEN;
 
 use crate::config::PeerConfig;
 
@@ -82,6 +83,11 @@ impl PeerStatus {
                 name: "enhanced-route-refresh",
                 sent: true,
                 received: peer.is_some_and(|peer| peer.enhanced_refresh),
+            },
+            CapabilityStatus {
+                name: "extended-messages",
+                sent: true,
+                received: peer.is_some_and(|peer| peer.send.max_message_len > MAX_MESSAGE_LEN),
             },
             CapabilityStatus {
                 name: "graceful-restart",

@@ -293,7 +293,8 @@ impl Scenario {
     fn leave_out_extensions(&mut self, seed: u64) {
         let mut random = Random::new(seed, EXTENSIONS);
         for peer in self.topology.nodes.iter_mut().flat_map(|node| node.peers.values_mut()) {
-            peer.extensions = Extensions { enhanced_refresh: random.percent(80) };
+            peer.extensions =
+                Extensions { enhanced_refresh: random.percent(80), extended_messages: random.percent(70) };
         }
     }
 

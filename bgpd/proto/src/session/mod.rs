@@ -72,12 +72,14 @@ pub struct SessionConfig {
 pub struct Extensions {
     /// Enhanced route refresh (RFC 7313): a refresh says where it begins and ends, and mends what was lost.
     pub enhanced_refresh: bool,
+    /// Extended messages (RFC 8654): up to 65535 octets and not 4096.
+    pub extended_messages: bool,
 }
 
 impl Default for Extensions {
     /// Everything: who does not know a capability ignores it (RFC 5492 section 3).
     fn default() -> Self {
-        Self { enhanced_refresh: true }
+        Self { enhanced_refresh: true, extended_messages: true }
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Direction, Established, RemoteAs, SessionConfig};
 use crate::types::{Asn, FamilySet};
 use crate::wire::capability::{Capability, GracefulRestart};
 use crate::wire::notification::OpenError;
-use crate::wire::{MAX_MESSAGE_LEN, Notification, Open, UpdateContext};
+use crate::wire::{MAX_EXTENDED_MESSAGE_LEN, MAX_MESSAGE_LEN, Notification, Open, UpdateContext};
 
 /// Why an OPEN that reads well is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,9 @@ pub(super) fn local_open(config: &SessionConfig, came_up_before: bool) -> Open {
     capabilities.push(Capability::RouteRefresh);
     if config.extensions.enhanced_refresh {
         capabilities.push(Capability::EnhancedRouteRefresh);
+    }
+    if config.extensions.extended_messages {
+        capabilities.push(Capability::ExtendedMessage);
     }
     if let Some(restart) = config.graceful_restart {
         let forwarded = restart.restarted || restart.off_path || came_up_before;
@@ -61,14 +64,20 @@ pub(super) fn negotiate(
         add_path: FamilySet::EMPTY,
         max_message_len: MAX_MESSAGE_LEN,
     };
+    let up_to = |extended: bool| if extended { MAX_EXTENDED_MESSAGE_LEN } else { MAX_MESSAGE_LEN };
+    // RFC 8654 section 4: who has announced it takes long messages from whoever sends them, and sends them only to those
+    // who have announced it too.
+    let ours = config.extensions.extended_messages;
+    let receive = UpdateContext { max_message_len: up_to(ours), ..context };
+    let send = UpdateContext { max_message_len: up_to(ours && open.has_extended_messages()), ..context };
     Ok(Established {
         direction,
         remote_as: open.asn,
         remote_id: open.router_id,
         // Zero, "no keepalives", is the smallest (RFC 4271 section 4.2).
         hold_time: config.hold_time.min(open.hold_time),
-        receive: context,
-        send: context,
+        receive,
+        send,
         route_refresh: open.has_route_refresh(),
         enhanced_refresh: config.extensions.enhanced_refresh && open.has_enhanced_route_refresh(),
         graceful_restart: config.graceful_restart.and_then(|_| open.graceful_restart().cloned()),
@@ -262,11 +271,32 @@ mod tests {
     #[test]
     fn enhanced_route_refresh_is_in_use_where_both_sides_announce_it() {
         for (ours, theirs) in [(true, true), (true, false), (false, true), (false, false)] {
-            let config = SessionConfig { extensions: Extensions { enhanced_refresh: ours }, ..config() };
+            let config = SessionConfig {
+                extensions: Extensions { enhanced_refresh: ours, ..Extensions::default() },
+                ..config()
+            };
             assert_eq!(local_open(&config, false).has_enhanced_route_refresh(), ours);
             let capability = theirs.then_some(Capability::EnhancedRouteRefresh);
             let up = agree(&config, &open(65001, capability.into_iter().collect())).unwrap();
             assert_eq!(up.enhanced_refresh, ours && theirs, "{ours} {theirs}");
+        }
+    }
+
+    #[test]
+    fn long_messages_are_taken_where_we_announce_them_and_sent_where_the_peer_does_too() {
+        for (ours, theirs, receive, send) in [
+            (true, true, 65535, 65535),
+            (true, false, 65535, 4096),
+            (false, true, 4096, 4096),
+            (false, false, 4096, 4096),
+        ] {
+            let extensions = Extensions { extended_messages: ours, ..Extensions::default() };
+            let config = SessionConfig { extensions, ..config() };
+            assert_eq!(local_open(&config, false).has_extended_messages(), ours);
+            let capability = theirs.then_some(Capability::ExtendedMessage);
+            let up = agree(&config, &open(65001, capability.into_iter().collect())).unwrap();
+            let lengths = (up.receive.max_message_len, up.send.max_message_len);
+            assert_eq!(lengths, (receive, send), "{ours} {theirs}");
         }
     }
 

@@ -188,6 +188,7 @@ fn capability() -> impl Strategy<Value = Capability> {
         (3..u16::MAX, any::<u8>()).prop_map(|(afi, safi)| Capability::UnknownFamily { afi, safi }),
         Just(Capability::RouteRefresh),
         Just(Capability::EnhancedRouteRefresh),
+        Just(Capability::ExtendedMessage),
         restart,
         (71..=255u8, vec(any::<u8>(), 0..=255))
             .prop_map(|(code, value)| Capability::Unknown { code, value: value.into() }),

@@ -21,6 +21,8 @@ pub enum Capability {
     },
     /// Code 2 (RFC 2918).
     RouteRefresh,
+    /// Code 6 (RFC 8654 section 3).
+    ExtendedMessage,
     /// Code 64 (RFC 4724 section 3).
     GracefulRestart(GracefulRestart),
     /// Code 65 (RFC 6793).
@@ -52,6 +54,7 @@ pub struct GracefulRestart {
 
 const MULTIPROTOCOL: u8 = 1;
 const ROUTE_REFRESH: u8 = 2;
+const EXTENDED_MESSAGE: u8 = 6;
 const GRACEFUL_RESTART: u8 = 64;
 const FOUR_OCTET_AS: u8 = 65;
 const ENHANCED_ROUTE_REFRESH: u8 = 70;
@@ -68,6 +71,7 @@ impl Capability {
         match self {
             Self::Multiprotocol(_) | Self::UnknownFamily { .. } => MULTIPROTOCOL,
             Self::RouteRefresh => ROUTE_REFRESH,
+            Self::ExtendedMessage => EXTENDED_MESSAGE,
             Self::GracefulRestart(_) => GRACEFUL_RESTART,
             Self::FourOctetAs(_) => FOUR_OCTET_AS,
             Self::EnhancedRouteRefresh => ENHANCED_ROUTE_REFRESH,
@@ -90,6 +94,7 @@ impl Capability {
             Self::Multiprotocol(family) => encode_family(family.afi(), family.safi(), out),
             Self::UnknownFamily { afi, safi } => encode_family(*afi, *safi, out),
             Self::RouteRefresh => out.extend_from_slice(&[ROUTE_REFRESH, 0]),
+            Self::ExtendedMessage => out.extend_from_slice(&[EXTENDED_MESSAGE, 0]),
             Self::GracefulRestart(restart) => restart.encode(out),
             Self::FourOctetAs(asn) => {
                 out.extend_from_slice(&[FOUR_OCTET_AS, 4]);
@@ -131,6 +136,7 @@ fn known(code: u8, value: &[u8]) -> Option<Capability> {
             let (rest, asn) = be_u32::<_, nom::error::Error<&[u8]>>(value).ok()?;
             rest.is_empty().then_some(Capability::FourOctetAs(Asn(asn)))
         }
+        (EXTENDED_MESSAGE, []) => Some(Capability::ExtendedMessage),
         (ENHANCED_ROUTE_REFRESH, []) => Some(Capability::EnhancedRouteRefresh),
         _ => None,
     }
@@ -203,6 +209,7 @@ mod tests {
             (b"\x02\x00", Capability::RouteRefresh),
             (b"\x41\x04\x00\x01\x00\x00", Capability::FourOctetAs(Asn(65536))),
             (b"\x46\x00", Capability::EnhancedRouteRefresh),
+            (b"\x06\x00", Capability::ExtendedMessage),
             (b"\x40\x0a\x80\x78\x00\x01\x01\x80\x00\x02\x01\x00", Capability::GracefulRestart(restart)),
             (
                 b"\x40\x06\x4f\xff\x00\x01\x80\x80",
@@ -225,6 +232,7 @@ mod tests {
             (b"\x02\x01\x00", 2, b"\x00"),
             (b"\x40\x01\x80", 64, b"\x80"),
             (b"\x46\x02\x00\x01", 70, b"\x00\x01"),
+            (b"\x06\x01\x00", 6, b"\x00"),
             (b"\x40\x05\x80\x78\x00\x01\x01", 64, b"\x80\x78\x00\x01\x01"),
             (b"\x41\x02\xfd\xe9", 65, b"\xfd\xe9"),
             (b"\x41\x05\x00\x00\x00\x01\x00", 65, b"\x00\x00\x00\x01\x00"),

@@ -34,6 +34,8 @@ pub use update::{Update, UpdateContext};
 pub const HEADER_LEN: usize = 19;
 /// The largest message without RFC 8654.
 pub const MAX_MESSAGE_LEN: usize = 4096;
+/// The largest message with it.
+pub const MAX_EXTENDED_MESSAGE_LEN: usize = 65535;
 
 /// A whole message, parsed.
 #[derive(Clone, Debug, PartialEq)]

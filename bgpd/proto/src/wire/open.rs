@@ -66,6 +66,12 @@ impl Open {
         self.capabilities.contains(&Capability::EnhancedRouteRefresh)
     }
 
+    /// Whether it has the extended message capability (RFC 8654).
+    #[must_use]
+    pub fn has_extended_messages(&self) -> bool {
+        self.capabilities.contains(&Capability::ExtendedMessage)
+    }
+
     /// Its Graceful Restart capability: the last one, where there are several (RFC 4724 section 3).
     #[must_use]
     pub fn graceful_restart(&self) -> Option<&GracefulRestart> {

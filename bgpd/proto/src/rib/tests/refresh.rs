@@ -51,7 +51,7 @@ fn a_refresh_stands_between_its_marks_and_each_family_has_its_own() {
 fn a_peer_without_the_capability_is_sent_no_marks() {
     let mut world = World::new();
     world.rib.set_peer(PeerId(1), policy(1, EBGP), world.now);
-    world.connect_as(1, EBGP, Established { enhanced_refresh: false, ..established(1, EBGP, None) });
+    world.connect_as(1, Established { enhanced_refresh: false, ..established(1, EBGP, None) });
     world.rib.originate(nets()[0], local(), world.now);
     world.settle();
     let said = world.ears[&1].said;

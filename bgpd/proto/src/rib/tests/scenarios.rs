@@ -496,7 +496,7 @@ fn a_source_that_comes_back_with_another_router_id_is_another_originator() {
         remote_id: RouterId([10, 0, 0, 99].into()),
         ..established(1, Role::Client, restarts(true, true))
     };
-    world.connect_as(1, Role::Client, again);
+    world.connect_as(1, again);
     world.settle();
     let held = &world.ears[&2].holds[&prefix("10.1.0.0/16")];
     assert_eq!(held.originator_id.map(|id| id.0), Some([10, 0, 0, 99].into()));

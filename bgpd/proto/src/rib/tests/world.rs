@@ -199,12 +199,12 @@ impl World {
     }
 
     pub(super) fn connect(&mut self, peer: u16, role: Role, restart: Option<GracefulRestart>) {
-        self.connect_as(peer, role, established(peer, role, restart));
+        self.connect_as(peer, established(peer, role, restart));
     }
 
-    pub(super) fn connect_as(&mut self, peer: u16, role: Role, established: Established) {
+    pub(super) fn connect_as(&mut self, peer: u16, established: Established) {
         let ear = Ear {
-            context: context(role),
+            context: established.send,
             buffer: BytesMut::new(),
             holds: BTreeMap::new(),
             ended: Vec::new(),
@@ -275,7 +275,9 @@ impl World {
                 ear.unread += bytes.len();
                 ear.buffer.extend_from_slice(&bytes);
                 let mut messages = 0;
-                while let Some(frame) = next_frame(&mut ear.buffer, 4096).expect("whole messages") {
+                while let Some(frame) =
+                    next_frame(&mut ear.buffer, ear.context.max_message_len).expect("whole messages")
+                {
                     match Message::parse(frame, &ear.context).expect("a sound message") {
                         Message::Update(update) => ear.take(update),
                         Message::RouteRefresh(RouteRefresh::Mark(family, mark)) => ear.take_mark(family, mark),

@@ -57,7 +57,7 @@ fn marks_of_a_refresh_keep_their_place_among_the_updates() {
 
 #[test]
 fn marks_are_ignored_where_one_side_does_not_have_them_and_of_a_family_that_is_not_in_use() {
-    let without = Extensions { enhanced_refresh: false };
+    let without = Extensions { enhanced_refresh: false, ..Extensions::default() };
     let only_v6 = [Family::Ipv6Unicast].into_iter().collect();
     for ours in [SessionConfig { extensions: without, ..config(A) }, SessionConfig { families: only_v6, ..config(A) }] {
         let mut pair = Pair::established(ours, config(B));
@@ -65,5 +65,48 @@ fn marks_are_ignored_where_one_side_does_not_have_them_and_of_a_family_that_is_n
         pair.inject(A, pair.sessions[A].established().unwrap().direction, &bytes);
         assert_eq!(marks(&pair, A), []);
         assert_eq!(pair.states(), [State::Established; 2]);
+    }
+}
+
+/// An UPDATE of `length` octets that withdraws prefixes of IPv4.
+fn long_update(length: usize) -> Vec<u8> {
+    let withdrawn = (length - 23) / 4 * 4;
+    assert_eq!(withdrawn + 23, length, "prefixes of three octets fill it");
+    let mut message = vec![0xff; 16];
+    message.extend_from_slice(&(length as u16).to_be_bytes());
+    message.push(2);
+    message.extend_from_slice(&(withdrawn as u16).to_be_bytes());
+    (0..withdrawn / 4).for_each(|number| message.extend_from_slice(&[24, 10, (number >> 8) as u8, number as u8]));
+    message.extend_from_slice(&[0, 0]);
+    message
+}
+
+#[test]
+fn a_long_message_is_taken_where_we_have_announced_that_and_ends_the_session_where_not() {
+    let plain = Extensions { extended_messages: false, ..Extensions::default() };
+    for (ours, theirs, length, taken) in [
+        (Extensions::default(), Extensions::default(), 65535, true),
+        (Extensions::default(), Extensions::default(), 4099, true),
+        (Extensions::default(), plain, 65535, true),
+        (plain, Extensions::default(), 4099, false),
+        (plain, Extensions::default(), 4095, true),
+    ] {
+        let mut pair = Pair::established(
+            SessionConfig { extensions: ours, ..config(A) },
+            SessionConfig { extensions: theirs, ..config(B) },
+        );
+        pair.inject(A, pair.sessions[A].established().unwrap().direction, &long_update(length));
+        let withdrawn: usize = pair.said[A]
+            .iter()
+            .filter_map(|output| if let Output::Updates(updates) = output { Some(updates) } else { None })
+            .flatten()
+            .map(|update| update.withdrawn.len())
+            .sum();
+        assert_eq!(withdrawn, if taken { (length - 23) / 4 } else { 0 }, "{length}");
+        assert_eq!(pair.sessions[A].state() == State::Established, taken, "{length}");
+        if !taken {
+            let error = pair.sessions[A].last_error().unwrap();
+            assert!(error.contains("Bad Message Length"), "{error}");
+        }
     }
 }

@@ -70,47 +70,55 @@ fn holds_reflected(client: &Node, prefix: &str, originator: &str) -> Result<(), 
     }
 }
 
-/// RFC 7313: a soft reset asks both ways, and each answer stands between BoRR and EoRR, for each of two families.
-fn refreshes_with_frr_and_bird_have_marks_and_cost_nothing(lab: &Lab) {
-    let reflector = lab.node("reflector").unwrap();
-    for (client, address) in [("frr", "10.2.0.2"), ("bird", "10.2.0.3")] {
-        let neighbor = || -> Result<Value, String> {
-            let shown = json(reflector, &["linnet", "bgp", "neighbor", address, "-o", "json"])?;
-            Ok(shown["neighbors"][0].clone())
-        };
-        let before = neighbor().unwrap();
-        let capability = |name: &str| {
-            let capabilities = before["capabilities"].as_array().cloned().unwrap_or_default();
-            capabilities.iter().any(|one| one["name"] == name && one["sent"] == true && one["received"] == true)
-        };
-        assert!(capability("enhanced-route-refresh"), "{client}: {before}");
-        let count = |neighbor: &Value, way: &str| {
-            let kinds = neighbor["messages"].as_array().cloned().unwrap_or_default();
-            kinds.iter().find(|kind| kind["kind"] == "ROUTE-REFRESH").and_then(|kind| kind[way].as_u64())
-        };
-        let (sent, received) = (count(&before, "sent").unwrap(), count(&before, "received").unwrap());
-        reflector.exec(&["linnet", "bgp", "reset", address, "--soft"]).unwrap().checked().unwrap();
-        wait(lab, &format!("{client} to answer with BoRR and EoRR of both families"), || {
-            let now = neighbor()?;
-            // Two requests and two pairs of marks of ours, two pairs of theirs.
-            holds(count(&now, "sent") >= Some(sent + 6) && count(&now, "received") >= Some(received + 4), &now)
+/// What `linnet bgp neighbor` shows of a client.
+fn neighbor(lab: &Lab, address: &str) -> Result<Value, String> {
+    let shown = json(lab.node("reflector").unwrap(), &["linnet", "bgp", "neighbor", address, "-o", "json"])?;
+    Ok(shown["neighbors"][0].clone())
+}
+
+/// Whether both sides have a capability.
+fn has(neighbor: &Value, capability: &str) -> bool {
+    let capabilities = neighbor["capabilities"].as_array().cloned().unwrap_or_default();
+    capabilities.iter().any(|one| one["name"] == capability && one["sent"] == true && one["received"] == true)
+}
+
+/// Messages of a kind, by `sent` or `received`.
+fn messages(neighbor: &Value, kind: &str, way: &str) -> u64 {
+    let kinds = neighbor["messages"].as_array().cloned().unwrap_or_default();
+    kinds.iter().find(|one| one["kind"] == kind).and_then(|one| one[way].as_u64()).unwrap_or_default()
+}
+
+/// RFC 8654: BIRD and FRR have it, GoBGP has not, and needs more UPDATEs for the same prefixes.
+fn long_messages_come_from_bird_and_go_to_frr(lab: &Lab) {
+    let clients = ["10.2.0.2", "10.2.0.3", "10.2.0.4"];
+    let before = clients.map(|address| neighbor(lab, address).unwrap());
+    assert_eq!(before.each_ref().map(|neighbor| has(neighbor, "extended-messages")), [true, true, false], "{before:?}");
+    let bird = lab.node("bird").unwrap();
+    bird.shell(
+        "{ cat /etc/bird/bird.conf; echo 'protocol static many { ipv4;'
+           for a in 0 1 2 3 4 5 6 7; do for b in $(seq 0 249); do echo \"route 10.21$a.$b.0/24 unreachable;\"; done; done
+           echo '}'; } > /run/many.conf
+         birdc configure '\"/run/many.conf\"'",
+    )
+    .unwrap();
+    let advertised = |neighbor: &Value| neighbor["advertised"].as_u64().unwrap_or_default();
+    let [frr, _, gobgp] = before.each_ref().map(|before| (advertised(before), messages(before, "UPDATE", "sent")));
+    let all = |address: &str, had: u64| {
+        wait(lab, &format!("2000 more prefixes to {address}"), || {
+            let now = neighbor(lab, address)?;
+            holds(advertised(&now) == had + 2000, &now)
         });
-        let after = neighbor().unwrap();
-        assert_eq!(after["times_established"], before["times_established"], "{client}: {after}");
-        assert_eq!(after["received"], before["received"], "{client}: {after}");
-        wait(lab, &format!("all that {client} sent to be fresh"), || {
-            let shown = json(reflector, &["linnet", "bgp", "routes", "--received", address, "-o", "json"])?;
-            let routes = shown["routes"].as_array().cloned().unwrap_or_default();
-            holds(routes.len() == 2 && routes.iter().all(|route| route["stale"] == false), &routes)
-        });
-        for (_, originator, prefixes) in CLIENTS.into_iter().filter(|(other, ..)| *other != client) {
-            for prefix in prefixes {
-                wait(lab, &format!("{client} to hold {prefix} after the refresh"), || {
-                    holds_reflected(lab.node(client).unwrap(), prefix, originator)
-                });
-            }
-        }
-    }
+        messages(&neighbor(lab, address).unwrap(), "UPDATE", "sent")
+    };
+    let (to_frr, to_gobgp) = (all(clients[0], frr.0) - frr.1, all(clients[2], gobgp.0) - gobgp.1);
+    assert!(to_frr < to_gobgp, "{to_frr} UPDATEs to FRR, {to_gobgp} to GoBGP");
+    wait(lab, "FRR to hold what came in long messages", || {
+        let shown = json(lab.node("frr").unwrap(), &["vtysh", "-c", "show bgp ipv4 unicast summary json"])?;
+        let peer = &shown["peers"]["10.2.0.1"];
+        holds(peer["state"] == "Established" && peer["pfxRcd"].as_u64() >= Some(2000), peer)
+    });
+    let after = clients.map(|address| neighbor(lab, address).unwrap()["times_established"].clone());
+    assert_eq!(after, before.map(|neighbor| neighbor["times_established"].clone()));
 }
 
 #[test]
@@ -146,7 +154,6 @@ fn clients_of_three_makes_hear_one_another_with_originator_and_cluster() {
     let kernel = reflector.shell("ip route; ip -6 route").unwrap();
     assert!(!kernel.contains("10.20.") && !kernel.contains("fd00:20:"), "{kernel}");
 
-    refreshes_with_frr_and_bird_have_marks_and_cost_nothing(&lab);
     a_reflector_that_is_killed_and_started_again_costs_no_client_a_route(&lab);
 
     // A client that withdraws takes its routes away from the others.
@@ -156,6 +163,7 @@ fn clients_of_three_makes_hear_one_another_with_originator_and_cluster() {
             lab.node("bird").unwrap().shell("birdc show route fd00:20:4::/48").map_err(|error| error.to_string());
         holds(shown.as_ref().is_err() || shown.as_ref().is_ok_and(|shown| !shown.contains("fd00:2::4")), shown)
     });
+    long_messages_come_from_bird_and_go_to_frr(&lab);
 }
 
 /// It is on nobody's way: what its clients forward by stays until each of the others has told it everything again.

@@ -70,6 +70,7 @@ fn a_host_beside_frr_bird_and_openbgpd() {
     a_wrong_key_is_told_as_what_it_may_be(&lab);
     a_dynamic_peer_has_a_session_and_the_limit_holds(&lab);
     filters_change_what_frr_and_linnet_see(&lab);
+    refreshes_with_frr_and_bird_have_marks_and_cost_nothing(&lab);
     routers_forward_to_a_host_whose_daemon_is_killed_and_started_again(&lab);
     a_router_that_restarts_keeps_its_routes_in_our_kernel(&lab);
     a_router_that_does_not_come_back_loses_its_routes_when_its_time_is_over(&lab);
@@ -127,6 +128,44 @@ fn filters_change_what_frr_and_linnet_see(lab: &Lab) {
         let reason = found.and_then(|route| route["reason"].as_str()).unwrap_or_default();
         holds(reason.contains("filter") && reason.contains("from-frr"), &rejected)
     });
+}
+
+/// RFC 7313: a soft reset asks both ways, and each answer stands between BoRR and EoRR.
+fn refreshes_with_frr_and_bird_have_marks_and_cost_nothing(lab: &Lab) {
+    let linnet = lab.node("linnet").unwrap();
+    for name in ["frr", "bird"] {
+        let neighbor = || -> Result<Value, String> {
+            let shown = json(linnet, &["linnet", "bgp", "neighbor", name, "-o", "json"])?;
+            Ok(shown["neighbors"][0].clone())
+        };
+        let before = neighbor().unwrap();
+        let capabilities = before["capabilities"].as_array().unwrap();
+        let enhanced = capabilities.iter().find(|one| one["name"] == "enhanced-route-refresh").unwrap();
+        assert!(enhanced["sent"] == true && enhanced["received"] == true, "{before}");
+        let count = |neighbor: &Value| {
+            let kinds = neighbor["messages"].as_array().cloned().unwrap_or_default();
+            let kind = kinds.into_iter().find(|kind| kind["kind"] == "ROUTE-REFRESH").unwrap_or_default();
+            ["sent", "received"].map(|way| kind[way].as_u64().unwrap_or_default())
+        };
+        let ([sent, received], families) = (count(&before), before["families"].as_array().unwrap().len() as u64);
+        linnet.exec(&["linnet", "bgp", "reset", name, "--soft"]).unwrap().checked().unwrap();
+        wait(lab, &format!("{name} to answer with BoRR and EoRR, as we do"), || {
+            let now = neighbor()?;
+            let [now_sent, now_received] = count(&now);
+            // A request and two marks of ours, two marks of theirs.
+            holds(now_sent >= sent + 3 * families && now_received >= received + 2 * families, &now)
+        });
+        wait(lab, &format!("all that {name} sent to be fresh"), || {
+            let shown = routes(linnet, &["--received", name])?;
+            let fresh = shown.iter().filter(|route| route["stale"] == false).count();
+            holds(fresh == shown.len() && before["received"] == fresh, &shown)
+        });
+        let after = neighbor().unwrap();
+        assert_eq!(after["times_established"], before["times_established"], "{name}: {after}");
+    }
+    let frr = lab.node("frr").unwrap();
+    let ours = json(frr, &["vtysh", "-c", &format!("show bgp ipv4 unicast {OURS} json")]).unwrap();
+    assert_eq!(ours["paths"][0]["valid"], true, "{ours}");
 }
 
 fn routers_forward_to_a_host_whose_daemon_is_killed_and_started_again(lab: &Lab) {

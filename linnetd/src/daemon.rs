@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use bgpd::{Bgp, Shutdown};
+use bgpd::{Bgp, Shutdown, StartError};
 use fib_sync::{Fib, FibConfig};
 use policy::Policy;
 use tokio::sync::{Mutex, Notify, RwLock};
@@ -30,6 +30,7 @@ use crate::forwarding::{self, Forwarding};
 use crate::originate::originate;
 use crate::policy_input::policy_config;
 use crate::speaker::speaker;
+use crate::succession::succeed;
 
 /// A running node.
 #[derive(Debug)]
@@ -72,7 +73,9 @@ impl Daemon {
             info!("fib.install is false: this node programs no route, no policy and no pod");
             (None, false)
         };
-        let (bgp, events) = Bgp::start(speaker(&config), restarted).await.context("BGP cannot start")?;
+        let in_use = |error: &StartError| matches!(error, StartError::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse);
+        let start = async || Bgp::start(speaker(&config), restarted).await;
+        let (bgp, events) = succeed("bgp.listen", start, in_use).await.context("BGP cannot start")?;
         let overlay = kernel.as_ref().and_then(|kernel| kernel.forwarding.overlay().borrow().clone());
         bgp.originate(originate(&config, overlay.as_ref())).await;
         let speaker_lost = Arc::new(Notify::new());

@@ -16,3 +16,4 @@ pub mod routes;
 pub mod server;
 pub mod sole;
 pub mod speaker;
+pub mod succession;

@@ -1,6 +1,7 @@
 //! `linnetd`: the node daemon's command line. What it does stands in the library beside it.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,8 +10,10 @@ use clap::Parser;
 use linnetd::config::{self, Config, Environment, Severity};
 use linnetd::daemon::{self, Daemon};
 use linnetd::logging::{self, Format};
-use linnetd::sole::Sole;
-use linnetd::{cleanup, metrics, server};
+use linnetd::server::{self, SocketError};
+use linnetd::sole::{Sole, SoleError};
+use linnetd::succession::succeed;
+use linnetd::{cleanup, metrics};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
@@ -108,10 +111,27 @@ fn check(path: &Path) -> ExitCode {
     }
 }
 
+async fn claim() -> Result<Sole, SoleError> {
+    succeed("this network namespace", async || Sole::claim(), |error| matches!(error, SoleError::Another)).await
+}
+
+async fn bind(path: &Path) -> Result<UnixListener, SocketError> {
+    let what = path.display().to_string();
+    succeed(&what, async || server::bind(path).await, |error| matches!(error, SocketError::InUse(_))).await
+}
+
+async fn listen_for_metrics(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let what = format!("metrics.listen {address}");
+    let in_use = |error: &std::io::Error| error.kind() == std::io::ErrorKind::AddrInUse;
+    succeed(&what, async || TcpListener::bind(address).await, in_use)
+        .await
+        .with_context(|| format!("{what} cannot be used; nothing was started; free the port, or write \"off\""))
+}
+
 /// A daemon that is still there would put everything back, so it must not answer.
 async fn clean_up(config: &Config) -> anyhow::Result<()> {
-    let _sole = Sole::claim()?;
-    drop(server::bind(&config.api_socket).await?);
+    let _sole = claim().await?;
+    drop(bind(&config.api_socket).await?);
     let _ = std::fs::remove_file(&config.api_socket);
     for line in cleanup::cleanup(config).await? {
         println!("removed {line}");
@@ -120,7 +140,7 @@ async fn clean_up(config: &Config) -> anyhow::Result<()> {
 }
 
 async fn run(file: PathBuf, config: Config) -> anyhow::Result<()> {
-    let socket = server::bind(&config.api_socket).await?;
+    let socket = bind(&config.api_socket).await?;
     let path = config.api_socket.clone();
     let done = run_with(socket, file, config).await;
     let _ = std::fs::remove_file(path);
@@ -131,11 +151,9 @@ async fn run_with(socket: UnixListener, file: PathBuf, config: Config) -> anyhow
     let mut hang_up = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let _sole = if config.fib.install { Some(Sole::claim()?) } else { None };
+    let _sole = if config.fib.install { Some(claim().await?) } else { None };
     let metrics_listener = match config.metrics_listen {
-        Some(address) => Some(TcpListener::bind(address).await.with_context(|| {
-            format!("metrics.listen {address} cannot be used; nothing was started; free the port, or write \"off\"")
-        })?),
+        Some(address) => Some(listen_for_metrics(address).await?),
         None => None,
     };
     let daemon = Daemon::start(file, config).await?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 
 use crate::daemon::Daemon;
@@ -87,25 +87,26 @@ pub(crate) fn run(daemon: Daemon, workload: &Workload, settings: &Settings, inte
     let mut process = Process::start(&testbed.daemon, &command, &directory.path)?;
     process.wait_until_it_listens(interrupt)?;
     // A thread of its own enters the peers' namespace and ends with the trial; this one stays where it can clean up.
-    let measured = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             testbed.enter_peers()?;
-            measure(&process, workload, settings, interrupt)
+            let mut load = Load::new(workload, interrupt)?;
+            // While the sessions are still there: what a daemon says of their end is not what went wrong.
+            measure(&process, &mut load, workload, settings)
+                .map_err(|error| anyhow!("{error:#}; the last that the daemon said: {}", process.last_words()))
         });
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    });
-    measured.with_context(|| format!("the daemon said: {}", process.last_words()))
+    })
 }
 
-fn measure(process: &Process, workload: &Workload, settings: &Settings, interrupt: &Interrupt) -> Result<Figures> {
-    let mut load = Load::new(workload, interrupt)?;
+fn measure(process: &Process, load: &mut Load, workload: &Workload, settings: &Settings) -> Result<Figures> {
     let settle = settings.settle.unwrap_or_else(|| settle_time(workload.scenario.peers()));
     let up = load.establish(settle)?;
 
     let (started, machine, own) = (Instant::now(), machine_cpu(), Usage::own().cpu);
     let before = process.usage().cpu;
     let delivery = load.deliver(settings.timeout)?;
-    wait_until_idle(process, &mut load)?;
+    wait_until_idle(process, load)?;
     let after = process.usage();
     let (elapsed, load_cpu) = (started.elapsed().as_secs_f64(), Usage::own().cpu - own);
     let cpu = after.cpu - before;

@@ -27,14 +27,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bgp_proto::rib::{self, BestChange, PageStart, PeerCounts, Scope};
 use bgp_proto::types::{Family, PeerId, Prefix};
+use bgp_proto::wire::Notification;
 use bgp_proto::wire::attributes::Attributes;
+use bgp_proto::wire::notification::Cease;
 use tokio::sync::{mpsc, oneshot};
 
 use clock::Clock;
 use peer::PeerCommand;
 use rib_port::RibPort;
 use rib_thread::Order;
-use roster::{Command, Listing, Roster, ToRib};
+use roster::{Command, ListedPeer, Listing, Roster, ToRib};
 
 pub use config::{Config, DynamicPeerConfig, Password, PeerConfig, Ttl};
 pub use status::{CapabilityStatus, PeerStatus, RouteQuery, RouteScope, RouteView};
@@ -176,6 +178,7 @@ impl Bgp {
                 uptime: status.uptime,
                 down: status.down,
                 last_error: status.last_error,
+                communication: status.communication,
                 counters: status.counters,
                 counts,
                 unsent_bytes: status.unsent_bytes,
@@ -240,21 +243,37 @@ impl Bgp {
         self.list().await.peers.into_iter().find(|peer| peer.id == id).map(|peer| peer.config.name)
     }
 
-    /// Resets a session; `soft`: asks the peer for its routes again and sends it ours again, without a reset.
+    /// Ends a session and starts it again. `communication`: what the person at the other end is told (RFC 9003), cut at 255
+    /// octets.
     ///
     /// # Errors
     /// No peer has this name.
-    pub async fn reset(&self, peer: &str, soft: bool) -> Result<(), UnknownPeer> {
-        let peers = self.list().await.peers;
-        let Some(found) = peers.iter().find(|listed| listed.config.name == peer) else {
-            let known = peers.into_iter().map(|listed| listed.config.name).collect();
-            return Err(UnknownPeer { name: peer.to_owned(), known });
-        };
-        if soft {
-            let _ = self.orders.send(Order::Refresh(found.id));
-        }
-        let _ = found.commands.send(PeerCommand::Reset { soft }).await;
+    pub async fn reset(&self, peer: &str, communication: Option<&str>) -> Result<(), UnknownPeer> {
+        let cease = administrative(Cease::AdministrativeReset, communication);
+        let _ = self.find(peer).await?.commands.send(PeerCommand::Reset(cease)).await;
         Ok(())
+    }
+
+    /// Asks the peer for its routes again and sends it ours again, without a reset.
+    ///
+    /// # Errors
+    /// No peer has this name.
+    pub async fn refresh(&self, peer: &str) -> Result<(), UnknownPeer> {
+        let found = self.find(peer).await?;
+        let _ = self.orders.send(Order::Refresh(found.id));
+        let _ = found.commands.send(PeerCommand::Refresh).await;
+        Ok(())
+    }
+
+    async fn find(&self, name: &str) -> Result<ListedPeer, UnknownPeer> {
+        let mut peers = self.list().await.peers;
+        match peers.iter().position(|listed| listed.config.name == name) {
+            Some(place) => Ok(peers.swap_remove(place)),
+            None => {
+                let known = peers.into_iter().map(|listed| listed.config.name).collect();
+                Err(UnknownPeer { name: name.to_owned(), known })
+            }
+        }
     }
 
     /// Where the speaker listens, as the kernel says: a configured port of 0 is a real one here.
@@ -282,6 +301,14 @@ impl Bgp {
         let (answer, answered) = oneshot::channel();
         self.commands.send(command(answer)).await.ok()?;
         answered.await.ok()
+    }
+}
+
+/// Administrative Shutdown or Administrative Reset, with what a person wants to say (RFC 9003 section 2).
+fn administrative(subcode: Cease, communication: Option<&str>) -> Notification {
+    match communication {
+        Some(text) if !text.is_empty() => Notification::cease_saying(subcode, text),
+        Some(_) | None => Notification::cease(subcode),
     }
 }
 

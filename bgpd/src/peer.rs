@@ -37,10 +37,12 @@ pub(crate) enum PeerCommand {
     Incoming(TcpStream),
     /// Changes that need no reset.
     Reconfigure(Box<PeerConfig>, Box<SessionConfig>),
-    /// Ends the session and starts it again; `soft`: asks for the peer's routes again.
-    Reset { soft: bool },
+    /// Asks for the peer's routes again.
+    Refresh,
+    /// Ends the session with this Cease and starts it again.
+    Reset(Notification),
     /// Ends the session and the task, with this Cease or without a word.
-    Stop(Option<Cease>),
+    Stop(Option<Notification>),
     /// How it is.
     Status(oneshot::Sender<TaskStatus>),
 }
@@ -52,6 +54,7 @@ pub(crate) struct TaskStatus {
     pub(crate) uptime: Option<Duration>,
     pub(crate) down: Option<Duration>,
     pub(crate) last_error: Option<String>,
+    pub(crate) communication: Option<String>,
     pub(crate) counters: Counters,
     pub(crate) unsent_bytes: usize,
 }
@@ -229,10 +232,8 @@ impl Peer {
                 self.config = *config;
                 self.session.set_config(*session);
             }
-            PeerCommand::Reset { soft: false } => {
-                self.session.stop(now, Stop::Reset(Notification::cease(Cease::AdministrativeReset)));
-            }
-            PeerCommand::Reset { soft: true } => {
+            PeerCommand::Reset(cease) => self.session.stop(now, Stop::Reset(cease)),
+            PeerCommand::Refresh => {
                 for family in Family::ALL {
                     self.session.request_refresh(now, family);
                 }
@@ -244,8 +245,8 @@ impl Peer {
         }
     }
 
-    fn stop(&mut self, cease: Option<Cease>) {
-        let how = cease.map_or(Stop::Silent, |cease| Stop::Cease(Notification::cease(cease)));
+    fn stop(&mut self, cease: Option<Notification>) {
+        let how = cease.map_or(Stop::Silent, Stop::Cease);
         self.session.stop(self.clock.now(), how);
         self.stopping = true;
     }
@@ -274,6 +275,7 @@ impl Peer {
             down: if established.is_none() { since(self.history.down) } else { None },
             established,
             last_error: self.session.last_error().map(str::to_owned),
+            communication: self.session.communication().map(str::to_owned),
             counters: *self.session.counters(),
             unsent_bytes: [&self.outgoing, &self.incoming].into_iter().flatten().map(Connection::queued).sum(),
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bgp_proto::rib::{Awaited, PeerPolicy, RibConfig};
 use bgp_proto::time::Instant;
 use bgp_proto::types::{PeerId, Prefix};
+use bgp_proto::wire::Notification;
 use bgp_proto::wire::notification::Cease;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -28,6 +29,8 @@ use crate::{Shutdown, StartError};
 
 /// Commands that wait in a peer's queue; connections that its task has not taken by then are closed.
 const COMMANDS: usize = 16;
+/// What peers are told when this speaker ends for good (RFC 9003).
+const STOPS: &str = "this speaker was stopped";
 /// How long all sessions together may take to say their last words.
 const FAREWELL: Duration = Duration::from_millis(2500);
 /// The longest that a restarted speaker waits for its peers' routes, whatever it asks them to wait for it.
@@ -228,10 +231,10 @@ impl Roster {
         self.listeners.clear();
         let cease = match how {
             Shutdown::Silent => None,
-            Shutdown::Cease => Some(Cease::AdministrativeShutdown),
+            Shutdown::Cease => Some(Notification::cease_saying(Cease::AdministrativeShutdown, STOPS)),
         };
         for entry in self.entries.values() {
-            let _ = entry.commands.send(PeerCommand::Stop(cease)).await;
+            let _ = entry.commands.send(PeerCommand::Stop(cease.clone())).await;
         }
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(FAREWELL, all).await.is_err() {
@@ -350,7 +353,7 @@ impl Roster {
 
     async fn remove(&mut self, id: PeerId, cease: Cease) {
         if let Some(entry) = self.entries.get(&id) {
-            let _ = entry.commands.send(PeerCommand::Stop(Some(cease))).await;
+            let _ = entry.commands.send(PeerCommand::Stop(Some(Notification::cease(cease)))).await;
         }
         self.forget(id);
     }

@@ -29,6 +29,9 @@ pub struct PeerStatus {
     pub down: Option<Duration>,
     /// Why it last went down or failed to come up.
     pub last_error: Option<String>,
+    /// What the person at the other end said when ending the session (RFC 9003), until it is up again; as it came, control
+    /// characters too.
+    pub communication: Option<String>,
     /// Messages, and what RFC 7606 did.
     pub counters: Counters,
     /// Routes.

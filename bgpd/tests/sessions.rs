@@ -58,7 +58,7 @@ async fn a_session_that_its_owner_stops_is_not_blamed_on_an_earlier_error() {
     let restart = |config: &mut bgpd::Config, _: &mut PeerConfig| config.graceful_restart = Some(60);
     let (left, right) = pair(restart, restart).await;
     right.wait_established("left").await;
-    right.bgp.reset("left", false).await.unwrap();
+    right.bgp.reset("left", None).await.unwrap();
     wait_for("the session is up again", async || match &left.told.lock().unwrap().sessions[..] {
         [.., Event::Down { .. }, Event::Up { .. }] => Ok(()),
         other => Err(format!("{other:?}")),
@@ -81,7 +81,7 @@ async fn a_query_for_an_unknown_peer_names_the_known_ones() {
     let query = RouteQuery { scope: RouteScope::Received("rigth".to_owned()), prefix: None, limit: 10 };
     let error = left.bgp.routes(query).await.unwrap_err();
     assert_eq!(error.known, ["right"]);
-    assert_eq!(left.bgp.reset("rigth", true).await.unwrap_err(), error);
+    assert_eq!(left.bgp.reset("rigth", None).await.unwrap_err(), error);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,13 +223,32 @@ async fn a_reset_ends_the_session_and_starts_it_again_and_a_soft_one_does_not() 
     // Marks of a refresh follow only what End-of-RIB, of both families, has ended.
     right.wait_peer("left", "all routes", |peer| peer.counters.received[1] == 2).await;
     left.wait_peer("right", "all routes", |peer| peer.counters.received[1] == 2).await;
-    left.bgp.reset("right", true).await.unwrap();
+    left.bgp.refresh("right").await.unwrap();
     // ROUTE-REFRESH, three a family: a request, and BoRR and EoRR around what we send again.
     right.wait_peer("left", "requests for routes, and marks", |peer| peer.counters.received[4] == 6).await;
     left.wait_peer("right", "marks", |peer| peer.counters.received[4] == 4).await;
     assert_eq!(left.peer("right").await.unwrap().counters.established, 1);
-    left.bgp.reset("right", false).await.unwrap();
+    left.bgp.reset("right", Some("new optics")).await.unwrap();
     left.wait_peer("right", "up again", |peer| peer.counters.established == 2).await;
+    // RFC 9003: the other end knows what was said.
+    let said = "received Cease / Administrative Reset: \"new optics\"";
+    wait_for(said, async || {
+        let told = right.told.lock().unwrap().sessions.clone();
+        let heard = told.iter().any(|event| matches!(event, Event::Down { reason, .. } if reason == said));
+        if heard { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_person_at_the_other_end_said_is_shown_until_the_session_is_up_again() {
+    let (left, right) = pair(|_, _| (), |_, peer| peer.connect_retry = Duration::from_secs(1)).await;
+    right.wait_established("left").await;
+    left.bgp.stop(Shutdown::Cease).await;
+    // The attempts that follow fail, and what they fail with is not what a person needs.
+    let fails = |peer: &bgpd::PeerStatus| peer.last_error.as_ref().is_some_and(|error| error.contains("connect"));
+    let peer = right.wait_peer("left", "a failed attempt", fails).await;
+    assert_eq!(peer.communication.as_deref(), Some("this speaker was stopped"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

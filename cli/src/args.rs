@@ -90,13 +90,18 @@ pub(crate) enum BgpCommand {
     )]
     Routes(RoutesQuery),
     /// Ends a session and starts it again.
-    #[command(after_help = "Examples:\n  linnet bgp reset tor-a\n  linnet bgp reset tor-a --soft")]
+    #[command(
+        after_help = "Examples:\n  linnet bgp reset tor-a\n  linnet bgp reset tor-a --message 'new optics, CHG-1234'\n  linnet bgp reset tor-a --soft"
+    )]
     Reset {
         /// A peer's name or address.
         peer: String,
         /// Only apply filters again and exchange routes anew; the session stays up.
         #[arg(long)]
         soft: bool,
+        /// What to tell the person at the other end (RFC 9003), at most 255 octets.
+        #[arg(long, value_name = "TEXT", conflicts_with = "soft", value_parser = communication)]
+        message: Option<String>,
     },
 }
 
@@ -182,6 +187,14 @@ fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// RFC 9003 section 2: its length is one octet.
+fn communication(text: &str) -> Result<String, String> {
+    match text.len() {
+        0..=255 => Ok(text.to_owned()),
+        length => Err(format!("{length} octets, and a NOTIFICATION has room for 255; say it shorter")),
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
     /// The documents in force, whom they select, and those that did not parse.
@@ -211,6 +224,12 @@ mod tests {
         assert_eq!(label("app=web=1"), Ok(("app".into(), "web=1".into())));
         assert!(label("=web").is_err());
         assert!(label("app").is_err());
+    }
+
+    #[test]
+    fn a_message_has_at_most_255_octets() {
+        assert!(communication(&"ü".repeat(127)).is_ok());
+        assert!(communication(&"ü".repeat(128)).is_err_and(|error| error.contains("256 octets")));
     }
 
     #[test]

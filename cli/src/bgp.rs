@@ -137,8 +137,9 @@ pub(crate) async fn summary(client: &Client, print: &Printer) -> Result<Answer, 
     Ok(Answer::Yes)
 }
 
-pub(crate) async fn reset(client: &Client, peer: String, soft: bool) -> Result<Answer, Error> {
-    client.bgp().reset(api::BgpResetRequest { peer, soft }).await.map_err(|status| client.refused(status))?;
+pub(crate) async fn reset(client: &Client, peer: String, soft: bool, message: Option<String>) -> Result<Answer, Error> {
+    let request = api::BgpResetRequest { peer, soft, communication: message.unwrap_or_default() };
+    client.bgp().reset(request).await.map_err(|status| client.refused(status))?;
     Ok(Answer::Yes)
 }
 

@@ -68,7 +68,7 @@ async fn run(args: Args) -> Result<Answer, Error> {
             BgpCommand::Summary => bgp::summary(&client, &print).await,
             BgpCommand::Neighbor { peer } => bgp::neighbor(&client, &print, peer).await,
             BgpCommand::Routes(query) => bgp::routes(&client, &print, query).await,
-            BgpCommand::Reset { peer, soft } => bgp::reset(&client, peer, soft).await,
+            BgpCommand::Reset { peer, soft, message } => bgp::reset(&client, peer, soft, message).await,
         },
         Command::Route { command } => match command {
             RouteCommand::List => route::list(&client, &print).await,

@@ -39,6 +39,7 @@ struct Neighbor {
     treated_as_withdraw: u64,
     times_established: u64,
     unsent_bytes: u64,
+    communication: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -82,6 +83,7 @@ impl From<api::Neighbor> for Neighbor {
             treated_as_withdraw: neighbor.treated_as_withdraw,
             times_established: neighbor.times_established,
             unsent_bytes: neighbor.unsent_bytes,
+            communication: present(neighbor.communication),
             peer,
         }
     }
@@ -106,6 +108,10 @@ impl Neighbor {
         ));
         if let Some(error) = &peer.last_error {
             page.line(format!("  last error: {error}"));
+        }
+        if let Some(text) = &self.communication {
+            // Escaped, so that a peer cannot write on a person's terminal (RFC 9003 section 5).
+            page.line(format!("  the other end said: \"{}\"", text.escape_debug()));
         }
         page.line(format!("  our side: {}, AS {}", dash(self.local_address.as_deref()), self.local_asn));
         page.line(match self.hold_time_seconds {
@@ -220,6 +226,13 @@ mod tests {
     #[test]
     fn a_neighbor_reads_well() {
         insta::assert_snapshot!(plain(&neighbors(), false));
+    }
+
+    #[test]
+    fn what_the_other_end_said_is_shown_and_writes_on_no_terminal() {
+        let neighbor = api::Neighbor { communication: "back at 5\u{1b}[2J".into(), ..Default::default() };
+        let shown = plain(&Neighbors { neighbors: vec![neighbor.into()] }, false);
+        assert!(shown.contains("  the other end said: \"back at 5\\u{1b}[2J\"\n"), "{shown}");
     }
 
     #[test]

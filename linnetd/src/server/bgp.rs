@@ -74,9 +74,13 @@ impl Bgp for BgpService {
     }
 
     async fn reset(&self, request: Request<BgpResetRequest>) -> Result<Response<BgpResetReply>, Status> {
-        let BgpResetRequest { peer, soft } = request.into_inner();
+        let BgpResetRequest { peer, soft, communication } = request.into_inner();
         let peer = self.peer_name(peer).await;
-        self.0.bgp().reset(&peer, soft).await.map_err(|error| unknown(&error))?;
+        let done = match soft {
+            true => self.0.bgp().refresh(&peer).await,
+            false => self.0.bgp().reset(&peer, Some(&communication)).await,
+        };
+        done.map_err(|error| unknown(&error))?;
         Ok(Response::new(BgpResetReply {}))
     }
 }
@@ -196,5 +200,6 @@ fn neighbor(status: &PeerStatus, hold_time: u32) -> Neighbor {
         unsent_bytes: status.unsent_bytes as u64,
         next_hop_self: config.next_hop_self,
         max_prefixes: config.max_prefixes.unwrap_or_default(),
+        communication: status.communication.clone().unwrap_or_default(),
     }
 }

@@ -66,6 +66,11 @@ impl Session {
         let step = fsm::step(connection.state, event);
         let (before, hold) = (connection.state, connection.hold_seconds());
         connection.state = step.next;
+        if let Detail::Received(notification) = &detail
+            && let Some(text) = notification.shutdown_communication()
+        {
+            self.communication = Some(text.to_owned());
+        }
         let mut ending = Ending::of(before, event, hold, &detail);
         let mut detail = Some(detail);
         for action in step.actions {
@@ -258,6 +263,7 @@ impl Session {
         let Some(agreed) = self.connection_mut(direction).and_then(|one| one.agreed.clone()) else { return };
         self.up_since = Some(now);
         self.came_up = true;
+        self.communication = None;
         self.again = Again::AfterIdleHold;
         self.counters.established += 1;
         self.outputs.push_back(Output::Up(agreed));

@@ -273,6 +273,8 @@ pub struct Session {
     refreshes: FamilySet,
     counters: Counters,
     last_error: Option<String>,
+    /// See [`Session::communication`].
+    communication: Option<String>,
 }
 
 impl Session {
@@ -294,6 +296,7 @@ impl Session {
             refreshes: FamilySet::EMPTY,
             counters: Counters::default(),
             last_error: None,
+            communication: None,
         }
     }
 
@@ -514,6 +517,13 @@ impl Session {
     #[must_use]
     pub fn last_error(&self) -> Option<&str> {
         self.last_error.as_deref()
+    }
+
+    /// What the person at the other end said when the session was ended there (RFC 9003), until it is up again: later
+    /// failures to connect say nothing about why.
+    #[must_use]
+    pub fn communication(&self) -> Option<&str> {
+        self.communication.as_deref()
     }
 
     fn connections(&self) -> impl Iterator<Item = &Connection> {

@@ -248,3 +248,17 @@ fn a_notification_is_never_answered() {
         assert_eq!(pair.sessions[A].last_error(), Some("received Cease / Administrative Shutdown"));
     }
 }
+
+#[test]
+fn what_the_other_end_said_stays_until_the_session_is_up_again() {
+    let mut pair = Pair::established(config(A), config(B));
+    pair.stop(A, Stop::Cease(Notification::cease_saying(Cease::AdministrativeShutdown, "back at 5")));
+    pair.listening[A] = false;
+    pair.advance(Duration::from_secs(60));
+    assert_eq!(pair.sessions[B].last_error(), Some("connection refused"));
+    assert_eq!(pair.sessions.each_ref().map(Session::communication), [None, Some("back at 5")]);
+    pair.listening[A] = true;
+    pair.start(A);
+    pair.run_until("both Established", |pair| pair.states() == [State::Established; 2]);
+    assert_eq!(pair.sessions[B].communication(), None);
+}

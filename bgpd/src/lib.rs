@@ -109,6 +109,23 @@ pub struct UnknownPeer {
     pub known: Vec<String>,
 }
 
+/// Why a peer's session was not disabled or enabled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SetEnabledError {
+    /// No peer has this name.
+    #[error(transparent)]
+    Unknown(#[from] UnknownPeer),
+    /// It is there only for as long as it has a session.
+    #[error(
+        "{name:?} is a dynamic peer: its session was left as it is, because it would come back with the next connection; \
+         give it a [[bgp.peer]] of its own, or lower the limit of its [[bgp.dynamic-peer]]"
+    )]
+    Dynamic {
+        /// Which.
+        name: String,
+    },
+}
+
 /// A running speaker. Dropping the last handle stops it like [`Shutdown::Silent`].
 #[derive(Clone, Debug)]
 pub struct Bgp {
@@ -173,6 +190,7 @@ impl Bgp {
                 id: peer.id,
                 config: peer.config,
                 dynamic: peer.dynamic,
+                disabled: peer.disabled,
                 state: status.state,
                 established: status.established,
                 uptime: status.uptime,
@@ -251,6 +269,27 @@ impl Bgp {
     pub async fn reset(&self, peer: &str, communication: Option<&str>) -> Result<(), UnknownPeer> {
         let cease = administrative(Cease::AdministrativeReset, communication);
         let _ = self.find(peer).await?.commands.send(PeerCommand::Reset(cease)).await;
+        Ok(())
+    }
+
+    /// Ends a session with Cease / Administrative Shutdown and keeps it down, or starts it again. Not kept anywhere: a
+    /// changed configuration ([`Bgp::reconfigure`]) and the next start enable every peer. `communication`: what the person at
+    /// the other end is told (RFC 9003), cut at 255 octets.
+    ///
+    /// # Errors
+    /// No peer has this name, or it is dynamic.
+    pub async fn set_enabled(
+        &self,
+        peer: &str,
+        enabled: bool,
+        communication: Option<&str>,
+    ) -> Result<(), SetEnabledError> {
+        let found = self.find(peer).await?;
+        if found.dynamic {
+            return Err(SetEnabledError::Dynamic { name: peer.to_owned() });
+        }
+        let disable = (!enabled).then(|| administrative(Cease::AdministrativeShutdown, communication));
+        self.ask(|answer| Command::SetEnabled { peer: found.id, disable, answer }).await;
         Ok(())
     }
 

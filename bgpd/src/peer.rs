@@ -41,6 +41,10 @@ pub(crate) enum PeerCommand {
     Refresh,
     /// Ends the session with this Cease and starts it again.
     Reset(Notification),
+    /// Ends the session with this Cease; it stays down until `Enable`.
+    Disable(Notification),
+    /// Starts it again.
+    Enable,
     /// Ends the session and the task, with this Cease or without a word.
     Stop(Option<Notification>),
     /// How it is.
@@ -233,6 +237,8 @@ impl Peer {
                 self.session.set_config(*session);
             }
             PeerCommand::Reset(cease) => self.session.stop(now, Stop::Reset(cease)),
+            PeerCommand::Disable(cease) => self.session.stop(now, Stop::Cease(cease)),
+            PeerCommand::Enable => self.session.start(now),
             PeerCommand::Refresh => {
                 for family in Family::ALL {
                     self.session.request_refresh(now, family);

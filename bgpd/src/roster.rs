@@ -47,6 +47,12 @@ const IDS_AT_REST: usize = 64;
 pub(crate) enum Command {
     Reconfigure(Box<Config>, oneshot::Sender<Vec<String>>),
     List(oneshot::Sender<Listing>),
+    /// Ends a peer's session with `disable` and keeps it down, or starts it again.
+    SetEnabled {
+        peer: PeerId,
+        disable: Option<Notification>,
+        answer: oneshot::Sender<()>,
+    },
     Stop(Shutdown, oneshot::Sender<()>),
 }
 
@@ -63,6 +69,7 @@ pub(crate) struct ListedPeer {
     pub(crate) id: PeerId,
     pub(crate) config: PeerConfig,
     pub(crate) dynamic: bool,
+    pub(crate) disabled: bool,
     pub(crate) commands: mpsc::Sender<PeerCommand>,
 }
 
@@ -71,6 +78,8 @@ struct Entry {
     config: PeerConfig,
     /// The prefix that let it in.
     dynamic: Option<Prefix>,
+    /// A person keeps its session down.
+    disabled: bool,
     /// Tells its task from a later one with the same number.
     task: u64,
     runtime_task: Id,
@@ -199,6 +208,10 @@ impl Roster {
                         let _ = answer.send(self.reconfigure(*config).await);
                     }
                     Some(Command::List(answer)) => drop(answer.send(self.list())),
+                    Some(Command::SetEnabled { peer, disable, answer }) => {
+                        self.set_enabled(peer, disable).await;
+                        let _ = answer.send(());
+                    }
                     Some(Command::Stop(how, answer)) => {
                         self.stop(how).await;
                         let _ = answer.send(());
@@ -207,7 +220,7 @@ impl Roster {
                     None => return self.stop(Shutdown::Silent).await,
                 },
                 Some(accepted) = self.accepted.recv() => self.take_connection(accepted),
-                Some(ended) = self.tasks.join_next_with_id() => self.take_end(ended),
+                Some(ended) = self.tasks.join_next_with_id() => self.take_end(ended).await,
                 () = restart_over => self.end_restart().await,
             }
         }
@@ -218,6 +231,7 @@ impl Roster {
             id: *id,
             config: entry.config.clone(),
             dynamic: entry.dynamic.is_some(),
+            disabled: entry.disabled,
             commands: entry.commands.clone(),
         };
         Listing {
@@ -335,7 +349,7 @@ impl Roster {
         let peer = Peer::new(config.clone(), session, dynamic.is_some(), self.clock, received, from_rib, port);
         let runtime_task = self.tasks.spawn(peer.run(first)).id();
         self.by_address.insert(config.address, id);
-        self.entries.insert(id, Entry { config, dynamic, task, runtime_task, commands, to_rib });
+        self.entries.insert(id, Entry { config, dynamic, disabled: false, task, runtime_task, commands, to_rib });
         true
     }
 
@@ -349,6 +363,13 @@ impl Roster {
             self.clear_key(KeyScope::Address(entry.config.address), &entry.config);
         }
         Some(entry)
+    }
+
+    async fn set_enabled(&mut self, id: PeerId, disable: Option<Notification>) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.disabled = disable.is_some();
+        let command = disable.map_or(PeerCommand::Enable, PeerCommand::Disable);
+        let _ = entry.commands.send(command).await;
     }
 
     async fn remove(&mut self, id: PeerId, cease: Cease) {
@@ -402,7 +423,7 @@ impl Roster {
     }
 
     /// A task ended by itself: a dynamic peer has gone. No other ends unless it was told to, or has a fault.
-    fn take_end(&mut self, ended: Result<(Id, ()), JoinError>) {
+    async fn take_end(&mut self, ended: Result<(Id, ()), JoinError>) {
         let (runtime_task, fault) = match ended {
             Ok((id, ())) => (id, None),
             Err(error) => (error.id(), Some(error)),
@@ -416,7 +437,11 @@ impl Roster {
             tracing::error!(peer = entry.config.name, %fault, "a session's task failed, which is a fault of this program; please report it; it starts anew");
         }
         if entry.dynamic.is_none() {
+            let address = entry.config.address;
             self.add(entry.config, None, None);
+            if let Some(id) = self.by_address.get(&address).copied().filter(|_| entry.disabled) {
+                self.set_enabled(id, Some(Notification::cease(Cease::AdministrativeShutdown))).await;
+            }
         }
     }
 
@@ -425,6 +450,13 @@ impl Roster {
             return vec![format!("nothing changed: {error}")];
         }
         let mut lines = Vec::new();
+        for id in self.entries.keys().copied().collect::<Vec<_>>() {
+            let disabled = self.entries.get(&id).filter(|entry| entry.disabled);
+            if let Some(name) = disabled.map(|entry| entry.config.name.clone()) {
+                lines.push(format!("peer {name}: enabled again"));
+                self.set_enabled(id, None).await;
+            }
+        }
         self.change_listeners(&new, &mut lines);
         let old = std::mem::replace(&mut self.config, new);
         self.change_dynamic(&old, &mut lines).await;

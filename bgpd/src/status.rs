@@ -19,6 +19,8 @@ pub struct PeerStatus {
     pub config: PeerConfig,
     /// It came from a [`crate::DynamicPeerConfig`] and goes when its session does.
     pub dynamic: bool,
+    /// A person has disabled it.
+    pub disabled: bool,
     /// Where its session stands.
     pub state: State,
     /// What was agreed on, while Established.

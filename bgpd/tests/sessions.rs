@@ -9,7 +9,7 @@ use std::time::Duration;
 use bgp_proto::filter::{Filter, PrefixMatch, Rule};
 use bgp_proto::session::{RemoteAs, State};
 use bgp_proto::types::{Asn, HoldTime};
-use bgpd::{Event, Password, PeerConfig, RouteQuery, RouteScope, Shutdown, Ttl};
+use bgpd::{Event, Password, PeerConfig, RouteQuery, RouteScope, SetEnabledError, Shutdown, Ttl};
 use support::{ASN, Speaker, attributes, pair, prefix, wait_for};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -238,6 +238,30 @@ async fn a_reset_ends_the_session_and_starts_it_again_and_a_soft_one_does_not() 
         if heard { Ok(()) } else { Err(format!("{told:?}")) }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disabled_peer_stays_down_until_it_is_enabled_or_the_configuration_is_applied_again() {
+    let (left, right) = pair(|_, _| (), |_, peer| peer.connect_retry = Duration::from_secs(1)).await;
+    left.wait_established("right").await;
+    left.bgp.set_enabled("right", false, Some("back at 5")).await.unwrap();
+    let kept_down = |peer: &bgpd::PeerStatus| peer.disabled && peer.state == State::Idle;
+    left.wait_peer("right", "disabled", kept_down).await;
+    // The other side tries, and is refused.
+    let refused = |peer: &bgpd::PeerStatus| peer.last_error.as_ref().is_some_and(|error| !error.contains("Cease"));
+    let peer = right.wait_peer("left", "a refused connection", refused).await;
+    assert_eq!(peer.communication.as_deref(), Some("back at 5"));
+    left.bgp.reset("right", None).await.unwrap();
+    assert!(kept_down(&left.peer("right").await.unwrap()), "a reset enables nobody");
+
+    left.bgp.set_enabled("right", true, None).await.unwrap();
+    left.wait_peer("right", "up again", |peer| !peer.disabled && peer.counters.established == 2).await;
+
+    left.bgp.set_enabled("right", false, None).await.unwrap();
+    left.wait_peer("right", "disabled", kept_down).await;
+    assert_eq!(left.bgp.reconfigure(left.config.clone()).await, ["peer right: enabled again"]);
+    left.wait_peer("right", "up once more", |peer| !peer.disabled && peer.counters.established == 3).await;
+    assert!(matches!(left.bgp.set_enabled("nobody", false, None).await, Err(SetEnabledError::Unknown(_))));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -89,6 +89,23 @@ pub(crate) enum BgpCommand {
         linnet bgp routes 10.244.2.0/24\n  linnet bgp routes --received tor-a\n  linnet bgp routes --rejected -o json"
     )]
     Routes(RoutesQuery),
+    /// Ends a session and keeps it down until `enable`, `linnet reload` or the daemon's next start.
+    #[command(
+        after_help = "Examples:\n  linnet bgp disable tor-a\n  linnet bgp disable tor-a --message 'new optics, back at 17:00'"
+    )]
+    Disable {
+        /// A peer's name or address.
+        peer: String,
+        /// What to tell the person at the other end (RFC 9003), at most 255 octets.
+        #[arg(long, value_name = "TEXT", value_parser = communication)]
+        message: Option<String>,
+    },
+    /// Starts a session that was disabled.
+    #[command(after_help = "Examples:\n  linnet bgp enable tor-a")]
+    Enable {
+        /// A peer's name or address.
+        peer: String,
+    },
     /// Ends a session and starts it again.
     #[command(
         after_help = "Examples:\n  linnet bgp reset tor-a\n  linnet bgp reset tor-a --message 'new optics, CHG-1234'\n  linnet bgp reset tor-a --soft"

@@ -1,4 +1,4 @@
-//! `linnet bgp summary|neighbor|routes|reset`.
+//! `linnet bgp summary|neighbor|routes|reset|disable|enable`.
 
 mod neighbor;
 mod routes;
@@ -75,7 +75,7 @@ impl Peer {
     fn tone(&self) -> Tone {
         match self.state.as_str() {
             "Established" => Tone::Good,
-            "OpenSent" | "OpenConfirm" => Tone::Doubtful,
+            "OpenSent" | "OpenConfirm" | "Disabled" => Tone::Doubtful,
             _ => Tone::Bad,
         }
     }
@@ -140,6 +140,17 @@ pub(crate) async fn summary(client: &Client, print: &Printer) -> Result<Answer, 
 pub(crate) async fn reset(client: &Client, peer: String, soft: bool, message: Option<String>) -> Result<Answer, Error> {
     let request = api::BgpResetRequest { peer, soft, communication: message.unwrap_or_default() };
     client.bgp().reset(request).await.map_err(|status| client.refused(status))?;
+    Ok(Answer::Yes)
+}
+
+pub(crate) async fn set_enabled(
+    client: &Client,
+    peer: String,
+    enabled: bool,
+    message: Option<String>,
+) -> Result<Answer, Error> {
+    let request = api::BgpSetEnabledRequest { peer, enabled, communication: message.unwrap_or_default() };
+    client.bgp().set_enabled(request).await.map_err(|status| client.refused(status))?;
     Ok(Answer::Yes)
 }
 

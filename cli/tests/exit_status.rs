@@ -26,6 +26,8 @@ fn without_a_daemon_the_status_is_3_and_the_error_names_the_socket_and_the_next_
 fn wrong_use_is_2() {
     for arguments in [
         &["bgp", "sumary"][..],
+        &["bgp", "disable"],
+        &["bgp", "enable", "x", "--message", "x"],
         &["bgp", "reset", "x", "--soft", "--message", "x"],
         &["route", "get", "10.0.0"],
         &["bgp", "routes", "--rejected", "--received", "x"],

@@ -71,6 +71,7 @@ fn a_host_beside_frr_bird_and_openbgpd() {
     a_dynamic_peer_has_a_session_and_the_limit_holds(&lab);
     filters_change_what_frr_and_linnet_see(&lab);
     refreshes_with_frr_and_bird_have_marks_and_cost_nothing(&lab);
+    a_disabled_peer_is_told_why_and_comes_back_when_it_is_enabled(&lab);
     routers_forward_to_a_host_whose_daemon_is_killed_and_started_again(&lab);
     a_router_that_restarts_keeps_its_routes_in_our_kernel(&lab);
     a_router_that_does_not_come_back_loses_its_routes_when_its_time_is_over(&lab);
@@ -166,6 +167,23 @@ fn refreshes_with_frr_and_bird_have_marks_and_cost_nothing(lab: &Lab) {
     let frr = lab.node("frr").unwrap();
     let ours = json(frr, &["vtysh", "-c", &format!("show bgp ipv4 unicast {OURS} json")]).unwrap();
     assert_eq!(ours["paths"][0]["valid"], true, "{ours}");
+}
+
+fn a_disabled_peer_is_told_why_and_comes_back_when_it_is_enabled(lab: &Lab) {
+    let (linnet, bird) = (lab.node("linnet").unwrap(), lab.node("bird").unwrap());
+    let command = |arguments: &[&str]| linnet.exec(&[&["linnet", "bgp"], arguments].concat()).unwrap();
+    command(&["disable", "bird", "--message", "back at 5"]).checked().unwrap();
+    wait(lab, "BIRD to be told", || {
+        let shown = peer(linnet, "bird")?;
+        holds(shown["state"] == "Disabled", shown)?;
+        let told = bird.shell("birdc show protocols all linnet").unwrap();
+        holds(told.contains("Received: Administrative shutdown"), told)?;
+        let log = bird.log("bird");
+        holds(log.contains("back at 5"), log)
+    });
+    assert!(command(&["disable", "rack/10.1.3.2"]).checked().is_err(), "a dynamic peer would come back");
+    command(&["enable", "bird"]).checked().unwrap();
+    established(lab, &["bird"]);
 }
 
 fn routers_forward_to_a_host_whose_daemon_is_killed_and_started_again(lab: &Lab) {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use bgp_proto::session::State;
 use bgp_proto::types::Prefix;
-use bgpd::{PeerStatus, RouteQuery, RouteScope, Ttl, UnknownPeer};
+use bgpd::{PeerStatus, RouteQuery, RouteScope, SetEnabledError, Ttl, UnknownPeer};
 use futures_util::{Stream, stream};
 use linnet_api::bgp_routes_request::Scope;
 use linnet_api::bgp_server::Bgp;
 use linnet_api::{
-    BgpResetReply, BgpResetRequest, BgpRoutesPage, BgpRoutesRequest, BgpSummaryReply, BgpSummaryRequest, Capability,
-    MessageCount, Neighbor, NeighborReply, NeighborRequest, Peer,
+    BgpResetReply, BgpResetRequest, BgpRoutesPage, BgpRoutesRequest, BgpSetEnabledReply, BgpSetEnabledRequest,
+    BgpSummaryReply, BgpSummaryRequest, Capability, MessageCount, Neighbor, NeighborReply, NeighborRequest, Peer,
 };
 use tonic::{Request, Response, Status};
 
@@ -83,6 +83,19 @@ impl Bgp for BgpService {
         done.map_err(|error| unknown(&error))?;
         Ok(Response::new(BgpResetReply {}))
     }
+
+    async fn set_enabled(
+        &self,
+        request: Request<BgpSetEnabledRequest>,
+    ) -> Result<Response<BgpSetEnabledReply>, Status> {
+        let BgpSetEnabledRequest { peer, enabled, communication } = request.into_inner();
+        let peer = self.peer_name(peer).await;
+        self.0.bgp().set_enabled(&peer, enabled, Some(&communication)).await.map_err(|error| match error {
+            SetEnabledError::Unknown(error) => unknown(&error),
+            SetEnabledError::Dynamic { .. } => Status::failed_precondition(error.to_string()),
+        })?;
+        Ok(Response::new(BgpSetEnabledReply {}))
+    }
 }
 
 impl BgpService {
@@ -132,7 +145,7 @@ fn peer(status: &PeerStatus) -> Peer {
         name: status.config.name.clone(),
         address: status.address().to_string(),
         asn: established.map_or(known, |established| established.remote_as.0),
-        state: state(status.state).into(),
+        state: if status.disabled { "Disabled" } else { state(status.state) }.into(),
         uptime_seconds: status.uptime.unwrap_or_default().as_secs(),
         received: status.counts.received as u64,
         accepted: status.counts.accepted as u64,

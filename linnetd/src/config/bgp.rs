@@ -16,6 +16,23 @@ use super::{Bgp, DynamicPeer, Node, Password, Peer, PeerSettings, Ttl};
 
 const FAMILIES: [(&str, Family); 2] = [("ipv4-unicast", Family::Ipv4Unicast), ("ipv6-unicast", Family::Ipv6Unicast)];
 
+/// An address with a port. An IPv6 address without its brackets is understood, because the port must be there: what
+/// stands behind the last colon.
+fn listen_address(item: &Field<'_>) -> Option<SocketAddr> {
+    let text = item.string()?;
+    let bare = text
+        .rsplit_once(':')
+        .and_then(|(address, port)| Some(SocketAddr::new(IpAddr::V6(address.parse().ok()?), port.parse().ok()?)));
+    let Some(address) = bare else { return item.parsed("an address with a port", "0.0.0.0:179") };
+    item.report.warning(
+        item.span.clone(),
+        &format!("\"{text}\" is an IPv6 address without brackets"),
+        &format!("it is read as {address}"),
+        &format!("write \"{address}\""),
+    );
+    Some(address)
+}
+
 pub(super) fn bgp(section: Section<'_>, node: Option<&Node>) -> Option<Bgp> {
     let asn = section.required("asn", "64512").and_then(|field| as_number(&field));
     let router_id = match section.field("router-id") {
@@ -24,7 +41,7 @@ pub(super) fn bgp(section: Section<'_>, node: Option<&Node>) -> Option<Bgp> {
     };
     let listen = section.field("listen").map_or_else(
         || Some(vec![([0, 0, 0, 0], 179).into(), ([0u16; 8], 179).into()]),
-        |field| all(&field, |item| item.parsed::<SocketAddr>("an address with a port", "0.0.0.0:179")),
+        |field| all(&field, listen_address),
     );
     let hold_time = section.field("hold-time").map_or(Some(HoldTime::default()), |field| hold_time(&field));
     let cluster_id = match section.field("cluster-id") {

@@ -136,6 +136,7 @@ fn what_is_odd_but_sound_is_warned_about() {
 pod-cidrs = ["10.244.1.7/24"]
 [bgp]
 asn = 64512
+listen = ["10.0.0.1:179", "fd00:200::1:179", "[fd00:200::2]:179"]
 [[bgp.peer]]
 name = "tor-a"
 address = "192.168.10.1"

@@ -1,20 +1,15 @@
-//! `[bgp]` with its peers.
+//! `[bgp]`; its peers are in `peer.rs`.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use bgp_proto::filter::Filter;
-use bgp_proto::session::RemoteAs;
-use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, Prefix, RouterId};
+use bgp_proto::types::{Asn, ClusterId, HoldTime, RouterId};
 
-use super::environment::read_password;
-use super::filter::{filter, name};
-use super::reader::{Field, NOT_APPLIED, Section, nearest, quoted};
-use super::rooms::{absolute, all, prefix, unicast};
-use super::{Bgp, DynamicPeer, Node, Password, Peer, PeerSettings, Ttl};
-
-const FAMILIES: [(&str, Family); 2] = [("ipv4-unicast", Family::Ipv4Unicast), ("ipv6-unicast", Family::Ipv6Unicast)];
+use super::filter::filter;
+use super::peer::{Defaults, dynamic_peers, peers};
+use super::reader::{Field, NOT_APPLIED, Section};
+use super::rooms::{all, prefix};
+use super::{Bgp, Node};
 
 /// An address with a port. An IPv6 address without its brackets is understood, because the port must be there: what
 /// stands behind the last colon.
@@ -75,7 +70,7 @@ pub(super) fn bgp(section: Section<'_>, node: Option<&Node>) -> Option<Bgp> {
 }
 
 /// AS 0 is nobody's (RFC 7607), 23456 stands for numbers that do not fit (RFC 6793), the last of each range is reserved (RFC 7300).
-fn as_number(field: &Field<'_>) -> Option<Asn> {
+pub(super) fn as_number(field: &Field<'_>) -> Option<Asn> {
     let number: u32 = field.integer(1..=u32::MAX - 1)?;
     if number == 23456 || number == 65535 {
         field.refuse(&format!("AS {number} is reserved"), "use a number of your own; 64512 to 65534 are private");
@@ -108,7 +103,7 @@ fn default_router_id(section: &Section<'_>, node: Option<&Node>) -> Option<Ipv4A
     }
 }
 
-fn hold_time(field: &Field<'_>) -> Option<HoldTime> {
+pub(super) fn hold_time(field: &Field<'_>) -> Option<HoldTime> {
     let seconds: u16 = field.integer(0..=65535)?;
     let time = HoldTime::from_seconds(seconds);
     if time.is_none() {
@@ -143,274 +138,4 @@ fn filters(section: &Section<'_>) -> Option<Vec<Filter>> {
         }
     }
     sound.then_some(read)
-}
-
-/// What peers take from the rest of the file.
-struct Defaults<'c> {
-    asn: Option<Asn>,
-    node: Option<&'c Node>,
-    filters: &'c [Filter],
-    /// Otherwise a name may be missing only because its filter was refused.
-    filters_read: bool,
-}
-
-fn peers(section: &Section<'_>, defaults: &mut Defaults<'_>) -> Option<Vec<Peer>> {
-    let mut names = BTreeMap::new();
-    let mut addresses: BTreeMap<IpAddr, String> = BTreeMap::new();
-    let tables = section.sections("peer", "[[bgp.peer]]");
-    let mut peers = Vec::new();
-    for table in &tables {
-        let name_field = table.required("name", "\"tor-a\"");
-        let name = name_field.as_ref().and_then(name);
-        if let (Some(field), Some(name)) = (&name_field, &name)
-            && names.insert(name.clone(), ()).is_some()
-        {
-            field.refuse(&format!("two peers are named \"{name}\""), "rename one of them");
-        }
-        if let Some(field) = table.field("interface") {
-            field.not_yet("give the peer's address");
-        }
-        let address_field = table.required("address", "\"192.168.10.1\"");
-        let address = address_field.as_ref().and_then(unicast);
-        if let (Some(field), Some(address)) = (&address_field, address) {
-            let shown = name.clone().unwrap_or_default();
-            if let Some(other) = addresses.insert(address, shown) {
-                let culprit = format!("peer \"{other}\" has the address {address} already");
-                field.report.error(
-                    field.span.clone(),
-                    &culprit,
-                    "a connection from there would be ambiguous",
-                    "remove one of the two",
-                );
-            }
-            if let Some(node) = defaults.node
-                && (node.address == address || node.address6.is_some_and(|own| IpAddr::V6(own) == address))
-            {
-                field.refuse(&format!("{address} is this node's own address"), "write the peer's");
-            }
-        }
-        let port = table.field("port").map_or(Some(179), |field| field.integer(1..=65535));
-        let settings = settings(table, address, false, defaults);
-        table.finish();
-        peers.push((|| Some(Peer { name: name?, address: address?, port: port?, settings: settings? }))());
-    }
-    peers.into_iter().collect()
-}
-
-fn dynamic_peers(section: &Section<'_>, defaults: &Defaults<'_>) -> Option<Vec<DynamicPeer>> {
-    let tables = section.sections("dynamic-peer", "[[bgp.dynamic-peer]]");
-    let mut seen: Vec<Prefix> = Vec::new();
-    let mut names: Vec<String> = Vec::new();
-    let mut peers = Vec::new();
-    for table in &tables {
-        let prefix_field = table.required("prefix", "\"192.168.10.0/24\"");
-        let prefix = prefix_field.as_ref().and_then(prefix);
-        if let (Some(field), Some(prefix)) = (&prefix_field, prefix) {
-            if seen.contains(&prefix) {
-                field.refuse(&format!("two dynamic peers have the prefix {prefix}"), "remove one of them");
-            }
-            seen.push(prefix);
-        }
-        let name_field = table.field("name");
-        let name = match &name_field {
-            Some(field) => name(field),
-            None => prefix.map(|prefix| prefix.to_string()),
-        };
-        if let (Some(field), Some(name)) = (&name_field, &name) {
-            if names.contains(name) {
-                field.refuse(&format!("two dynamic peers are named \"{name}\""), "rename one of them");
-            }
-            names.push(name.clone());
-        }
-        let limit = table.field("limit").map_or(Some(1000), |field| field.integer::<u16>(1..=10_000));
-        let settings = settings(table, prefix.map(Prefix::address), true, defaults);
-        table.finish();
-        peers.push((|| {
-            Some(DynamicPeer { name: name?, prefix: prefix?, limit: usize::from(limit?), settings: settings? })
-        })());
-    }
-    peers.into_iter().collect()
-}
-
-fn settings(
-    table: &Section<'_>,
-    address: Option<IpAddr>,
-    dynamic: bool,
-    defaults: &Defaults<'_>,
-) -> Option<PeerSettings> {
-    let remote_as = table.required("asn", "65001").and_then(|field| remote_as(&field));
-    let local_as = table.field("local-asn").map_or(defaults.asn, |field| as_number(&field));
-    let local_address = table.field("local-address").map_or(Some(None), |field| {
-        let local = unicast(&field)?;
-        if let Some(peer) = address
-            && peer.is_ipv4() != local.is_ipv4()
-        {
-            let culprit = format!("local-address {local} and the peer's {peer} are of two families");
-            field.refuse(&culprit, "write both as IPv4 or both as IPv6");
-            return None;
-        }
-        Some(Some(local))
-    });
-    let families =
-        table.field("families").map_or_else(|| default_families(address, defaults.node), |field| families(&field));
-    let password = table.field("password-file").map_or(Some(None), |field| password(&field).map(Some));
-    let ttl = ttl(table);
-    let passive = if dynamic { Some(true) } else { flag(table, "passive") };
-    let client_field = table.field("route-reflector-client");
-    let client = client_field.as_ref().map_or(Some(false), Field::boolean);
-    let next_hop_self = flag(table, "next-hop-self");
-    if let Some(field) = table.field("add-path") {
-        let words = [("none", true), ("receive", false), ("send", false), ("both", false)];
-        if field.word(&words) == Some(false) {
-            field.not_yet("write \"none\" or leave it out");
-        }
-    }
-    let max_prefixes = table.field("max-prefixes").map_or(Some(None), |field| field.integer(1..=u32::MAX).map(Some));
-    let hold = table.field("hold-time").map_or(Some(None), |field| hold_time(&field).map(Some));
-    let retry = table.field("connect-retry").map_or(Some(5u32), |field| field.integer(1..=65535));
-    if let Some(field) = table.field("bfd") {
-        field.not_yet("leave it out; a lost link ends the session at once, a silent peer after the hold time");
-    }
-    let import = filter_name(table, "import", defaults);
-    let export = filter_name(table, "export", defaults);
-    let settings = PeerSettings {
-        remote_as: remote_as?,
-        local_as: local_as?,
-        local_address: local_address?,
-        families: families?,
-        password: password?,
-        ttl: ttl?,
-        passive: passive?,
-        client: client?,
-        next_hop_self: next_hop_self?,
-        max_prefixes: max_prefixes?,
-        hold_time: hold?,
-        connect_retry: Duration::from_secs(u64::from(retry?)),
-        import: import?,
-        export: export?,
-    };
-    cross_check(table, client_field.as_ref(), &settings)?;
-    Some(settings)
-}
-
-/// What one key says about another.
-fn cross_check(table: &Section<'_>, client: Option<&Field<'_>>, settings: &PeerSettings) -> Option<()> {
-    if let Some(field) = client.filter(|_| settings.client && !settings.internal()) {
-        field.refuse(
-            "a route reflector client of another AS",
-            "clients are internal peers (RFC 4456): drop the key, or mend \"asn\"",
-        );
-        return None;
-    }
-    if let Some(field) = table.field("multihop").filter(|_| settings.internal()) {
-        field.report.warning(
-            field.span.clone(),
-            "multihop on an internal peer",
-            "it limits how far its packets go, which internal sessions need not",
-            "leave it out",
-        );
-    }
-    if !settings.internal() && (settings.import.is_none() || settings.export.is_none()) {
-        let (without, consequence) = match (&settings.import, &settings.export) {
-            (None, None) => ("an import and an export filter", "it accepts and sends no route (RFC 8212)"),
-            (None, _) => ("an import filter", "no route of this peer is accepted (RFC 8212)"),
-            _ => ("an export filter", "this peer is sent no route (RFC 8212)"),
-        };
-        table.report.warning(
-            table.span.clone(),
-            &format!("an external peer without {without}"),
-            consequence,
-            "name a [[bgp.filter]] under \"import\" and \"export\"",
-        );
-    }
-    Some(())
-}
-
-fn flag(table: &Section<'_>, key: &'static str) -> Option<bool> {
-    table.field(key).map_or(Some(false), |field| field.boolean())
-}
-
-fn remote_as(field: &Field<'_>) -> Option<RemoteAs> {
-    if field.is_integer() {
-        return as_number(field).map(RemoteAs::Exactly);
-    }
-    field.word(&[("internal", RemoteAs::Internal), ("external", RemoteAs::External)])
-}
-
-/// The family of the peer's address, and the other one if this node has an address or pods in it.
-fn default_families(address: Option<IpAddr>, node: Option<&Node>) -> Option<FamilySet> {
-    let (address, node) = (address?, node?);
-    let has = |v4: bool| {
-        address.is_ipv4() == v4
-            || node.address.is_ipv4() == v4
-            || (!v4 && node.address6.is_some())
-            || node.pod_cidrs.iter().any(|cidr| cidr.address().is_ipv4() == v4)
-    };
-    Some(FAMILIES.iter().map(|(_, family)| *family).filter(|family| has(*family == Family::Ipv4Unicast)).collect())
-}
-
-fn families(field: &Field<'_>) -> Option<FamilySet> {
-    let families: FamilySet = all(field, |item| item.word(&FAMILIES))?.into_iter().collect();
-    if families.is_empty() {
-        field.refuse(
-            "a peer of no family",
-            &format!("write at least one of {}", quoted(FAMILIES.iter().map(|(name, _)| name))),
-        );
-        return None;
-    }
-    Some(families)
-}
-
-fn password(field: &Field<'_>) -> Option<Password> {
-    let file = absolute(field)?;
-    match read_password(&file) {
-        Ok((secret, open)) => {
-            if open {
-                field.report.warning(
-                    field.span.clone(),
-                    &format!("{} can be read by others than its owner", file.display()),
-                    "they can take part in this session",
-                    &format!("chmod 600 {}", file.display()),
-                );
-            }
-            Some(Password { file, secret })
-        }
-        Err(error) => {
-            field.refuse(
-                &format!("the password file {} cannot be used: {error}", file.display()),
-                "write the password (1 to 80 bytes) into its first line",
-            );
-            None
-        }
-    }
-}
-
-fn ttl(table: &Section<'_>) -> Option<Ttl> {
-    let security = table.field("ttl-security");
-    let multihop = table.field("multihop");
-    match (security, multihop) {
-        (None, None) => Some(Ttl::Default),
-        (Some(field), None) => field.integer(1..=254).map(Ttl::Security),
-        (None, Some(field)) => field.integer(1..=255).map(Ttl::Multihop),
-        (Some(_), Some(field)) => {
-            field.refuse("both ttl-security and multihop", "ttl-security alone says how many hops are allowed");
-            None
-        }
-    }
-}
-
-fn filter_name(table: &Section<'_>, key: &'static str, defaults: &Defaults<'_>) -> Option<Option<String>> {
-    let Some(field) = table.field(key) else { return Some(None) };
-    let name = field.string()?;
-    if defaults.filters.iter().any(|filter| filter.name == name) || !defaults.filters_read {
-        return Some(Some(name.to_owned()));
-    }
-    let known = || defaults.filters.iter().map(|filter| filter.name.as_str());
-    let next = match nearest(name, known()) {
-        Some(near) => format!("did you mean \"{near}\"?"),
-        None if defaults.filters.is_empty() => format!("define it with [[bgp.filter]] name = \"{name}\""),
-        None => format!("define it with [[bgp.filter]], or use one of {}", quoted(known())),
-    };
-    field.refuse(&format!("filter \"{name}\" is not defined"), &next);
-    None
 }

@@ -6,6 +6,7 @@
 mod bgp;
 mod environment;
 mod filter;
+mod peer;
 mod print;
 mod reader;
 mod report;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bgp_proto::filter::Filter;
 use bgp_proto::session::RemoteAs;
 use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, Prefix, RouterId};
+use bgp_proto::wire::capability::AddPath;
 
 /// A BGP speaker.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,6 +75,8 @@ pub struct PeerConfig {
     pub client: bool,
     /// Send ourselves as the next hop of what we pass on.
     pub next_hop_self: bool,
+    /// Several paths to one prefix (RFC 7911), in every family of the session.
+    pub add_path: AddPath,
     /// Most prefixes it may send, all families together, those that the import filter rejects too, because they are kept
     /// with the reason. `None`: [`MOST_PREFIXES`].
     pub max_prefixes: Option<u32>,
@@ -179,6 +182,7 @@ impl PeerConfig {
             passive: false,
             client: false,
             next_hop_self: false,
+            add_path: AddPath::NONE,
             max_prefixes: None,
             hold_time: None,
             connect_retry: Duration::from_secs(5),

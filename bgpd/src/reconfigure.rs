@@ -20,6 +20,7 @@ pub(crate) fn session_config(speaker: &Config, peer: &PeerConfig, restarted: boo
             restarted,
             off_path: speaker.off_path,
         }),
+        add_path: peer.add_path,
         extensions: Extensions::default(),
     }
 }
@@ -48,6 +49,7 @@ impl Differences {
                 ("port", old.port != new.port),
                 ("local-address", old.local_address != new.local_address),
                 ("families", old.families != new.families),
+                ("add-path", old.add_path != new.add_path),
                 ("ttl-security or multihop", old.ttl != new.ttl),
                 ("hold-time", old_session.hold_time != new_session.hold_time),
                 ("graceful-restart", old_session.graceful_restart != new_session.graceful_restart),
@@ -97,12 +99,13 @@ mod tests {
     #[test]
     fn a_session_is_reset_for_what_its_open_or_its_connection_says_and_for_nothing_else() {
         type Change = fn(&mut Config, &mut PeerConfig);
-        let cases: [(&str, bool, Change); 17] = [
+        let cases: [(&str, bool, Change); 18] = [
             ("asn", true, |_, peer| peer.remote_as = RemoteAs::External),
             ("local-asn", true, |_, peer| peer.local_as = Asn(9)),
             ("router-id", true, |speaker, _| speaker.router_id = RouterId(Ipv4Addr::new(9, 9, 9, 9))),
             ("port", true, |_, peer| peer.port = 1179),
             ("local-address", true, |_, peer| peer.local_address = Some(IpAddr::V4(Ipv4Addr::LOCALHOST))),
+            ("add-path", true, |_, peer| peer.add_path.send = true),
             ("families", true, |_, peer| peer.families = FamilySet::from_iter([Family::Ipv6Unicast])),
             ("ttl-security or multihop", true, |_, peer| peer.ttl = Ttl::Security { hops: 1 }),
             ("hold-time", true, |_, peer| peer.hold_time = HoldTime::from_seconds(30)),

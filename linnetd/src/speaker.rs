@@ -51,6 +51,7 @@ pub fn speaker(config: &Config) -> bgpd::Config {
         passive: settings.passive,
         client: settings.client,
         next_hop_self: settings.next_hop_self,
+        add_path: bgp_proto::wire::capability::AddPath::NONE,
         max_prefixes: settings.max_prefixes,
         hold_time: settings.hold_time,
         connect_retry: settings.connect_retry,

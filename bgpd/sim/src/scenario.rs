@@ -16,6 +16,7 @@ use bgp_proto::session::Extensions;
 use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, NextHop, Prefix, RouterId};
 use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Aggregator, Attributes, Origin, UnknownAttribute};
+use bgp_proto::wire::capability::AddPath;
 use bgp_proto::wire::community::{Community, LargeCommunity};
 use bgp_proto::wire::tunnel::Tunnel;
 use bytes::Bytes;
@@ -280,6 +281,7 @@ impl Scenario {
                 passive: passive == Some(side),
                 client: false,
                 next_hop_self: random.percent(20),
+                add_path: AddPath::NONE,
                 extensions: Extensions::default(),
                 import: None,
                 export: None,

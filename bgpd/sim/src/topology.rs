@@ -11,6 +11,7 @@ use bgp_proto::rib::{Awaited, PeerPolicy, RibConfig};
 use bgp_proto::session::{Extensions, LocalRestart, RemoteAs, SessionConfig};
 use bgp_proto::types::{Asn, ClusterId, FamilySet, HoldTime, PeerId, Prefix, RouterId};
 use bgp_proto::wire::attributes::Attributes;
+use bgp_proto::wire::capability::AddPath;
 
 /// A node: its place in [`Topology::nodes`], and the number by which its neighbours know it as a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,6 +84,8 @@ pub struct PeerSpec {
     pub client: bool,
     /// See [`PeerPolicy::next_hop_self`].
     pub next_hop_self: bool,
+    /// Several paths to one prefix (RFC 7911).
+    pub add_path: AddPath,
     /// What its OPEN to the neighbour has.
     pub extensions: Extensions,
     /// Filter of what the neighbour sends.
@@ -177,6 +180,7 @@ impl Topology {
             passive: known.passive,
             send_hold: None,
             graceful_restart: spec.graceful_restart.map(|seconds| LocalRestart { seconds, restarted, off_path: false }),
+            add_path: known.add_path,
             extensions: known.extensions,
         })
     }

@@ -10,6 +10,7 @@ use bgp_proto::session::Extensions;
 use bgp_proto::types::{Asn, ClusterId, Family, HoldTime, NextHop, Prefix, RouterId};
 use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Attributes, Origin};
+use bgp_proto::wire::capability::AddPath;
 use bgp_sim::network::{Death, Network};
 use bgp_sim::topology::{LinkSpec, NodeId, NodeSpec, PeerSpec, Topology};
 use bgp_sim::transcript::Transcript;
@@ -52,6 +53,7 @@ fn join(topology: &mut Topology, a: u16, b: u16, client: bool) {
             passive: false,
             client,
             next_hop_self: false,
+            add_path: AddPath::NONE,
             extensions: Extensions::default(),
             import: open(),
             export: open(),

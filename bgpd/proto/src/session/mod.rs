@@ -24,6 +24,7 @@ use bytes::Bytes;
 use crate::time::Instant;
 use crate::timers::{Jitter, Timer};
 use crate::types::{Asn, Family, FamilySet, HoldTime, RouterId};
+use crate::wire::capability::AddPath;
 use crate::wire::{HEADER_LEN, Message, Notification, RouteRefresh, Update, UpdateContext};
 use connection::{Connection, Transport};
 use fsm::Event;
@@ -62,6 +63,8 @@ pub struct SessionConfig {
     pub send_hold: Option<Duration>,
     /// Announce RFC 4724; `None` to leave the capability out.
     pub graceful_restart: Option<LocalRestart>,
+    /// Several paths to one prefix (RFC 7911), alike for each family.
+    pub add_path: AddPath,
     /// What else to announce.
     pub extensions: Extensions,
 }

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::{Direction, Established, RemoteAs, SessionConfig};
-use crate::types::{Asn, FamilySet};
-use crate::wire::capability::{Capability, GracefulRestart};
+use crate::types::{Asn, Family, FamilySet};
+use crate::wire::capability::{AddPath, Capability, GracefulRestart};
 use crate::wire::notification::OpenError;
 use crate::wire::{MAX_EXTENDED_MESSAGE_LEN, MAX_MESSAGE_LEN, Notification, Open, UpdateContext};
 
@@ -40,6 +40,10 @@ pub(super) fn local_open(config: &SessionConfig, came_up_before: bool) -> Open {
             families: config.families.iter().map(|family| (family, forwarded)).collect(),
         }));
     }
+    if config.add_path != AddPath::NONE {
+        let families = config.families.iter().map(|family| (family, config.add_path)).collect();
+        capabilities.push(Capability::AddPath(families));
+    }
     capabilities.push(Capability::FourOctetAs(config.local_as));
     Open { asn: config.local_as, hold_time: config.hold_time, router_id: config.router_id, capabilities }
 }
@@ -68,8 +72,21 @@ pub(super) fn negotiate(
     // RFC 8654 section 4: who has announced it takes long messages from whoever sends them, and sends them only to those
     // who have announced it too.
     let ours = config.extensions.extended_messages;
-    let receive = UpdateContext { max_message_len: up_to(ours), ..context };
-    let send = UpdateContext { max_message_len: up_to(ours && open.has_extended_messages()), ..context };
+    // RFC 7911 section 5: path identifiers stand where the sender has said that it sends them, and the receiver that it
+    // takes them.
+    let agreed = |both: fn(AddPath, AddPath) -> bool| -> FamilySet {
+        families.iter().filter(|family: &Family| both(config.add_path, open.add_path(*family))).collect()
+    };
+    let receive = UpdateContext {
+        add_path: agreed(|ours, theirs| ours.receive && theirs.send),
+        max_message_len: up_to(ours),
+        ..context
+    };
+    let send = UpdateContext {
+        add_path: agreed(|ours, theirs| ours.send && theirs.receive),
+        max_message_len: up_to(ours && open.has_extended_messages()),
+        ..context
+    };
     Ok(Established {
         direction,
         remote_as: open.asn,
@@ -163,6 +180,7 @@ mod tests {
             passive: false,
             send_hold: None,
             graceful_restart: Some(LocalRestart { seconds: 120, restarted: false, off_path: false }),
+            add_path: AddPath::NONE,
             extensions: Extensions::default(),
         }
     }
@@ -280,6 +298,36 @@ mod tests {
             let up = agree(&config, &open(65001, capability.into_iter().collect())).unwrap();
             assert_eq!(up.enhanced_refresh, ours && theirs, "{ours} {theirs}");
         }
+    }
+
+    #[test]
+    fn path_identifiers_are_in_use_by_family_and_direction_where_one_side_sends_and_the_other_takes_them() {
+        use Family::{Ipv4Unicast as V4, Ipv6Unicast as V6};
+        let mode = |send, receive| AddPath { send, receive };
+        let theirs = |tuples: &[(Family, AddPath)]| vec![Capability::AddPath(tuples.to_vec())];
+        let both = mode(true, true);
+        for (ours, theirs, receive, send) in [
+            (both, theirs(&[(V4, both), (V6, both)]), vec![V4, V6], vec![V4, V6]),
+            (both, theirs(&[(V4, mode(true, false)), (V6, mode(false, true))]), vec![V4], vec![V6]),
+            (mode(true, false), theirs(&[(V4, both), (V6, mode(true, false))]), vec![], vec![V4]),
+            (mode(false, true), theirs(&[(V4, both), (V6, mode(false, true))]), vec![V4], vec![]),
+            (AddPath::NONE, theirs(&[(V4, both), (V6, both)]), vec![], vec![]),
+            (both, vec![], vec![], vec![]),
+            // The last word of several.
+            (both, theirs(&[(V4, both), (V4, mode(true, false))]), vec![V4], vec![]),
+            (both, [theirs(&[(V4, both)]), theirs(&[(V6, both)])].concat(), vec![V6], vec![V6]),
+        ] {
+            let config = SessionConfig { add_path: ours, ..config() };
+            let families = Family::ALL.map(Capability::Multiprotocol).to_vec();
+            let up = agree(&config, &open(65001, [families, theirs.clone()].concat())).unwrap();
+            let in_use = |families: FamilySet| families.iter().collect::<Vec<_>>();
+            assert_eq!((in_use(up.receive.add_path), in_use(up.send.add_path)), (receive, send), "{ours:?} {theirs:?}");
+            let said = local_open(&config, false).add_path(V6);
+            assert_eq!(said, ours, "in our OPEN");
+        }
+        let config = SessionConfig { add_path: both, families: [V4].into_iter().collect(), ..config() };
+        let up = agree(&config, &open(65001, theirs(&[(V4, both), (V6, both)]))).unwrap();
+        assert_eq!(up.send.add_path.iter().collect::<Vec<_>>(), [V4], "only in families that both sides have");
     }
 
     #[test]

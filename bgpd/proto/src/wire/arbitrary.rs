@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::aspath::{AsPath, SegmentKind};
 use super::attributes::{Aggregator, Attributes, Origin, UnknownAttribute};
-use super::capability::{Capability, GracefulRestart};
+use super::capability::{AddPath, Capability, GracefulRestart};
 use super::community::{Community, ExtendedCommunity, LargeCommunity};
 use super::tunnel::Tunnel;
 use super::{Message, Notification, Open, RefreshMark, RouteRefresh, UpdateContext};
@@ -183,7 +183,10 @@ fn capability() -> impl Strategy<Value = Capability> {
             Capability::GracefulRestart(GracefulRestart { restarting, notification, restart_seconds, families })
         },
     );
+    let add_path = prop::sample::select(&[(true, false), (false, true), (true, true)][..])
+        .prop_map(|(send, receive)| AddPath { send, receive });
     prop_oneof![
+        vec((family(), add_path), 0..3).prop_map(Capability::AddPath),
         family().prop_map(Capability::Multiprotocol),
         (3..u16::MAX, any::<u8>()).prop_map(|(afi, safi)| Capability::UnknownFamily { afi, safi }),
         Just(Capability::RouteRefresh),

@@ -27,6 +27,8 @@ pub enum Capability {
     GracefulRestart(GracefulRestart),
     /// Code 65 (RFC 6793).
     FourOctetAs(Asn),
+    /// Code 69 (RFC 7911 section 4). Families that Linnet does not speak are left out.
+    AddPath(Vec<(Family, AddPath)>),
     /// Code 70 (RFC 7313 section 3.1).
     EnhancedRouteRefresh,
     /// Any other, or a known one whose length is wrong: kept to be shown, otherwise ignored.
@@ -52,11 +54,21 @@ pub struct GracefulRestart {
     pub families: Vec<(Family, bool)>,
 }
 
+/// Whether a speaker sends and takes several paths to one prefix of a family (RFC 7911 section 4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct AddPath {
+    /// It can send them.
+    pub send: bool,
+    /// It can receive them.
+    pub receive: bool,
+}
+
 const MULTIPROTOCOL: u8 = 1;
 const ROUTE_REFRESH: u8 = 2;
 const EXTENDED_MESSAGE: u8 = 6;
 const GRACEFUL_RESTART: u8 = 64;
 const FOUR_OCTET_AS: u8 = 65;
+const ADD_PATH: u8 = 69;
 const ENHANCED_ROUTE_REFRESH: u8 = 70;
 
 /// R, N and F of RFC 4724 section 3 and RFC 8538 section 2.
@@ -74,6 +86,7 @@ impl Capability {
             Self::ExtendedMessage => EXTENDED_MESSAGE,
             Self::GracefulRestart(_) => GRACEFUL_RESTART,
             Self::FourOctetAs(_) => FOUR_OCTET_AS,
+            Self::AddPath(_) => ADD_PATH,
             Self::EnhancedRouteRefresh => ENHANCED_ROUTE_REFRESH,
             Self::Unknown { code, .. } => *code,
         }
@@ -100,6 +113,7 @@ impl Capability {
                 out.extend_from_slice(&[FOUR_OCTET_AS, 4]);
                 out.extend_from_slice(&asn.0.to_be_bytes());
             }
+            Self::AddPath(families) => encode_add_path(families, out),
             Self::EnhancedRouteRefresh => out.extend_from_slice(&[ENHANCED_ROUTE_REFRESH, 0]),
             // A longer value has no encoding; none can have been received either.
             Self::Unknown { value, .. } if value.len() > 255 => {}
@@ -136,6 +150,7 @@ fn known(code: u8, value: &[u8]) -> Option<Capability> {
             let (rest, asn) = be_u32::<_, nom::error::Error<&[u8]>>(value).ok()?;
             rest.is_empty().then_some(Capability::FourOctetAs(Asn(asn)))
         }
+        (ADD_PATH, value) => parse_add_path(value).map(Capability::AddPath),
         (EXTENDED_MESSAGE, []) => Some(Capability::ExtendedMessage),
         (ENHANCED_ROUTE_REFRESH, []) => Some(Capability::EnhancedRouteRefresh),
         _ => None,
@@ -145,6 +160,38 @@ fn known(code: u8, value: &[u8]) -> Option<Capability> {
 fn encode_family(afi: u16, safi: u8, out: &mut Vec<u8>) {
     let [high, low] = afi.to_be_bytes();
     out.extend_from_slice(&[MULTIPROTOCOL, 4, high, low, 0, safi]);
+}
+
+impl AddPath {
+    /// Neither.
+    pub const NONE: Self = Self { send: false, receive: false };
+
+    /// 0 where there is nothing to say, which has no encoding.
+    fn code(self) -> u8 {
+        u8::from(self.receive) | u8::from(self.send) << 1
+    }
+}
+
+/// A value other than 1, 2 and 3 makes the capability one that is not understood (RFC 7911 section 4).
+fn parse_add_path(value: &[u8]) -> Option<Vec<(Family, AddPath)>> {
+    let (tuples, rest) = value.as_chunks::<4>();
+    let all_known = tuples.iter().all(|[.., send_receive]| (1..=3).contains(send_receive));
+    let family = |&[afi_high, afi_low, safi, send_receive]: &[u8; 4]| {
+        let family = Family::from_afi_safi(u16::from_be_bytes([afi_high, afi_low]), safi)?;
+        Some((family, AddPath { send: send_receive & 2 != 0, receive: send_receive & 1 != 0 }))
+    };
+    (rest.is_empty() && all_known).then(|| tuples.iter().filter_map(family).collect())
+}
+
+fn encode_add_path(families: &[(Family, AddPath)], out: &mut Vec<u8>) {
+    let said = families.iter().filter(|(_, what)| what.code() != 0).take(255 / 4);
+    let start = out.len();
+    out.extend_from_slice(&[ADD_PATH, 0]);
+    for (family, what) in said {
+        out.extend_from_slice(&family.afi().to_be_bytes());
+        out.extend_from_slice(&[family.safi(), what.code()]);
+    }
+    out[start + 1] = (out.len() - start - 2) as u8;
 }
 
 impl GracefulRestart {
@@ -210,6 +257,14 @@ mod tests {
             (b"\x41\x04\x00\x01\x00\x00", Capability::FourOctetAs(Asn(65536))),
             (b"\x46\x00", Capability::EnhancedRouteRefresh),
             (b"\x06\x00", Capability::ExtendedMessage),
+            (
+                b"\x45\x10\x00\x01\x01\x01\x00\x02\x01\x02\x00\x19\x46\x03\x00\x01\x01\x03",
+                Capability::AddPath(vec![
+                    (Family::Ipv4Unicast, AddPath { send: false, receive: true }),
+                    (Family::Ipv6Unicast, AddPath { send: true, receive: false }),
+                    (Family::Ipv4Unicast, AddPath { send: true, receive: true }),
+                ]),
+            ),
             (b"\x40\x0a\x80\x78\x00\x01\x01\x80\x00\x02\x01\x00", Capability::GracefulRestart(restart)),
             (
                 b"\x40\x06\x4f\xff\x00\x01\x80\x80",
@@ -233,6 +288,11 @@ mod tests {
             (b"\x40\x01\x80", 64, b"\x80"),
             (b"\x46\x02\x00\x01", 70, b"\x00\x01"),
             (b"\x06\x01\x00", 6, b"\x00"),
+            // RFC 7911 section 4: a Send/Receive of 0 or above 3, in whichever tuple, and whatever the family.
+            (b"\x45\x04\x00\x01\x01\x00", 69, b"\x00\x01\x01\x00"),
+            (b"\x45\x08\x00\x01\x01\x03\x00\x19\x46\x04", 69, b"\x00\x01\x01\x03\x00\x19\x46\x04"),
+            (b"\x45\x03\x00\x01\x01", 69, b"\x00\x01\x01"),
+            (b"\x45\x05\x00\x01\x01\x01\x00", 69, b"\x00\x01\x01\x01\x00"),
             (b"\x40\x05\x80\x78\x00\x01\x01", 64, b"\x80\x78\x00\x01\x01"),
             (b"\x41\x02\xfd\xe9", 65, b"\xfd\xe9"),
             (b"\x41\x05\x00\x00\x00\x01\x00", 65, b"\x00\x00\x00\x01\x00"),

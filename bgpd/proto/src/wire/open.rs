@@ -8,7 +8,7 @@ use nom::number::complete::{be_u8, be_u16, be_u32};
 use nom::{IResult, Parser};
 
 use super::Notification;
-use super::capability::{Capability, GracefulRestart};
+use super::capability::{AddPath, Capability, GracefulRestart};
 use super::frame::{MessageType, enclose};
 use super::notification::OpenError;
 use crate::types::{Asn, Family, FamilySet, HoldTime, RouterId};
@@ -79,6 +79,18 @@ impl Open {
             Capability::GracefulRestart(restart) => Some(restart),
             _ => None,
         })
+    }
+
+    /// What its ADD-PATH capability says of a family: the last word, where it is said several times. There is to be one
+    /// instance of the capability (RFC 7911 section 4); of several, the last counts.
+    #[must_use]
+    pub fn add_path(&self, family: Family) -> AddPath {
+        let last = self.capabilities.iter().rev().find_map(|capability| match capability {
+            Capability::AddPath(families) => Some(families),
+            _ => None,
+        });
+        let said = last.and_then(|families| families.iter().rev().find(|(of, _)| *of == family));
+        said.map_or(AddPath::NONE, |(_, what)| *what)
     }
 
     /// Parses the body of an OPEN, with the checks of RFC 4271 section 6.2 in its order. Whether the AS and the BGP

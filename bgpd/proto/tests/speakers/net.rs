@@ -13,6 +13,7 @@ use bgp_proto::time::Instant;
 use bgp_proto::types::{Asn, ClusterId, Family, HoldTime, NextHop, PeerId, Prefix, RouterId};
 use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Attributes, Origin};
+use bgp_proto::wire::capability::AddPath;
 use bytes::Bytes;
 
 /// What one end of a session is told.
@@ -131,6 +132,7 @@ impl Net {
                     restarted: false,
                     off_path: false,
                 }),
+                add_path: AddPath::NONE,
                 extensions: Extensions::default(),
             };
             let policy = PeerPolicy {

@@ -73,6 +73,7 @@ pub(super) fn config(side: usize) -> SessionConfig {
         passive: false,
         send_hold: None,
         graceful_restart: None,
+        add_path: AddPath::NONE,
         extensions: Extensions::default(),
     }
 }

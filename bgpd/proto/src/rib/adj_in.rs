@@ -1,7 +1,5 @@
 //! Adj-RIB-In: what peers send comes in, replaces, becomes stale and goes.
 
-use std::sync::Arc;
-
 use super::attrs::AttrStore;
 use super::import::Import;
 use super::peers::{Live, at};
@@ -178,7 +176,7 @@ impl Rib {
             let mut accepted = 0;
             self.each_path_of(id, family, |rib, prefix, slot, path| {
                 let original = rib.store.original(&path);
-                let Some(attributes) = rib.store.attributes(original).cloned() else { return };
+                let Some(attributes) = rib.store.recent(original) else { return };
                 let Some(peer) = rib.peers.get(id) else { return };
                 let import = Import::new(&rib.config, peer, &rib.own_addresses, &attributes, original);
                 let key = rib.tables[at(family)].prefix(prefix);
@@ -328,7 +326,7 @@ impl Rib {
 
     pub(super) fn originate_path(&mut self, prefix: Prefix, attributes: Attributes, now: Instant) {
         let family = at(prefix.family());
-        let attrs = self.store.intern(&Arc::new(attributes)).0;
+        let attrs = self.store.intern(&attributes).0;
         let path = Path { attrs, since: now.seconds(), ..Path::default() };
         let table = &mut self.tables[family];
         let id = table.find_or_insert(prefix);

@@ -1,7 +1,5 @@
 //! Adj-RIB-Out of one family for one group: one word of four bytes for each prefix, the number of an advert.
 
-use std::sync::Arc;
-
 use rustc_hash::FxHashMap;
 
 use super::RibConfig;
@@ -124,13 +122,13 @@ impl FamilyOut {
     fn export(&mut self, id: PrefixId, group: &GroupKey, view: &mut View<'_>) -> u32 {
         let Some(path) = view.table.best(id) else { return 0 };
         let attrs = view.store.effective(path);
-        let Some(attributes) = view.store.attributes(attrs) else { return 0 };
+        let Some(attributes) = view.store.recent(attrs) else { return 0 };
         let (source, generation) = match (path.peer, view.peers.get(path.peer)) {
             (PeerId::LOCAL, _) => (Source::Local, 0),
             (_, Some(peer)) => (Source::of(peer), peer.generation),
             (_, None) => return 0,
         };
-        let Ok(rule) = permits(group, view.table.prefix(id), attributes, source) else { return 0 };
+        let Ok(rule) = permits(group, view.table.prefix(id), &attributes, source) else { return 0 };
         let key =
             AdvertKey { attrs, source: path.peer, generation, rule: rule.map(|rule| rule as u32), too_large: false };
         match self.adverts.acquire(&key) {
@@ -141,8 +139,8 @@ impl FamilyOut {
             }
             Found::Id(word) => word,
             Found::Absent(hash) => {
-                let out = transform(view.config, group, view.family, attributes, source, rule);
-                let out = out.map(|attributes| view.store.intern(&Arc::new(attributes)));
+                let out = transform(view.config, group, view.family, &attributes, source, rule);
+                let out = out.map(|attributes| view.store.intern(&attributes));
                 view.store.retain(attrs);
                 self.adverts.insert(hash, key, Advert { out, too_large: false })
             }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::decision::Merit;
+use super::packed::{Packed, Packer};
 use super::table::{Path, PathFlags};
 use crate::wire::attributes::Attributes;
 
@@ -44,11 +45,19 @@ pub(crate) enum Found {
     Absent(u64),
 }
 
-impl<K: Hash + Eq, V> Interner<K, V> {
+impl<K, V> Interner<K, V> {
     /// One more reference to the value with this key, if it is there.
-    pub(crate) fn acquire(&mut self, key: &K) -> Found {
+    pub(crate) fn acquire(&mut self, key: &K) -> Found
+    where
+        K: Hash + Eq,
+    {
+        self.acquire_by(key, |known| known == key)
+    }
+
+    /// The same by something that hashes as the key does; `is` says whether a key is the one.
+    pub(crate) fn acquire_by(&mut self, key: &impl Hash, is: impl Fn(&K) -> bool) -> Found {
         let hash = self.hasher.hash_one(key);
-        let same = |&at: &u32| self.slots[at as usize].item.as_ref().is_some_and(|(known, _)| known == key);
+        let same = |&at: &u32| self.slots[at as usize].item.as_ref().is_some_and(|(known, _)| is(known));
         match self.index.find(hash, same) {
             Some(&at) => {
                 self.slots[at as usize].references += 1;
@@ -130,16 +139,21 @@ pub(crate) struct ImportKey {
 /// All attributes that paths and adverts use.
 #[derive(Debug, Default)]
 pub(crate) struct AttrStore {
-    sets: Interner<Arc<Attributes>, Merit>,
+    sets: Interner<Packed, Merit>,
     imports: Interner<ImportKey, AttrId>,
+    packer: Packer,
+    /// The set that was last asked for with [`AttrStore::recent`].
+    recent: Option<(AttrId, Arc<Attributes>)>,
 }
 
 impl AttrStore {
     /// The number of this set, with one more reference.
-    pub(crate) fn intern(&mut self, attributes: &Arc<Attributes>) -> AttrId {
-        match self.sets.acquire(attributes) {
+    pub(crate) fn intern(&mut self, attributes: &Attributes) -> AttrId {
+        let packer = &mut self.packer;
+        packer.pack(attributes);
+        match self.sets.acquire_by(packer, |known| packer.is(known)) {
             Found::Id(id) => AttrId(id),
-            Found::Absent(hash) => AttrId(self.sets.insert(hash, attributes.clone(), Merit::of(attributes))),
+            Found::Absent(hash) => AttrId(self.sets.insert(hash, packer.take(), Merit::of(attributes))),
         }
     }
 
@@ -148,12 +162,27 @@ impl AttrStore {
     }
 
     pub(crate) fn release(&mut self, id: AttrId) {
-        self.sets.release(id.0);
+        if self.sets.release(id.0).is_some() {
+            // The number may soon be another set's.
+            self.recent.take_if(|(recent, _)| *recent == id);
+        }
     }
 
-    /// The set, which is there as long as the caller holds a reference.
-    pub(crate) fn attributes(&self, id: AttrId) -> Option<&Arc<Attributes>> {
-        self.sets.get(id.0).map(|(attributes, _)| attributes)
+    /// The set, unpacked; it is there as long as the caller holds a reference.
+    pub(crate) fn attributes(&self, id: AttrId) -> Option<Attributes> {
+        self.sets.get(id.0).map(|(packed, _)| packed.unpack())
+    }
+
+    /// The same, kept for the next question: prefixes that share a set mostly change together.
+    pub(crate) fn recent(&mut self, id: AttrId) -> Option<Arc<Attributes>> {
+        match &self.recent {
+            Some((recent, attributes)) if *recent == id => Some(attributes.clone()),
+            _ => {
+                let attributes = Arc::new(self.attributes(id)?);
+                self.recent = Some((id, attributes.clone()));
+                Some(attributes)
+            }
+        }
     }
 
     pub(crate) fn merit(&self, id: AttrId) -> Option<Merit> {
@@ -165,8 +194,8 @@ impl AttrStore {
         match self.imports.acquire(&key) {
             Found::Id(id) => id,
             Found::Absent(hash) => {
-                let result = match self.attributes(key.original).map(|original| transform(original)) {
-                    Some(result) => self.intern(&Arc::new(result)),
+                let result = match self.attributes(key.original).map(|original| transform(&original)) {
+                    Some(result) => self.intern(&result),
                     None => {
                         self.retain(key.original);
                         key.original
@@ -222,10 +251,10 @@ mod tests {
     use crate::wire::aspath::AsPath;
     use crate::wire::attributes::Origin;
 
-    fn set(med: u32) -> Arc<Attributes> {
+    fn set(med: u32) -> Attributes {
         let mut attributes = Attributes::new(Origin::Igp, AsPath::default(), NextHop::V4([192, 0, 2, 1].into()));
         attributes.med = Some(med);
-        Arc::new(attributes)
+        attributes
     }
 
     #[test]
@@ -235,10 +264,21 @@ mod tests {
         assert_eq!(first, again);
         assert_ne!(first, other);
         store.release(first);
-        assert_eq!(store.attributes(first), Some(&set(1)));
+        assert_eq!(store.attributes(first), Some(set(1)));
         store.release(first);
         assert_eq!(store.attributes(first), None);
         assert_eq!(store.len(), 1);
+    }
+
+    #[test]
+    fn a_number_that_is_used_again_stands_for_the_new_set_at_once() {
+        let mut store = AttrStore::default();
+        let first = store.intern(&set(1));
+        assert_eq!(store.recent(first).as_deref(), Some(&set(1)));
+        store.release(first);
+        assert_eq!(store.recent(first), None);
+        assert_eq!(store.intern(&set(2)), first);
+        assert_eq!(store.recent(first).as_deref(), Some(&set(2)));
     }
 
     #[test]
@@ -246,12 +286,12 @@ mod tests {
         let mut store = AttrStore::default();
         let original = store.intern(&set(1));
         let key = ImportKey { original, policy: 7, rule: 0 };
-        let id = store.import(key, |_| (*set(2)).clone());
+        let id = store.import(key, |_| set(2));
         assert_eq!(store.import(key, |_| panic!("worked out twice")), id);
         store.release(original);
         let path = Path { attrs: id, flags: PathFlags::TRANSFORMED, ..Path::default() };
-        assert_eq!(store.attributes(store.original(&path)), Some(&set(1)));
-        assert_eq!(store.attributes(store.effective(&path)), Some(&set(2)));
+        assert_eq!(store.attributes(store.original(&path)), Some(set(1)));
+        assert_eq!(store.attributes(store.effective(&path)), Some(set(2)));
         store.release_path(&path);
         assert_eq!(store.len(), 2);
         store.release_path(&path);

@@ -1,6 +1,7 @@
 //! Loc-RIB: decides dirty prefixes, each once, and says what changed.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use super::attrs::AttrStore;
 use super::decision::{Candidate, Choice};
@@ -8,6 +9,7 @@ use super::peers::{Peers, at};
 use super::table::{Path, PathFlags, PrefixId, Table};
 use super::{BestChange, BestPath, Rib};
 use crate::types::{Family, PathId, PeerId, RouterId};
+use crate::wire::attributes::Attributes;
 
 /// Buffers of the decision process, used again for each prefix.
 #[derive(Debug, Default)]
@@ -58,7 +60,8 @@ impl Rib {
 
     fn tell(&mut self, family: Family, id: PrefixId, news: &mut Vec<BestChange>) {
         let table = &self.tables[at(family)];
-        news.push(best_change(table, id, &self.store));
+        let store = &mut self.store;
+        news.push(best_change(table, id, |path| store.recent(store.effective(path))));
         self.groups.prefix_changed(family, id, table, &mut self.store, &self.peers, &self.config);
     }
 
@@ -133,12 +136,13 @@ pub(super) fn candidate(path: &Path, store: &AttrStore, peers: &Peers) -> Option
 }
 
 /// The chosen paths, the best first.
-pub(super) fn best_change(table: &Table, id: PrefixId, store: &AttrStore) -> BestChange {
+pub(super) fn best_change(
+    table: &Table,
+    id: PrefixId,
+    mut attributes: impl FnMut(&Path) -> Option<Arc<Attributes>>,
+) -> BestChange {
     let mut chosen: Vec<&Path> = table.paths(id).as_slice().iter().filter(|path| path.flags.chosen()).collect();
     chosen.sort_by_key(|path| !path.flags.contains(PathFlags::BEST));
-    let best_path = |path: &Path| {
-        let attributes = store.attributes(store.effective(path))?.clone();
-        Some(BestPath { peer: path.peer, attributes })
-    };
+    let best_path = |path: &Path| Some(BestPath { peer: path.peer, attributes: attributes(path)? });
     BestChange { prefix: table.prefix(id), paths: chosen.into_iter().filter_map(best_path).collect() }
 }

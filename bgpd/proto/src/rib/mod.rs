@@ -18,6 +18,7 @@ mod import;
 mod lag;
 mod loc;
 mod pack;
+mod packed;
 mod peers;
 mod query;
 mod table;
@@ -44,7 +45,7 @@ use export::GroupKey;
 use loc::{Scratch, best_change};
 use peers::{ImportPolicies, Live, Peer, Peers, at};
 pub use query::PageStart;
-use table::{PrefixId, Table};
+use table::{Path, PrefixId, Table};
 
 /// What a RIB is told at the start.
 #[derive(Clone, Debug)]
@@ -467,7 +468,8 @@ impl Rib {
     pub fn best(&self) -> Vec<BestChange> {
         let of_table = |table: &'_ Table| -> Vec<BestChange> {
             let chosen = table.occupied(0).filter(|id| table.best(*id).is_some());
-            chosen.map(|id| best_change(table, id, &self.store)).collect()
+            let attributes = |path: &Path| self.store.attributes(self.store.effective(path)).map(Arc::new);
+            chosen.map(|id| best_change(table, id, attributes)).collect()
         };
         self.tables.iter().flat_map(of_table).collect()
     }

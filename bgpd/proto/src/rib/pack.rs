@@ -111,7 +111,7 @@ impl Packer<'_> {
         let Some(attributes) = store.attributes(first.attrs) else { return false };
         let nlri = self.nlri(piece.iter().map(|item| item.id));
         let start = self.buffer.len();
-        if self.builder.announce(attributes, &nlri, &mut self.buffer).is_err() {
+        if self.builder.announce(&attributes, &nlri, &mut self.buffer).is_err() {
             self.buffer.truncate(start);
             return false;
         }

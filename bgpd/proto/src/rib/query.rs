@@ -1,5 +1,7 @@
 //! The RIB as a person sees it: each route with the reason why it is used or not.
 
+use std::sync::Arc;
+
 use super::decision::{Fate, explain};
 use super::export::{Source, permits};
 use super::import::Rejection;
@@ -70,7 +72,7 @@ impl Rib {
         chosen.sort_by_key(|path| (!path.flags.contains(PathFlags::BEST), !path.flags.chosen()));
         let fates = self.fates(paths);
         let view = |path: &Path| {
-            let attributes = self.store.attributes(self.store.effective(path))?.clone();
+            let attributes = Arc::new(self.store.attributes(self.store.effective(path))?);
             let fate = fates.iter().find(|(of, _)| std::ptr::eq(*of, path)).map(|(_, fate)| fate);
             Some(RouteView {
                 prefix: self.tables[at(family)].prefix(id),
@@ -115,11 +117,11 @@ impl Rib {
             return Rejection::Filter.to_string();
         };
         let prefix = self.tables[at(family)].prefix(id);
-        format!("rejected by import filter {}", decisive_rule(filter, filter.decide(prefix, attributes, false)))
+        format!("rejected by import filter {}", decisive_rule(filter, filter.decide(prefix, &attributes, false)))
     }
 
     fn advertised_view(&self, peer: PeerId, family: Family, id: PrefixId, now: Instant) -> Option<RouteView> {
-        let attributes = self.store.attributes(self.groups.sent_attributes(peer, family, id)?)?.clone();
+        let attributes = Arc::new(self.store.attributes(self.groups.sent_attributes(peer, family, id)?)?);
         let table = &self.tables[at(family)];
         let prefix = table.prefix(id);
         let path = table.best(id);
@@ -127,7 +129,7 @@ impl Rib {
             let key = self.groups.key_of(peer)?;
             let learned = self.store.attributes(self.store.effective(path))?;
             let source = self.peers.get(path.peer).map_or(Source::Local, Source::of);
-            Some(match (permits(key, prefix, learned, source), &key.filter) {
+            Some(match (permits(key, prefix, &learned, source), &key.filter) {
                 (Ok(Some(rule)), Some(filter)) => {
                     format!("accepted by export filter {}", decisive_rule(filter, Decision::Accept(rule)))
                 }

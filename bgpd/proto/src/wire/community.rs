@@ -110,7 +110,7 @@ impl FromStr for LargeCommunity {
 }
 
 impl LargeCommunity {
-    pub(super) fn from_octets(octets: [u8; 12]) -> Self {
+    pub(crate) fn from_octets(octets: [u8; 12]) -> Self {
         let [a, b, c, d, e, f, g, h, i, j, k, l] = octets;
         Self {
             global: u32::from_be_bytes([a, b, c, d]),
@@ -119,7 +119,7 @@ impl LargeCommunity {
         }
     }
 
-    pub(super) fn octets(self) -> [u8; 12] {
+    pub(crate) fn octets(self) -> [u8; 12] {
         let mut octets = [0; 12];
         octets[..4].copy_from_slice(&self.global.to_be_bytes());
         octets[4..8].copy_from_slice(&self.local1.to_be_bytes());

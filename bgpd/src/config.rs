@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::Filter;
 use bgp_proto::session::RemoteAs;
 use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, Prefix, RouterId};
@@ -77,6 +78,8 @@ pub struct PeerConfig {
     pub next_hop_self: bool,
     /// Several paths to one prefix (RFC 7911), in every family of the session.
     pub add_path: AddPath,
+    /// What else is between us.
+    pub conduct: Conduct,
     /// Most prefixes it may send, all families together, those that the import filter rejects too, because they are kept
     /// with the reason. `None`: [`MOST_PREFIXES`].
     pub max_prefixes: Option<u32>,
@@ -183,6 +186,7 @@ impl PeerConfig {
             client: false,
             next_hop_self: false,
             add_path: AddPath::NONE,
+            conduct: Conduct::default(),
             max_prefixes: None,
             hold_time: None,
             connect_retry: Duration::from_secs(5),

@@ -21,6 +21,7 @@ pub(crate) fn session_config(speaker: &Config, peer: &PeerConfig, restarted: boo
             off_path: speaker.off_path,
         }),
         add_path: peer.add_path,
+        role: peer.conduct.role,
         extensions: Extensions::default(),
     }
 }
@@ -53,6 +54,7 @@ impl Differences {
                 ("ttl-security or multihop", old.ttl != new.ttl),
                 ("hold-time", old_session.hold_time != new_session.hold_time),
                 ("graceful-restart", old_session.graceful_restart != new_session.graceful_restart),
+                ("role", old.conduct.role != new.conduct.role),
                 // Who may hear what changes for everybody, and what the peer was told of originators with it.
                 ("route-reflector-client", old.client != new.client),
             ]),
@@ -90,6 +92,7 @@ mod tests {
     use std::time::Duration;
 
     use bgp_proto::filter::Filter;
+    use bgp_proto::role::{LocalRole, Role};
     use bgp_proto::session::RemoteAs;
     use bgp_proto::types::{Asn, Family, FamilySet, HoldTime, RouterId};
 
@@ -99,7 +102,7 @@ mod tests {
     #[test]
     fn a_session_is_reset_for_what_its_open_or_its_connection_says_and_for_nothing_else() {
         type Change = fn(&mut Config, &mut PeerConfig);
-        let cases: [(&str, bool, Change); 18] = [
+        let cases: &[(&str, bool, Change)] = &[
             ("asn", true, |_, peer| peer.remote_as = RemoteAs::External),
             ("local-asn", true, |_, peer| peer.local_as = Asn(9)),
             ("router-id", true, |speaker, _| speaker.router_id = RouterId(Ipv4Addr::new(9, 9, 9, 9))),
@@ -111,6 +114,7 @@ mod tests {
             ("hold-time", true, |_, peer| peer.hold_time = HoldTime::from_seconds(30)),
             ("graceful-restart", true, |speaker, _| speaker.graceful_restart = None),
             ("route-reflector-client", true, |_, peer| peer.client = true),
+            ("role", true, |_, peer| peer.conduct.role = Some(LocalRole { role: Role::Peer, strict: false })),
             ("name", false, |_, peer| peer.name = "other".to_owned()),
             ("password-file", false, |_, peer| peer.password = Password::new(b"key")),
             ("passive", false, |_, peer| peer.passive = true),
@@ -123,7 +127,7 @@ mod tests {
         ];
         let speaker = Config::new(Asn(1), RouterId(Ipv4Addr::new(1, 1, 1, 1)));
         let peer = PeerConfig::new("p", IpAddr::V4(Ipv4Addr::LOCALHOST), RemoteAs::Internal, Asn(1));
-        for (key, reset, change) in cases {
+        for &(key, reset, change) in cases {
             let (mut new_speaker, mut new_peer) = (speaker.clone(), peer.clone());
             change(&mut new_speaker, &mut new_peer);
             let found = Differences::between((&speaker, &peer), (&new_speaker, &new_peer));

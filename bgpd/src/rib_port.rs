@@ -188,6 +188,7 @@ mod tests {
             send: context,
             route_refresh: true,
             enhanced_refresh: true,
+            remote_role: None,
             graceful_restart: None,
             local_address: address,
             remote_address: address,

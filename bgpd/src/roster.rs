@@ -310,6 +310,7 @@ impl Roster {
             local_as: peer.local_as,
             client: peer.client,
             next_hop_self: peer.next_hop_self,
+            conduct: peer.conduct,
             own_address4: self.config.own_address4,
             own_address6: self.config.own_address6,
             import: peer.import.clone(),

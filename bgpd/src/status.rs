@@ -95,6 +95,11 @@ impl PeerStatus {
                 received: peer.is_some_and(|peer| peer.send.max_message_len > MAX_MESSAGE_LEN),
             },
             CapabilityStatus {
+                name: "role",
+                sent: self.config.conduct.role.is_some(),
+                received: peer.is_some_and(|peer| peer.remote_role.is_some()),
+            },
+            CapabilityStatus {
                 name: "graceful-restart",
                 sent: self.graceful_restart,
                 received: peer.is_some_and(|peer| peer.graceful_restart.is_some()),

@@ -52,6 +52,7 @@ pub fn speaker(config: &Config) -> bgpd::Config {
         client: settings.client,
         next_hop_self: settings.next_hop_self,
         add_path: bgp_proto::wire::capability::AddPath::NONE,
+        conduct: settings.conduct,
         max_prefixes: settings.max_prefixes,
         hold_time: settings.hold_time,
         connect_retry: settings.connect_retry,

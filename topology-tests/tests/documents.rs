@@ -45,10 +45,19 @@ fn said(output: &Output) -> String {
 
 #[test]
 fn the_readmes_configuration_is_one_that_linnetd_takes() {
-    let configurations = blocks(&document("README.md"), "toml");
+    linnetd_takes_all_of("README.md");
+}
+
+#[test]
+fn the_references_configurations_are_ones_that_linnetd_takes() {
+    linnetd_takes_all_of("docs/configuration.md");
+}
+
+fn linnetd_takes_all_of(name: &str) {
+    let configurations = blocks(&document(name), "toml");
     assert!(!configurations.is_empty());
-    for text in configurations {
-        let output = check("linnetd.toml", &text, |file| {
+    for (number, text) in configurations.iter().enumerate() {
+        let output = check(&format!("{}-{number}.toml", name.replace('/', "-")), text, |file| {
             let mut linnetd = Command::new(Options::default().programs.join("linnetd"));
             linnetd.args(["--check", "--config"]).arg(file);
             linnetd

@@ -22,6 +22,7 @@ pub mod network;
 mod node;
 pub mod oracle;
 pub mod random;
+mod relations;
 pub mod scenario;
 mod tcp;
 pub mod topology;

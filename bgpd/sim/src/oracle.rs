@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use bgp_proto::filter::{Decision, Filter};
+use bgp_proto::role::Role;
 use bgp_proto::types::{Asn, Family, NextHop, Prefix};
 use bgp_proto::wire::attributes::Attributes;
 use bgp_proto::wire::community::Community;
@@ -138,6 +139,12 @@ fn advertise(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, be
     {
         return None;
     }
+    // RFC 9234 section 5, of what goes out.
+    let role = policy.conduct.role.map(|local| local.role).filter(|_| external);
+    let upwards = matches!(role, Some(Role::Customer | Role::RouteServerClient | Role::Peer));
+    if upwards && best.attributes.otc.is_some() {
+        return None;
+    }
     let rule = match &policy.export {
         None if external => return None,
         None => None,
@@ -163,6 +170,9 @@ fn advertise(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, be
         let mut clusters = sent.cluster_list.to_vec();
         clusters.insert(0, ours.cluster_id);
         sent.cluster_list = clusters.into();
+    }
+    if matches!(role, Some(Role::Provider | Role::RouteServer | Role::Peer)) && sent.otc.is_none() {
+        sent.otc = Some(ours.asn);
     }
     if let Some((filter, rule)) = rule {
         filter.rules[rule].set.apply(&mut sent, ours.asn);
@@ -203,11 +213,20 @@ pub fn accept(
         return None;
     }
     let mut taken = sent.clone();
+    // RFC 9234 section 5, of what comes in.
+    let external = is_external(topology, node, peer);
+    let theirs = topology.node(peer).asn;
+    match policy.conduct.role.map(|local| local.role).filter(|_| external) {
+        Some(Role::Provider | Role::RouteServer) if sent.otc.is_some() => return None,
+        Some(Role::Peer) if sent.otc.is_some_and(|asn| asn != theirs) => return None,
+        Some(Role::Customer | Role::RouteServerClient | Role::Peer) if sent.otc.is_none() => taken.otc = Some(theirs),
+        Some(_) | None => {}
+    }
     match &policy.import {
-        None if is_external(topology, node, peer) => return None,
+        None if external => return None,
         None => {}
         Some(filter) => {
-            let rule = accepted_by(filter, prefix, sent, false)?;
+            let rule = accepted_by(filter, prefix, &taken, false)?;
             filter.rules[rule].set.apply(&mut taken, ours.asn);
         }
     }

@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::{Filter, PrefixMatch, Rule, Set};
 use bgp_proto::session::Extensions;
 use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, NextHop, Prefix, RouterId};
@@ -22,6 +23,7 @@ use bgp_proto::wire::tunnel::Tunnel;
 use bytes::Bytes;
 
 use crate::random::Random;
+use crate::relations;
 use crate::topology::{LinkSpec, NodeId, NodeSpec, PeerSpec, Topology};
 
 /// The shape of a network.
@@ -93,6 +95,7 @@ impl Scenario {
         scenario.lay_out(&mut random);
         scenario.fill(&mut random);
         scenario.leave_out_extensions(seed);
+        relations::relate(&mut scenario.topology, scenario.tiers, seed);
         scenario
     }
 
@@ -282,6 +285,7 @@ impl Scenario {
                 client: false,
                 next_hop_self: random.percent(20),
                 add_path: AddPath::NONE,
+                conduct: Conduct::default(),
                 extensions: Extensions::default(),
                 import: None,
                 export: None,

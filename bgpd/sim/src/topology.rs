@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::Filter;
 use bgp_proto::rib::{Awaited, PeerPolicy, RibConfig};
 use bgp_proto::session::{Extensions, LocalRestart, RemoteAs, SessionConfig};
@@ -86,6 +87,8 @@ pub struct PeerSpec {
     pub next_hop_self: bool,
     /// Several paths to one prefix (RFC 7911).
     pub add_path: AddPath,
+    /// What else is between the two.
+    pub conduct: Conduct,
     /// What its OPEN to the neighbour has.
     pub extensions: Extensions,
     /// Filter of what the neighbour sends.
@@ -181,6 +184,7 @@ impl Topology {
             send_hold: None,
             graceful_restart: spec.graceful_restart.map(|seconds| LocalRestart { seconds, restarted, off_path: false }),
             add_path: known.add_path,
+            role: known.conduct.role,
             extensions: known.extensions,
         })
     }
@@ -196,6 +200,7 @@ impl Topology {
             local_as: spec.asn,
             client: known.client,
             next_hop_self: known.next_hop_self,
+            conduct: known.conduct,
             own_address4: over_ipv6.then_some(spec.address4),
             own_address6: (!over_ipv6).then_some(spec.address6),
             import: known.import.clone(),

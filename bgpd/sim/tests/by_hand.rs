@@ -54,6 +54,7 @@ fn join(topology: &mut Topology, a: u16, b: u16, client: bool) {
             client,
             next_hop_self: false,
             add_path: AddPath::NONE,
+            conduct: Default::default(),
             extensions: Extensions::default(),
             import: open(),
             export: open(),

@@ -40,6 +40,9 @@ struct Neighbor {
     times_established: u64,
     unsent_bytes: u64,
     communication: Option<String>,
+    role: Option<String>,
+    role_strict: bool,
+    remote_role: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -84,6 +87,9 @@ impl From<api::Neighbor> for Neighbor {
             times_established: neighbor.times_established,
             unsent_bytes: neighbor.unsent_bytes,
             communication: present(neighbor.communication),
+            role: present(neighbor.role),
+            role_strict: neighbor.role_strict,
+            remote_role: present(neighbor.remote_role),
             peer,
         }
     }
@@ -120,6 +126,11 @@ impl Neighbor {
             None => format!("  hold time: {} s configured", self.configured_hold_time_seconds),
         });
         page.line(format!("  transport: {}", self.transport().join(", ")));
+        if let Some(role) = &self.role {
+            let required = if self.role_strict { " (required)" } else { "" };
+            let theirs = self.remote_role.as_deref().unwrap_or("not said");
+            page.line(format!("  roles (RFC 9234): ours {role}, the peer's {theirs}{required}"));
+        }
         page.line(format!(
             "  filters: import {}, export {}",
             self.import_filter.as_deref().unwrap_or("none"),
@@ -218,6 +229,8 @@ mod tests {
             ttl_security_hops: 1,
             times_established: 1,
             max_prefixes: 10_000,
+            role: "customer".into(),
+            remote_role: "provider".into(),
             ..Default::default()
         };
         Neighbors { neighbors: vec![neighbor.into()] }

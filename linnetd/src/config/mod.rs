@@ -4,6 +4,7 @@
 //! error at once. [`Config`]'s `Display` prints the canonical file, defaults written out; it parses back to the same value.
 
 mod bgp;
+mod conduct;
 mod environment;
 mod filter;
 mod peer;
@@ -22,6 +23,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::Filter;
 use bgp_proto::session::RemoteAs;
 use bgp_proto::types::{Asn, ClusterId, FamilySet, HoldTime, Prefix, RouterId};
@@ -151,6 +153,8 @@ pub struct PeerSettings {
     pub client: bool,
     /// `next-hop-self`
     pub next_hop_self: bool,
+    /// `role` and others, see `conduct.rs`.
+    pub conduct: Conduct,
     /// `max-prefixes`
     pub max_prefixes: Option<u32>,
     /// `hold-time`, `bgp.hold-time` unless set.

@@ -9,6 +9,7 @@ use bgp_proto::session::RemoteAs;
 use bgp_proto::types::{Asn, Family, FamilySet, Prefix};
 
 use super::bgp::{as_number, hold_time};
+use super::conduct;
 use super::environment::read_password;
 use super::filter::name;
 use super::reader::{Field, Section, nearest, quoted};
@@ -131,6 +132,7 @@ fn settings(
     let client_field = table.field("route-reflector-client");
     let client = client_field.as_ref().map_or(Some(false), Field::boolean);
     let next_hop_self = flag(table, "next-hop-self");
+    let conduct = conduct::conduct(table);
     if let Some(field) = table.field("add-path") {
         let words = [("none", true), ("receive", false), ("send", false), ("both", false)];
         if field.word(&words) == Some(false) {
@@ -155,6 +157,7 @@ fn settings(
         passive: passive?,
         client: client?,
         next_hop_self: next_hop_self?,
+        conduct: conduct?,
         max_prefixes: max_prefixes?,
         hold_time: hold?,
         connect_retry: Duration::from_secs(u64::from(retry?)),
@@ -162,6 +165,7 @@ fn settings(
         export: export?,
     };
     cross_check(table, client_field.as_ref(), &settings)?;
+    conduct::check(table, &settings)?;
     Some(settings)
 }
 

@@ -6,6 +6,7 @@ use bgp_proto::filter::{Filter, Rule, Set};
 use bgp_proto::session::RemoteAs;
 use bgp_proto::wire::community::{Community, LargeCommunity};
 
+use super::conduct;
 use super::filter::community_text;
 use super::{Config, DynamicPeer, OverlayMode, Peer, PeerSettings, Ttl};
 
@@ -112,6 +113,7 @@ fn print_settings(f: &mut Formatter<'_>, settings: &PeerSettings, dynamic: bool)
     }
     writeln!(f, "route-reflector-client = {}", settings.client)?;
     writeln!(f, "next-hop-self = {}", settings.next_hop_self)?;
+    conduct::print(f, &settings.conduct)?;
     if let Some(limit) = settings.max_prefixes {
         writeln!(f, "max-prefixes = {limit}")?;
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bgp_proto::filter::{Filter, PrefixMatch, Rule, Set};
+use bgp_proto::role::{LocalRole, Role};
 use bgp_proto::session::RemoteAs;
 use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, Prefix, RouterId};
 use bgp_proto::wire::community::{Community, LargeCommunity};
@@ -71,6 +72,13 @@ fn rule() -> impl Strategy<Value = Rule> {
     })
 }
 
+fn conduct() -> impl Strategy<Value = Conduct> {
+    let role = option::of(
+        (prop::sample::select(&Role::ALL[..]), any::<bool>()).prop_map(|(role, strict)| LocalRole { role, strict }),
+    );
+    role.prop_map(|role| Conduct { role })
+}
+
 fn settings() -> impl Strategy<Value = PeerSettings> {
     let remote = prop_oneof![asn().prop_map(RemoteAs::Exactly), Just(RemoteAs::Internal), Just(RemoteAs::External)];
     let families =
@@ -79,27 +87,39 @@ fn settings() -> impl Strategy<Value = PeerSettings> {
     let ttl = prop_oneof![Just(Ttl::Default), (1u8..=254).prop_map(Ttl::Security), (1u8..=255).prop_map(Ttl::Multihop)];
     let hold = option::of((3u16..).prop_map(|seconds| HoldTime::from_seconds(seconds).unwrap()));
     let filter = || option::of(Just("f 0".replace(' ', "-")));
-    ((remote, asn(), families, ttl, any::<[bool; 3]>()), (option::of(1u32..), hold, 1u64..=65535, filter(), filter()))
-        .prop_map(|((remote_as, local_as, families, ttl, flags), (max_prefixes, hold_time, retry, import, export))| {
-            let mut settings = PeerSettings {
-                remote_as,
-                local_as,
-                local_address: None,
-                families,
-                password: None,
-                ttl,
-                passive: flags[0],
-                client: flags[1],
-                next_hop_self: flags[2],
-                max_prefixes,
-                hold_time,
-                connect_retry: Duration::from_secs(retry),
-                import,
-                export,
-            };
-            settings.client &= settings.internal();
-            settings
-        })
+    (
+        (remote, asn(), families, ttl, any::<[bool; 3]>(), conduct()),
+        (option::of(1u32..), hold, 1u64..=65535, filter(), filter()),
+    )
+        .prop_map(
+            |(
+                (remote_as, local_as, families, ttl, flags, conduct),
+                (max_prefixes, hold_time, retry, import, export),
+            )| {
+                let mut settings = PeerSettings {
+                    remote_as,
+                    local_as,
+                    local_address: None,
+                    families,
+                    password: None,
+                    ttl,
+                    passive: flags[0],
+                    client: flags[1],
+                    next_hop_self: flags[2],
+                    conduct,
+                    max_prefixes,
+                    hold_time,
+                    connect_retry: Duration::from_secs(retry),
+                    import,
+                    export,
+                };
+                settings.client &= settings.internal();
+                if settings.internal() {
+                    settings.conduct.role = None;
+                }
+                settings
+            },
+        )
 }
 
 prop_compose! {

@@ -214,5 +214,8 @@ fn neighbor(status: &PeerStatus, hold_time: u32) -> Neighbor {
         next_hop_self: config.next_hop_self,
         max_prefixes: config.max_prefixes.unwrap_or_default(),
         communication: status.communication.clone().unwrap_or_default(),
+        role: config.conduct.role.map(|local| local.role.name().into()).unwrap_or_default(),
+        role_strict: config.conduct.role.is_some_and(|local| local.strict),
+        remote_role: established.and_then(|it| it.remote_role).map(|role| role.name().into()).unwrap_or_default(),
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::RibConfig;
 use super::decision::DEFAULT_LOCAL_PREF;
+use super::outward::Outward;
 use super::peers::Peer;
 use crate::filter::{Decision, Filter};
 use crate::types::{Asn, Family, NextHop, Prefix, RouterId};
@@ -23,6 +24,7 @@ pub(crate) struct GroupKey {
     /// Ourselves as a next hop of each family.
     pub(crate) own4: Option<Ipv4Addr>,
     pub(crate) own6: Option<Ipv6Addr>,
+    pub(crate) outward: Outward,
     pub(crate) filter: Option<Arc<Filter>>,
     pub(crate) context: UpdateContext,
 }
@@ -60,6 +62,7 @@ impl GroupKey {
             next_hop_self: peer.policy.next_hop_self,
             own4: session4.or(peer.policy.own_address4),
             own6: session6.or(peer.policy.own_address6),
+            outward: Outward::of(peer),
             filter: peer.policy.export.clone(),
             context: established.send,
         })
@@ -75,7 +78,7 @@ impl GroupKey {
         filters
             && (self.local_as, self.kind, self.next_hop_self) == (other.local_as, other.kind, other.next_hop_self)
             && (self.own4, self.own6) == (other.own4, other.own6)
-            && self.context == other.context
+            && (self.outward, self.context) == (other.outward, other.context)
     }
 
     fn own(&self, family: Family) -> Option<NextHop> {
@@ -149,7 +152,9 @@ pub(crate) fn permits(
         | (Source::Internal { client: true, .. }, Kind::Internal)
         | (Source::Local | Source::External, _) => {}
     }
-    // 3. The export filter; an external peer without one hears nothing (RFC 8212 section 2).
+    // 3. What is only for customers (RFC 9234 section 5).
+    group.outward.permits(group.local_as, attributes)?;
+    // 4. The export filter; an external peer without one hears nothing (RFC 8212 section 2).
     match (&group.filter, group.kind) {
         (Some(filter), _) => match filter.decide(prefix, attributes, source == Source::Local) {
             Decision::Accept(rule) => Ok(Some(rule)),
@@ -189,11 +194,13 @@ pub(crate) fn transform(
         }
         (Source::Internal { .. }, Kind::External) | (Source::Local | Source::External, _) => {}
     }
-    // 4. What the filter's rule sets.
+    // 4. Only to Customer (RFC 9234 section 5).
+    sent.otc = group.outward.otc(group.local_as, sent.otc);
+    // 5. What the filter's rule sets.
     if let Some(rule) = rule.zip(group.filter.as_ref()).and_then(|(rule, filter)| filter.rules.get(rule)) {
         rule.set.apply(&mut sent, group.local_as);
     }
-    // 5. What belongs to one side of the border only.
+    // 6. What belongs to one side of the border only.
     match group.kind {
         Kind::External => {
             sent.local_pref = None;

@@ -41,6 +41,7 @@ fn group(kind: Kind) -> GroupKey {
         next_hop_self: false,
         own4: Some(Ipv4Addr::new(192, 0, 2, 200)),
         own6: None,
+        outward: Outward::default(),
         filter: filter(Set::default()),
         context,
     }

@@ -2,11 +2,13 @@
 //!
 //! A path that is refused is kept with the reason, so that a person sees it and a changed policy can take it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::RibConfig;
 use super::attrs::{AttrId, AttrStore, ImportKey};
+use super::inward::Inward;
 use super::peers::Peer;
 use super::table::PathFlags;
 use crate::filter::Decision;
@@ -31,10 +33,14 @@ pub(crate) enum Rejection {
     NoImportPolicy = 6,
     /// The import filter.
     Filter = 7,
+    /// Our customer, or a client of our route server, sent what is only for customers (RFC 9234 section 5).
+    LeakFromCustomer = 8,
+    /// A peer sent what somebody else gave it for its customers only (RFC 9234 section 5).
+    LeakFromPeer = 9,
 }
 
 impl Rejection {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::OwnAs,
         Self::OwnOriginator,
         Self::OwnCluster,
@@ -42,6 +48,8 @@ impl Rejection {
         Self::Martian,
         Self::NoImportPolicy,
         Self::Filter,
+        Self::LeakFromCustomer,
+        Self::LeakFromPeer,
     ];
 
     pub(crate) fn from_code(code: u8) -> Option<Self> {
@@ -65,6 +73,12 @@ impl fmt::Display for Rejection {
                 "rejected: an external peer without an import filter (RFC 8212); name one to accept"
             }
             Self::Filter => "rejected by the import filter",
+            Self::LeakFromCustomer => {
+                "rejected: a route leak (RFC 9234): it is only for customers (OTC), and a customer sent it"
+            }
+            Self::LeakFromPeer => {
+                "rejected: a route leak (RFC 9234): a peer sent what another AS gave it only for customers (OTC)"
+            }
         })
     }
 }
@@ -122,7 +136,8 @@ pub(crate) fn martian(prefix: Prefix) -> bool {
 /// An announcement on its way in: what holds for all of its prefixes is worked out once.
 pub(crate) struct Import<'a> {
     peer: &'a Peer,
-    attributes: &'a Attributes,
+    /// As they are behind the door.
+    entered: Cow<'a, Attributes>,
     original: AttrId,
     /// What the checks say, or the filter if it does not look at prefixes.
     whole: Option<Result<Option<usize>, Rejection>>,
@@ -136,17 +151,22 @@ impl<'a> Import<'a> {
         attributes: &'a Attributes,
         original: AttrId,
     ) -> Self {
-        let whole = match (check_attributes(config, peer, own_addresses, attributes), &peer.policy.import) {
+        let checked = check_attributes(config, peer, own_addresses, attributes);
+        let (entered, checked) = match checked.and_then(|()| Inward::of(peer).enter(attributes)) {
+            Ok(entered) => (entered, Ok(())),
+            Err(rejection) => (Cow::Borrowed(attributes), Err(rejection)),
+        };
+        let whole = match (checked, &peer.policy.import) {
             (Err(rejection), _) => Some(Err(rejection)),
             (Ok(()), None) => Some(Ok(None)),
             (Ok(()), Some(_)) if peer.import_looks_at_prefix => None,
             (Ok(()), Some(filter)) => {
                 // Without a rule that looks at it, any prefix stands for all.
                 let any = Prefix::from(ipnetwork::IpNetwork::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
-                Some(decided(filter.decide(any, attributes, false)))
+                Some(decided(filter.decide(any, &entered, false)))
             }
         };
-        Self { peer, attributes, original, whole }
+        Self { peer, entered, original, whole }
     }
 
     /// The outcome for one prefix: the rule that accepts (`None`: there is no filter), or why it is refused.
@@ -156,7 +176,7 @@ impl<'a> Import<'a> {
         }
         match (self.whole, &self.peer.policy.import) {
             (Some(whole), _) => whole,
-            (None, Some(filter)) => decided(filter.decide(prefix, self.attributes, false)),
+            (None, Some(filter)) => decided(filter.decide(prefix, &self.entered, false)),
             (None, None) => Ok(None),
         }
     }
@@ -172,17 +192,19 @@ impl<'a> Import<'a> {
         };
         let set = rule.zip(self.peer.policy.import.as_deref()).and_then(|(rule, filter)| {
             let set = &filter.rules.get(rule)?.set;
-            (!set.is_empty()).then_some((rule, set))
+            (!set.is_empty()).then_some(set)
         });
-        let Some((rule, set)) = set else {
+        if set.is_none() && matches!(self.entered, Cow::Borrowed(_)) {
             store.retain(self.original);
             return (self.original.0, PathFlags::NONE);
-        };
-        let key = ImportKey { original: self.original, policy: self.peer.import, rule: rule as u32 };
+        }
+        // Without a rule, a number that none has.
+        let rule = rule.map_or(u32::MAX, |rule| rule as u32);
+        let key = ImportKey { original: self.original, policy: self.peer.import, rule };
         let local_as = self.peer.policy.local_as;
-        let id = store.import(key, |original| {
-            let mut result = original.clone();
-            set.apply(&mut result, local_as);
+        let id = store.import(key, |_| {
+            let mut result = self.entered.clone().into_owned();
+            set.into_iter().for_each(|set| set.apply(&mut result, local_as));
             result
         });
         (id, PathFlags::TRANSFORMED)

@@ -15,8 +15,11 @@ mod convergence;
 pub mod decision;
 mod export;
 mod import;
+mod inward;
 mod lag;
 mod loc;
+mod otc;
+mod outward;
 mod pack;
 mod packed;
 mod peers;
@@ -30,6 +33,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::conduct::Conduct;
 use crate::filter::Filter;
 use crate::session::Established;
 use crate::time::Instant;
@@ -43,7 +47,7 @@ use attrs::AttrStore;
 use convergence::Convergence;
 use export::GroupKey;
 use loc::{Scratch, best_change};
-use peers::{ImportPolicies, Live, Peer, Peers, at};
+use peers::{ImportPolicies, ImportPolicy, Live, Peer, Peers, at};
 pub use query::PageStart;
 use table::{Path, PrefixId, Table};
 
@@ -98,6 +102,8 @@ pub struct PeerPolicy {
     pub own_address4: Option<Ipv4Addr>,
     /// Our address as the next hop of IPv6 prefixes on a session that runs over IPv4.
     pub own_address6: Option<Ipv6Addr>,
+    /// What else is between us.
+    pub conduct: Conduct,
     /// Filter of what it sends. `None`: an external peer's routes are all rejected (RFC 8212), an internal one's all accepted.
     pub import: Option<Arc<Filter>>,
     /// Filter of what it hears. `None`: an external peer hears nothing (RFC 8212), an internal one everything it may.
@@ -240,24 +246,32 @@ impl Rib {
     /// sent and hears (what an import filter rejected was kept). [`PeerId::LOCAL`] is no peer and is ignored.
     pub fn set_peer(&mut self, peer: PeerId, policy: PeerPolicy, now: Instant) {
         let _ = now;
-        let peers = &self.peers;
-        let used = |number| peers.iter().any(|(_, peer)| peer.import == number);
-        let import = self.policies.number(policy.import.as_ref(), policy.local_as, used);
         match self.peers.get(peer) {
             _ if peer == PeerId::LOCAL => return,
-            None => self.peers.insert(peer, Peer::new(policy, import)),
+            None => {
+                self.peers.insert(peer, Peer::new(policy));
+                self.number_import(peer);
+            }
             Some(known) if known.policy == policy => return,
-            Some(_) => self.change_policy(peer, policy, import),
+            Some(_) => self.change_policy(peer, policy),
         }
         self.own_addresses = self.peers.own_addresses();
     }
 
-    fn change_policy(&mut self, id: PeerId, policy: PeerPolicy, import: u32) {
+    /// Finds the number of the peer's import policy; whether it is another than before.
+    fn number_import(&mut self, id: PeerId) -> bool {
+        let Some(peer) = self.peers.get(id) else { return false };
+        let peers = &self.peers;
+        let used = |number| peers.iter().any(|(_, peer)| peer.import == number);
+        let number = self.policies.number(ImportPolicy::of(peer), used);
+        self.peers.get_mut(id).is_some_and(|peer| std::mem::replace(&mut peer.import, number) != number)
+    }
+
+    fn change_policy(&mut self, id: PeerId, policy: PeerPolicy) {
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let import_changed = peer.import != import;
         let source_changed = (peer.policy.client, peer.policy.address) != (policy.client, policy.address);
-        peer.set_policy(policy, import);
-        if import_changed {
+        peer.set_policy(policy);
+        if self.number_import(id) {
             self.import_again(id);
         }
         if source_changed {
@@ -317,13 +331,14 @@ impl Rib {
         let Some(known) = self.peers.get_mut(peer) else { return };
         let (external, router_id) = (established.receive.external, established.remote_id);
         let source_changed = (known.external, known.router_id) != (external, router_id);
-        let external_changed = known.external != external;
+        let border_changed = (known.external, known.remote_as) != (external, established.remote_as);
         known.generation = known.generation.wrapping_add(u32::from(source_changed));
-        (known.external, known.router_id) = (external, router_id);
+        (known.external, known.router_id, known.remote_as) = (external, router_id, established.remote_as);
         known.begin_session(established, now);
         self.own_addresses = self.peers.own_addresses();
         self.keep_stale_after_restart(peer, now);
-        if external_changed {
+        if border_changed {
+            self.number_import(peer);
             self.import_again(peer);
         }
         if source_changed {

@@ -48,6 +48,7 @@ mod has {
     pub(super) const EXTENDED_COMMUNITIES: u16 = 1 << 10;
     pub(super) const LARGE_COMMUNITIES: u16 = 1 << 11;
     pub(super) const CLUSTER_LIST: u16 = 1 << 12;
+    pub(super) const OTC: u16 = 1 << 13;
 }
 
 impl Hash for Packed {
@@ -88,6 +89,7 @@ impl Packer {
             originator_id,
             cluster_list,
             tunnels,
+            otc,
             unknown,
         } = attributes;
         let out = &mut self.octets;
@@ -116,6 +118,7 @@ impl Packer {
         number(has::AGGREGATOR, aggregator.map(|aggregator| aggregator.asn.0));
         number(has::AGGREGATOR, aggregator.map(|aggregator| aggregator.router_id.0.into()));
         number(has::ORIGINATOR_ID, originator_id.map(|id| id.0.into()));
+        number(has::OTC, otc.map(|asn| asn.0));
         flags |= if *atomic_aggregate { has::ATOMIC_AGGREGATE } else { 0 };
         flags |= list(has::COMMUNITIES, communities, |community| community.0.to_be_bytes(), out);
         flags |= list(has::EXTENDED_COMMUNITIES, extended_communities, |community| community.0, out);
@@ -189,6 +192,7 @@ impl Packed {
         made.aggregator = is(has::AGGREGATOR)
             .then(|| Aggregator { asn: Asn(rest.number()), router_id: RouterId(Ipv4Addr::from(rest.number())) });
         made.originator_id = is(has::ORIGINATOR_ID).then(|| RouterId(Ipv4Addr::from(rest.number())));
+        made.otc = is(has::OTC).then(|| Asn(rest.number()));
         made.atomic_aggregate = is(has::ATOMIC_AGGREGATE);
         if is(has::COMMUNITIES) {
             made.communities = rest.list(|octets| Community(u32::from_be_bytes(octets)));

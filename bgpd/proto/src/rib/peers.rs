@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::PeerPolicy;
+use super::inward::Inward;
 use crate::filter::Filter;
 use crate::session::Established;
 use crate::time::Instant;
@@ -19,6 +20,8 @@ pub(crate) struct Peer {
     pub(crate) import_looks_at_prefix: bool,
     /// In another AS. Until its first session says otherwise it is, so that the closed rule holds.
     pub(crate) external: bool,
+    /// Its AS; 0 until its first session.
+    pub(crate) remote_as: Asn,
     /// Its BGP Identifier; 0.0.0.0 until its first session.
     pub(crate) router_id: RouterId,
     /// Goes up with each change of what an export says of this peer as a source, so that no old result is used again.
@@ -50,12 +53,13 @@ pub(crate) struct Live {
 }
 
 impl Peer {
-    pub(crate) fn new(policy: PeerPolicy, import: u32) -> Self {
+    pub(crate) fn new(policy: PeerPolicy) -> Self {
         Self {
             import_looks_at_prefix: policy.import.as_ref().is_some_and(|filter| filter.looks_at_prefix()),
             policy,
-            import,
+            import: 0,
             external: true,
+            remote_as: Asn(0),
             router_id: RouterId(Ipv4Addr::UNSPECIFIED),
             generation: 0,
             session: None,
@@ -71,9 +75,8 @@ impl Peer {
         self.policy.client && !self.external
     }
 
-    pub(crate) fn set_policy(&mut self, policy: PeerPolicy, import: u32) {
+    pub(crate) fn set_policy(&mut self, policy: PeerPolicy) {
         self.import_looks_at_prefix = policy.import.as_ref().is_some_and(|filter| filter.looks_at_prefix());
-        self.import = import;
         self.policy = policy;
     }
 
@@ -142,27 +145,47 @@ impl Peers {
     }
 }
 
+/// What makes of attributes what an import gives: equal policies give equal results.
+#[derive(Clone, Debug)]
+pub(crate) struct ImportPolicy {
+    filter: Option<Arc<Filter>>,
+    /// What the filter prepends.
+    local_as: Asn,
+    inward: Inward,
+}
+
+impl ImportPolicy {
+    pub(crate) fn of(peer: &Peer) -> Self {
+        Self { filter: peer.policy.import.clone(), local_as: peer.policy.local_as, inward: Inward::of(peer) }
+    }
+
+    /// Equal at less cost: filters are mostly the same value.
+    fn same(&self, other: &Self) -> bool {
+        let filters = match (&self.filter, &other.filter) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        filters && (self.local_as, self.inward) == (other.local_as, other.inward)
+    }
+}
+
 /// Import policies by number: what changes attributes the same way has the same number, and a number never comes back.
 #[derive(Debug, Default)]
 pub(crate) struct ImportPolicies {
     next: u32,
-    known: Vec<(u32, Option<Arc<Filter>>, Asn)>,
+    known: Vec<(u32, ImportPolicy)>,
 }
 
 impl ImportPolicies {
-    /// The number of a filter with the AS that it prepends. `used` says which numbers peers still have.
-    pub(crate) fn number(&mut self, filter: Option<&Arc<Filter>>, local_as: Asn, used: impl Fn(u32) -> bool) -> u32 {
-        let same = |known: &Option<Arc<Filter>>| match (known, filter) {
-            (Some(known), Some(filter)) => Arc::ptr_eq(known, filter) || known == filter,
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
-        };
-        if let Some((number, ..)) = self.known.iter().find(|(_, known, asn)| *asn == local_as && same(known)) {
+    /// The policy's number. `used` says which numbers peers still have.
+    pub(crate) fn number(&mut self, policy: ImportPolicy, used: impl Fn(u32) -> bool) -> u32 {
+        if let Some((number, _)) = self.known.iter().find(|(_, known)| known.same(&policy)) {
             return *number;
         }
-        self.known.retain(|(number, ..)| used(*number));
+        self.known.retain(|(number, _)| used(*number));
         self.next += 1;
-        self.known.push((self.next, filter.cloned(), local_as));
+        self.known.push((self.next, policy));
         self.next
     }
 }

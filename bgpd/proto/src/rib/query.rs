@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::decision::{Fate, explain};
 use super::export::{Source, permits};
 use super::import::Rejection;
+use super::inward::Inward;
 use super::loc::candidate;
 use super::peers::at;
 use super::table::{Path, PathFlags, PrefixId};
@@ -117,7 +118,9 @@ impl Rib {
             return Rejection::Filter.to_string();
         };
         let prefix = self.tables[at(family)].prefix(id);
-        format!("rejected by import filter {}", decisive_rule(filter, filter.decide(prefix, &attributes, false)))
+        let entered = peer.and_then(|peer| Inward::of(peer).enter(&attributes).ok());
+        let decision = filter.decide(prefix, entered.as_deref().unwrap_or(&attributes), false);
+        format!("rejected by import filter {}", decisive_rule(filter, decision))
     }
 
     fn advertised_view(&self, peer: PeerId, family: Family, id: PrefixId, now: Instant) -> Option<RouteView> {

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::role::{LocalRole, Role};
 use crate::time::Instant;
 use crate::timers::{Jitter, Timer};
 use crate::types::{Asn, Family, FamilySet, HoldTime, RouterId};
@@ -65,6 +66,8 @@ pub struct SessionConfig {
     pub graceful_restart: Option<LocalRestart>,
     /// Several paths to one prefix (RFC 7911), alike for each family.
     pub add_path: AddPath,
+    /// Our role towards an external peer (RFC 9234); `None` to leave the capability out.
+    pub role: Option<LocalRole>,
     /// What else to announce.
     pub extensions: Extensions,
 }
@@ -143,6 +146,8 @@ pub struct Established {
     pub route_refresh: bool,
     /// Both sides say where a refresh begins and ends (RFC 7313).
     pub enhanced_refresh: bool,
+    /// The peer's role (RFC 9234), if it said one.
+    pub remote_role: Option<Role>,
     /// The peer's graceful restart capability; `None` also when we sent none.
     pub graceful_restart: Option<crate::wire::capability::GracefulRestart>,
     /// Our end of the connection.

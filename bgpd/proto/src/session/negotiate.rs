@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Direction, Established, RemoteAs, SessionConfig};
+use crate::role::Role;
 use crate::types::{Asn, Family, FamilySet};
 use crate::wire::capability::{AddPath, Capability, GracefulRestart};
 use crate::wire::notification::OpenError;
@@ -30,6 +31,9 @@ pub(super) fn local_open(config: &SessionConfig, came_up_before: bool) -> Open {
     }
     if config.extensions.extended_messages {
         capabilities.push(Capability::ExtendedMessage);
+    }
+    if let Some(local) = config.role {
+        capabilities.push(Capability::Role(local.role.code()));
     }
     if let Some(restart) = config.graceful_restart {
         let forwarded = restart.restarted || restart.off_path || came_up_before;
@@ -59,6 +63,7 @@ pub(super) fn negotiate(
     check_as(config, open.asn)?;
     let external = open.asn != config.local_as;
     check_router_id(config, open, external)?;
+    let remote_role = check_role(config, open, external)?;
     let families = common_families(config, open)?;
 
     let context = UpdateContext {
@@ -97,6 +102,7 @@ pub(super) fn negotiate(
         send,
         route_refresh: open.has_route_refresh(),
         enhanced_refresh: config.extensions.enhanced_refresh && open.has_enhanced_route_refresh(),
+        remote_role,
         graceful_restart: config.graceful_restart.and_then(|_| open.graceful_restart().cloned()),
         local_address,
         remote_address,
@@ -130,6 +136,30 @@ fn check_router_id(config: &SessionConfig, open: &Open, external: bool) -> Resul
         notification: Notification::open(OpenError::BadBgpIdentifier, &[]),
         why: format!("router id {} in OPEN is our own", open.router_id),
     })
+}
+
+/// Role Mismatch (RFC 9234 section 4.2). Returns the peer's role, if it said one that there is.
+fn check_role(config: &SessionConfig, open: &Open, external: bool) -> Result<Option<Role>, Refusal> {
+    let mut said: Vec<u8> = open.roles().collect();
+    said.dedup();
+    let remote = said.first().copied().and_then(Role::from_code);
+    // Between internal peers there are no roles, and a role that only one side has says nothing to the other.
+    let Some(local) = config.role.filter(|_| external) else { return Ok(remote) };
+    let wanted = local.role.counterpart();
+    let why = match (&said[..], remote) {
+        ([], _) if !local.strict => return Ok(None),
+        ([_], Some(role)) if role == wanted => return Ok(remote),
+        ([], _) => format!("role mismatch: we are its {}, and it says no role, which role-strict asks for", local.role),
+        ([_], Some(role)) => format!(
+            "role mismatch: we are its {}, so it must be our {wanted}, and it says that it is {role}",
+            local.role
+        ),
+        ([code], None) => {
+            format!("role mismatch: we are its {}, and it says role {code}, which there is not", local.role)
+        }
+        _ => format!("role mismatch: we are its {}, and it says several roles", local.role),
+    };
+    Err(Refusal { notification: Notification::open(OpenError::RoleMismatch, &[]), why })
 }
 
 /// Unsupported Capability, with the capabilities that would have helped as its data (RFC 5492 section 5), only where
@@ -167,6 +197,7 @@ mod tests {
 
     use super::super::{Extensions, LocalRestart};
     use super::*;
+    use crate::role::LocalRole;
     use crate::types::{Family, HoldTime, RouterId};
 
     fn config() -> SessionConfig {
@@ -181,6 +212,7 @@ mod tests {
             send_hold: None,
             graceful_restart: Some(LocalRestart { seconds: 120, restarted: false, off_path: false }),
             add_path: AddPath::NONE,
+            role: None,
             extensions: Extensions::default(),
         }
     }
@@ -211,6 +243,62 @@ mod tests {
                 assert_eq!((refusal.notification.code, refusal.notification.subcode), (2, 2));
             }
         }
+    }
+
+    #[test]
+    fn roles_must_fit_together_and_be_said_where_they_are_asked_for() {
+        use Role::{Customer, Peer, Provider, RouteServer, RouteServerClient};
+        for ours in Role::ALL {
+            for theirs in Role::ALL {
+                let fits = matches!(
+                    (ours, theirs),
+                    (Provider, Customer)
+                        | (Customer, Provider)
+                        | (Peer, Peer)
+                        | (RouteServer, RouteServerClient)
+                        | (RouteServerClient, RouteServer)
+                );
+                let config = SessionConfig { role: Some(LocalRole { role: ours, strict: false }), ..config() };
+                let agreed = agree(&config, &open(65001, vec![Capability::Role(theirs.code())]));
+                match agreed {
+                    Ok(agreed) => assert_eq!((fits, agreed.remote_role), (true, Some(theirs)), "{ours} {theirs}"),
+                    Err(refusal) => {
+                        let notification = (refusal.notification.code, refusal.notification.subcode);
+                        assert_eq!((fits, notification), (false, (2, 11)), "{ours} {theirs}");
+                    }
+                }
+            }
+        }
+        let (peer, customer, nobody) = (Capability::Role(4), Capability::Role(3), Capability::Role(77));
+        for (role, strict, said, why) in [
+            (None, false, vec![customer.clone()], None),
+            (Some(Peer), false, vec![], None),
+            (Some(Peer), true, vec![], Some("we are its peer, and it says no role, which role-strict asks for")),
+            (Some(Peer), true, vec![peer.clone()], None),
+            (Some(Peer), false, vec![peer.clone(), peer.clone()], None),
+            (Some(Peer), false, vec![peer.clone(), customer.clone()], Some("and it says several roles")),
+            (
+                Some(Peer),
+                false,
+                vec![customer.clone()],
+                Some("so it must be our peer, and it says that it is customer"),
+            ),
+            (Some(Provider), false, vec![nobody], Some("and it says role 77, which there is not")),
+        ] {
+            let config = SessionConfig { role: role.map(|role| LocalRole { role, strict }), ..config() };
+            let refusal = agree(&config, &open(65001, said.clone())).err();
+            match (refusal, why) {
+                (None, None) => {}
+                (Some(refusal), Some(why)) => assert!(refusal.why.contains(why), "{}", refusal.why),
+                (refusal, why) => panic!("{role:?} {said:?}: {refusal:?} and not {why:?}"),
+            }
+        }
+        let internal = SessionConfig {
+            remote_as: RemoteAs::Internal,
+            role: Some(LocalRole { role: Provider, strict: true }),
+            ..config()
+        };
+        assert!(agree(&internal, &open(64512, vec![])).is_ok(), "internal peers have no roles");
     }
 
     #[test]

@@ -110,7 +110,7 @@ fn sorted<T: Ord>(mut values: Vec<T>) -> Box<[T]> {
 }
 
 fn unknown() -> impl Strategy<Value = Box<[UnknownAttribute]>> {
-    let code = prop::sample::select(&[0u8, 11, 20, 24, 31, 33, 35, 40, 99, 128, 255][..]);
+    let code = prop::sample::select(&[0u8, 11, 20, 24, 31, 33, 36, 40, 99, 128, 255][..]);
     vec((code, vec(any::<u8>(), 0..300)), 0..3).prop_map(|values| {
         let mut unknown: Vec<_> =
             values.into_iter().map(|(code, value)| UnknownAttribute { code, value: value.into() }).collect();
@@ -140,11 +140,12 @@ pub(crate) fn attributes(family: Family) -> impl Strategy<Value = Attributes> {
         option::of(id()),
         vec(any::<u32>().prop_map(|id| ClusterId(Ipv4Addr::from(id))), 0..4),
         vec(tunnel(), 0..3),
-        unknown(),
+        (option::of(asn()), unknown()),
     );
     (first, second).prop_map(|(first, second)| {
         let (origin, as_path, next_hop, med, local_pref, atomic_aggregate, aggregator) = first;
-        let (communities, extended_communities, large_communities, originator_id, clusters, tunnels, unknown) = second;
+        let (communities, extended_communities, large_communities, originator_id, clusters, tunnels, (otc, unknown)) =
+            second;
         Attributes {
             origin,
             as_path,
@@ -159,6 +160,7 @@ pub(crate) fn attributes(family: Family) -> impl Strategy<Value = Attributes> {
             originator_id,
             cluster_list: clusters.into_boxed_slice(),
             tunnels: tunnels.into_boxed_slice(),
+            otc,
             unknown,
         }
     })
@@ -192,6 +194,7 @@ fn capability() -> impl Strategy<Value = Capability> {
         Just(Capability::RouteRefresh),
         Just(Capability::EnhancedRouteRefresh),
         Just(Capability::ExtendedMessage),
+        any::<u8>().prop_map(Capability::Role),
         restart,
         (71..=255u8, vec(any::<u8>(), 0..=255))
             .prop_map(|(code, value)| Capability::Unknown { code, value: value.into() }),

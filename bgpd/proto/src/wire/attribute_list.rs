@@ -60,7 +60,7 @@ use Verdict::{DiscardAttribute as Discard, TreatAsWithdraw as Withdraw};
 
 /// Every attribute that Linnet knows.
 #[rustfmt::skip]
-const RULES: [Rule; 17] = [
+const RULES: [Rule; 18] = [
     rule(code::ORIGIN,               WELL_KNOWN,          Anyone,     Exactly(1),         Withdraw), // RFC 7606 section 7.1
     rule(code::AS_PATH,              WELL_KNOWN,          Anyone,     Any,                Withdraw), // 7.2
     rule(code::NEXT_HOP,             WELL_KNOWN,          Anyone,     Exactly(4),         Withdraw), // 7.3
@@ -79,6 +79,7 @@ const RULES: [Rule; 17] = [
     rule(code::AS4_AGGREGATOR,       OPTIONAL_TRANSITIVE, TwoOctetAs, Exactly(8),         Discard),  // RFC 6793 section 6
     rule(code::TUNNEL_ENCAPSULATION, OPTIONAL_TRANSITIVE, Anyone,     Any,                Withdraw), // RFC 9012 section 13
     rule(code::LARGE_COMMUNITY,      OPTIONAL_TRANSITIVE, Anyone,     Multiple(12),       Withdraw), // RFC 8092 section 6
+    rule(code::ONLY_TO_CUSTOMER,     OPTIONAL_TRANSITIVE, Anyone,     Exactly(4),         Withdraw), // RFC 9234 section 5
 ];
 
 impl Length {
@@ -367,6 +368,7 @@ impl AttributeList {
                 }
             }
             code::LARGE_COMMUNITY => attributes.large_communities = sorted(value, LargeCommunity::from_octets),
+            code::ONLY_TO_CUSTOMER => attributes.otc = number(value).map(Asn),
             // `RULES` names no other.
             _ => {}
         }

@@ -85,6 +85,8 @@ pub struct Attributes {
     pub cluster_list: Box<[ClusterId]>,
     /// Tunnel Encapsulation (RFC 9012), in the sender's order.
     pub tunnels: Box<[Tunnel]>,
+    /// Only to Customer (RFC 9234 section 5): the AS that began to send the route down.
+    pub otc: Option<Asn>,
     /// Optional transitive attributes that Linnet does not know, sorted by type; sent on with Partial set (RFC 4271 section 5).
     pub unknown: Box<[UnknownAttribute]>,
 }
@@ -116,6 +118,7 @@ impl Attributes {
             originator_id: None,
             cluster_list: Box::default(),
             tunnels: Box::default(),
+            otc: None,
             unknown: Box::default(),
         }
     }
@@ -165,6 +168,9 @@ impl Attributes {
         list.put_each(OPTIONAL_TRANSITIVE, code::LARGE_COMMUNITY, &self.large_communities, |community| {
             community.octets()
         });
+        if let Some(asn) = self.otc {
+            list.put(OPTIONAL_TRANSITIVE, code::ONLY_TO_CUSTOMER, |out| out.extend_from_slice(&asn.0.to_be_bytes()));
+        }
         list.put_unknown_below(None);
     }
 }
@@ -203,6 +209,7 @@ pub(super) mod code {
     pub(in crate::wire) const AS4_AGGREGATOR: u8 = 18;
     pub(in crate::wire) const TUNNEL_ENCAPSULATION: u8 = 23;
     pub(in crate::wire) const LARGE_COMMUNITY: u8 = 32;
+    pub(in crate::wire) const ONLY_TO_CUSTOMER: u8 = 35;
 }
 
 /// Attribute Flags (RFC 4271 section 4.3).

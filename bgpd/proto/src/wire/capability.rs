@@ -23,6 +23,8 @@ pub enum Capability {
     RouteRefresh,
     /// Code 6 (RFC 8654 section 3).
     ExtendedMessage,
+    /// Code 9 (RFC 9234 section 4.1): the sender's role, known or not.
+    Role(u8),
     /// Code 64 (RFC 4724 section 3).
     GracefulRestart(GracefulRestart),
     /// Code 65 (RFC 6793).
@@ -66,6 +68,7 @@ pub struct AddPath {
 const MULTIPROTOCOL: u8 = 1;
 const ROUTE_REFRESH: u8 = 2;
 const EXTENDED_MESSAGE: u8 = 6;
+const ROLE: u8 = 9;
 const GRACEFUL_RESTART: u8 = 64;
 const FOUR_OCTET_AS: u8 = 65;
 const ADD_PATH: u8 = 69;
@@ -84,6 +87,7 @@ impl Capability {
             Self::Multiprotocol(_) | Self::UnknownFamily { .. } => MULTIPROTOCOL,
             Self::RouteRefresh => ROUTE_REFRESH,
             Self::ExtendedMessage => EXTENDED_MESSAGE,
+            Self::Role(_) => ROLE,
             Self::GracefulRestart(_) => GRACEFUL_RESTART,
             Self::FourOctetAs(_) => FOUR_OCTET_AS,
             Self::AddPath(_) => ADD_PATH,
@@ -108,6 +112,7 @@ impl Capability {
             Self::UnknownFamily { afi, safi } => encode_family(*afi, *safi, out),
             Self::RouteRefresh => out.extend_from_slice(&[ROUTE_REFRESH, 0]),
             Self::ExtendedMessage => out.extend_from_slice(&[EXTENDED_MESSAGE, 0]),
+            Self::Role(role) => out.extend_from_slice(&[ROLE, 1, *role]),
             Self::GracefulRestart(restart) => restart.encode(out),
             Self::FourOctetAs(asn) => {
                 out.extend_from_slice(&[FOUR_OCTET_AS, 4]);
@@ -145,6 +150,7 @@ fn known(code: u8, value: &[u8]) -> Option<Capability> {
             })
         }
         (ROUTE_REFRESH, []) => Some(Capability::RouteRefresh),
+        (ROLE, &[role]) => Some(Capability::Role(role)),
         (GRACEFUL_RESTART, value) => GracefulRestart::parse(value).map(Capability::GracefulRestart),
         (FOUR_OCTET_AS, value) => {
             let (rest, asn) = be_u32::<_, nom::error::Error<&[u8]>>(value).ok()?;
@@ -265,6 +271,8 @@ mod tests {
                     (Family::Ipv4Unicast, AddPath { send: true, receive: true }),
                 ]),
             ),
+            (b"\x09\x01\x03", Capability::Role(3)),
+            (b"\x09\x01\xff", Capability::Role(255)),
             (b"\x40\x0a\x80\x78\x00\x01\x01\x80\x00\x02\x01\x00", Capability::GracefulRestart(restart)),
             (
                 b"\x40\x06\x4f\xff\x00\x01\x80\x80",
@@ -293,6 +301,8 @@ mod tests {
             (b"\x45\x08\x00\x01\x01\x03\x00\x19\x46\x04", 69, b"\x00\x01\x01\x03\x00\x19\x46\x04"),
             (b"\x45\x03\x00\x01\x01", 69, b"\x00\x01\x01"),
             (b"\x45\x05\x00\x01\x01\x01\x00", 69, b"\x00\x01\x01\x01\x00"),
+            (b"\x09\x00", 9, b""),
+            (b"\x09\x02\x03\x03", 9, b"\x03\x03"),
             (b"\x40\x05\x80\x78\x00\x01\x01", 64, b"\x80\x78\x00\x01\x01"),
             (b"\x41\x02\xfd\xe9", 65, b"\xfd\xe9"),
             (b"\x41\x05\x00\x00\x00\x01\x00", 65, b"\x00\x00\x00\x01\x00"),

@@ -48,6 +48,8 @@ pub enum OpenError {
     UnacceptableHoldTime = 6,
     /// Data: the capabilities that are missing.
     UnsupportedCapability = 7,
+    /// Roles that do not fit together, or none where one is required (RFC 9234 section 4.2).
+    RoleMismatch = 11,
 }
 
 /// Subcodes of UPDATE Message Error, code 3 (RFC 4271 section 6.3), of which RFC 7606 leaves these in use.

@@ -72,6 +72,14 @@ impl Open {
         self.capabilities.contains(&Capability::ExtendedMessage)
     }
 
+    /// The codes of its Role capabilities (RFC 9234 section 4.1), which must be one, or the same.
+    pub fn roles(&self) -> impl Iterator<Item = u8> {
+        self.capabilities.iter().filter_map(|capability| match capability {
+            Capability::Role(role) => Some(*role),
+            _ => None,
+        })
+    }
+
     /// Its Graceful Restart capability: the last one, where there are several (RFC 4724 section 3).
     #[must_use]
     pub fn graceful_restart(&self) -> Option<&GracefulRestart> {

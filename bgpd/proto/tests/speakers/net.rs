@@ -133,6 +133,7 @@ impl Net {
                     off_path: false,
                 }),
                 add_path: AddPath::NONE,
+                role: None,
                 extensions: Extensions::default(),
             };
             let policy = PeerPolicy {
@@ -141,6 +142,7 @@ impl Net {
                 local_as: asn,
                 client: says.client,
                 next_hop_self: false,
+                conduct: Default::default(),
                 own_address4: None,
                 own_address6: Some([0xfd00, 0, 0, 0, 0, 0, 0, 1 + node as u16].into()),
                 import: says.import.map(Arc::new),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
+use crate::conduct::Conduct;
 use crate::filter::{Filter, Rule};
 use crate::rib::{Awaited, BestPath, Output, PeerPolicy, Rib, RibConfig};
 use crate::session::{Direction, Established};
@@ -50,6 +51,7 @@ pub(super) fn policy(peer: u16, role: Role) -> PeerPolicy {
         local_as: OUR_AS,
         client: role == Role::Client,
         next_hop_self: false,
+        conduct: Conduct::default(),
         own_address4: None,
         own_address6: Some("fd00::200".parse().unwrap()),
         import: accept_all("in").filter(|_| open),
@@ -78,6 +80,7 @@ pub(super) fn established(peer: u16, role: Role, graceful_restart: Option<Gracef
         send: context(role),
         route_refresh: true,
         enhanced_refresh: true,
+        remote_role: None,
         graceful_restart,
         local_address: IpAddr::V4(our_address()),
         remote_address: IpAddr::V4(address(peer)),

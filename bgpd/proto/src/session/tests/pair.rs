@@ -74,6 +74,7 @@ pub(super) fn config(side: usize) -> SessionConfig {
         send_hold: None,
         graceful_restart: None,
         add_path: AddPath::NONE,
+        role: None,
         extensions: Extensions::default(),
     }
 }

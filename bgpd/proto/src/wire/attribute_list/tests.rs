@@ -34,7 +34,7 @@ const REACH: &[u8] =
 const UNREACH: &[u8] = b"\x00\x02\x01\x20\x20\x01\x0d\xb8";
 
 /// Type, Optional and Transitive as they must be, a good value in a session with four-octet AS numbers.
-const GOOD: [(u8, u8, &[u8]); 15] = [
+const GOOD: [(u8, u8, &[u8]); 16] = [
     (1, 0x40, b"\x02"),
     (2, 0x40, b"\x02\x01\x00\x00\xfd\xe9"),
     (3, 0x40, b"\xc0\x00\x02\x01"),
@@ -50,6 +50,7 @@ const GOOD: [(u8, u8, &[u8]); 15] = [
     (16, 0xc0, b"\x00\x02\xfd\xe9\x00\x00\x00\x01"),
     (23, 0xc0, VXLAN),
     (32, 0xc0, b"\x00\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00\x03"),
+    (35, 0xc0, b"\x00\x00\xfd\xe9"),
 ];
 
 #[test]
@@ -87,6 +88,7 @@ fn every_length_up_to_64_gets_the_verdict_of_its_rfc() {
         (10, 0x80, multiple_of(4), Withdraw),
         (16, 0xc0, multiple_of(8), Withdraw),
         (32, 0xc0, multiple_of(12), Withdraw),
+        (35, 0xc0, vec![4], Withdraw),
     ] {
         for length in 0..=64 {
             let expected = if good.contains(&length) { Vec::new() } else { vec![(code, verdict)] };
@@ -156,7 +158,7 @@ fn what_a_peer_may_not_send_is_discarded_however_it_looks() {
 
 #[test]
 fn unknown_attributes_are_kept_dropped_or_refused_by_their_flags() {
-    for code in [0, 11, 22, 24, 33, 35, 40, 99, 128, 255] {
+    for code in [0, 11, 22, 24, 33, 36, 40, 99, 128, 255] {
         for flags in 0..=255u8 {
             let field = attribute(flags, code, b"what");
             let answer = parse(&field, &plain());

@@ -1,0 +1,42 @@
+//! What a peer's conduct does to a route before any filter sees it.
+
+use std::borrow::Cow;
+
+use super::import::Rejection;
+use super::otc;
+use super::peers::Peer;
+use crate::role::Role;
+use crate::types::Asn;
+use crate::wire::attributes::Attributes;
+
+/// Changes that every route of a peer gets at the door: part of what an import's result depends on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Inward {
+    /// Our role towards the peer, and the peer's AS.
+    role: Option<(Role, Asn)>,
+}
+
+impl Inward {
+    /// Of an internal peer, none.
+    pub(crate) fn of(peer: &Peer) -> Self {
+        if !peer.external {
+            return Self::default();
+        }
+        Self { role: peer.policy.conduct.role.map(|local| (local.role, peer.remote_as)) }
+    }
+
+    /// The attributes as the import filter and the decision process see them; borrowed if they are what came.
+    ///
+    /// # Errors
+    /// Why the route is not let in at all.
+    pub(crate) fn enter<'a>(&self, received: &'a Attributes) -> Result<Cow<'a, Attributes>, Rejection> {
+        let mut entered = Cow::Borrowed(received);
+        // 1. Only to Customer (RFC 9234 section 5).
+        if let Some((role, remote_as)) = self.role
+            && let Some(asn) = otc::ingress(role, remote_as, received.otc)?
+        {
+            entered.to_mut().otc = Some(asn);
+        }
+        Ok(entered)
+    }
+}

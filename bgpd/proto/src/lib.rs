@@ -15,6 +15,7 @@ pub mod conduct;
 pub mod filter;
 pub mod rib;
 pub mod role;
+pub mod rtr;
 pub mod session;
 pub mod speaker;
 pub mod time;

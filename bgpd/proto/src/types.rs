@@ -197,15 +197,15 @@ pub enum Prefix {
     V6(Ipv6Prefix),
 }
 
-/// An IPv4 prefix in canonical form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// An IPv4 prefix in canonical form; by default the default route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ipv4Prefix {
     address: u32,
     length: u8,
 }
 
-/// An IPv6 prefix in canonical form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// An IPv6 prefix in canonical form; by default the default route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ipv6Prefix {
     // Two words and not a u128, whose 16-byte alignment would make every prefix 32 bytes long.
     high: u64,

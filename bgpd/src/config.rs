@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::Filter;
+use bgp_proto::rtr::ClientConfig;
 use bgp_proto::session::RemoteAs;
 use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, Prefix, RouterId};
 use bgp_proto::wire::capability::AddPath;
@@ -43,6 +44,24 @@ pub struct Config {
     pub peers: Vec<PeerConfig>,
     /// Peers by prefix: whoever connects from inside becomes one. The longest prefix wins; a peer by address wins over it.
     pub dynamic_peers: Vec<DynamicPeerConfig>,
+    /// RPKI caches, by which routes are validated. Two must not share an address and port, or a name. Empty: routes are not
+    /// validated.
+    pub rpki: Vec<CacheConfig>,
+}
+
+/// An RPKI cache that speaks RPKI-RTR (RFC 8210).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheConfig {
+    /// Its name, for people and for the API.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its TCP port; 323 is the one assigned.
+    pub port: u16,
+    /// Those of the lowest preference that have data count, together.
+    pub preference: u32,
+    /// Intervals and bounds.
+    pub client: ClientConfig,
 }
 
 /// What a peer may send that is not told less: some four Internet tables (1.2 million prefixes of both families in 2026).
@@ -164,6 +183,7 @@ impl Config {
             off_path: false,
             peers: Vec::new(),
             dynamic_peers: Vec::new(),
+            rpki: Vec::new(),
         }
     }
 }

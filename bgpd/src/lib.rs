@@ -16,6 +16,7 @@ mod reconfigure;
 mod rib_port;
 mod rib_thread;
 mod roster;
+mod rpki;
 mod socket_options;
 pub mod status;
 mod strangers;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bgp_proto::rib::{self, BestChange, PageStart, PeerCounts, Scope};
+use bgp_proto::rtr::Vrp;
 use bgp_proto::types::{Family, PeerId, Prefix};
 use bgp_proto::wire::Notification;
 use bgp_proto::wire::attributes::Attributes;
@@ -38,7 +40,8 @@ use rib_port::RibPort;
 use rib_thread::Order;
 use roster::{Command, ListedPeer, Listing, Roster, ToRib};
 
-pub use config::{Config, DynamicPeerConfig, Password, PeerConfig, Ttl};
+pub use config::{CacheConfig, Config, DynamicPeerConfig, Password, PeerConfig, Ttl};
+pub use rpki::CacheStatus;
 pub use status::{CapabilityStatus, PeerStatus, RouteQuery, RouteScope, RouteView};
 
 /// What a speaker tells its owner, in the order in which it happened.
@@ -94,6 +97,12 @@ pub enum StartError {
         /// `the name "tor-a"` or `the address 192.0.2.1`.
         what: String,
     },
+    /// Two RPKI caches have one address and port, or one name.
+    #[error("the RPKI cache {name:?} has the name, or the address and port, of another one: remove one of them")]
+    DuplicateCache {
+        /// Which.
+        name: String,
+    },
     /// The thread of the RIB could not be made.
     #[error("cannot start the RIB's thread: {0}; raise the limit of threads of this process")]
     Thread(std::io::Error),
@@ -131,6 +140,7 @@ pub enum SetEnabledError {
 pub struct Bgp {
     commands: mpsc::Sender<Command>,
     orders: mpsc::UnboundedSender<Order>,
+    rpki: mpsc::Sender<rpki::Command>,
     refused: Arc<AtomicU64>,
 }
 
@@ -142,6 +152,7 @@ impl Bgp {
     /// See [`StartError`]; nothing is left running.
     pub async fn start(config: Config, restarted: bool) -> Result<(Self, mpsc::Receiver<Event>), StartError> {
         roster::check(&config)?;
+        let caches = config.rpki.clone();
         let clock = Clock::start();
         let (orders, orders_received) = mpsc::unbounded_channel();
         let (reports, reports_received) = mpsc::unbounded_channel();
@@ -154,14 +165,36 @@ impl Bgp {
         let refused = roster.refused();
         let (commands, commands_received) = mpsc::channel(16);
         tokio::spawn(roster.run(commands_received));
-        Ok((Self { commands, orders, refused }, events_received))
+        let rpki = rpki::start(caches, clock, orders.clone());
+        Ok((Self { commands, orders, rpki, refused }, events_received))
     }
 
     /// Applies a changed configuration in place: what changed, a line each. A session is reset only if what its OPEN says,
     /// its address, port, local address or TTL changed; filters and keys are changed under it. A change of our AS, router id
     /// or cluster id resets all sessions. A configuration that [`Bgp::start`] would refuse changes nothing.
     pub async fn reconfigure(&self, config: Config) -> Vec<String> {
-        self.ask(|answer| Command::Reconfigure(Box::new(config), answer)).await.unwrap_or_default()
+        let caches = roster::check(&config).is_ok().then(|| config.rpki.clone());
+        let mut lines = self.ask(|answer| Command::Reconfigure(Box::new(config), answer)).await.unwrap_or_default();
+        if let Some(caches) = caches {
+            let (answer, answered) = oneshot::channel();
+            let _ = self.rpki.send(rpki::Command::Configure(caches, answer)).await;
+            lines.extend(answered.await.unwrap_or_default());
+        }
+        lines
+    }
+
+    /// The RPKI caches, in the order of the configuration.
+    pub async fn caches(&self) -> Vec<CacheStatus> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.rpki.send(rpki::Command::Status(answer)).await;
+        answered.await.unwrap_or_default()
+    }
+
+    /// The VRPs that count and cover a prefix, the shortest prefix first.
+    pub async fn vrps(&self, prefix: Prefix) -> Vec<Vrp> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.orders.send(Order::Vrps(prefix, answer));
+        answered.await.unwrap_or_default()
     }
 
     /// Everything that this speaker originates: the difference to the last call is applied.

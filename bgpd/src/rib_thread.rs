@@ -8,6 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use bgp_proto::rib::{BestChange, Output, PageStart, PeerCounts, PeerPolicy, Rib, RibConfig, RouteView, Scope};
+use bgp_proto::rtr::{Changes, Vrp};
 use bgp_proto::types::{Family, PeerId, Prefix};
 use bgp_proto::wire::attributes::Attributes;
 use bytes::Bytes;
@@ -52,6 +53,12 @@ pub(crate) enum Order {
     Routes { scope: Scope, prefix: Prefix, answer: oneshot::Sender<Vec<RouteView>> },
     /// Some of all routes, and where the next ones begin.
     Page { scope: Scope, start: PageStart, answer: oneshot::Sender<Page> },
+    /// Whether routes are validated.
+    SetValidation(bool),
+    /// A change of the VRPs, or a part of one; answered when it is in force.
+    ChangeVrps(Changes, oneshot::Sender<()>),
+    /// The VRPs that cover a prefix.
+    Vrps(Prefix, oneshot::Sender<Vec<Vrp>>),
     /// Ends the thread.
     Stop(oneshot::Sender<()>),
 }
@@ -240,7 +247,9 @@ impl RibThread {
                     self.untold.push_back(Event::Best(gone));
                 }
                 self.links.clear();
+                let vrps = self.rib.take_vrps();
                 self.rib = Rib::new(config, now);
+                self.rib.put_vrps(vrps);
                 for (prefix, attributes) in &self.originated {
                     self.rib.originate(*prefix, attributes.clone(), now);
                 }
@@ -260,6 +269,14 @@ impl RibThread {
             }
             Order::Page { scope, start, answer } => {
                 let _ = answer.send(self.rib.routes_page(scope, start, ROUTES_A_PAGE, now));
+            }
+            Order::SetValidation(on) => self.rib.set_validation(on),
+            Order::ChangeVrps(changes, done) => {
+                self.rib.change_vrps(&changes);
+                let _ = done.send(());
+            }
+            Order::Vrps(prefix, answer) => {
+                let _ = answer.send(self.rib.vrps().map(|vrps| vrps.covering(prefix)).unwrap_or_default());
             }
             Order::Stop(stopped) => self.stopped = Some(stopped),
         }

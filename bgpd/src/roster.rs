@@ -151,6 +151,13 @@ pub(crate) fn check(config: &Config) -> Result<(), StartError> {
             return Err(StartError::Duplicate { what: format!("the address {}", peer.address) });
         }
     }
+    let (mut names, mut addresses) = (HashMap::new(), HashMap::new());
+    for cache in &config.rpki {
+        let address = SocketAddr::new(cache.address, cache.port);
+        if names.insert(&cache.name, ()).is_some() || addresses.insert(address, ()).is_some() {
+            return Err(StartError::DuplicateCache { name: cache.name.clone() });
+        }
+    }
     Ok(())
 }
 

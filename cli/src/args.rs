@@ -89,6 +89,15 @@ pub(crate) enum BgpCommand {
         linnet bgp routes 10.244.2.0/24\n  linnet bgp routes --received tor-a\n  linnet bgp routes --rejected -o json"
     )]
     Routes(RoutesQuery),
+    /// RPKI caches: their sessions, and what they say of a prefix.
+    #[command(
+        after_help = "With a prefix: who may originate it. Exit status 1 when no VRP covers it.\n\nExamples:\n  linnet bgp rpki\n  \
+        linnet bgp rpki 203.0.113.0/24"
+    )]
+    Rpki {
+        /// Show the VRPs that cover this prefix.
+        prefix: Option<IpNetwork>,
+    },
     /// Ends a session and keeps it down until `enable`, `linnet reload` or the daemon's next start.
     #[command(
         after_help = "Examples:\n  linnet bgp disable tor-a\n  linnet bgp disable tor-a --message 'new optics, back at 17:00'"

@@ -1,7 +1,8 @@
-//! `linnet bgp summary|neighbor|routes|reset|disable|enable`.
+//! `linnet bgp summary|neighbor|routes|rpki|reset|disable|enable`.
 
 mod neighbor;
 mod routes;
+mod rpki;
 
 use linnet_api as api;
 use serde::Serialize;
@@ -15,6 +16,7 @@ use crate::output::{Page, Present, Printer, dash, present};
 
 pub(crate) use neighbor::neighbor;
 pub(crate) use routes::routes;
+pub(crate) use rpki::rpki;
 
 #[derive(Debug, Serialize)]
 struct Summary {

@@ -68,6 +68,7 @@ async fn run(args: Args) -> Result<Answer, Error> {
             BgpCommand::Summary => bgp::summary(&client, &print).await,
             BgpCommand::Neighbor { peer } => bgp::neighbor(&client, &print, peer).await,
             BgpCommand::Routes(query) => bgp::routes(&client, &print, query).await,
+            BgpCommand::Rpki { prefix } => bgp::rpki(&client, &print, prefix).await,
             BgpCommand::Disable { peer, message } => bgp::set_enabled(&client, peer, false, message).await,
             BgpCommand::Enable { peer } => bgp::set_enabled(&client, peer, true, None).await,
             BgpCommand::Reset { peer, soft, message } => bgp::reset(&client, peer, soft, message).await,

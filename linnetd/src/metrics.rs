@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use bgp_proto::rtr::CacheState;
 use bgp_proto::session::State;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -98,6 +99,7 @@ async fn text(daemon: &Daemon) -> String {
     let mut registry = Registry::with_prefix("linnet");
     gauge(&mut registry, "uptime_seconds", "Seconds since linnetd started", daemon.uptime().as_secs());
     register_peers(&mut registry, daemon).await;
+    register_caches(&mut registry, daemon).await;
     if let Some(kernel) = daemon.kernel() {
         register_kernel(&mut registry, kernel).await;
     }
@@ -133,6 +135,38 @@ async fn register_peers(registry: &mut Registry, daemon: &Daemon) {
     registry.register("bgp_peer_unsent_bytes", "Bytes that wait for the peer to read", unsent);
     registry.register("bgp_peer_established", "Times the session came up", established);
     registry.register("bgp_peer_treated_as_withdraw", "UPDATEs treated as withdraw (RFC 7606)", withdrawn);
+}
+
+async fn register_caches(registry: &mut Registry, daemon: &Daemon) {
+    let caches = daemon.bgp().caches().await;
+    if caches.is_empty() {
+        return;
+    }
+    let gauges = [
+        ("rpki_cache_synchronised", "1 while this RPKI cache's data is complete and current"),
+        ("rpki_cache_in_use", "1 while this RPKI cache's data counts"),
+        ("rpki_cache_vrps", "VRPs that this RPKI cache holds"),
+        ("rpki_cache_serial", "Serial of this RPKI cache's data"),
+        ("rpki_cache_age_seconds", "Seconds since this RPKI cache's data was last complete"),
+    ]
+    .map(|(name, help)| {
+        let gauges = Family::<[(&'static str, String); 1], Gauge>::default();
+        registry.register(name, help, gauges.clone());
+        gauges
+    });
+    for cache in caches {
+        let label = [("cache", cache.config.name.clone())];
+        let values = [
+            u64::from(cache.state == CacheState::Synchronised),
+            u64::from(cache.in_use),
+            cache.vrps as u64,
+            cache.serial.map_or(0, |(_, serial)| u64::from(serial)),
+            cache.updated.map_or(0, |ago| ago.as_secs()),
+        ];
+        for (gauge, value) in gauges.iter().zip(values) {
+            gauge.get_or_create(&label).set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+    }
 }
 
 async fn register_kernel(registry: &mut Registry, kernel: &Kernel) {

@@ -6,6 +6,7 @@ mod fib;
 mod node;
 mod notation;
 mod policy;
+mod watch;
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bgp_proto::filter::{Filter, PrefixMatch, Rule};
+use bgp_proto::rtr::ClientConfig;
 use bgp_proto::types::{Family, Prefix};
 
-use crate::config::{Config, PeerSettings, Ttl};
+use crate::config::{Config, PeerSettings, RpkiCache, Ttl};
 
 /// The name of the filter that applies to internal peers without an import filter.
 pub const MESH: &str = "mesh";
@@ -90,6 +91,22 @@ pub fn speaker(config: &Config) -> bgpd::Config {
                 template: peer(&dynamic.name, dynamic.prefix.address(), 179, &dynamic.settings),
             })
             .collect(),
+        rpki: bgp.rpki.iter().map(cache).collect(),
+    }
+}
+
+fn cache(cache: &RpkiCache) -> bgpd::CacheConfig {
+    bgpd::CacheConfig {
+        name: cache.name.clone(),
+        address: cache.address,
+        port: cache.port,
+        preference: cache.preference,
+        client: ClientConfig {
+            refresh: cache.refresh,
+            retry: cache.retry,
+            expire: cache.expire,
+            max_vrps: cache.max_vrps as usize,
+        },
     }
 }
 

@@ -78,6 +78,12 @@ pub const IMAGES: &[Image] = &[
         programs: Programs::OpenBgpd,
     },
     Image {
+        names: &["stayrtr"],
+        package: "stayrtr",
+        folders: &["/etc/stayrtr"],
+        programs: Programs::One { command: "stayrtr", arguments: &[], ready: "" },
+    },
+    Image {
         names: &["linnet"],
         package: "linnet (cargo build -p linnetd -p linnet)",
         folders: &["/etc/linnet", "/var/lib/linnet"],
@@ -178,8 +184,9 @@ pub fn plan(node: &Node) -> Result<Plan, NoPlan> {
         }
         Programs::Frr => {
             let chosen = frr_daemons(node)?;
-            for name in ["zebra", "staticd"].into_iter().map(str::to_owned).chain(chosen) {
-                let command = format!("/usr/lib/frr/{name} --log stdout");
+            let always = ["zebra", "staticd"].map(|name| (name.to_owned(), String::new()));
+            for (name, modules) in always.into_iter().chain(chosen) {
+                let command = format!("/usr/lib/frr/{name} --log stdout{modules}");
                 let ready = format!("/run/frr/{name}.vty");
                 plan.programs.push(program(command.split(' ').map(str::to_owned).collect(), &ready));
             }
@@ -203,21 +210,28 @@ fn program(command: Vec<String>, ready: &str) -> Program {
     Program { name, command, ready: (!ready.is_empty()).then(|| PathBuf::from(ready)) }
 }
 
-/// The daemons that the node's bound file `daemons` turns on; without the file, bgpd.
-fn frr_daemons(node: &Node) -> Result<Vec<String>, NoPlan> {
+/// The daemons that the node's bound file `daemons` turns on, with the modules that their options there load (` -M rpki`);
+/// without the file, bgpd.
+fn frr_daemons(node: &Node) -> Result<Vec<(String, String)>, NoPlan> {
     let target = Path::new("/etc/frr/daemons");
     let source = node.binds.iter().rev().find_map(|bind| {
         let rest = target.strip_prefix(&bind.target).ok()?;
         Some(if rest.as_os_str().is_empty() { bind.source.clone() } else { bind.source.join(rest) })
     });
-    let Some(path) = source else { return Ok(vec!["bgpd".to_owned()]) };
+    let Some(path) = source else { return Ok(vec![("bgpd".to_owned(), String::new())]) };
     let text = std::fs::read_to_string(&path).map_err(|error| {
         let reason = error.to_string();
         NoPlan::Daemons { node: node.name.clone(), path, reason }
     })?;
     let on = text.lines().filter_map(|line| line.split_once('=')).filter(|(_, value)| value.trim().starts_with("yes"));
     let on: Vec<_> = on.map(|(name, _)| name.trim()).collect();
-    Ok(FRR_DAEMONS.iter().filter(|name| on.contains(name)).map(|&name| name.to_owned()).collect())
+    let modules = |daemon: &str| -> String {
+        let options = text.lines().find_map(|line| line.trim().strip_prefix(daemon)?.strip_prefix("_options="));
+        let words: Vec<_> = options.unwrap_or_default().trim_matches(['"', '\'']).split_whitespace().collect();
+        words.windows(2).filter(|pair| pair[0] == "-M").map(|pair| format!(" -M {}", pair[1])).collect()
+    };
+    let chosen = FRR_DAEMONS.iter().filter(|name| on.contains(name));
+    Ok(chosen.map(|&name| (name.to_owned(), modules(name))).collect())
 }
 
 #[cfg(test)]

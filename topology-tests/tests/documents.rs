@@ -49,8 +49,13 @@ fn the_readmes_configuration_is_one_that_linnetd_takes() {
 }
 
 #[test]
-fn the_references_configurations_are_ones_that_linnetd_takes() {
-    linnetd_takes_all_of("docs/configuration.md");
+fn the_configurations_of_every_page_of_the_documentation_are_ones_that_linnetd_takes() {
+    let pages = std::fs::read_dir(root().join("docs")).expect("there are documents beside the README");
+    for page in pages.flatten().map(|page| page.file_name().to_string_lossy().into_owned()) {
+        if page.ends_with(".md") {
+            linnetd_takes_all_of(&format!("docs/{page}"));
+        }
+    }
 }
 
 fn linnetd_takes_all_of(name: &str) {

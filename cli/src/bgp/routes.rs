@@ -12,7 +12,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::output::duration::ago;
 use crate::output::table::{Table, Tone};
-use crate::output::{Format, Printer, present};
+use crate::output::{Format, Printer, dash, present};
 
 #[derive(Debug, Serialize)]
 struct Route {
@@ -28,6 +28,9 @@ struct Route {
     multipath: bool,
     stale: bool,
     tunnels: Vec<String>,
+    /// Absent where routes are not validated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    validation: Option<String>,
     reason: Option<String>,
     age_seconds: u64,
 }
@@ -47,6 +50,7 @@ impl From<api::BgpRoute> for Route {
             multipath: route.multipath,
             stale: route.stale,
             tunnels: route.tunnels,
+            validation: present(route.validation),
             reason: present(route.reason),
             age_seconds: route.age_seconds,
         }
@@ -78,7 +82,7 @@ impl Writer {
         match format {
             Format::Table => Self::Table { table: Box::new(Table::new(&[&heads[..], &["WHY"]].concat())), wide: false },
             Format::Wide => {
-                let wide = [&heads[..], &[">AGE", "COMMUNITIES", "TUNNELS", "WHY"]].concat();
+                let wide = [&heads[..], &[">AGE", "VALIDATION", "COMMUNITIES", "TUNNELS", "WHY"]].concat();
                 Self::Table { table: Box::new(Table::new(&wide)), wide: true }
             }
             Format::Json => Self::Json { any: false },
@@ -136,7 +140,12 @@ fn row(route: &Route, wide: bool) -> Vec<(String, Tone)> {
         route.origin.clone(),
     ];
     if wide {
-        cells.extend([ago(route.age_seconds), route.communities.join(" "), route.tunnels.join(", ")]);
+        cells.extend([
+            ago(route.age_seconds),
+            dash(route.validation.as_deref()),
+            route.communities.join(" "),
+            route.tunnels.join(", "),
+        ]);
     }
     cells.push(route.reason.clone().unwrap_or_default());
     cells.into_iter().map(|cell| (cell, Tone::Plain)).collect()
@@ -197,6 +206,7 @@ mod tests {
             reason: "best".into(),
             communities: vec!["65001:100".into()],
             age_seconds: 253,
+            validation: "valid".into(),
             ..Default::default()
         };
         let lost = api::BgpRoute {

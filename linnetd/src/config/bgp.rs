@@ -9,6 +9,7 @@ use super::filter::filter;
 use super::peer::{Defaults, dynamic_peers, peers};
 use super::reader::{Field, NOT_APPLIED, Section};
 use super::rooms::{all, prefix};
+use super::rpki::caches;
 use super::{Bgp, Node};
 
 /// An address with a port. An IPv6 address without its brackets is understood, because the port must be there: what
@@ -52,6 +53,7 @@ pub(super) fn bgp(section: Section<'_>, node: Option<&Node>) -> Option<Bgp> {
         Defaults { asn, node, filters: filters.as_deref().unwrap_or_default(), filters_read: filters.is_some() };
     let peers = peers(&section, &mut defaults);
     let dynamic_peers = dynamic_peers(&section, &defaults);
+    let rpki = caches(&section);
     section.finish();
     Some(Bgp {
         asn: asn?,
@@ -66,6 +68,7 @@ pub(super) fn bgp(section: Section<'_>, node: Option<&Node>) -> Option<Bgp> {
         peers: peers?,
         dynamic_peers: dynamic_peers?,
         filters: filters?,
+        rpki: rpki?,
     })
 }
 

@@ -12,6 +12,7 @@ mod print;
 mod reader;
 mod report;
 mod rooms;
+mod rpki;
 
 #[cfg(test)]
 mod property;
@@ -31,6 +32,7 @@ use toml::de::DeTable;
 
 pub use environment::Environment;
 pub use report::{Finding, Severity};
+pub use rpki::RpkiCache;
 
 use reader::{NOT_APPLIED, Section};
 use report::Report;
@@ -96,6 +98,8 @@ pub struct Bgp {
     pub dynamic_peers: Vec<DynamicPeer>,
     /// `[[bgp.filter]]`, likewise.
     pub filters: Vec<Filter>,
+    /// `[[bgp.rpki]]`, likewise. Empty: routes are not validated.
+    pub rpki: Vec<RpkiCache>,
 }
 
 impl Bgp {

@@ -8,7 +8,7 @@ use bgp_proto::wire::community::{Community, LargeCommunity};
 
 use super::conduct;
 use super::filter::community_text;
-use super::{Config, DynamicPeer, OverlayMode, Peer, PeerSettings, Ttl};
+use super::{Config, DynamicPeer, OverlayMode, Peer, PeerSettings, RpkiCache, Ttl};
 
 impl Display for Config {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -37,6 +37,7 @@ impl Display for Config {
         bgp.peers.iter().try_for_each(|peer| print_peer(f, peer))?;
         bgp.dynamic_peers.iter().try_for_each(|peer| print_dynamic_peer(f, peer))?;
         bgp.filters.iter().try_for_each(|filter| print_filter(f, filter))?;
+        bgp.rpki.iter().try_for_each(|cache| print_cache(f, cache))?;
 
         let mode = match overlay.mode {
             OverlayMode::Auto => "auto",
@@ -127,6 +128,20 @@ fn print_settings(f: &mut Formatter<'_>, settings: &PeerSettings, dynamic: bool)
         }
     }
     Ok(())
+}
+
+fn print_cache(f: &mut Formatter<'_>, cache: &RpkiCache) -> fmt::Result {
+    writeln!(f, "\n[[bgp.rpki]]")?;
+    writeln!(f, "name = {}", string(&cache.name))?;
+    writeln!(f, "address = {}", string(cache.address))?;
+    writeln!(f, "port = {}", cache.port)?;
+    writeln!(f, "preference = {}", cache.preference)?;
+    for (key, time) in [("refresh", cache.refresh), ("retry", cache.retry), ("expire", cache.expire)] {
+        if let Some(time) = time {
+            writeln!(f, "{key} = {}", time.as_secs())?;
+        }
+    }
+    writeln!(f, "max-vrps = {}", cache.max_vrps)
 }
 
 fn print_filter(f: &mut Formatter<'_>, filter: &Filter) -> fmt::Result {

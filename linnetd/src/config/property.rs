@@ -122,6 +122,24 @@ fn settings() -> impl Strategy<Value = PeerSettings> {
         )
 }
 
+fn rpki() -> impl Strategy<Value = Vec<RpkiCache>> {
+    let seconds = |range| option::of(range).prop_map(|time: Option<u64>| time.map(Duration::from_secs));
+    let times = (seconds(1u64..=599), seconds(1u64..=599), seconds(600u64..=172_800));
+    vec((1u16.., 1u32..=255, times, 1u32..=10_000_000), 0..3).prop_map(|caches| {
+        let cache = |(index, (port, preference, (refresh, retry, expire), max_vrps))| RpkiCache {
+            name: format!("cache-{index}"),
+            address: Ipv4Addr::new(198, 51, 100, u8::try_from(index).unwrap()).into(),
+            port,
+            preference,
+            refresh,
+            retry,
+            expire,
+            max_vrps,
+        };
+        caches.into_iter().enumerate().map(cache).collect()
+    })
+}
+
 prop_compose! {
     fn bgp()(
         asn in asn(),
@@ -136,6 +154,7 @@ prop_compose! {
         peers in vec((any::<u16>(), settings()), 0..4),
         dynamic in option::of((prefix(), 1usize..=10_000, settings())),
         rules in vec(vec(rule(), 0..4), 1..3),
+        rpki in rpki(),
     ) -> Bgp {
         let peer = |(index, (port, settings)): (usize, (u16, PeerSettings))| Peer {
             name: format!("peer-{index}"),
@@ -162,6 +181,7 @@ prop_compose! {
                 settings: PeerSettings { passive: true, ..settings },
             }).collect(),
             filters: rules.into_iter().enumerate().map(filter).collect(),
+            rpki,
         }
     }
 }

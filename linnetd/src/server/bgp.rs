@@ -10,12 +10,13 @@ use futures_util::{Stream, stream};
 use linnet_api::bgp_routes_request::Scope;
 use linnet_api::bgp_server::Bgp;
 use linnet_api::{
-    BgpResetReply, BgpResetRequest, BgpRoutesPage, BgpRoutesRequest, BgpSetEnabledReply, BgpSetEnabledRequest,
-    BgpSummaryReply, BgpSummaryRequest, Capability, MessageCount, Neighbor, NeighborReply, NeighborRequest, Peer,
+    BgpResetReply, BgpResetRequest, BgpRoutesPage, BgpRoutesRequest, BgpRpkiReply, BgpRpkiRequest, BgpSetEnabledReply,
+    BgpSetEnabledRequest, BgpSummaryReply, BgpSummaryRequest, Capability, MessageCount, Neighbor, NeighborReply,
+    NeighborRequest, Peer,
 };
 use tonic::{Request, Response, Status};
 
-use super::notation;
+use super::{notation, watch};
 use crate::daemon::Daemon;
 
 /// Routes of one message of the stream: about 100 KiB.
@@ -95,6 +96,19 @@ impl Bgp for BgpService {
             SetEnabledError::Dynamic { .. } => Status::failed_precondition(error.to_string()),
         })?;
         Ok(Response::new(BgpSetEnabledReply {}))
+    }
+
+    async fn rpki(&self, request: Request<BgpRpkiRequest>) -> Result<Response<BgpRpkiReply>, Status> {
+        let BgpRpkiRequest { prefix } = request.into_inner();
+        let vrps = match prefix.is_empty() {
+            true => Vec::new(),
+            false => self.0.bgp().vrps(parse_prefix(&prefix)?).await,
+        };
+        let caches = self.0.bgp().caches().await;
+        Ok(Response::new(BgpRpkiReply {
+            caches: caches.iter().map(watch::cache).collect(),
+            vrps: vrps.iter().map(watch::vrp).collect(),
+        }))
     }
 }
 

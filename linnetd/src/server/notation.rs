@@ -100,6 +100,7 @@ pub(super) fn route(peer: String, route: &RouteView) -> linnet_api::BgpRoute {
         age_seconds: route.age.as_secs(),
         stale: route.stale,
         tunnels: attributes.tunnels.iter().map(tunnel).collect(),
+        validation: route.validation.map(|state| state.to_string()).unwrap_or_default(),
     }
 }
 

@@ -25,6 +25,7 @@ mod packed;
 mod peers;
 mod query;
 mod table;
+mod validation;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -35,6 +36,7 @@ use bytes::Bytes;
 
 use crate::conduct::Conduct;
 use crate::filter::Filter;
+use crate::rtr::{Validity, VrpTable};
 use crate::session::Established;
 use crate::time::Instant;
 use crate::types::{Asn, ClusterId, Family, PathId, PeerId, Prefix, RouterId};
@@ -162,6 +164,8 @@ pub struct RouteView {
     pub multipath: bool,
     /// Kept for a peer that is restarting (RFC 4724), or not announced again yet in a refresh that is under way (RFC 7313).
     pub stale: bool,
+    /// What the VRPs say of it (RFC 6811); `None` while routes are not validated, and for what we originate or sent.
+    pub validation: Option<Validity>,
     /// The step of the decision process, the filter's rule or the check that decided, with what it compared.
     pub reason: String,
     /// How long we have had it.
@@ -216,6 +220,8 @@ pub struct Rib {
     remembered: [Vec<PrefixId>; 2],
     groups: Groups,
     convergence: Convergence,
+    /// What routes are validated against; `None`: they are not.
+    vrps: Option<VrpTable>,
     scratch: Scratch,
     outputs: VecDeque<Output>,
 }
@@ -237,6 +243,7 @@ impl Rib {
             empty: Default::default(),
             remembered: Default::default(),
             groups: Groups::default(),
+            vrps: None,
             scratch: Scratch::default(),
             outputs: VecDeque::new(),
         }

@@ -83,6 +83,7 @@ impl Rib {
                 best: path.flags.contains(PathFlags::BEST),
                 multipath: path.flags.contains(PathFlags::MULTIPATH),
                 stale: path.flags.contains(PathFlags::STALE),
+                validation: self.path_validity(self.tables[at(family)].prefix(id), path),
                 reason: self.reason(family, id, path, fate),
                 age: age(path, now),
             })
@@ -148,6 +149,7 @@ impl Rib {
             best: true,
             multipath: true,
             stale: path.is_some_and(|path| path.flags.contains(PathFlags::STALE)),
+            validation: None,
             reason: reason.unwrap_or_else(|| "about to be withdrawn: the prefix has no path left".to_owned()),
             age: path.map_or(Duration::ZERO, |path| age(path, now)),
         })

@@ -1,0 +1,165 @@
+//! Linnet, BIRD and FRR judge the same routes by the same RPKI cache (`labs/rpki.clab.yml`). Needs root.
+
+#![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use topology_tests::lab::{Lab, Node, Options};
+
+const DEADLINE: Duration = Duration::from_secs(90);
+
+/// A route's prefix with what was made of it: `valid`, `not-found` or `invalid`.
+type Verdicts = BTreeMap<String, String>;
+
+fn json(node: &Node, command: &[&str]) -> Result<Value, String> {
+    let said = node.exec(command).map_err(|error| error.to_string())?;
+    serde_json::from_str(&said.stdout).map_err(|error| format!("{error}: {said:?}"))
+}
+
+fn wait<T>(lab: &Lab, what: &str, look: impl FnMut() -> Result<T, String>) -> T {
+    lab.poll(what, DEADLINE, look).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn of_linnet(node: &Node) -> Result<Verdicts, String> {
+    let shown = json(node, &["linnet", "bgp", "routes", "--received", "feeder", "-o", "json"])?;
+    let routes = shown["routes"].as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or("none").to_owned();
+    Ok(routes.iter().map(|route| (text(&route["prefix"]), text(&route["validation"]))).collect())
+}
+
+/// What the routes' origins are, by Linnet.
+fn origins(node: &Node) -> BTreeMap<String, u32> {
+    let shown = json(node, &["linnet", "bgp", "routes", "--received", "feeder", "-o", "json"]).unwrap();
+    let origin = |route: &Value| {
+        let last = route["as_path"].as_str()?.rsplit(' ').next()?.parse().ok()?;
+        Some((route["prefix"].as_str()?.to_owned(), last))
+    };
+    shown["routes"].as_array().unwrap().iter().filter_map(origin).collect()
+}
+
+/// BIRD is asked about one route after the other, as a filter of its own would ask.
+fn of_bird(node: &Node, origins: &BTreeMap<String, u32>) -> Result<Verdicts, String> {
+    let question = |(prefix, origin): (&String, &u32)| {
+        let table = if prefix.contains(':') { "vrps6" } else { "vrps4" };
+        format!("eval roa_check({table}, {prefix}, {origin})\n")
+    };
+    let questions: String = origins.iter().map(question).collect();
+    let line = format!("birdc <<'end'\n{questions}end");
+    let said = node.shell(&line).map_err(|error| error.to_string())?;
+    // "(enum 35)1": 0 unknown, 1 valid, 2 invalid.
+    let answers: Vec<&str> = said.lines().filter_map(|line| line.split_once("(enum ")?.1.split(')').nth(1)).collect();
+    if answers.len() != origins.len() {
+        return Err(said);
+    }
+    let verdict = |answer: &str| match answer.trim() {
+        "0" => "not-found".to_owned(),
+        "1" => "valid".to_owned(),
+        "2" => "invalid".to_owned(),
+        other => other.to_owned(),
+    };
+    Ok(origins.keys().cloned().zip(answers.into_iter().map(verdict)).collect())
+}
+
+fn of_frr(node: &Node) -> Result<Verdicts, String> {
+    let mut verdicts = Verdicts::new();
+    // FRR 8.4 shows every route when it is asked for those not found; the other two answers say which are in truth.
+    let states = [("notfound", "not-found"), ("valid", "valid"), ("invalid", "invalid")];
+    for (family, (word, state)) in ["ipv4", "ipv6"].into_iter().flat_map(|family| states.map(|state| (family, state))) {
+        let shown = json(node, &["vtysh", "-c", &format!("show bgp {family} unicast rpki {word} json")])?;
+        let prefixes = shown["routes"].as_object().cloned().unwrap_or_default();
+        verdicts.extend(prefixes.into_iter().map(|(prefix, _)| (prefix, state.to_owned())));
+    }
+    Ok(verdicts)
+}
+
+fn differences(one: &Verdicts, other: &Verdicts) -> Vec<String> {
+    let keys = one.keys().chain(other.keys()).collect::<std::collections::BTreeSet<_>>();
+    let differs = keys.into_iter().filter(|key| one.get(*key) != other.get(*key));
+    differs.map(|key| format!("{key}: {:?} and {:?}", one.get(key), other.get(key))).collect()
+}
+
+/// All three agree, and each state is there.
+fn agree(lab: &Lab, what: &str) -> Verdicts {
+    let [linnet, bird, frr] = ["linnet", "bird", "frr"].map(|name| lab.node(name).unwrap());
+    wait(lab, what, || {
+        let ours = of_linnet(linnet)?;
+        if !["valid", "invalid", "not-found"].iter().all(|state| ours.values().any(|one| one == state)) {
+            return Err(format!("{ours:?}"));
+        }
+        let birds = differences(&ours, &of_bird(bird, &origins(linnet))?);
+        let frrs = differences(&ours, &of_frr(frr)?);
+        if birds.is_empty() && frrs.is_empty() { Ok(ours) } else { Err(format!("BIRD {birds:?} FRR {frrs:?}")) }
+    })
+}
+
+fn cache(node: &Node, name: &str) -> Result<Value, String> {
+    let shown = json(node, &["linnet", "bgp", "rpki", "-o", "json"])?;
+    let caches = shown["caches"].as_array().cloned().unwrap_or_default();
+    caches.into_iter().find(|cache| cache["name"] == name).ok_or_else(|| shown.to_string())
+}
+
+/// The cache's file with something replaced in it.
+fn change_vrps(node: &Node, change: &str) {
+    let line = format!(
+        "sed '{change}' /etc/stayrtr/vrps.json > /run/changed.json && cp /run/changed.json /run/now.json &&
+         mount --bind /run/now.json /etc/stayrtr/vrps.json"
+    );
+    node.shell(&line).unwrap();
+}
+
+#[test]
+fn linnet_bird_and_frr_judge_every_route_alike_also_after_the_cache_has_changed_its_mind() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/rpki.clab.yml");
+    let lab = Lab::up(&file, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    let linnet = lab.node("linnet").unwrap();
+    let before = agree(&lab, "Linnet, BIRD and FRR to agree about every route");
+    assert!(before.len() > 60, "{before:?}");
+
+    // The one that speaks version 0 stands by.
+    wait(&lab, "both caches to be synchronised", || {
+        let (first, second) = (cache(linnet, "cache")?, cache(linnet, "cache-v0")?);
+        let seen = |cache: &Value| ["state", "in_use", "version", "vrps"].map(|key| cache[key].to_string());
+        let wanted = [["\"synchronised\"", "true", "1", "14"], ["\"synchronised\"", "false", "0", "2"]];
+        let seen = [seen(&first), seen(&second)];
+        if seen == wanted { Ok(()) } else { Err(format!("{first} {second}")) }
+    });
+
+    let serial = cache(linnet, "cache").unwrap()["serial"].clone();
+    change_vrps(lab.node("cache").unwrap(), "s/AS65021/AS65099/; s/\"maxLength\": 20/\"maxLength\": 24/");
+    let after = wait(&lab, "the change to be here by a serial query", || {
+        let now = cache(linnet, "cache")?;
+        if now["serial"] == serial { Err(now.to_string()) } else { Ok(of_linnet(linnet)?) }
+    });
+    let changed = differences(&before, &after);
+    assert!(!changed.is_empty() && changed.len() < before.len() / 2, "{changed:?}");
+    assert_eq!(agree(&lab, "all three to agree again"), after);
+
+    // Who says so: the VRPs that cover a prefix.
+    let shown = json(linnet, &["linnet", "bgp", "rpki", "10.1.2.0/24", "-o", "json"]).unwrap();
+    let vrps: Vec<_> = shown["vrps"].as_array().unwrap().iter().map(|vrp| vrp["asn"].as_u64().unwrap()).collect();
+    assert_eq!(vrps.len(), 4, "{shown}");
+    assert!(vrps.contains(&65099), "{shown}");
+
+    // Dead, its data counts on; the cache that stands by takes over only when there is none: a restart of the daemon.
+    lab.node("cache").unwrap().signal("stayrtr", "KILL").unwrap();
+    wait(&lab, "the loss of the cache to be seen", || {
+        let now = cache(linnet, "cache")?;
+        if now["state"] != "synchronised" && now["in_use"] == true { Ok(()) } else { Err(now.to_string()) }
+    });
+    assert_eq!(of_linnet(linnet).unwrap(), after);
+    linnet.signal("linnetd", "KILL").unwrap();
+    linnet.start("linnetd").unwrap();
+    wait(&lab, "the other cache to count", || {
+        let now = cache(linnet, "cache-v0")?;
+        let verdicts = of_linnet(linnet)?;
+        let by_it = verdicts.get("10.1.0.0/16").is_some_and(|state| state == "invalid")
+            && verdicts.get("10.3.0.0/16").is_some_and(|state| state == "not-found");
+        if now["in_use"] == true && by_it { Ok(()) } else { Err(format!("{now} {verdicts:?}")) }
+    });
+    lab.node("cache").unwrap().start("stayrtr").unwrap();
+    let back = agree(&lab, "the first cache to count again when it is back");
+    assert_eq!(back, after);
+}

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::Filter;
+use bgp_proto::rib::Drain;
 use bgp_proto::rtr::ClientConfig;
 use bgp_proto::session::RemoteAs;
 use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, Prefix, RouterId};
@@ -40,6 +41,8 @@ pub struct Config {
     /// lost with it, and each start may be a restart. It decides and announces at once, but says End-of-RIB, on which they
     /// drop what they kept of it, only when it has heard them all.
     pub off_path: bool,
+    /// How far the speaker is drained when it starts; [`crate::Bgp::set_drain`] changes it, a changed configuration does not.
+    pub drain: Drain,
     /// Peers by address. Two must not share an address or a name.
     pub peers: Vec<PeerConfig>,
     /// Peers by prefix: whoever connects from inside becomes one. The longest prefix wins; a peer by address wins over it.
@@ -106,6 +109,8 @@ pub struct PeerConfig {
     pub hold_time: Option<HoldTime>,
     /// Longest wait between two attempts to connect.
     pub connect_retry: Duration,
+    /// Its routes with GRACEFUL_SHUTDOWN are used only where there is no other (RFC 8326), if it is in another AS.
+    pub graceful_shutdown: bool,
     /// Filter of what it sends. `None`: RFC 8212 for an external peer, everything from an internal one.
     pub import: Option<Arc<Filter>>,
     /// Filter of what it hears. `None`: RFC 8212 for an external peer, everything it may hear for an internal one.
@@ -181,6 +186,7 @@ impl Config {
             hold_time: HoldTime::default(),
             graceful_restart: Some(120),
             off_path: false,
+            drain: Drain::Off,
             peers: Vec::new(),
             dynamic_peers: Vec::new(),
             rpki: Vec::new(),
@@ -210,6 +216,7 @@ impl PeerConfig {
             max_prefixes: None,
             hold_time: None,
             connect_retry: Duration::from_secs(5),
+            graceful_shutdown: true,
             import: None,
             export: None,
         }

@@ -40,6 +40,7 @@ use rib_port::RibPort;
 use rib_thread::Order;
 use roster::{Command, ListedPeer, Listing, Roster, ToRib};
 
+pub use bgp_proto::rib::Drain;
 pub use config::{CacheConfig, Config, DynamicPeerConfig, Password, PeerConfig, Ttl};
 pub use rpki::CacheStatus;
 pub use status::{CapabilityStatus, PeerStatus, RouteQuery, RouteScope, RouteView};
@@ -200,6 +201,11 @@ impl Bgp {
     /// Everything that this speaker originates: the difference to the last call is applied.
     pub async fn originate(&self, routes: Vec<(Prefix, Attributes)>) {
         let _ = self.orders.send(Order::Originate(routes));
+    }
+
+    /// Drains this speaker, or ends that (RFC 8326): every peer is told what follows from it, and the sessions stay up.
+    pub async fn set_drain(&self, drain: Drain) {
+        let _ = self.orders.send(Order::SetDrain(drain));
     }
 
     /// All peers, by name.

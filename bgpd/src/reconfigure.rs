@@ -65,6 +65,7 @@ impl Differences {
                 ("connect-retry", old.connect_retry != new.connect_retry),
                 ("next-hop-self", old.next_hop_self != new.next_hop_self),
                 ("max-prefixes", old.max_prefixes != new.max_prefixes),
+                ("graceful-shutdown", old.graceful_shutdown != new.graceful_shutdown),
                 ("import", old.import != new.import),
                 ("export", old.export != new.export),
                 ("node address", old_speaker.own_address4 != new_speaker.own_address4),
@@ -121,6 +122,7 @@ mod tests {
             ("connect-retry", false, |_, peer| peer.connect_retry = Duration::from_secs(1)),
             ("next-hop-self", false, |_, peer| peer.next_hop_self = true),
             ("max-prefixes", false, |_, peer| peer.max_prefixes = Some(1)),
+            ("graceful-shutdown", false, |_, peer| peer.graceful_shutdown = false),
             ("import", false, |_, peer| {
                 peer.import = Some(Arc::new(Filter { name: "f".to_owned(), rules: Vec::new() }));
             }),

@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use bgp_proto::rib::{BestChange, Output, PageStart, PeerCounts, PeerPolicy, Rib, RibConfig, RouteView, Scope};
+use bgp_proto::rib::{BestChange, Drain, Output, PageStart, PeerCounts, PeerPolicy, Rib, RibConfig, RouteView, Scope};
 use bgp_proto::rtr::{Changes, Vrp};
 use bgp_proto::types::{Family, PeerId, Prefix};
 use bgp_proto::wire::attributes::Attributes;
@@ -45,6 +45,8 @@ pub(crate) enum Order {
     Renew(RibConfig),
     /// Changes how many paths a multipath set may have.
     SetMaxPaths(usize),
+    /// Changes how far this speaker is drained.
+    SetDrain(Drain),
     /// Sends a peer everything again.
     Refresh(PeerId),
     /// Counts, one for each of these.
@@ -248,12 +250,14 @@ impl RibThread {
                 }
                 self.links.clear();
                 let vrps = self.rib.take_vrps();
-                self.rib = Rib::new(config, now);
+                // A drain outlives what is configured.
+                self.rib = Rib::new(RibConfig { drain: self.rib.drain(), ..config }, now);
                 self.rib.put_vrps(vrps);
                 for (prefix, attributes) in &self.originated {
                     self.rib.originate(*prefix, attributes.clone(), now);
                 }
             }
+            Order::SetDrain(drain) => self.rib.set_drain(drain),
             Order::SetMaxPaths(max_paths) => self.rib.set_max_paths(max_paths),
             Order::Refresh(peer) => {
                 for family in Family::ALL {

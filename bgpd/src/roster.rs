@@ -136,6 +136,7 @@ pub(crate) fn rib_config(config: &Config, restarted: bool) -> RibConfig {
         deferral: restart_time(config).filter(|_| restarted).map(|asked| asked.min(LONGEST_DEFERRAL)),
         awaited,
         convergence: CONVERGENCE,
+        drain: config.drain,
     }
 }
 
@@ -323,6 +324,7 @@ impl Roster {
             import: peer.import.clone(),
             export: peer.export.clone(),
             max_prefixes: Some(peer.max_prefixes.unwrap_or(MOST_PREFIXES)),
+            graceful_shutdown: peer.graceful_shutdown,
         }
     }
 

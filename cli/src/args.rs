@@ -64,6 +64,19 @@ pub(crate) enum Command {
     /// Reads the configuration file again and applies what changed in place.
     #[command(after_help = "A file with an error changes nothing; exit status 1.\n\nExamples:\n  linnet reload")]
     Reload,
+    /// Takes this node out of the network without losing a packet (RFC 8326): peers are asked to use other routes, then
+    /// every route is withdrawn. Sessions stay up; a restart of linnetd keeps the node drained.
+    #[command(
+        after_help = "How long peers have is `drain-time` of [bgp], 10 s unless set.\n\nExamples:\n  linnet drain --wait && reboot\n  linnet drain"
+    )]
+    Drain {
+        /// Return only when every route is withdrawn.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Ends a drain: announces every route again, at once.
+    #[command(after_help = "Examples:\n  linnet undrain")]
+    Undrain,
     /// Prints a completion script for a shell.
     #[command(after_help = "Examples:\n  linnet completion bash > /etc/bash_completion.d/linnet")]
     Completion {

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::Answer;
 use crate::client::Client;
+use crate::drain::Drain;
 use crate::error::Error;
 use crate::output::duration::ago;
 use crate::output::table::{Table, Tone};
@@ -22,6 +23,7 @@ pub(crate) use rpki::rpki;
 struct Summary {
     router_id: String,
     local_asn: u32,
+    drain: Drain,
     peers: Vec<Peer>,
 }
 
@@ -88,6 +90,7 @@ impl From<api::BgpSummaryReply> for Summary {
         Self {
             router_id: reply.router_id,
             local_asn: reply.local_asn,
+            drain: reply.drain.into(),
             peers: reply.peers.into_iter().map(Peer::from).collect(),
         }
     }
@@ -102,6 +105,9 @@ impl Present for Summary {
             self.router_id,
             self.peers.len()
         ));
+        if let Some(line) = self.drain.line() {
+            page.line(line);
+        }
         page.line("");
         let mut heads = vec!["PEER", "ADDRESS", ">AS", "STATE", ">UP/DOWN", ">RECEIVED", ">ACCEPTED", ">SENT"];
         heads.push(if page.wide { "FAMILIES" } else { "LAST ERROR" });
@@ -187,6 +193,7 @@ mod tests {
             router_id: "192.168.10.11".into(),
             local_asn: 64512,
             peers: vec![up, down],
+            drain: Some(api::Drain { state: "draining".into(), remaining_seconds: 7 }),
         })
     }
 

@@ -5,6 +5,7 @@
 mod args;
 mod bgp;
 mod client;
+mod drain;
 mod endpoint;
 mod error;
 mod output;
@@ -64,6 +65,8 @@ async fn run(args: Args) -> Result<Answer, Error> {
     match args.command {
         Command::Status => status::status(&client, &print).await,
         Command::Reload => status::reload(&client, &print).await,
+        Command::Drain { wait } => drain::drain(&client, &print, wait).await,
+        Command::Undrain => drain::undrain(&client).await,
         Command::Bgp { command } => match command {
             BgpCommand::Summary => bgp::summary(&client, &print).await,
             BgpCommand::Neighbor { peer } => bgp::neighbor(&client, &print, peer).await,

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::Answer;
 use crate::client::Client;
+use crate::drain::Drain;
 use crate::error::Error;
 use crate::output::duration::ago;
 use crate::output::table::{Table, Tone};
@@ -18,6 +19,7 @@ struct Status {
     router_id: String,
     local_asn: u32,
     pod_cidrs: Vec<String>,
+    drain: Drain,
     components: Vec<Component>,
 }
 
@@ -37,6 +39,7 @@ impl From<api::StatusReply> for Status {
             router_id: reply.router_id,
             local_asn: reply.local_asn,
             pod_cidrs: reply.pod_cidrs,
+            drain: reply.drain.into(),
             components: reply
                 .components
                 .into_iter()
@@ -55,6 +58,9 @@ impl Present for Status {
             self.router_id,
             self.pod_cidrs.join(", ")
         ));
+        if let Some(line) = self.drain.line() {
+            page.line(line);
+        }
         page.line("");
         let mut table = Table::new(&["PART", "STATE", "DETAIL"]);
         for part in &self.components {
@@ -129,6 +135,7 @@ mod tests {
                 part("bgp", "ok", "4 of 4 sessions established"),
                 part("policy", "degraded", "web.yaml:7: unknown field"),
             ],
+            drain: Some(api::Drain { state: "drained".into(), remaining_seconds: 0 }),
         }
     }
 

@@ -25,6 +25,7 @@ use tokio::sync::{Mutex, Notify, RwLock};
 use tracing::{error, info, warn};
 
 use crate::config::{self, Config, Environment, Severity};
+use crate::drain::Draining;
 use crate::endpoints::Endpoints;
 use crate::forwarding::{self, Forwarding};
 use crate::originate::originate;
@@ -42,6 +43,7 @@ pub struct Daemon {
     refused: RwLock<Vec<String>>,
     reloading: Mutex<()>,
     bgp: Bgp,
+    draining: Arc<Draining>,
     /// Notified when the speaker has ended though nobody stopped it.
     speaker_lost: Arc<Notify>,
     kernel: Option<Kernel>,
@@ -74,7 +76,8 @@ impl Daemon {
             (None, false)
         };
         let in_use = |error: &StartError| matches!(error, StartError::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse);
-        let start = async || Bgp::start(speaker(&config), restarted).await;
+        let drain = Draining::stored(&config.state_directory);
+        let start = async || Bgp::start(bgpd::Config { drain, ..speaker(&config) }, restarted).await;
         let (bgp, events) = succeed("bgp.listen", start, in_use).await.context("BGP cannot start")?;
         let overlay = kernel.as_ref().and_then(|kernel| kernel.forwarding.overlay().borrow().clone());
         bgp.originate(originate(&config, overlay.as_ref())).await;
@@ -83,12 +86,14 @@ impl Daemon {
             Some(kernel) => kernel.forwarding.follow(events, speaker_lost.clone()).await,
             None => drop(tokio::spawn(forwarding::only_log(events, speaker_lost.clone()))),
         }
+        let config_directory = config.state_directory.clone();
         let daemon = Arc::new(Self {
             file,
             started,
             config: RwLock::new(Arc::new(config)),
             refused: RwLock::default(),
             reloading: Mutex::default(),
+            draining: Arc::new(Draining::new(drain, &config_directory, bgp.clone())),
             bgp,
             speaker_lost,
             kernel,
@@ -132,6 +137,12 @@ impl Daemon {
     #[must_use]
     pub fn bgp(&self) -> &Bgp {
         &self.bgp
+    }
+
+    /// Whether the node is drained, and the way to drain it.
+    #[must_use]
+    pub fn draining(&self) -> &Arc<Draining> {
+        &self.draining
     }
 
     /// The kernel's side, where there is one.
@@ -317,7 +328,7 @@ fn keys(config: &Config) -> BTreeMap<String, String> {
         if let Some(title) = line.strip_prefix('[') {
             section = title.strip_suffix(']').unwrap_or_default();
         } else if let Some((key, value)) = line.split_once(" = ") {
-            let told = section == "bgp" && !matches!(key, "networks" | "cluster-cidrs");
+            let told = section == "bgp" && !matches!(key, "networks" | "cluster-cidrs" | "drain-time");
             if !told && !section.starts_with('[') {
                 keys.insert(format!("{section}.{key}"), value.to_owned());
             }

@@ -6,6 +6,7 @@
 pub mod cleanup;
 pub mod config;
 pub mod daemon;
+pub mod drain;
 pub mod endpoints;
 pub mod forwarding;
 pub mod logging;

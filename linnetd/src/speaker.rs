@@ -57,6 +57,7 @@ pub fn speaker(config: &Config) -> bgpd::Config {
         max_prefixes: settings.max_prefixes,
         hold_time: settings.hold_time,
         connect_retry: settings.connect_retry,
+        graceful_shutdown: settings.graceful_shutdown,
         import: named(&settings.import).or_else(|| settings.internal().then(|| mesh.clone())),
         export: named(&settings.export),
     };
@@ -81,6 +82,7 @@ pub fn speaker(config: &Config) -> bgpd::Config {
         hold_time: bgp.hold_time,
         graceful_restart: bgp.graceful_restart,
         off_path: !config.fib.install,
+        drain: bgpd::Drain::Off,
         peers: bgp.peers.iter().map(|p| peer(&p.name, p.address, p.port, &p.settings)).collect(),
         dynamic_peers: bgp
             .dynamic_peers

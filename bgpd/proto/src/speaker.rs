@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
-use crate::rib::{self, BestChange, PeerPolicy, Rib, RibConfig};
+use crate::rib::{self, BestChange, Drain, PeerPolicy, Rib, RibConfig};
 use crate::session::{self, Direction, DownReason, Established, Session, SessionConfig, Stop};
 use crate::time::Instant;
 use crate::types::{Family, PeerId, Prefix};
@@ -156,6 +156,13 @@ impl Speaker {
     pub fn withdraw(&mut self, prefix: Prefix, now: Instant) {
         let _ = now;
         self.rib.withdraw(prefix);
+        self.dirty = true;
+    }
+
+    /// See [`Rib::set_drain`].
+    pub fn set_drain(&mut self, drain: Drain, now: Instant) {
+        let _ = now;
+        self.rib.set_drain(drain);
         self.dirty = true;
     }
 

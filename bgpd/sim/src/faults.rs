@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bgp_proto::rib::Drain;
 use bgp_proto::time::Instant;
 use bgp_proto::types::{Family, Prefix};
 use bgp_proto::wire::attributes::Attributes;
@@ -38,6 +39,8 @@ pub enum Action {
     Withdraw(NodeId, Vec<Prefix>),
     /// See [`Network::refresh`].
     Refresh(NodeId, NodeId, Family),
+    /// See [`Network::drain`].
+    Drain(NodeId, Drain),
 }
 
 impl Network {
@@ -59,6 +62,7 @@ impl Network {
             Action::Originate(node, routes) => self.originate(node, &routes),
             Action::Withdraw(node, prefixes) => self.withdraw(node, &prefixes),
             Action::Refresh(node, peer, family) => self.refresh(node, peer, family),
+            Action::Drain(node, drain) => self.drain(node, drain),
         }
     }
 
@@ -68,6 +72,7 @@ impl Network {
             self.partition(link, false);
         }
         for node in self.topology().ids() {
+            self.drain(node, Drain::Off);
             let restarted = self.topology().node(node).graceful_restart.is_some();
             self.start(node, restarted);
             let peers: Vec<NodeId> = self.topology().node(node).peers.keys().copied().collect();
@@ -86,6 +91,22 @@ pub fn schedule(network: &mut Network, scenario: &mut Scenario, random: &mut Ran
     for _ in 0..count {
         let time = network.now() + random.between(Duration::ZERO, span);
         draw(network, scenario, random, time);
+    }
+}
+
+/// Schedules drains over the `span` that begins now: each runs its course, or is ended, or stays until all is healed. From a
+/// stream of chance of their own, so that the seeds of old go on to stand for the same faults.
+pub fn schedule_drains(network: &mut Network, random: &mut Random, span: Duration) {
+    let nodes: Vec<NodeId> = network.topology().ids().collect();
+    for _ in 0..random.below(4) {
+        let node = random.pick(&nodes);
+        let mut time = network.now() + random.between(Duration::ZERO, span);
+        for drain in [Drain::LastResort, Drain::Withdrawn, Drain::Off] {
+            if random.percent(80) {
+                network.at(time, Action::Drain(node, drain));
+            }
+            time = time + random.between(Duration::from_millis(1), Duration::from_secs(20));
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+use bgp_proto::rib::Drain;
 use bgp_proto::session::{State, Stop};
 use bgp_proto::speaker::{Output, Speaker};
 use bgp_proto::time::Instant;
@@ -467,6 +468,17 @@ impl Network {
         self.tell(node, |speaker, now| {
             speaker.request_refresh(peer.as_peer(), family, now);
         });
+        self.settle();
+    }
+
+    /// Drains a node, or ends that.
+    pub fn drain(&mut self, node: NodeId, drain: Drain) {
+        if std::mem::replace(&mut self.topology.nodes[node.index()].drain, drain) == drain {
+            return;
+        }
+        self.note(format_args!("{node} drains: {drain:?}"));
+        self.tell(node, |speaker, now| speaker.set_drain(drain, now));
+        self.stir();
         self.settle();
     }
 

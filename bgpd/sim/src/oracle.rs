@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use bgp_proto::filter::{Decision, Filter};
+use bgp_proto::rib::Drain;
 use bgp_proto::role::Role;
 use bgp_proto::types::{Asn, Family, NextHop, Prefix};
 use bgp_proto::wire::attributes::Attributes;
@@ -126,6 +127,9 @@ fn advertise(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, be
     if best.from == Some(peer) || !topology.families(node, peer).contains(prefix.family()) {
         return None;
     }
+    if ours.drain == Drain::Withdrawn {
+        return None;
+    }
     let communities = &best.attributes.communities;
     let kept_in = [Community::NO_EXPORT, Community::NO_EXPORT_SUBCONFED];
     if communities.contains(&Community::NO_ADVERTISE) || (external && kept_in.iter().any(|c| communities.contains(c))) {
@@ -183,6 +187,14 @@ fn advertise(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, be
     } else {
         sent.local_pref = sent.local_pref.or(Some(100));
     }
+    if ours.drain == Drain::LastResort {
+        let mut communities = sent.communities.to_vec();
+        communities.push(Community::GRACEFUL_SHUTDOWN);
+        communities.sort_unstable();
+        communities.dedup();
+        sent.communities = communities.into();
+        sent.local_pref = sent.local_pref.and(Some(0));
+    }
     Some(sent)
 }
 
@@ -229,6 +241,10 @@ pub fn accept(
             let rule = accepted_by(filter, prefix, &taken, false)?;
             filter.rules[rule].set.apply(&mut taken, ours.asn);
         }
+    }
+    let leaving = sent.communities.contains(&Community::GRACEFUL_SHUTDOWN);
+    if leaving && policy.graceful_shutdown && is_external(topology, node, peer) {
+        taken.local_pref = Some(0);
     }
     Some(taken)
 }

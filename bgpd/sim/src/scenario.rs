@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::{Filter, PrefixMatch, Rule, Set};
+use bgp_proto::rib::Drain;
 use bgp_proto::session::Extensions;
 use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, NextHop, Prefix, RouterId};
 use bgp_proto::wire::aspath::AsPath;
@@ -49,6 +50,8 @@ pub enum Shape {
 
 /// The stream of chance for [`Scenario::leave_out_extensions`].
 const EXTENSIONS: u64 = 3;
+/// The stream of chance for [`Scenario::shut_down_gracefully`].
+const SHUTDOWN: u64 = 4;
 
 /// A network to be, and the source of further policies and routes for it.
 #[derive(Debug)]
@@ -96,6 +99,7 @@ impl Scenario {
         scenario.fill(&mut random);
         scenario.leave_out_extensions(seed);
         relations::relate(&mut scenario.topology, scenario.tiers, seed);
+        scenario.shut_down_gracefully(seed);
         scenario
     }
 
@@ -226,6 +230,7 @@ impl Scenario {
                 max_paths: random.pick(&[1, 1, 2, 4]),
                 graceful_restart: random.percent(50).then(|| 20 + random.below(100) as u16),
                 deferral: random.between(Duration::from_secs(20), Duration::from_secs(90)),
+                drain: Drain::Off,
                 originated: BTreeMap::new(),
                 peers: BTreeMap::new(),
             });
@@ -286,6 +291,7 @@ impl Scenario {
                 next_hop_self: random.percent(20),
                 add_path: AddPath::NONE,
                 conduct: Conduct::default(),
+                graceful_shutdown: true,
                 extensions: Extensions::default(),
                 import: None,
                 export: None,
@@ -301,6 +307,22 @@ impl Scenario {
         for peer in self.topology.nodes.iter_mut().flat_map(|node| node.peers.values_mut()) {
             peer.extensions =
                 Extensions { enhanced_refresh: random.percent(80), extended_messages: random.percent(70) };
+        }
+    }
+
+    /// Some routes are about to go, which either everybody honours or nobody: two neighbours of different opinions could have
+    /// two stable states.
+    fn shut_down_gracefully(&mut self, seed: u64) {
+        let mut random = Random::new(seed, SHUTDOWN);
+        let honoured = random.percent(75);
+        for node in &mut self.topology.nodes {
+            node.peers.values_mut().for_each(|peer| peer.graceful_shutdown = honoured);
+            for route in node.originated.values_mut().filter(|_| random.percent(10)) {
+                let mut communities = route.communities.to_vec();
+                communities.push(Community::GRACEFUL_SHUTDOWN);
+                communities.sort_unstable();
+                route.communities = communities.into();
+            }
         }
     }
 

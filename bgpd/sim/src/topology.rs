@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::Filter;
-use bgp_proto::rib::{Awaited, PeerPolicy, RibConfig};
+use bgp_proto::rib::{Awaited, Drain, PeerPolicy, RibConfig};
 use bgp_proto::session::{Extensions, LocalRestart, RemoteAs, SessionConfig};
 use bgp_proto::types::{Asn, ClusterId, FamilySet, HoldTime, PeerId, Prefix, RouterId};
 use bgp_proto::wire::attributes::Attributes;
@@ -66,6 +66,8 @@ pub struct NodeSpec {
     pub graceful_restart: Option<u16>,
     /// How long it waits for End-of-RIB after a graceful restart.
     pub deferral: Duration,
+    /// How far it is drained; outlives its process.
+    pub drain: Drain,
     /// What it originates.
     pub originated: BTreeMap<Prefix, Attributes>,
     /// By neighbour.
@@ -89,6 +91,8 @@ pub struct PeerSpec {
     pub add_path: AddPath,
     /// What else is between the two.
     pub conduct: Conduct,
+    /// See [`PeerPolicy::graceful_shutdown`].
+    pub graceful_shutdown: bool,
     /// What its OPEN to the neighbour has.
     pub extensions: Extensions,
     /// Filter of what the neighbour sends.
@@ -166,6 +170,7 @@ impl Topology {
             deferral: spec.graceful_restart.filter(|_| restarted).map(|_| spec.deferral),
             awaited: if restarted { Awaited::Known } else { Awaited::Up },
             convergence: Duration::from_secs(60),
+            drain: spec.drain,
         }
     }
 
@@ -206,6 +211,7 @@ impl Topology {
             import: known.import.clone(),
             export: known.export.clone(),
             max_prefixes: None,
+            graceful_shutdown: known.graceful_shutdown,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bgp_proto::rib::Scope;
+use bgp_proto::rib::{Drain, Scope};
 
 use crate::checks;
 use crate::faults;
@@ -28,6 +28,9 @@ const STILL: Duration = Duration::from_secs(300);
 /// The longest that a network may take to come to rest.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
+/// The stream of chance for who is drained when.
+const DRAINS: u64 = 5;
+
 /// How often a network is looked at while things go wrong.
 const SLICES: u32 = 8;
 
@@ -40,11 +43,18 @@ pub fn run(seed: u64, echo: Option<fn(&str)>) -> Result<Report, String> {
     let mut random = Random::new(seed, 2);
     let mut network = Network::new(scenario.topology(), seed, Transcript::new(echo));
     let shape = scenario.to_string();
-    let outcome = play(&mut network, &mut scenario, &mut random).map_err(|error| format!("{shape}: {error}"));
+    let mut drains = Random::new(seed, DRAINS);
+    let outcome =
+        play(&mut network, &mut scenario, &mut random, &mut drains).map_err(|error| format!("{shape}: {error}"));
     outcome.map(|()| Report { hash: network.transcript().hash(), lines: network.transcript().lines(), shape })
 }
 
-fn play(network: &mut Network, scenario: &mut Scenario, random: &mut Random) -> Result<(), String> {
+fn play(
+    network: &mut Network,
+    scenario: &mut Scenario,
+    random: &mut Random,
+    drains: &mut Random,
+) -> Result<(), String> {
     // 1. All start, at about the same time: connections cross.
     for node in network.topology().ids() {
         let time = network.now() + random.between(Duration::ZERO, Duration::from_secs(2));
@@ -57,6 +67,7 @@ fn play(network: &mut Network, scenario: &mut Scenario, random: &mut Random) -> 
     // 2. What can go wrong does.
     let span = random.between(Duration::from_secs(5), Duration::from_secs(400));
     faults::schedule(network, scenario, random, span);
+    faults::schedule_drains(network, drains, span);
     for _ in 0..SLICES {
         network.run_until(network.now() + span / SLICES);
         checks::reports_add_up(network).map_err(|error| format!("amid the faults: {error}"))?;
@@ -64,9 +75,17 @@ fn play(network: &mut Network, scenario: &mut Scenario, random: &mut Random) -> 
     // 3. All is well again.
     network.heal();
     rest(network, "after all faults")?;
-    // 4. A node stops for good.
-    let deaths = [Death::Silent, Death::Cease, Death::Killed, Death::Reset, Death::Power];
+    // 4. A node is drained.
     let nodes: Vec<NodeId> = network.topology().ids().collect();
+    if drains.percent(30) {
+        let node = drains.pick(&nodes);
+        for drain in [Drain::LastResort, Drain::Withdrawn, Drain::Off] {
+            network.drain(node, drain);
+            rest(network, &format!("with {node} drained ({drain:?})"))?;
+        }
+    }
+    // 5. A node stops for good.
+    let deaths = [Death::Silent, Death::Cease, Death::Killed, Death::Reset, Death::Power];
     let (gone, death) = (random.pick(&nodes), random.pick(&deaths));
     network.kill(gone, death);
     rest(network, &format!("after {gone} is gone ({death:?})"))?;

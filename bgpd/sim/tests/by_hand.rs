@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bgp_proto::filter::{Filter, Rule};
+use bgp_proto::rib::Drain;
 use bgp_proto::session::Extensions;
 use bgp_proto::types::{Asn, ClusterId, Family, HoldTime, NextHop, Prefix, RouterId};
 use bgp_proto::wire::aspath::AsPath;
@@ -27,6 +28,7 @@ fn node(number: u8, asn: u32) -> NodeSpec {
         max_paths: 1,
         graceful_restart: None,
         deferral: Duration::from_secs(60),
+        drain: Drain::Off,
         originated: BTreeMap::new(),
         peers: BTreeMap::new(),
     }
@@ -55,6 +57,7 @@ fn join(topology: &mut Topology, a: u16, b: u16, client: bool) {
             next_hop_self: false,
             add_path: AddPath::NONE,
             conduct: Default::default(),
+            graceful_shutdown: true,
             extensions: Extensions::default(),
             import: open(),
             export: open(),

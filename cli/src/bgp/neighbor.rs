@@ -43,6 +43,7 @@ struct Neighbor {
     role: Option<String>,
     role_strict: bool,
     remote_role: Option<String>,
+    graceful_shutdown: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -90,6 +91,7 @@ impl From<api::Neighbor> for Neighbor {
             role: present(neighbor.role),
             role_strict: neighbor.role_strict,
             remote_role: present(neighbor.remote_role),
+            graceful_shutdown: neighbor.graceful_shutdown,
             peer,
         }
     }
@@ -136,6 +138,9 @@ impl Neighbor {
             self.import_filter.as_deref().unwrap_or("none"),
             self.export_filter.as_deref().unwrap_or("none")
         ));
+        if self.graceful_shutdown {
+            page.line("  graceful shutdown (RFC 8326): honoured");
+        }
         page.line(format!(
             "  prefixes: {} received{}, {} accepted, {} sent{}",
             peer.received,
@@ -231,6 +236,7 @@ mod tests {
             max_prefixes: 10_000,
             role: "customer".into(),
             remote_role: "provider".into(),
+            graceful_shutdown: true,
             ..Default::default()
         };
         Neighbors { neighbors: vec![neighbor.into()] }

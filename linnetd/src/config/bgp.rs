@@ -1,6 +1,7 @@
 //! `[bgp]`; its peers are in `peer.rs`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use bgp_proto::filter::Filter;
 use bgp_proto::types::{Asn, ClusterId, HoldTime, RouterId};
@@ -47,6 +48,7 @@ pub(super) fn bgp(section: Section<'_>, node: Option<&Node>) -> Option<Bgp> {
     let max_paths = section.field("max-paths").map_or(Some(16), |field| field.integer::<u16>(1..=256));
     let networks = section.field("networks").map_or(Some(Vec::new()), |field| all(&field, prefix));
     let cluster_cidrs = section.field("cluster-cidrs").map_or(Some(Vec::new()), |field| all(&field, prefix));
+    let drain_time = section.field("drain-time").map_or(Some(10u32), |field| field.integer(0..=3600));
     let graceful_restart = section.field("graceful-restart").map_or(Some(Some(120)), |field| graceful_restart(&field));
     let filters = filters(&section);
     let mut defaults =
@@ -64,6 +66,7 @@ pub(super) fn bgp(section: Section<'_>, node: Option<&Node>) -> Option<Bgp> {
         max_paths: usize::from(max_paths?),
         networks: networks?,
         cluster_cidrs: cluster_cidrs?,
+        drain_time: Duration::from_secs(u64::from(drain_time?)),
         graceful_restart: graceful_restart?,
         peers: peers?,
         dynamic_peers: dynamic_peers?,

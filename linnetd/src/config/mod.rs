@@ -90,6 +90,9 @@ pub struct Bgp {
     pub networks: Vec<Prefix>,
     /// What internal peers without an import filter may announce; empty: see [`crate::speaker::mesh_filter`].
     pub cluster_cidrs: Vec<Prefix>,
+    /// `drain-time`: how long a node that is drained is the last resort before it withdraws everything (RFC 8326); whole
+    /// seconds, 0 to 3600.
+    pub drain_time: Duration,
     /// RFC 4724; seconds that peers keep our routes while we restart. `None`: not announced.
     pub graceful_restart: Option<u16>,
     /// `[[bgp.peer]]`, in the file's order.
@@ -165,6 +168,8 @@ pub struct PeerSettings {
     pub hold_time: Option<HoldTime>,
     /// `connect-retry`, whole seconds, 1 to 65535.
     pub connect_retry: Duration,
+    /// `graceful-shutdown`: what an external peer says is about to go is used only where there is no other (RFC 8326).
+    pub graceful_shutdown: bool,
     /// Name of a filter that is defined.
     pub import: Option<String>,
     /// Name of a filter that is defined.

@@ -142,6 +142,7 @@ fn settings(
     let max_prefixes = table.field("max-prefixes").map_or(Some(None), |field| field.integer(1..=u32::MAX).map(Some));
     let hold = table.field("hold-time").map_or(Some(None), |field| hold_time(&field).map(Some));
     let retry = table.field("connect-retry").map_or(Some(5u32), |field| field.integer(1..=65535));
+    let graceful_shutdown = table.field("graceful-shutdown").map_or(Some(true), |field| field.boolean());
     if let Some(field) = table.field("bfd") {
         field.not_yet("leave it out; a lost link ends the session at once, a silent peer after the hold time");
     }
@@ -161,6 +162,7 @@ fn settings(
         max_prefixes: max_prefixes?,
         hold_time: hold?,
         connect_retry: Duration::from_secs(u64::from(retry?)),
+        graceful_shutdown: graceful_shutdown?,
         import: import?,
         export: export?,
     };

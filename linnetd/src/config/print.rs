@@ -30,6 +30,7 @@ impl Display for Config {
         writeln!(f, "max-paths = {}", bgp.max_paths)?;
         writeln!(f, "networks = {}", list(&bgp.networks))?;
         writeln!(f, "cluster-cidrs = {}", list(&bgp.cluster_cidrs))?;
+        writeln!(f, "drain-time = {}", bgp.drain_time.as_secs())?;
         match bgp.graceful_restart {
             Some(seconds) => writeln!(f, "graceful-restart = {{ enabled = true, restart-time = {seconds} }}")?,
             None => writeln!(f, "graceful-restart = {{ enabled = false }}")?,
@@ -122,6 +123,7 @@ fn print_settings(f: &mut Formatter<'_>, settings: &PeerSettings, dynamic: bool)
         writeln!(f, "hold-time = {}", hold.seconds())?;
     }
     writeln!(f, "connect-retry = {}", settings.connect_retry.as_secs())?;
+    writeln!(f, "graceful-shutdown = {}", settings.graceful_shutdown)?;
     for (key, name) in [("import", &settings.import), ("export", &settings.export)] {
         if let Some(name) = name {
             writeln!(f, "{key} = {}", string(name))?;

@@ -88,7 +88,7 @@ fn settings() -> impl Strategy<Value = PeerSettings> {
     let hold = option::of((3u16..).prop_map(|seconds| HoldTime::from_seconds(seconds).unwrap()));
     let filter = || option::of(Just("f 0".replace(' ', "-")));
     (
-        (remote, asn(), families, ttl, any::<[bool; 3]>(), conduct()),
+        (remote, asn(), families, ttl, any::<[bool; 4]>(), conduct()),
         (option::of(1u32..), hold, 1u64..=65535, filter(), filter()),
     )
         .prop_map(
@@ -110,6 +110,7 @@ fn settings() -> impl Strategy<Value = PeerSettings> {
                     max_prefixes,
                     hold_time,
                     connect_retry: Duration::from_secs(retry),
+                    graceful_shutdown: flags[3],
                     import,
                     export,
                 };
@@ -150,6 +151,7 @@ prop_compose! {
         max_paths in 1usize..=256,
         networks in vec(prefix(), 0..3),
         cluster_cidrs in vec(prefix(), 0..3),
+        drain in 0u64..=3600,
         graceful_restart in option::of(1u16..=4095),
         peers in vec((any::<u16>(), settings()), 0..4),
         dynamic in option::of((prefix(), 1usize..=10_000, settings())),
@@ -172,6 +174,7 @@ prop_compose! {
             max_paths,
             networks,
             cluster_cidrs,
+            drain_time: Duration::from_secs(drain),
             graceful_restart,
             peers: peers.into_iter().enumerate().map(peer).collect(),
             dynamic_peers: dynamic.into_iter().map(|(prefix, limit, settings)| DynamicPeer {

@@ -35,6 +35,7 @@ impl Bgp for BgpService {
             router_id: config.bgp.router_id.to_string(),
             local_asn: config.bgp.asn.0,
             peers: self.0.bgp().peers().await.iter().map(peer).collect(),
+            drain: Some(super::node::drain(&self.0).await),
         }))
     }
 
@@ -231,5 +232,6 @@ fn neighbor(status: &PeerStatus, hold_time: u32) -> Neighbor {
         role: config.conduct.role.map(|local| local.role.name().into()).unwrap_or_default(),
         role_strict: config.conduct.role.is_some_and(|local| local.strict),
         remote_role: established.and_then(|it| it.remote_role).map(|role| role.name().into()).unwrap_or_default(),
+        graceful_shutdown: config.graceful_shutdown && !internal,
     }
 }

@@ -1,15 +1,20 @@
 //! Service Node: how each room is, and reload.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bgp_proto::session::State;
 use linnet_api::node_server::Node;
-use linnet_api::{Component, ReloadReply, ReloadRequest, StatusReply, StatusRequest};
+use linnet_api::{
+    Component, Drain, DrainReply, DrainRequest, ReloadReply, ReloadRequest, StatusReply, StatusRequest, UndrainReply,
+    UndrainRequest,
+};
 use policy::State as PolicyState;
 use tonic::{Request, Response, Status};
 
 use crate::config::OverlayMode;
 use crate::daemon::{Daemon, Kernel};
+use crate::drain::DrainState;
 
 pub(super) struct NodeService(pub(super) Arc<Daemon>);
 
@@ -25,7 +30,19 @@ impl Node for NodeService {
             local_asn: config.bgp.asn.0,
             pod_cidrs: config.node.pod_cidrs.iter().map(ToString::to_string).collect(),
             components: components(&self.0).await,
+            drain: Some(drain(&self.0).await),
         }))
+    }
+
+    async fn drain(&self, _: Request<DrainRequest>) -> Result<Response<DrainReply>, Status> {
+        let time = self.0.config().await.bgp.drain_time;
+        self.0.draining().begin(time).await.map_err(|error| Status::failed_precondition(error.to_string()))?;
+        Ok(Response::new(DrainReply { drain: Some(drain(&self.0).await) }))
+    }
+
+    async fn undrain(&self, _: Request<UndrainRequest>) -> Result<Response<UndrainReply>, Status> {
+        self.0.draining().end().await.map_err(|error| Status::failed_precondition(error.to_string()))?;
+        Ok(Response::new(UndrainReply {}))
     }
 
     async fn reload(&self, _: Request<ReloadRequest>) -> Result<Response<ReloadReply>, Status> {
@@ -35,6 +52,17 @@ impl Node for NodeService {
         };
         Ok(Response::new(ReloadReply { changes, errors }))
     }
+}
+
+/// How far the node is drained.
+pub(super) async fn drain(daemon: &Daemon) -> Drain {
+    let (state, remaining) = match daemon.draining().state().await {
+        DrainState::No => ("no", Duration::ZERO),
+        DrainState::Draining(remaining) => ("draining", remaining),
+        DrainState::Drained => ("drained", Duration::ZERO),
+    };
+    // Rounded up: as long as something is left it is not zero.
+    Drain { state: state.into(), remaining_seconds: remaining.as_millis().div_ceil(1000) as u64 }
 }
 
 fn component(name: &str, state: &str, detail: String) -> Component {

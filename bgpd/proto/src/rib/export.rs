@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::RibConfig;
 use super::decision::DEFAULT_LOCAL_PREF;
+use super::drain::Drain;
 use super::outward::Outward;
 use super::peers::Peer;
 use crate::filter::{Decision, Filter};
@@ -27,6 +28,7 @@ pub(crate) struct GroupKey {
     pub(crate) outward: Outward,
     pub(crate) filter: Option<Arc<Filter>>,
     pub(crate) context: UpdateContext,
+    pub(crate) drain: Drain,
 }
 
 /// What a group's members are to us.
@@ -42,7 +44,7 @@ pub(crate) enum Kind {
 
 impl GroupKey {
     /// Of a peer whose session is up.
-    pub(crate) fn of(peer: &Peer) -> Option<Self> {
+    pub(crate) fn of(peer: &Peer, drain: Drain) -> Option<Self> {
         let established = &peer.session.as_ref()?.established;
         let (session4, session6) = match established.local_address {
             IpAddr::V4(address) => (Some(address), None),
@@ -65,6 +67,7 @@ impl GroupKey {
             outward: Outward::of(peer),
             filter: peer.policy.export.clone(),
             context: established.send,
+            drain,
         })
     }
 
@@ -78,7 +81,7 @@ impl GroupKey {
         filters
             && (self.local_as, self.kind, self.next_hop_self) == (other.local_as, other.kind, other.next_hop_self)
             && (self.own4, self.own6) == (other.own4, other.own6)
-            && (self.outward, self.context) == (other.outward, other.context)
+            && (self.outward, self.context, self.drain) == (other.outward, other.context, other.drain)
     }
 
     fn own(&self, family: Family) -> Option<NextHop> {
@@ -133,6 +136,10 @@ pub(crate) fn permits(
     attributes: &Attributes,
     source: Source,
 ) -> Result<Option<usize>, &'static str> {
+    // 0. A drained speaker says nothing (RFC 8326 section 4.2).
+    if group.drain == Drain::Withdrawn {
+        return Err("this speaker is drained");
+    }
     // 1. Well-known communities (RFC 1997).
     for community in &attributes.communities {
         match (*community, group.kind) {
@@ -210,6 +217,8 @@ pub(crate) fn transform(
         }
         Kind::Internal | Kind::Client => sent.local_pref = sent.local_pref.or(Some(DEFAULT_LOCAL_PREF)),
     }
+    // 6. Graceful shutdown.
+    group.drain.apply(&mut sent);
     Ok(sent)
 }
 

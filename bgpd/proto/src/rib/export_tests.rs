@@ -20,6 +20,7 @@ fn config() -> RibConfig {
         deferral: None,
         awaited: crate::rib::Awaited::Up,
         convergence: std::time::Duration::from_secs(60),
+        drain: Drain::Off,
     }
 }
 
@@ -44,6 +45,7 @@ fn group(kind: Kind) -> GroupKey {
         outward: Outward::default(),
         filter: filter(Set::default()),
         context,
+        drain: Drain::Off,
     }
 }
 
@@ -193,4 +195,18 @@ fn what_the_rule_sets_is_set_before_what_may_not_leave_is_taken_away() {
     assert_eq!(result.local_pref, None);
     assert_eq!(result.as_path, AsPath::sequence([64512, 64512, 64512, 65001].map(Asn)));
     assert_eq!(*result.communities, [Community(1)]);
+}
+
+#[test]
+fn a_draining_speaker_is_the_last_resort_whatever_its_filter_sets_and_a_drained_one_says_nothing() {
+    let set = Set { local_pref: Some(500), ..Set::default() };
+    for (kind, local_pref) in [(Kind::External, None), (Kind::Internal, Some(0)), (Kind::Client, Some(0))] {
+        let draining = GroupKey { drain: Drain::LastResort, filter: filter(set.clone()), ..group(kind) };
+        let result = sent(&draining, &learned(), FROM_CLIENT);
+        assert_eq!(result.local_pref, local_pref, "{kind:?}");
+        assert_eq!(*result.communities, [Community::GRACEFUL_SHUTDOWN], "{kind:?}");
+        let drained = GroupKey { drain: Drain::Withdrawn, ..group(kind) };
+        let net: Prefix = "10.0.0.0/8".parse().unwrap();
+        assert_eq!(permits(&drained, net, &learned(), Source::Local), Err("this speaker is drained"), "{kind:?}");
+    }
 }

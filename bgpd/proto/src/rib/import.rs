@@ -194,7 +194,9 @@ impl<'a> Import<'a> {
             let set = &filter.rules.get(rule)?.set;
             (!set.is_empty()).then_some(set)
         });
-        if set.is_none() && matches!(self.entered, Cow::Borrowed(_)) {
+        // RFC 8326 section 4.1: behind the filter, whose LOCAL_PREF it takes the place of.
+        let leaving = Inward::of(self.peer).is_leaving(&self.entered);
+        if set.is_none() && !leaving && matches!(self.entered, Cow::Borrowed(_)) {
             store.retain(self.original);
             return (self.original.0, PathFlags::NONE);
         }
@@ -205,6 +207,9 @@ impl<'a> Import<'a> {
         let id = store.import(key, |_| {
             let mut result = self.entered.clone().into_owned();
             set.into_iter().for_each(|set| set.apply(&mut result, local_as));
+            if leaving {
+                result.local_pref = Some(0);
+            }
             result
         });
         (id, PathFlags::TRANSFORMED)

@@ -8,12 +8,15 @@ use super::peers::Peer;
 use crate::role::Role;
 use crate::types::Asn;
 use crate::wire::attributes::Attributes;
+use crate::wire::community::Community;
 
 /// Changes that every route of a peer gets at the door: part of what an import's result depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Inward {
     /// Our role towards the peer, and the peer's AS.
     role: Option<(Role, Asn)>,
+    /// GRACEFUL_SHUTDOWN is honoured (RFC 8326).
+    graceful_shutdown: bool,
 }
 
 impl Inward {
@@ -22,7 +25,15 @@ impl Inward {
         if !peer.external {
             return Self::default();
         }
-        Self { role: peer.policy.conduct.role.map(|local| (local.role, peer.remote_as)) }
+        Self {
+            role: peer.policy.conduct.role.map(|local| (local.role, peer.remote_as)),
+            graceful_shutdown: peer.policy.graceful_shutdown,
+        }
+    }
+
+    /// Whether the peer says that the route is about to go, and is believed.
+    pub(crate) fn is_leaving(&self, received: &Attributes) -> bool {
+        self.graceful_shutdown && received.communities.contains(&Community::GRACEFUL_SHUTDOWN)
     }
 
     /// The attributes as the import filter and the decision process see them; borrowed if they are what came.

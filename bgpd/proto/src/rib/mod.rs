@@ -13,6 +13,7 @@ mod adverts;
 mod attrs;
 mod convergence;
 pub mod decision;
+mod drain;
 mod export;
 mod import;
 mod inward;
@@ -47,6 +48,7 @@ use adj_out::Groups;
 use adverts::View;
 use attrs::AttrStore;
 use convergence::Convergence;
+pub use drain::Drain;
 use export::GroupKey;
 use loc::{Scratch, best_change};
 use peers::{ImportPolicies, ImportPolicy, Live, Peer, Peers, at};
@@ -74,6 +76,8 @@ pub struct RibConfig {
     /// The longest that [`Output::Converged`] waits for a peer when nothing is deferred, and that the stale routes of a
     /// peer that is back wait for its End-of-RIB (RFC 4724 section 4.2 asks for such a bound). 60 s is a good value.
     pub convergence: Duration,
+    /// How far this speaker is drained at the start (RFC 8326); [`Rib::set_drain`] changes it.
+    pub drain: Drain,
 }
 
 /// Whose routes must be here, or be late, before what is not in the RIB may be taken not to exist.
@@ -112,6 +116,8 @@ pub struct PeerPolicy {
     pub export: Option<Arc<Filter>>,
     /// Most prefixes it may send, all families together: above, the owner ends the session (RFC 4486 subcode 1).
     pub max_prefixes: Option<u32>,
+    /// An external peer's routes with GRACEFUL_SHUTDOWN are used only where there is no other (RFC 8326 section 4.1).
+    pub graceful_shutdown: bool,
 }
 
 /// What the owner of the RIB is to do.
@@ -284,7 +290,8 @@ impl Rib {
         if source_changed {
             self.source_changed(id);
         }
-        if let Some(key) = self.peers.get(id).and_then(GroupKey::of) {
+        let drain = self.config.drain;
+        if let Some(key) = self.peers.get(id).and_then(|peer| GroupKey::of(peer, drain)) {
             self.groups.move_member(id, key, &mut self.store);
         }
         self.check_limit(id);
@@ -351,7 +358,8 @@ impl Rib {
         if source_changed {
             self.source_changed(peer);
         }
-        if let Some(key) = self.peers.get(peer).and_then(GroupKey::of) {
+        let drain = self.config.drain;
+        if let Some(key) = self.peers.get(peer).and_then(|peer| GroupKey::of(peer, drain)) {
             self.groups.join(peer, key, established.enhanced_refresh);
         }
     }

@@ -1,5 +1,6 @@
 //! The RIB as a whole: scenarios by hand, and random ones against a model.
 
+mod drain;
 mod extended;
 mod model;
 mod refresh;

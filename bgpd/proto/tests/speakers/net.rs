@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bgp_proto::filter::{Filter, Rule};
-use bgp_proto::rib::{Awaited, BestChange, PeerPolicy, RibConfig, RouteView, Scope};
+use bgp_proto::rib::{Awaited, BestChange, Drain, PeerPolicy, RibConfig, RouteView, Scope};
 use bgp_proto::session::{Direction, DownReason, Extensions, LocalRestart, RemoteAs, SessionConfig, State};
 use bgp_proto::speaker::{Output, Speaker};
 use bgp_proto::time::Instant;
@@ -101,6 +101,7 @@ impl Net {
                 deferral: None,
                 awaited: Awaited::Up,
                 convergence: Duration::from_secs(60),
+                drain: Drain::Off,
             };
             let speaker = Speaker::new(config, index as u64, now);
             Node { asn: Asn(*asn), speaker, best: Vec::new(), downs: Vec::new(), peers: 0 }
@@ -148,6 +149,7 @@ impl Net {
                 import: says.import.map(Arc::new),
                 export: says.export.map(Arc::new),
                 max_prefixes: says.max_prefixes,
+                graceful_shutdown: true,
             };
             let now = self.now;
             self.nodes[node].speaker.add_peer(peer, session, policy, now);

@@ -10,10 +10,10 @@ use proptest::prelude::*;
 
 use super::world::*;
 use crate::filter::{Decision, Filter, Rule, Set};
-use crate::rib::PeerPolicy;
 use crate::rib::adj_out::Limits;
 use crate::rib::decision::{Candidate, Choice, Merit};
 use crate::rib::export::{GroupKey, Source, permits, transform};
+use crate::rib::{Drain, PeerPolicy};
 use crate::types::{Family, PathId, PeerId, Prefix};
 use crate::wire::attributes::Attributes;
 use crate::wire::community::Community;
@@ -44,7 +44,8 @@ enum Event {
     EndOfRib { peer: usize, family: usize },
     Refresh { peer: usize, family: usize },
     Read { peer: usize, reads: bool },
-    Policy { peer: usize, import: usize, export: usize, client: bool, next_hop_self: bool },
+    Policy { peer: usize, import: usize, export: usize, client: bool, next_hop_self: bool, graceful_shutdown: bool },
+    Drain { to: Drain },
     Step,
     Settle,
 }
@@ -52,22 +53,24 @@ enum Event {
 fn event() -> impl Strategy<Value = Event> {
     let (peer, prefix, family) = (0..PEERS.len(), 0..16usize, 0..2usize);
     prop_oneof![
-        10 => (peer.clone(), prefix.clone(), 1..6usize, 0..48u32)
+        10 => (peer.clone(), prefix.clone(), 1..6usize, 0..60u32)
             .prop_map(|(peer, prefix, count, variant)| Event::Announce { peer, prefix, count, variant }),
         6 => (peer.clone(), prefix.clone(), 1..8usize)
             .prop_map(|(peer, prefix, count)| Event::Withdraw { peer, prefix, count }),
-        2 => (prefix.clone(), 0..48u32).prop_map(|(prefix, variant)| Event::Originate { prefix, variant }),
+        2 => (prefix.clone(), 0..60u32).prop_map(|(prefix, variant)| Event::Originate { prefix, variant }),
         2 => prefix.prop_map(|prefix| Event::Unoriginate { prefix }),
         5 => (peer.clone(), prop::option::of(any::<bool>())).prop_map(|(peer, restart)| Event::Up { peer, restart }),
         2 => (peer.clone(), any::<bool>()).prop_map(|(peer, retain)| Event::Down { peer, retain }),
         1 => (peer.clone(), family.clone()).prop_map(|(peer, family)| Event::EndOfRib { peer, family }),
         2 => (peer.clone(), family).prop_map(|(peer, family)| Event::Refresh { peer, family }),
         3 => (peer.clone(), any::<bool>()).prop_map(|(peer, reads)| Event::Read { peer, reads }),
-        2 => (peer, 0..4usize, 0..4usize, any::<bool>(), any::<bool>()).prop_map(
-            |(peer, import, export, client, next_hop_self)| {
-                Event::Policy { peer, import, export, client, next_hop_self }
+        2 => (peer, 0..4usize, 0..4usize, any::<[bool; 3]>()).prop_map(
+            |(peer, import, export, [client, next_hop_self, graceful_shutdown])| {
+                Event::Policy { peer, import, export, client, next_hop_self, graceful_shutdown }
             }
         ),
+        1 => prop_oneof![2 => Just(Drain::Off), 1 => Just(Drain::LastResort), 1 => Just(Drain::Withdrawn)]
+            .prop_map(|to| Event::Drain { to }),
         8 => Just(Event::Step),
         2 => Just(Event::Settle),
     ]
@@ -112,7 +115,8 @@ fn attributes(peer: u16, role: Option<Role>, family: Family, variant: u32) -> At
         0 => Box::default(),
         1 => [Community(3)].into(),
         2 => [Community::NO_EXPORT].into(),
-        _ => [Community(4), Community::NO_ADVERTISE].into(),
+        3 => [Community(4), Community::NO_ADVERTISE].into(),
+        _ => [Community(4), Community::GRACEFUL_SHUTDOWN].into(),
     };
     if variant == 47 {
         // Our own AS: a loop.
@@ -219,7 +223,7 @@ impl Model {
                     ear.reads = reads;
                 }
             }
-            Event::Policy { peer, import, export, client, next_hop_self } => {
+            Event::Policy { peer, import, export, client, next_hop_self, graceful_shutdown } => {
                 let number = PEERS[peer].0;
                 let known = self.peers.get_mut(&number).unwrap();
                 known.policy = PeerPolicy {
@@ -227,10 +231,12 @@ impl Model {
                     export: filter(export),
                     client,
                     next_hop_self,
+                    graceful_shutdown,
                     ..known.policy.clone()
                 };
                 world.rib.set_peer(PeerId(number), known.policy.clone(), world.now);
             }
+            Event::Drain { to } => world.rib.set_drain(to),
             Event::Step => drop(world.step()),
             Event::Settle => world.settle(),
         }
@@ -241,13 +247,18 @@ impl Model {
         if sent.as_path.contains(OUR_AS) {
             return None;
         }
+        let external = matches!(peer.role, Role::External(_));
         let Some(filter) = &peer.policy.import else {
-            return (!matches!(peer.role, Role::External(_))).then(|| sent.clone());
+            return (!external).then(|| sent.clone());
         };
         match filter.decide(net, sent, false) {
             Decision::Accept(rule) => {
                 let mut made = sent.clone();
                 filter.rules[rule].set.apply(&mut made, OUR_AS);
+                let leaving = sent.communities.contains(&Community::GRACEFUL_SHUTDOWN);
+                if external && peer.policy.graceful_shutdown && leaving {
+                    made.local_pref = Some(0);
+                }
                 Some(made)
             }
             Decision::Reject(_) => None,
@@ -283,7 +294,13 @@ impl Model {
 
     /// What a peer is to hold.
     fn due(&self, number: u16) -> BTreeMap<Prefix, Attributes> {
-        let key = self.world.rib.peers.get(PeerId(number)).and_then(GroupKey::of).expect("a session");
+        let key = self
+            .world
+            .rib
+            .peers
+            .get(PeerId(number))
+            .and_then(|peer| GroupKey::of(peer, self.world.rib.drain()))
+            .expect("a session");
         let due = |net: Prefix| {
             let (from, made) = self.best(net).into_iter().next().filter(|(from, _)| from.0 != number)?;
             let source = match self.peers.get(&from.0) {

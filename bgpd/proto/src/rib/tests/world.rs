@@ -9,7 +9,7 @@ use bytes::BytesMut;
 
 use crate::conduct::Conduct;
 use crate::filter::{Filter, Rule};
-use crate::rib::{Awaited, BestPath, Output, PeerPolicy, Rib, RibConfig};
+use crate::rib::{Awaited, BestPath, Drain, Output, PeerPolicy, Rib, RibConfig};
 use crate::session::{Direction, Established};
 use crate::time::Instant;
 use crate::types::{Asn, ClusterId, Family, FamilySet, HoldTime, NextHop, Nlri, PathId, PeerId, Prefix, RouterId};
@@ -57,6 +57,7 @@ pub(super) fn policy(peer: u16, role: Role) -> PeerPolicy {
         import: accept_all("in").filter(|_| open),
         export: accept_all("out").filter(|_| open),
         max_prefixes: None,
+        graceful_shutdown: true,
     }
 }
 
@@ -178,6 +179,7 @@ impl World {
             deferral,
             awaited,
             convergence: Duration::from_secs(60),
+            drain: Drain::Off,
         };
         let now = Instant::from_start(Duration::from_secs(1000));
         Self {

@@ -46,6 +46,10 @@ fn source_of_default_route() -> Option<IpAddr> {
 pub(super) fn read_password(file: &Path) -> io::Result<(String, bool)> {
     // A key is 80 bytes at most (linux/tcp.h, TCP_MD5SIG_MAXKEYLEN): what is far longer is another file.
     let metadata = fs::metadata(file)?;
+    // A device says that it is empty and is read without end, a pipe is waited for: neither is opened.
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
     if metadata.len() > 4096 {
         return Err(io::Error::other("it is longer than 4096 bytes"));
     }
@@ -55,4 +59,16 @@ pub(super) fn read_password(file: &Path) -> io::Result<(String, bool)> {
         return Err(io::Error::other(format!("its first line has {} bytes, not 1 to 80", secret.len())));
     }
     Ok((secret, metadata.permissions().mode() & 0o077 != 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_file_that_would_never_end_is_not_read() {
+        for file in ["/dev/zero", "/dev", "/proc/self/fd/does-not-exist"] {
+            assert!(read_password(Path::new(file)).is_err(), "{file}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 # `make` lists what there is to do.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo demo-down test check bench install clean
+.PHONY: help setup build demo demo-down test check bench fuzz install clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,17 @@ check: setup ## What CI checks besides the tests: format, lints, docs, dependenc
 bench: setup ## Measure Linnet beside BIRD, FRR, GoBGP and OpenBGPD (root; half an hour); BENCH="--scenarios S1 --daemons linnet,bird" for less
 	cargo build --locked --release --package linnetd --package linnet-bench
 	@cargo run --locked --release --quiet --package linnet-bench --bin bench -- run --json bench.json $(BENCH)
+
+# libFuzzer's instrumentation is behind flags that a stable compiler takes with RUSTC_BOOTSTRAP.
+FUZZ ?= $(notdir $(wildcard fuzz/corpus/*))
+FUZZ_SECONDS ?= 60
+fuzz: setup ## Let libFuzzer look for input that breaks something, a minute each; FUZZ=session FUZZ_SECONDS=3600 for one and longer
+	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+	@for target in $(FUZZ); do \
+	    echo "fuzz: $$target for $(FUZZ_SECONDS) s" && \
+	    RUSTC_BOOTSTRAP=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 cargo fuzz run --fuzz-dir fuzz --sanitizer none --features libfuzzer $$target -- \
+	        -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=10 -rss_limit_mb=1024 || exit 1; \
+	done
 
 install: ## Build for release and install linnetd and linnet into PREFIX (default /usr/local)
 	cargo build --locked --release --package linnetd --package linnet

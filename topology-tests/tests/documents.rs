@@ -124,25 +124,40 @@ fn every_linnet_command_that_the_readme_names_is_one_that_linnet_has() {
     }
 }
 
-#[test]
-fn every_test_that_the_architecture_names_as_a_guard_exists() {
+/// The functions that a text names as `room::function`.
+fn named_functions(text: &str) -> Vec<&str> {
+    let cells = text.split('`').filter(|cell| cell.contains("::") && !cell.contains(' '));
+    cells.filter_map(|cell| cell.rsplit("::").next()).collect()
+}
+
+/// Fails if one of them is nowhere in the sources.
+fn check_that_they_exist(name: &str, functions: &[&str]) {
     let sources =
         Command::new("git").args(["grep", "-hE", "fn [a-z0-9_]+\\(", "--", "*.rs"]).current_dir(root()).output();
     let sources = said(&sources.expect("git is installed"));
+    for function in functions {
+        assert!(sources.contains(&format!("fn {function}(")), "{name} names {function}, which is no function here");
+    }
+}
+
+#[test]
+fn every_test_that_the_architecture_names_as_a_guard_exists() {
     let text = document("ARCHITECTURE.md");
     let invariants = text.split("\n## ").find(|section| section.starts_with("What must always hold"));
-    let mut named = 0;
-    for cell in invariants
-        .expect("ARCHITECTURE.md has its section on invariants")
-        .split('`')
-        .filter(|cell| cell.contains("::") && !cell.contains(' '))
-    {
-        let function = cell.rsplit("::").next().unwrap_or(cell);
-        assert!(
-            sources.contains(&format!("fn {function}(")),
-            "ARCHITECTURE.md names {cell}, which is no function here"
-        );
-        named += 1;
+    let named = named_functions(invariants.expect("ARCHITECTURE.md has its section on invariants"));
+    check_that_they_exist("ARCHITECTURE.md", &named);
+    assert!(named.len() >= 10, "ARCHITECTURE.md names the test that guards each of the ten invariants");
+}
+
+#[test]
+fn every_test_that_the_table_of_incidents_names_exists_and_every_row_names_one() {
+    let text = document("docs/hostile-input.md");
+    let rows: Vec<&str> =
+        text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| What came")).collect();
+    assert!(rows.len() >= 15, "the table is there");
+    for row in rows {
+        let named = named_functions(row);
+        assert!(!named.is_empty(), "no test is named in: {row}");
+        check_that_they_exist("docs/hostile-input.md", &named);
     }
-    assert!(named >= 10, "ARCHITECTURE.md names the test that guards each of the ten invariants");
 }

@@ -72,6 +72,28 @@ pub struct SessionConfig {
     pub extensions: Extensions,
 }
 
+impl SessionConfig {
+    /// A session of both families with what most neighbours want: everything optional is off, every capability without a
+    /// parameter is on.
+    #[must_use]
+    pub fn new(local_as: Asn, router_id: RouterId, remote_as: RemoteAs) -> Self {
+        Self {
+            local_as,
+            router_id,
+            remote_as,
+            families: Family::ALL.into_iter().collect(),
+            hold_time: HoldTime::default(),
+            connect_retry: Duration::from_secs(5),
+            passive: false,
+            send_hold: None,
+            graceful_restart: None,
+            add_path: AddPath::NONE,
+            role: None,
+            extensions: Extensions::default(),
+        }
+    }
+}
+
 /// Capabilities without parameters that our OPEN may have or leave out. All of them are in use only where both sides
 /// announce them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! Properties of whole messages: what is sent comes back, and nothing that comes can do harm.
 
+mod incidents;
 mod routers;
 
 use bytes::{Bytes, BytesMut};

@@ -1,0 +1,26 @@
+//! What must hold of any bytes from outside: a function for each door that they come in by, which panics when it does not.
+//!
+//! `make fuzz` runs libFuzzer on each; `make test` replays what it found worth keeping (`corpus/NAME/`). A function is
+//! named as its folder and its target are.
+
+mod messages;
+mod session;
+mod texts;
+
+pub use messages::{notification, open, route_refresh, update};
+pub use session::session;
+pub use texts::{configuration, policy_documents};
+
+/// What holds of any bytes: a function that panics when it does not.
+pub type Check = fn(&[u8]);
+
+/// All of them, by name.
+pub const CHECKS: [(&str, Check); 7] = [
+    ("open", open),
+    ("update", update),
+    ("notification", notification),
+    ("route_refresh", route_refresh),
+    ("session", session),
+    ("configuration", configuration),
+    ("policy_documents", policy_documents),
+];

@@ -102,6 +102,8 @@ pub struct PeerConfig {
     pub add_path: AddPath,
     /// What else is between us.
     pub conduct: Conduct,
+    /// Most paths to one prefix that it is sent where it takes several, the best first; at least one.
+    pub add_path_send: u8,
     /// Most prefixes it may send, all families together, those that the import filter rejects too, because they are kept
     /// with the reason. `None`: [`MOST_PREFIXES`].
     pub max_prefixes: Option<u32>,
@@ -213,6 +215,7 @@ impl PeerConfig {
             next_hop_self: false,
             add_path: AddPath::NONE,
             conduct: Conduct::default(),
+            add_path_send: 16,
             max_prefixes: None,
             hold_time: None,
             connect_retry: Duration::from_secs(5),

@@ -319,6 +319,7 @@ impl Roster {
             client: peer.client,
             next_hop_self: peer.next_hop_self,
             conduct: peer.conduct,
+            add_path_most: usize::from(peer.add_path_send),
             own_address4: self.config.own_address4,
             own_address6: self.config.own_address6,
             import: peer.import.clone(),

@@ -54,6 +54,7 @@ pub fn speaker(config: &Config) -> bgpd::Config {
         next_hop_self: settings.next_hop_self,
         add_path: bgp_proto::wire::capability::AddPath::NONE,
         conduct: settings.conduct,
+        add_path_send: 16,
         max_prefixes: settings.max_prefixes,
         hold_time: settings.hold_time,
         connect_retry: settings.connect_retry,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bgp_proto::rib::{BestPath, RouteView, Scope};
-use bgp_proto::types::{PeerId, Prefix};
+use bgp_proto::types::{PathId, PeerId, Prefix};
 use bgp_proto::wire::attributes::Attributes;
 
 use crate::network::{Network, neighbour};
@@ -66,10 +66,10 @@ fn differ(node: NodeId, expected: &LocRib, held: &BTreeMap<Prefix, Vec<BestPath>
         let mut wanted: Vec<_> = expected.get(prefix).into_iter().flatten().map(|r| (r.from, &r.attributes)).collect();
         let mut have: Vec<_> =
             held.get(prefix).into_iter().flatten().map(|path| (source(path.peer), &*path.attributes)).collect();
-        // Only the first has a place of its own.
+        // Only the first has a place of its own. Of several from one neighbour, only their attributes say which is which.
         for list in [&mut wanted, &mut have] {
             if let [_, rest @ ..] = list.as_mut_slice() {
-                rest.sort_by_key(|(from, _)| *from);
+                rest.sort_by_cached_key(|(from, attributes)| (*from, format!("{attributes:?}")));
             }
         }
         if wanted != have {
@@ -98,7 +98,8 @@ pub fn reports_add_up(network: &Network) -> Result<(), String> {
     Ok(())
 }
 
-/// What one side of a session believes to have sent, the other holds as received, rejected paths included.
+/// What one side of a session believes to have sent, the other holds as received, by path identifier, rejected paths
+/// included.
 ///
 /// # Errors
 /// The first prefix that differs.
@@ -118,12 +119,14 @@ pub fn what_is_sent_is_held(network: &Network) -> Result<(), String> {
             let accepted = oracle::accept(network.topology(), node, peer, view.prefix, &view.attributes);
             accepted.map_or_else(|| view.attributes.clone(), Arc::new)
         };
-        let sent: BTreeMap<Prefix, Arc<Attributes>> = sent.iter().map(|view| (view.prefix, as_shown(view))).collect();
-        let shown: BTreeMap<Prefix, Arc<Attributes>> =
-            held.iter().map(|view| (view.prefix, view.attributes.clone())).collect();
-        if let Some(prefix) = sent.keys().chain(shown.keys()).find(|prefix| sent.get(prefix) != shown.get(prefix)) {
-            let (sent, held) = (sent.get(prefix), shown.get(prefix));
-            return Err(format!("{peer} sent {prefix} to {node} as\n  {sent:?}\nwhich holds\n  {held:?}"));
+        let path = |view: &RouteView| (view.prefix, view.path_id);
+        let sent: BTreeMap<(Prefix, PathId), Arc<Attributes>> =
+            sent.iter().map(|view| (path(view), as_shown(view))).collect();
+        let shown: BTreeMap<(Prefix, PathId), Arc<Attributes>> =
+            held.iter().map(|view| (path(view), view.attributes.clone())).collect();
+        if let Some(path) = sent.keys().chain(shown.keys()).find(|path| sent.get(path) != shown.get(path)) {
+            let ((prefix, PathId(id)), sent, held) = (path, sent.get(path), shown.get(path));
+            return Err(format!("{peer} sent path {id} of {prefix} to {node} as\n  {sent:?}\nwhich holds\n  {held:?}"));
         }
         let Some((ours, theirs)) = network.speaker(node).zip(network.speaker(peer)) else { continue };
         let (received, advertised) =

@@ -1,5 +1,5 @@
-//! What every Loc-RIB must hold in the end, worked out naively: all nodes exchange their best paths in rounds until a
-//! round changes nothing. It shares with the RIB the types, and what a filter decides; the rules are written once more.
+//! What every Loc-RIB must hold in the end, worked out naively: all nodes exchange their best paths, or several where both
+//! sides say so (RFC 7911), in rounds until a round changes nothing. It shares with the RIB the types, and what a filter decides; the rules are written once more.
 //!
 //! The answer is the only one where the topology has one stable state, which [`crate::scenario`] sees to.
 
@@ -53,7 +53,7 @@ fn solve_prefix(
     running: &BTreeSet<NodeId>,
     prefix: Prefix,
 ) -> Result<BTreeMap<NodeId, Vec<Route>>, Prefix> {
-    let mut chosen: BTreeMap<NodeId, Vec<Route>> = running.iter().map(|node| (*node, Vec::new())).collect();
+    let mut known: BTreeMap<NodeId, Vec<Route>> = running.iter().map(|node| (*node, Vec::new())).collect();
     for _ in 0..MOST_ROUNDS {
         let mut next = BTreeMap::new();
         for &node in running {
@@ -62,23 +62,89 @@ fn solve_prefix(
                 paths.push(Route { from: None, attributes: attributes.clone() });
             }
             for &peer in topology.node(node).peers.keys().filter(|peer| running.contains(peer)) {
-                let best = chosen[&peer].first();
-                let sent = best.and_then(|best| advertise(topology, peer, node, prefix, best));
-                let heard = sent.and_then(|attributes| accept(topology, node, peer, prefix, &attributes));
+                let sent = said(topology, peer, node, prefix, &known[&peer]);
+                let heard = sent.iter().filter_map(|attributes| accept(topology, node, peer, prefix, attributes));
                 paths.extend(heard.map(|attributes| Route { from: Some(peer), attributes }));
             }
-            next.insert(node, choose(topology, node, paths));
+            next.insert(node, rank(topology, node, paths));
         }
-        if next == chosen {
-            return Ok(chosen);
+        if next == known {
+            return Ok(known.into_iter().map(|(node, paths)| (node, choose(topology, node, paths))).collect());
         }
-        chosen = next;
+        known = next;
     }
     Err(prefix)
 }
 
+/// What `node`, which has these paths, sends to `peer`.
+fn said(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, ranked: &[Route]) -> Vec<Attributes> {
+    let several = topology.sends_several(node, peer, prefix.family());
+    let (seen, most) = match topology.peer(node, peer) {
+        Some(policy) if several => (ranked.len(), policy.add_path_most),
+        Some(_) | None => (1, 1),
+    };
+    let permitted = ranked.iter().take(seen).filter_map(|route| {
+        let attributes = advertise(topology, node, peer, prefix, route)?;
+        Some((route.from, attributes))
+    });
+    // What came from the peer takes its place among the best, and does not go back.
+    permitted.take(most).filter(|(from, _)| *from != Some(peer)).map(|(_, attributes)| attributes).collect()
+}
+
 fn is_external(topology: &Topology, a: NodeId, b: NodeId) -> bool {
     topology.node(a).asn != topology.node(b).asn
+}
+
+/// All paths, the best first: who goes earlier in the decision process stands behind who goes later, and among those that
+/// go at one step this and the steps behind it say which.
+fn rank(topology: &Topology, node: NodeId, paths: Vec<Route>) -> Vec<Route> {
+    let keys = |route: &Route| -> [u128; 10] {
+        let attributes = &route.attributes;
+        let external = route.from.is_some_and(|peer| is_external(topology, node, peer));
+        let (id, clusters, address) = tie(topology, node, route);
+        [
+            u128::from(route.from.is_some()),
+            u128::from(u32::MAX - attributes.local_pref.unwrap_or(100)),
+            attributes.as_path.hops() as u128,
+            attributes.origin as u128,
+            u128::from(attributes.med.unwrap_or(0)),
+            u128::from(!external),
+            u128::from(u32::from(id)),
+            clusters as u128,
+            address,
+            0,
+        ]
+    };
+    let mut rest = paths;
+    let mut behind: Vec<Vec<Route>> = Vec::new();
+    for step in 0..6 {
+        let before = rest.clone();
+        let as_of = |route: &Route| (step == 4).then(|| route.attributes.as_path.first());
+        rest.retain(|route| {
+            !before.iter().any(|other| as_of(other) == as_of(route) && keys(other)[step] < keys(route)[step])
+        });
+        let mut gone: Vec<Route> = before.into_iter().filter(|route| !rest.contains(route)).collect();
+        gone.sort_by_key(|route| keys(route)[step..].to_vec());
+        behind.push(gone);
+    }
+    rest.sort_by_key(|route| keys(route)[6..].to_vec());
+    rest.into_iter().chain(behind.into_iter().rev().flatten()).collect()
+}
+
+/// What decides between paths that are equal in all that matters to forwarding.
+fn tie(topology: &Topology, node: NodeId, route: &Route) -> (Ipv4Addr, usize, u128) {
+    let (id, address) = match route.from {
+        None => (Ipv4Addr::UNSPECIFIED, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        Some(peer) => {
+            let link = topology.link(node, peer).unwrap_or_default();
+            (topology.node(peer).router_id.0, topology.address(peer, link))
+        }
+    };
+    let number = match address {
+        IpAddr::V4(address) => u128::from(u32::from(address)),
+        IpAddr::V6(address) => u128::from(address),
+    };
+    (route.attributes.originator_id.map_or(id, |id| id.0), route.attributes.cluster_list.len(), number)
 }
 
 /// The decision process, in the order of RFC 4271 section 9.1.2.2 and RFC 4456 section 9.
@@ -95,21 +161,7 @@ fn choose(topology: &Topology, node: NodeId, mut paths: Vec<Route>) -> Vec<Route
         !meds.iter().any(|(other, lower)| *other == neighbour && *lower < own)
     });
     keep_least(&mut paths, |route| u8::from(!external(route)));
-    let tie = |route: &Route| {
-        let (id, address) = match route.from {
-            None => (Ipv4Addr::UNSPECIFIED, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-            Some(peer) => {
-                let link = topology.link(node, peer).unwrap_or_default();
-                (topology.node(peer).router_id.0, topology.address(peer, link))
-            }
-        };
-        let number = match address {
-            IpAddr::V4(address) => u128::from(u32::from(address)),
-            IpAddr::V6(address) => u128::from(address),
-        };
-        (route.attributes.originator_id.map_or(id, |id| id.0), route.attributes.cluster_list.len(), number)
-    };
-    paths.sort_by_key(tie);
+    paths.sort_by_key(|route| tie(topology, node, route));
     paths.truncate(topology.node(node).max_paths.max(1));
     paths
 }
@@ -120,23 +172,23 @@ fn keep_least<K: Ord>(paths: &mut Vec<Route>, key: impl Fn(&Route) -> K) {
     }
 }
 
-/// What `node` sends to `peer` of its best path.
-fn advertise(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, best: &Route) -> Option<Attributes> {
+/// What `node` may send to `peer` of a path.
+fn advertise(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, route: &Route) -> Option<Attributes> {
     let (ours, policy) = (topology.node(node), topology.peer(node, peer)?);
     let external = is_external(topology, node, peer);
-    if best.from == Some(peer) || !topology.families(node, peer).contains(prefix.family()) {
+    if !topology.families(node, peer).contains(prefix.family()) {
         return None;
     }
     if ours.drain == Drain::Withdrawn {
         return None;
     }
-    let communities = &best.attributes.communities;
+    let communities = &route.attributes.communities;
     let kept_in = [Community::NO_EXPORT, Community::NO_EXPORT_SUBCONFED];
     if communities.contains(&Community::NO_ADVERTISE) || (external && kept_in.iter().any(|c| communities.contains(c))) {
         return None;
     }
     // RFC 4456 section 6: what an internal peer said goes to another only from or to a client.
-    let learned_inside = best.from.filter(|from| !is_external(topology, node, *from));
+    let learned_inside = route.from.filter(|from| !is_external(topology, node, *from));
     if let Some(from) = learned_inside.filter(|_| !external)
         && !policy.client
         && !topology.peer(node, from)?.client
@@ -146,27 +198,27 @@ fn advertise(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, be
     // RFC 9234 section 5, of what goes out.
     let role = policy.conduct.role.map(|local| local.role).filter(|_| external);
     let upwards = matches!(role, Some(Role::Customer | Role::RouteServerClient | Role::Peer));
-    if upwards && best.attributes.otc.is_some() {
+    if upwards && route.attributes.otc.is_some() {
         return None;
     }
     let rule = match &policy.export {
         None if external => return None,
         None => None,
-        Some(filter) => Some((filter, accepted_by(filter, prefix, &best.attributes, best.from.is_none())?)),
+        Some(filter) => Some((filter, accepted_by(filter, prefix, &route.attributes, route.from.is_none())?)),
     };
 
-    let mut sent = best.attributes.clone();
+    let mut sent = route.attributes.clone();
     let own = match prefix.family() {
         Family::Ipv4Unicast => NextHop::V4(ours.address4),
         Family::Ipv6Unicast => NextHop::V6 { global: ours.address6, link_local: None },
     };
     if external || policy.next_hop_self || sent.next_hop.address().is_unspecified() {
-        if best.from.is_some() && sent.next_hop != own {
+        if route.from.is_some() && sent.next_hop != own {
             sent.tunnels = Box::default();
         }
         sent.next_hop = own;
     }
-    if external && best.from.is_some() {
+    if external && route.from.is_some() {
         sent.med = None;
     }
     if let Some(from) = learned_inside.filter(|_| !external) {

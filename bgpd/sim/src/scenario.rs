@@ -52,6 +52,8 @@ pub enum Shape {
 const EXTENSIONS: u64 = 3;
 /// The stream of chance for [`Scenario::shut_down_gracefully`].
 const SHUTDOWN: u64 = 4;
+/// The stream of chance for [`Scenario::add_paths`].
+const ADD_PATH: u64 = 7;
 
 /// A network to be, and the source of further policies and routes for it.
 #[derive(Debug)]
@@ -100,6 +102,7 @@ impl Scenario {
         scenario.leave_out_extensions(seed);
         relations::relate(&mut scenario.topology, scenario.tiers, seed);
         scenario.shut_down_gracefully(seed);
+        scenario.add_paths(seed);
         scenario
     }
 
@@ -292,6 +295,7 @@ impl Scenario {
                 add_path: AddPath::NONE,
                 conduct: Conduct::default(),
                 graceful_shutdown: true,
+                add_path_most: 16,
                 extensions: Extensions::default(),
                 import: None,
                 export: None,
@@ -324,6 +328,23 @@ impl Scenario {
                 route.communities = communities.into();
             }
         }
+    }
+
+    /// Some neighbours send several paths to one prefix, or take them. A stream of its own, as above.
+    ///
+    /// More than one at a time only within one AS, where the originator tells paths of one neighbour apart: between ASes
+    /// nothing does but the path identifier, and which path gets the lower one depends on which came first.
+    fn add_paths(&mut self, seed: u64) {
+        let mut random = Random::new(seed, ADD_PATH);
+        let one_as = self.is_one_as();
+        for peer in self.topology.nodes.iter_mut().flat_map(|node| node.peers.values_mut()) {
+            peer.add_path = AddPath { send: random.percent(60), receive: random.percent(60) };
+            peer.add_path_most = if one_as { random.pick(&[1, 2, 16]) } else { 1 };
+        }
+    }
+
+    fn is_one_as(&self) -> bool {
+        self.topology.nodes.iter().all(|node| node.asn == self.topology.nodes[0].asn)
     }
 
     /// Filters and routes, once it is known who is whose neighbour.
@@ -381,7 +402,7 @@ impl Scenario {
         };
         let origin = random.pick(&[Origin::Igp, Origin::Igp, Origin::Igp, Origin::Egp, Origin::Incomplete]);
         let mut route = Attributes::new(origin, AsPath::default(), next_hop);
-        let one_as = self.topology.nodes.iter().all(|node| node.asn == self.topology.nodes[0].asn);
+        let one_as = self.is_one_as();
         let no_inside = self.topology.links.iter().all(|link| !self.is_inside(link.ends));
         if one_as || no_inside {
             route.med = random.percent(30).then(|| random.below(3) as u32);
@@ -429,6 +450,10 @@ impl Scenario {
         (policy.import, policy.export) = self.filters(random, node, peer);
         policy.next_hop_self = random.percent(30);
         policy.client ^= random.percent(20) && self.is_inside([node, peer]);
+        if self.is_one_as() {
+            // Without chance, so that no other draw is another.
+            policy.add_path_most = policy.add_path_most * 2 % 31;
+        }
         Some(policy)
     }
 

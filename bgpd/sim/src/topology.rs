@@ -10,7 +10,7 @@ use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::Filter;
 use bgp_proto::rib::{Awaited, Drain, PeerPolicy, RibConfig};
 use bgp_proto::session::{Extensions, LocalRestart, RemoteAs, SessionConfig};
-use bgp_proto::types::{Asn, ClusterId, FamilySet, HoldTime, PeerId, Prefix, RouterId};
+use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, PeerId, Prefix, RouterId};
 use bgp_proto::wire::attributes::Attributes;
 use bgp_proto::wire::capability::AddPath;
 
@@ -93,6 +93,8 @@ pub struct PeerSpec {
     pub conduct: Conduct,
     /// See [`PeerPolicy::graceful_shutdown`].
     pub graceful_shutdown: bool,
+    /// See [`PeerPolicy::add_path_most`].
+    pub add_path_most: usize,
     /// What its OPEN to the neighbour has.
     pub extensions: Extensions,
     /// Filter of what the neighbour sends.
@@ -158,6 +160,14 @@ impl Topology {
         }
     }
 
+    /// Whether a node sends its neighbour several paths to one prefix of the family.
+    #[must_use]
+    pub fn sends_several(&self, node: NodeId, peer: NodeId, family: Family) -> bool {
+        let sends = self.peer(node, peer).is_some_and(|known| known.add_path.send);
+        let takes = self.peer(peer, node).is_some_and(|known| known.add_path.receive);
+        sends && takes && self.families(node, peer).contains(family)
+    }
+
     /// For the node's speaker.
     #[must_use]
     pub fn rib_config(&self, node: NodeId, restarted: bool) -> RibConfig {
@@ -206,6 +216,7 @@ impl Topology {
             client: known.client,
             next_hop_self: known.next_hop_self,
             conduct: known.conduct,
+            add_path_most: known.add_path_most,
             own_address4: over_ipv6.then_some(spec.address4),
             own_address6: (!over_ipv6).then_some(spec.address6),
             import: known.import.clone(),

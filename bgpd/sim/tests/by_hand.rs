@@ -58,6 +58,7 @@ fn join(topology: &mut Topology, a: u16, b: u16, client: bool) {
             add_path: AddPath::NONE,
             conduct: Default::default(),
             graceful_shutdown: true,
+            add_path_most: 16,
             extensions: Extensions::default(),
             import: open(),
             export: open(),

@@ -8,15 +8,15 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::adverts::{Change, FamilyOut, View};
+use super::Output;
+use super::adverts::{Change, FamilyOut, Told, View};
 use super::attrs::AttrStore;
 use super::export::GroupKey;
 use super::lag::{FamilyLag, Held, Lag};
 use super::pack::{Announce, Batch, Chunk, Withdraw};
-use super::peers::{Peers, at};
+use super::peers::at;
 use super::table::{PrefixId, Table};
-use super::{Output, RibConfig};
-use crate::types::{Family, FamilySet, PeerId};
+use crate::types::{Family, FamilySet, PathId, PeerId};
 use crate::wire::RefreshMark;
 use crate::wire::update::UpdateBuilder;
 
@@ -119,8 +119,8 @@ impl Groups {
         });
         let group = self.slots[slot].get_or_insert_with(|| Group {
             builder: UpdateBuilder::new(key.context),
+            families: Family::ALL.map(|family| FamilyOut::new(key.context.add_path.contains(family))),
             key,
-            families: Default::default(),
             members: Vec::new(),
         });
         let mut lag = Lag::in_step();
@@ -200,19 +200,20 @@ impl Groups {
         }
     }
 
-    /// The prefix's best path is another.
-    pub(crate) fn prefix_changed(
-        &mut self,
-        family: Family,
-        id: PrefixId,
-        table: &Table,
-        store: &mut AttrStore,
-        peers: &Peers,
-        config: &RibConfig,
-    ) {
-        for group in self.slots.iter_mut().flatten().filter(|group| group.key.context.families.contains(family)) {
-            let mut view = View { family, table, store, peers, config };
-            group.families[at(family)].prefix_changed(id, &group.key, &mut view);
+    /// Whether somebody is told more of a prefix than its best path.
+    pub(crate) fn take_several_paths(&self, family: Family) -> bool {
+        self.slots.iter().flatten().any(|group| group.key.context.add_path.contains(family))
+    }
+
+    /// The prefix was decided anew. `chosen_changed`: its best path or multipath set is another, or it may be; else only
+    /// groups that are told more than the best path are concerned.
+    pub(crate) fn prefix_changed(&mut self, id: PrefixId, chosen_changed: bool, view: &mut View<'_>) {
+        let family = view.family;
+        for group in self.slots.iter_mut().flatten() {
+            let context = &group.key.context;
+            if context.families.contains(family) && (chosen_changed || context.add_path.contains(family)) {
+                group.families[at(family)].prefix_changed(id, &group.key, view);
+            }
         }
     }
 
@@ -261,7 +262,7 @@ impl Groups {
         self.group_of(peer).and_then(|group| group.member(peer)).map_or(0, |member| member.unsent)
     }
 
-    /// How many prefixes the peer has been sent, and how many are withheld from it.
+    /// How many paths the peer has been sent, and how many are withheld from it.
     pub(crate) fn counts(&self, peer: PeerId) -> (usize, usize) {
         let Some((group, member)) = self.group_of(peer).and_then(|group| Some((group, group.member(peer)?))) else {
             return (0, 0);
@@ -269,7 +270,7 @@ impl Groups {
         let held = |family: Family| match member.lag {
             None => group.families[at(family)].count_held_by(peer),
             Some(_) => {
-                (0..group.ids_end(member, family)).filter(|&id| group.holds(member, family, PrefixId(id))).count()
+                (0..group.ids_end(member, family)).map(|id| group.held(member, family, PrefixId(id)).count()).sum()
             }
         };
         let withheld = group.families.iter().map(FamilyOut::count_withheld).sum();
@@ -281,23 +282,24 @@ impl Groups {
         self.group_of(peer).map(|group| &group.key)
     }
 
-    /// What the peer was last sent of a prefix, as far as its group's word tells: `None` if it holds nothing.
-    pub(crate) fn sent_attributes(&self, peer: PeerId, family: Family, id: PrefixId) -> Option<super::attrs::AttrId> {
-        let group = self.group_of(peer)?;
-        let member = group.member(peer)?;
+    /// What the peer was last sent of a prefix, as far as its group's word tells, by path identifier.
+    pub(crate) fn sent_paths(&self, peer: PeerId, family: Family, id: PrefixId) -> Vec<Told> {
+        let known = self.group_of(peer).and_then(|group| Some((group, group.member(peer)?)));
+        let Some((group, member)) = known else { return Vec::new() };
         let out = &group.families[at(family)];
-        let word = match member.lag.as_ref().map(|lag| &lag.families[at(family)]) {
-            Some(lag) if lag.cursor <= id.0 => return None,
-            Some(lag) => lag.behind.get(&id).copied().unwrap_or_else(|| out.word(id)),
-            None => out.word(id),
-        };
-        out.held_by(word, peer)
+        out.held_by(member.word(family, id, out).unwrap_or(0), peer).collect()
     }
 
     /// Adverts in use, for tests of what is left behind.
     #[cfg(test)]
     pub(crate) fn adverts(&self) -> usize {
         self.slots.iter().flatten().flat_map(|group| &group.families).map(FamilyOut::adverts).sum()
+    }
+
+    /// Sets of paths in use.
+    #[cfg(test)]
+    pub(crate) fn sets(&self) -> usize {
+        self.slots.iter().flatten().flat_map(|group| &group.families).map(FamilyOut::sets).sum()
     }
 
     fn group_of(&self, peer: PeerId) -> Option<&Group> {
@@ -327,22 +329,21 @@ impl Group {
         self.families[at(family)].end().max(before)
     }
 
-    /// Whether the member has been sent the prefix, in whatever version.
-    fn holds(&self, member: &Member, family: Family, id: PrefixId) -> bool {
+    /// The paths of a prefix that the member has been sent, in whatever version.
+    fn held<'a>(&'a self, member: &'a Member, family: Family, id: PrefixId) -> impl Iterator<Item = PathId> + use<'a> {
         let out = &self.families[at(family)];
-        let word = match member.lag.as_ref().map(|lag| &lag.families[at(family)]) {
-            Some(lag) if lag.cursor <= id.0 => return lag.before.contains(id),
-            Some(lag) => lag.behind.get(&id).copied().unwrap_or_else(|| out.word(id)),
-            None => out.word(id),
+        let (word, before) = match member.word(family, id, out) {
+            Some(word) => (word, &[][..]),
+            None => (0, member.lag.as_ref().map_or(&[][..], |lag| lag.families[at(family)].before.path_ids(id))),
         };
-        out.held_by(word, member.peer).is_some()
+        before.iter().copied().chain(out.held_by(word, member.peer).map(|path| path.path_id))
     }
 
     fn held_by(&self, peer: PeerId, family: Family) -> Held {
         let mut held = Held::default();
         if let Some(member) = self.member(peer) {
             let ids = (0..self.ids_end(member, family)).map(PrefixId);
-            ids.filter(|&id| self.holds(member, family, id)).for_each(|id| held.insert(id));
+            ids.for_each(|id| held.insert(id, self.held(member, family, id)));
         }
         held
     }
@@ -396,21 +397,26 @@ impl Group {
         let mut single: BTreeMap<PeerId, Batch> = BTreeMap::new();
         for change in changes {
             let id = change.id;
-            match (out.advertised(change.old), out.advertised(out.word(id))) {
-                (None, None) => {}
-                (Some((_, source)), None) => all.withdraw.push(Withdraw { except: self.except(source), id }),
-                (None, Some((attrs, source))) => {
-                    all.announce.push(Announce { attrs, except: self.except(source), id });
-                }
-                (Some((old, old_source)), Some((attrs, source))) => {
-                    if old != attrs {
-                        all.announce.push(Announce { attrs, except: self.except(source), id });
-                    } else if source != old_source {
-                        let item = Announce { attrs, except: PeerId::LOCAL, id };
-                        single.entry(old_source).or_default().announce.push(item);
+            for (old, new) in by_path_id(out.told(change.old), out.told(out.word(id))) {
+                match (old, new) {
+                    (None, None) => {}
+                    (Some(Told { path_id, source, .. }), None) => {
+                        all.withdraw.push(Withdraw { except: self.except(source), id, path_id });
                     }
-                    if source != old_source {
-                        single.entry(source).or_default().withdraw.push(Withdraw { except: PeerId::LOCAL, id });
+                    (None, Some(Told { path_id, attrs, source })) => {
+                        all.announce.push(Announce { attrs, except: self.except(source), id, path_id });
+                    }
+                    (Some(old), Some(Told { path_id, attrs, source })) => {
+                        if old.attrs != attrs {
+                            all.announce.push(Announce { attrs, except: self.except(source), id, path_id });
+                        } else if source != old.source {
+                            let item = Announce { attrs, except: PeerId::LOCAL, id, path_id };
+                            single.entry(old.source).or_default().announce.push(item);
+                        }
+                        if source != old.source {
+                            let item = Withdraw { except: PeerId::LOCAL, id, path_id };
+                            single.entry(source).or_default().withdraw.push(item);
+                        }
                     }
                 }
             }
@@ -424,8 +430,8 @@ impl Group {
                 too_large.extend(not_sent);
             }
         }
-        for id in too_large {
-            self.families[at(family)].withhold(id, store);
+        for (id, path_id) in too_large {
+            self.families[at(family)].withhold(id, path_id, store);
         }
     }
 
@@ -472,13 +478,13 @@ impl Group {
         let out = &self.families[at(family)];
         let mut batch = Batch::default();
         for id in window.clone().map(PrefixId) {
-            if let Some((attrs, source)) = out.advertised(out.word(id)) {
-                batch.announce.push(Announce { attrs, except: self.except(source), id });
+            for Told { path_id, attrs, source } in out.told(out.word(id)) {
+                batch.announce.push(Announce { attrs, except: self.except(source), id, path_id });
             }
         }
         let (chunks, too_large) = batch.pack(view.table, view.store, &self.builder);
-        for id in too_large {
-            self.families[at(family)].withhold(id, view.store);
+        for (id, path_id) in too_large {
+            self.families[at(family)].withhold(id, path_id, view.store);
         }
         let out = &self.families[at(family)];
         for &place in places {
@@ -489,9 +495,11 @@ impl Group {
             // What it holds from before and is not to hold any more.
             let mut gone = Batch::default();
             if !lag.before.is_empty() {
-                let ids = window.clone().map(PrefixId).filter(|&id| lag.before.contains(id));
-                let gone_ids = ids.filter(|&id| out.held_by(out.word(id), peer).is_none());
-                gone.withdraw.extend(gone_ids.map(|id| Withdraw { except: PeerId::LOCAL, id }));
+                for id in window.clone().map(PrefixId) {
+                    let held = lag.before.path_ids(id).iter();
+                    let lost = held.filter(|held| out.held_by(out.word(id), peer).all(|path| path.path_id != **held));
+                    gone.withdraw.extend(lost.map(|&path_id| Withdraw { except: PeerId::LOCAL, id, path_id }));
+                }
             }
             lag.cursor = window.end;
             if window.end >= view.table.end() {
@@ -514,18 +522,22 @@ impl Group {
         let mut batch = Batch::default();
         for _ in 0..limits.window {
             let Some((id, old)) = lag.behind.pop_first() else { break };
-            match (out.held_by(old, peer), out.held_by(out.word(id), peer)) {
-                (held, Some(attrs)) if held != Some(attrs) => {
-                    batch.announce.push(Announce { attrs, except: PeerId::LOCAL, id });
+            for (held, due) in by_path_id(out.held_by(old, peer), out.held_by(out.word(id), peer)) {
+                match (held, due) {
+                    (held, Some(Told { path_id, attrs, .. })) if held.map(|held| held.attrs) != Some(attrs) => {
+                        batch.announce.push(Announce { attrs, except: PeerId::LOCAL, id, path_id });
+                    }
+                    (Some(Told { path_id, .. }), None) => {
+                        batch.withdraw.push(Withdraw { except: PeerId::LOCAL, id, path_id });
+                    }
+                    (Some(_), Some(_)) | (None, _) => {}
                 }
-                (Some(_), None) => batch.withdraw.push(Withdraw { except: PeerId::LOCAL, id }),
-                (Some(_), Some(_)) | (None, _) => {}
             }
             out.release(old, view.store);
         }
         let (chunks, too_large) = batch.pack(view.table, view.store, &self.builder);
-        for id in too_large {
-            out.withhold(id, view.store);
+        for (id, path_id) in too_large {
+            out.withhold(id, path_id, view.store);
         }
         member.send_chunks(&chunks, outputs);
         member.keep_step();
@@ -555,6 +567,28 @@ impl Member {
     fn keep_step(&mut self) {
         self.lag = self.lag.take().filter(|lag| !lag.all_sent());
     }
+
+    /// The word that it was last told of a prefix; `None` if it is still to be told the first, or once more.
+    fn word(&self, family: Family, id: PrefixId, out: &FamilyOut) -> Option<u32> {
+        match self.lag.as_ref().map(|lag| &lag.families[at(family)]) {
+            Some(lag) if lag.cursor <= id.0 => None,
+            Some(lag) => Some(lag.behind.get(&id).copied().unwrap_or_else(|| out.word(id))),
+            None => Some(out.word(id)),
+        }
+    }
+}
+
+/// Two lists of paths side by side, both sorted by path identifier.
+fn by_path_id(
+    old: impl Iterator<Item = Told>,
+    new: impl Iterator<Item = Told>,
+) -> impl Iterator<Item = (Option<Told>, Option<Told>)> {
+    let (mut old, mut new) = (old.peekable(), new.peekable());
+    std::iter::from_fn(move || {
+        let first = [old.peek(), new.peek()].into_iter().flatten().map(|path| path.path_id).min()?;
+        let is_first = |path: &Told| path.path_id == first;
+        Some((old.next_if(is_first), new.next_if(is_first)))
+    })
 }
 
 /// A change of a prefix that a member which is behind has not been told. Returns whether it remembers less now.
@@ -562,17 +596,17 @@ fn note_behind(out: &mut FamilyOut, lag: &mut FamilyLag, peer: PeerId, change: C
     if lag.cursor <= change.id.0 {
         return false;
     }
-    let now = out.held_by(out.word(change.id), peer);
+    let now = out.word(change.id);
     match lag.behind.get(&change.id) {
         // Back to what it holds: nothing to say any more.
-        Some(&held) if out.held_by(held, peer) == now => {
+        Some(&held) if out.same_for(peer, held, now) => {
             lag.behind.remove(&change.id);
             out.release(held, store);
             true
         }
         Some(_) => false,
         None => {
-            if out.held_by(change.old, peer) != now {
+            if !out.same_for(peer, change.old, now) {
                 out.retain(change.old);
                 lag.behind.insert(change.id, change.old);
             }

@@ -1,13 +1,16 @@
-//! Adj-RIB-Out of one family for one group: one word of four bytes for each prefix, the number of an advert.
+//! Adj-RIB-Out of one family for one group: one word of four bytes for each prefix, the number of an advert or, for peers
+//! that take several paths to one prefix (RFC 7911), of a set of them.
 
 use rustc_hash::FxHashMap;
 
 use super::RibConfig;
 use super::attrs::{AttrId, AttrStore, Found, Interner};
 use super::export::{GroupKey, Source, Withheld, permits, transform};
+use super::loc;
+use super::path_sets::{PathSets, SetPath};
 use super::peers::Peers;
-use super::table::{PrefixId, Table};
-use crate::types::{Family, PeerId};
+use super::table::{Path, PrefixId, Table};
+use crate::types::{Family, PathId, PeerId};
 
 /// What an export depends on, within a group and family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,10 +39,29 @@ pub(crate) struct Change {
     pub(crate) old: u32,
 }
 
-/// The words and adverts of one family. A word is 0 (nothing) or a reference to an advert.
+/// A path that members may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    /// Ours; 0 in a family without several paths.
+    pub(crate) path_id: PathId,
+    pub(crate) attrs: AttrId,
+    pub(crate) source: PeerId,
+}
+
+impl Told {
+    /// What a member sees of it.
+    fn seen(self) -> (PathId, AttrId) {
+        (self.path_id, self.attrs)
+    }
+}
+
+/// The words and adverts of one family. A word is 0 (nothing) or a reference to an advert; where there are several paths
+/// to one prefix, to a set of adverts.
 #[derive(Debug, Default)]
 pub(crate) struct FamilyOut {
     words: Vec<u32>,
+    /// `None`: at most one path to one prefix.
+    sets: Option<PathSets>,
     adverts: Interner<AdvertKey, Advert>,
     /// Words below are worked out; [`FamilyOut::COMPLETE`] when all are, and new prefixes too.
     filled: u32,
@@ -56,10 +78,29 @@ pub(crate) struct View<'a> {
     pub(crate) store: &'a mut AttrStore,
     pub(crate) peers: &'a Peers,
     pub(crate) config: &'a RibConfig,
+    /// What peers say of the family does not count yet.
+    pub(crate) deferred: bool,
+    /// The paths of the prefix that was asked for last.
+    pub(crate) ranked: Option<(PrefixId, Vec<Path>)>,
+}
+
+impl View<'_> {
+    /// The accepted paths of a prefix, the best first.
+    fn take_ranked(&mut self, id: PrefixId) -> Vec<Path> {
+        match self.ranked.take() {
+            Some((of, ranked)) if of == id => ranked,
+            Some(_) | None => loc::ranked(self.table, id, self.store, self.peers, self.deferred),
+        }
+    }
 }
 
 impl FamilyOut {
     const COMPLETE: u32 = u32::MAX;
+
+    /// `several`: with several paths to one prefix.
+    pub(crate) fn new(several: bool) -> Self {
+        Self { sets: several.then(PathSets::default), ..Self::default() }
+    }
 
     pub(crate) fn word(&self, id: PrefixId) -> u32 {
         self.words.get(id.0 as usize).copied().unwrap_or(0)
@@ -70,16 +111,31 @@ impl FamilyOut {
         self.words.len() as u32
     }
 
-    /// The attributes that `peer` holds if it has been told this word: a route is not sent back to its source.
-    pub(crate) fn held_by(&self, word: u32, peer: PeerId) -> Option<AttrId> {
-        let (key, advert) = self.adverts.get(word)?;
-        if key.source == peer { None } else { advert.out.ok() }
+    /// The adverts of a word.
+    fn paths(&self, word: u32) -> impl Iterator<Item = SetPath> + use<'_> {
+        let (one, several) = match &self.sets {
+            None => (Some(SetPath { path_id: PathId(0), advert: word }), &[][..]),
+            Some(sets) => (None, sets.get(word)),
+        };
+        one.into_iter().chain(several.iter().copied())
     }
 
-    /// Attributes and source of a word that members may hold.
-    pub(crate) fn advertised(&self, word: u32) -> Option<(AttrId, PeerId)> {
-        let (key, advert) = self.adverts.get(word)?;
-        advert.out.ok().map(|out| (out, key.source))
+    /// The paths of a word that members may hold, by path identifier.
+    pub(crate) fn told(&self, word: u32) -> impl Iterator<Item = Told> + use<'_> {
+        self.paths(word).filter_map(|SetPath { path_id, advert }| {
+            let (key, advert) = self.adverts.get(advert)?;
+            advert.out.ok().map(|attrs| Told { path_id, attrs, source: key.source })
+        })
+    }
+
+    /// The paths that `peer` holds if it has been told this word: none is sent back to its source.
+    pub(crate) fn held_by(&self, word: u32, peer: PeerId) -> impl Iterator<Item = Told> + use<'_> {
+        self.told(word).filter(move |path| path.source != peer)
+    }
+
+    /// Whether `peer` holds the same, whichever of two words it has been told.
+    pub(crate) fn same_for(&self, peer: PeerId, one: u32, other: u32) -> bool {
+        self.held_by(one, peer).map(Told::seen).eq(self.held_by(other, peer).map(Told::seen))
     }
 
     pub(crate) fn count_held_by(&self, peer: PeerId) -> usize {
@@ -118,9 +174,46 @@ impl FamilyOut {
         }
     }
 
-    /// The word for the prefix's best path, as a reference.
+    /// The word for the prefix's best path, or for several of its paths, as a reference.
     fn export(&mut self, id: PrefixId, group: &GroupKey, view: &mut View<'_>) -> u32 {
-        let Some(path) = view.table.best(id) else { return 0 };
+        if self.sets.is_none() {
+            return view.table.best(id).map_or(0, |path| self.export_path(id, path, group, view));
+        }
+        let ranked = view.take_ranked(id);
+        let (mut set, mut told) = (Vec::new(), 0);
+        for path in &ranked {
+            let advert = self.export_path(id, path, group, view);
+            if advert == 0 {
+                continue;
+            }
+            set.push(SetPath { path_id: view.store.path_ids.acquire(path.peer, path.path_id), advert });
+            // What is withheld takes nobody's place.
+            told += usize::from(self.adverts.get(advert).is_some_and(|(_, advert)| advert.out.is_ok()));
+            if told >= group.add_path_most {
+                break;
+            }
+        }
+        view.ranked = Some((id, ranked));
+        self.set_of(set, view.store)
+    }
+
+    /// The word for a set, to which its paths' references go.
+    fn set_of(&mut self, set: Vec<SetPath>, store: &mut AttrStore) -> u32 {
+        let Some(sets) = self.sets.as_mut().filter(|_| !set.is_empty()) else { return 0 };
+        let (word, surplus) = sets.intern(set);
+        self.release_paths(&surplus, store);
+        word
+    }
+
+    fn release_paths(&mut self, paths: &[SetPath], store: &mut AttrStore) {
+        for path in paths {
+            store.path_ids.release(path.path_id);
+            self.release_advert(path.advert, store);
+        }
+    }
+
+    /// The advert for one path, as a reference; 0 where the group does not hear of it.
+    fn export_path(&mut self, id: PrefixId, path: &Path, group: &GroupKey, view: &mut View<'_>) -> u32 {
         let attrs = view.store.effective(path);
         let Some(attributes) = view.store.recent(attrs) else { return 0 };
         let (source, generation) = match (path.peer, view.peers.get(path.peer)) {
@@ -134,7 +227,7 @@ impl FamilyOut {
         match self.adverts.acquire(&key) {
             Found::Id(word) if self.adverts.get(word).is_some_and(|(_, advert)| advert.too_large) => {
                 let word_too_large = self.too_large_word(key, view.store);
-                self.release(word, view.store);
+                self.release_advert(word, view.store);
                 word_too_large
             }
             Found::Id(word) => word,
@@ -158,15 +251,30 @@ impl FamilyOut {
         }
     }
 
-    /// The prefix could not be encoded with what its word says: nobody holds it.
-    pub(crate) fn withhold(&mut self, id: PrefixId, store: &mut AttrStore) {
+    /// The path could not be encoded with what the prefix's word says: nobody holds it.
+    pub(crate) fn withhold(&mut self, id: PrefixId, path_id: PathId, store: &mut AttrStore) {
         let word = self.word(id);
-        let Some((key, _)) = self.adverts.get(word) else { return };
+        let Some(SetPath { advert, .. }) = self.paths(word).find(|path| path.path_id == path_id) else { return };
+        let Some((key, _)) = self.adverts.get(advert) else { return };
         let key = *key;
-        if let Some(advert) = self.adverts.get_mut(word) {
+        if let Some(advert) = self.adverts.get_mut(advert) {
             advert.too_large = true;
         }
-        let instead = self.too_large_word(key, store);
+        let instead = match &self.sets {
+            None => self.too_large_word(key, store),
+            Some(sets) => {
+                let mut set = sets.get(word).to_vec();
+                for path in &mut set {
+                    store.path_ids.retain(path.path_id);
+                    if path.path_id == path_id {
+                        path.advert = self.too_large_word(key, store);
+                    } else {
+                        self.adverts.retain(path.advert);
+                    }
+                }
+                self.set_of(set, store)
+            }
+        };
         let old = self.set_word(id, instead);
         self.release(old, store);
     }
@@ -189,7 +297,15 @@ impl FamilyOut {
     }
 
     fn count(&mut self, word: u32, by: isize) {
-        match self.adverts.get(word) {
+        if self.sets.is_none() {
+            return self.count_advert(word, by);
+        }
+        let adverts: Vec<u32> = self.paths(word).map(|path| path.advert).collect();
+        adverts.into_iter().for_each(|advert| self.count_advert(advert, by));
+    }
+
+    fn count_advert(&mut self, advert: u32, by: isize) {
+        match self.adverts.get(advert) {
             None => {}
             Some((_, Advert { out: Err(_), .. })) => self.withheld = self.withheld.saturating_add_signed(by),
             Some((key, Advert { out: Ok(_), .. })) => {
@@ -204,11 +320,24 @@ impl FamilyOut {
     }
 
     pub(crate) fn retain(&mut self, word: u32) {
-        self.adverts.retain(word);
+        match &mut self.sets {
+            None => self.adverts.retain(word),
+            Some(sets) => sets.retain(word),
+        }
     }
 
     pub(crate) fn release(&mut self, word: u32, store: &mut AttrStore) {
-        if let Some((key, advert)) = self.adverts.release(word) {
+        match &mut self.sets {
+            None => self.release_advert(word, store),
+            Some(sets) => {
+                let paths = sets.release(word);
+                self.release_paths(&paths, store);
+            }
+        }
+    }
+
+    fn release_advert(&mut self, advert: u32, store: &mut AttrStore) {
+        if let Some((key, advert)) = self.adverts.release(advert) {
             store.release(key.attrs);
             if let Ok(out) = advert.out {
                 store.release(out);
@@ -222,6 +351,12 @@ impl FamilyOut {
         for word in std::mem::take(&mut self.words).into_iter().chain(changes.into_iter().map(|change| change.old)) {
             self.release(word, store);
         }
+    }
+
+    /// Sets of paths in use.
+    #[cfg(test)]
+    pub(crate) fn sets(&self) -> usize {
+        self.sets.as_ref().map_or(0, PathSets::len)
     }
 
     /// Adverts in use.

@@ -11,6 +11,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::decision::Merit;
 use super::packed::{Packed, Packer};
+use super::path_sets::PathIds;
 use super::table::{Path, PathFlags};
 use crate::wire::attributes::Attributes;
 
@@ -144,6 +145,8 @@ pub(crate) struct AttrStore {
     packer: Packer,
     /// The set that was last asked for with [`AttrStore::recent`].
     recent: Option<(AttrId, Arc<Attributes>)>,
+    /// What we call paths towards peers that take several to one prefix.
+    pub(crate) path_ids: PathIds,
 }
 
 impl AttrStore {

@@ -202,6 +202,20 @@ impl Choice {
         self.run(candidates, max_paths, |_, _, _| ());
     }
 
+    /// All candidates, the best first: who is dropped at a later step stands before who is dropped at an earlier one, and
+    /// among those of one step and behind step 6 the steps from there on decide. It begins as the multipath set does.
+    pub(crate) fn rank(&mut self, candidates: &[Candidate]) -> Vec<usize> {
+        let mut steps = vec![Step::RouterId; candidates.len()];
+        self.run(candidates, usize::MAX, |loser, step, _| steps[loser] = step.min(Step::RouterId));
+        let mut ranked: Vec<usize> = (0..candidates.len()).collect();
+        ranked.sort_by_cached_key(|&index| {
+            let behind = &Step::ALL[steps[index].number()..];
+            let keys: Vec<u128> = behind.iter().map(|step| step.key(&candidates[index])).collect();
+            (std::cmp::Reverse(steps[index]), keys)
+        });
+        ranked
+    }
+
     /// `lost` hears of each path that a step drops: the path, the step, and a path that it lost to.
     fn run(&mut self, candidates: &[Candidate], max_paths: usize, mut lost: impl FnMut(usize, Step, usize)) {
         self.paths.clear();

@@ -250,6 +250,22 @@ proptest! {
     }
 
     #[test]
+    fn all_paths_stand_in_an_order_that_is_theirs_alone_and_begins_with_the_multipath_set(
+        paths in prop::collection::vec(any_path(), 1..6).prop_map(told_apart),
+    ) {
+        let rank = |paths: &[Candidate]| Choice::default().rank(paths);
+        let expected = rank(&paths);
+        let chosen = decided(&paths, usize::MAX);
+        prop_assert_eq!(&expected[..chosen.len()], &chosen[..]);
+        let indices: Vec<usize> = (0..paths.len()).collect();
+        for permutation in permutations(&indices) {
+            let shuffled: Vec<Candidate> = permutation.iter().map(|&index| paths[index]).collect();
+            let result: Vec<usize> = rank(&shuffled).into_iter().map(|at| permutation[at]).collect();
+            prop_assert_eq!(&result, &expected, "{:?}", permutation);
+        }
+    }
+
+    #[test]
     fn the_best_path_is_the_best_of_each_neighbours_best(
         paths in prop::collection::vec(any_path(), 1..8).prop_map(told_apart),
     ) {

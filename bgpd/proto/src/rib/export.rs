@@ -27,6 +27,8 @@ pub(crate) struct GroupKey {
     pub(crate) own6: Option<Ipv6Addr>,
     pub(crate) outward: Outward,
     pub(crate) filter: Option<Arc<Filter>>,
+    /// Most paths to one prefix, in families in which there are several; 0 where there are none.
+    pub(crate) add_path_most: usize,
     pub(crate) context: UpdateContext,
     pub(crate) drain: Drain,
 }
@@ -66,6 +68,7 @@ impl GroupKey {
             own6: session6.or(peer.policy.own_address6),
             outward: Outward::of(peer),
             filter: peer.policy.export.clone(),
+            add_path_most: if established.send.add_path.is_empty() { 0 } else { peer.policy.add_path_most.max(1) },
             context: established.send,
             drain,
         })
@@ -81,7 +84,8 @@ impl GroupKey {
         filters
             && (self.local_as, self.kind, self.next_hop_self) == (other.local_as, other.kind, other.next_hop_self)
             && (self.own4, self.own6) == (other.own4, other.own6)
-            && (self.outward, self.context, self.drain) == (other.outward, other.context, other.drain)
+            && (self.outward, self.add_path_most) == (other.outward, other.add_path_most)
+            && (self.context, self.drain) == (other.context, other.drain)
     }
 
     fn own(&self, family: Family) -> Option<NextHop> {

@@ -44,6 +44,7 @@ fn group(kind: Kind) -> GroupKey {
         own6: None,
         outward: Outward::default(),
         filter: filter(Set::default()),
+        add_path_most: 0,
         context,
         drain: Drain::Off,
     }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use super::adverts::View;
 use super::attrs::AttrStore;
 use super::decision::{Candidate, Choice};
 use super::peers::{Peers, at};
@@ -55,6 +56,8 @@ impl Rib {
         let table = &mut self.tables[at(family)];
         if choose(table, id, &self.store, &self.peers, self.config.max_paths, &mut self.scratch) || changed {
             self.tell(family, id, news);
+        } else if self.groups.take_several_paths(family) {
+            self.tell_groups(family, id, false);
         }
     }
 
@@ -62,7 +65,14 @@ impl Rib {
         let table = &self.tables[at(family)];
         let store = &mut self.store;
         news.push(best_change(table, id, |path| store.recent(store.effective(path))));
-        self.groups.prefix_changed(family, id, table, &mut self.store, &self.peers, &self.config);
+        self.tell_groups(family, id, true);
+    }
+
+    fn tell_groups(&mut self, family: Family, id: PrefixId, chosen_changed: bool) {
+        let (table, peers, config) = (&self.tables[at(family)], &self.peers, &self.config);
+        let deferred = self.convergence.defers(family);
+        let mut view = View { family, table, store: &mut self.store, peers, config, deferred, ranked: None };
+        self.groups.prefix_changed(id, chosen_changed, &mut view);
     }
 
     /// Lets go of prefixes that have no path, unless a peer that is behind must still hear that they are gone.
@@ -119,6 +129,22 @@ fn candidates(paths: &[Path], store: &AttrStore, peers: &Peers, scratch: &mut Sc
             scratch.places.push(place);
         }
     }
+}
+
+/// The accepted paths of a prefix that has been decided, the best first. With `deferred`, only what is chosen: what peers
+/// say counts only when everybody has said it.
+pub(super) fn ranked(table: &Table, id: PrefixId, store: &AttrStore, peers: &Peers, deferred: bool) -> Vec<Path> {
+    let paths = table.paths(id).as_slice();
+    if table.best(id).is_none() {
+        return Vec::new();
+    }
+    let usable = paths.iter().filter(|path| path.flags.accepted() && (path.flags.chosen() || !deferred));
+    let (paths, candidates): (Vec<Path>, Vec<Candidate>) =
+        usable.filter_map(|path| Some((*path, candidate(path, store, peers)?))).unzip();
+    if paths.len() < 2 {
+        return paths;
+    }
+    Choice::default().rank(&candidates).into_iter().map(|index| paths[index]).collect()
 }
 
 /// What the decision process knows of a path.

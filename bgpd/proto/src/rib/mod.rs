@@ -23,6 +23,7 @@ mod otc;
 mod outward;
 mod pack;
 mod packed;
+mod path_sets;
 mod peers;
 mod query;
 mod table;
@@ -104,6 +105,8 @@ pub struct PeerPolicy {
     pub client: bool,
     /// Send ourselves as the next hop of what we pass on. Towards external peers this is so anyway.
     pub next_hop_self: bool,
+    /// Most paths to one prefix that it is sent where it takes several (RFC 7911), the best first; at least one.
+    pub add_path_most: usize,
     /// Our address as the next hop of IPv4 prefixes on a session that runs over IPv6.
     pub own_address4: Option<Ipv4Addr>,
     /// Our address as the next hop of IPv6 prefixes on a session that runs over IPv4.
@@ -160,7 +163,7 @@ pub struct RouteView {
     pub prefix: Prefix,
     /// Who sent it; [`PeerId::LOCAL`] if we originate it.
     pub peer: PeerId,
-    /// 0 without ADD-PATH.
+    /// The peer's, and ours for [`Scope::Advertised`]; 0 without ADD-PATH.
     pub path_id: PathId,
     /// Attributes: behind the import filter if it was accepted, else as they came; as sent for [`Scope::Advertised`].
     pub attributes: Arc<Attributes>,
@@ -198,10 +201,10 @@ pub struct PeerCounts {
     pub received: usize,
     /// Of these, accepted.
     pub accepted: usize,
-    /// Prefixes that it has been sent.
+    /// Paths that it has been sent: one a prefix without ADD-PATH.
     pub advertised: usize,
-    /// Prefixes that it may hear but cannot be sent: there is no next hop of ours in their family, or their attributes
-    /// fit into no message.
+    /// Paths that it may hear but cannot be sent: there is no next hop of ours in their family, or their attributes fit
+    /// into no message.
     pub withheld: usize,
     /// Bytes handed out for it and not yet taken by its socket.
     pub unsent_bytes: usize,
@@ -431,7 +434,7 @@ impl Rib {
             let deferred = self.convergence.defers(family);
             let settled = !deferred && !table.has_dirty();
             let (peers, config) = (&self.peers, &self.config);
-            let mut view = View { family, table, store: &mut self.store, peers, config };
+            let mut view = View { family, table, store: &mut self.store, peers, config, deferred, ranked: None };
             let complete = settled && self.convergence.may_end(family);
             let hungry = self.groups.feed(&mut view, complete, &mut self.outputs);
             more |= hungry || !(settled || deferred);

@@ -22,6 +22,8 @@ pub(crate) struct Announce {
     /// The member it came from, which does not hear it; [`PeerId::LOCAL`]: everybody does.
     pub(crate) except: PeerId,
     pub(crate) id: PrefixId,
+    /// 0 in a family without several paths to one prefix.
+    pub(crate) path_id: PathId,
 }
 
 /// A prefix to withdraw.
@@ -30,6 +32,8 @@ pub(crate) struct Withdraw {
     /// The member that never heard it, as [`Announce::except`].
     pub(crate) except: PeerId,
     pub(crate) id: PrefixId,
+    /// As [`Announce::path_id`].
+    pub(crate) path_id: PathId,
 }
 
 /// What is to be said.
@@ -46,18 +50,19 @@ impl Batch {
         table: &Table,
         store: &AttrStore,
         builder: &UpdateBuilder,
-    ) -> (Vec<Chunk>, BTreeSet<PrefixId>) {
+    ) -> (Vec<Chunk>, BTreeSet<(PrefixId, PathId)>) {
         let mut packer = Packer { table, builder, buffer: Vec::new(), cuts: Vec::new(), chunks: Vec::new() };
         let mut too_large = BTreeSet::new();
         self.announce.sort_unstable();
         for run in self.announce.chunk_by(|a, b| (a.attrs, a.except) == (b.attrs, b.except)) {
             for piece in run.chunks(RUN_PREFIXES) {
                 if !packer.announce(store, piece) {
-                    too_large.extend(piece.iter().map(|item| item.id));
+                    too_large.extend(piece.iter().map(|item| (item.id, item.path_id)));
                 }
             }
         }
-        self.withdraw.extend(too_large.iter().map(|&id| Withdraw { except: PeerId::LOCAL, id }));
+        let nobody = too_large.iter().map(|&(id, path_id)| Withdraw { except: PeerId::LOCAL, id, path_id });
+        self.withdraw.extend(nobody);
         self.withdraw.sort_unstable();
         for run in self.withdraw.chunk_by(|a, b| a.except == b.except) {
             for piece in run.chunks(RUN_PREFIXES) {
@@ -101,15 +106,15 @@ struct Packer<'a> {
 }
 
 impl Packer<'_> {
-    fn nlri(&self, ids: impl Iterator<Item = PrefixId>) -> Vec<Nlri> {
-        ids.map(|id| Nlri { prefix: self.table.prefix(id), path_id: PathId(0) }).collect()
+    fn nlri(&self, ids: impl Iterator<Item = (PrefixId, PathId)>) -> Vec<Nlri> {
+        ids.map(|(id, path_id)| Nlri { prefix: self.table.prefix(id), path_id }).collect()
     }
 
     /// Prefixes that share attributes and exception; `false` if the attributes are too large.
     fn announce(&mut self, store: &AttrStore, piece: &[Announce]) -> bool {
         let Some(first) = piece.first() else { return true };
         let Some(attributes) = store.attributes(first.attrs) else { return false };
-        let nlri = self.nlri(piece.iter().map(|item| item.id));
+        let nlri = self.nlri(piece.iter().map(|item| (item.id, item.path_id)));
         let start = self.buffer.len();
         if self.builder.announce(&attributes, &nlri, &mut self.buffer).is_err() {
             self.buffer.truncate(start);
@@ -121,7 +126,7 @@ impl Packer<'_> {
 
     fn withdraw(&mut self, piece: &[Withdraw]) {
         let Some(first) = piece.first() else { return };
-        let nlri = self.nlri(piece.iter().map(|item| item.id));
+        let nlri = self.nlri(piece.iter().map(|item| (item.id, item.path_id)));
         let start = self.buffer.len();
         self.builder.withdraw(&nlri, &mut self.buffer);
         self.said(first.except, start);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::adverts::Told;
 use super::decision::{Fate, explain};
 use super::export::{Source, permits};
 use super::import::Rejection;
@@ -64,7 +65,7 @@ impl Rib {
             Scope::Advertised(_) => false,
         };
         if let Scope::Advertised(peer) = scope {
-            return self.advertised_view(peer, family, id, now).into_iter().collect();
+            return self.advertised_views(peer, family, id, now);
         }
         let mut chosen: Vec<&Path> = paths.iter().filter(shown).collect();
         if chosen.is_empty() {
@@ -124,19 +125,40 @@ impl Rib {
         format!("rejected by import filter {}", decisive_rule(filter, decision))
     }
 
-    fn advertised_view(&self, peer: PeerId, family: Family, id: PrefixId, now: Instant) -> Option<RouteView> {
-        let attributes = Arc::new(self.store.attributes(self.groups.sent_attributes(peer, family, id)?)?);
+    fn advertised_views(&self, peer: PeerId, family: Family, id: PrefixId, now: Instant) -> Vec<RouteView> {
+        let sent = self.groups.sent_paths(peer, family, id);
+        sent.into_iter().filter_map(|told| self.advertised_view(peer, family, id, told, now)).collect()
+    }
+
+    fn advertised_view(
+        &self,
+        peer: PeerId,
+        family: Family,
+        id: PrefixId,
+        told: Told,
+        now: Instant,
+    ) -> Option<RouteView> {
+        let attributes = Arc::new(self.store.attributes(told.attrs)?);
         let table = &self.tables[at(family)];
         let prefix = table.prefix(id);
-        let path = table.best(id);
+        let key = self.groups.key_of(peer)?;
+        let several = key.context.add_path.contains(family);
+        let path = match self.store.path_ids.path(told.path_id).filter(|_| several) {
+            Some((from, theirs)) => {
+                let paths = table.paths(id);
+                paths.find(from, theirs).ok().and_then(|slot| paths.as_slice().get(slot))
+            }
+            None => table.best(id),
+        };
+        let best = path.is_none_or(|path| path.flags.contains(PathFlags::BEST));
         let reason = path.and_then(|path| {
-            let key = self.groups.key_of(peer)?;
             let learned = self.store.attributes(self.store.effective(path))?;
             let source = self.peers.get(path.peer).map_or(Source::Local, Source::of);
             Some(match (permits(key, prefix, &learned, source), &key.filter) {
                 (Ok(Some(rule)), Some(filter)) => {
                     format!("accepted by export filter {}", decisive_rule(filter, Decision::Accept(rule)))
                 }
+                (Ok(_), _) if !best => "a further path, for a peer that takes several; no export filter".to_owned(),
                 (Ok(_), _) => "the best path; no export filter".to_owned(),
                 (Err(why), _) => format!("about to be withdrawn: {why}"),
             })
@@ -144,13 +166,13 @@ impl Rib {
         Some(RouteView {
             prefix,
             peer: path.map_or(PeerId::LOCAL, |path| path.peer),
-            path_id: path.map_or_else(Default::default, |path| path.path_id),
+            path_id: told.path_id,
             attributes,
-            best: true,
-            multipath: true,
+            best,
+            multipath: path.is_none_or(|path| path.flags.chosen()),
             stale: path.is_some_and(|path| path.flags.contains(PathFlags::STALE)),
             validation: None,
-            reason: reason.unwrap_or_else(|| "about to be withdrawn: the prefix has no path left".to_owned()),
+            reason: reason.unwrap_or_else(|| "about to be withdrawn: we no longer have this path".to_owned()),
             age: path.map_or(Duration::ZERO, |path| age(path, now)),
         })
     }

@@ -1,5 +1,6 @@
 //! The RIB as a whole: scenarios by hand, and random ones against a model.
 
+mod add_path;
 mod drain;
 mod extended;
 mod model;

@@ -144,6 +144,7 @@ impl Net {
                 client: says.client,
                 next_hop_self: false,
                 conduct: Default::default(),
+                add_path_most: 16,
                 own_address4: None,
                 own_address6: Some([0xfd00, 0, 0, 0, 0, 0, 0, 1 + node as u16].into()),
                 import: says.import.map(Arc::new),

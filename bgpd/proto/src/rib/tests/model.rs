@@ -13,8 +13,9 @@ use crate::filter::{Decision, Filter, Rule, Set};
 use crate::rib::adj_out::Limits;
 use crate::rib::decision::{Candidate, Choice, Merit};
 use crate::rib::export::{GroupKey, Source, permits, transform};
+use crate::rib::peers::at;
 use crate::rib::{Drain, PeerPolicy};
-use crate::types::{Family, PathId, PeerId, Prefix};
+use crate::types::{Family, FamilySet, PathId, PeerId, Prefix};
 use crate::wire::attributes::Attributes;
 use crate::wire::community::Community;
 
@@ -35,17 +36,58 @@ fn prefixes() -> Vec<Prefix> {
 /// One thing that happens. Peers and prefixes are places in the lists above.
 #[derive(Clone, Debug)]
 enum Event {
-    Announce { peer: usize, prefix: usize, count: usize, variant: u32 },
-    Withdraw { peer: usize, prefix: usize, count: usize },
-    Originate { prefix: usize, variant: u32 },
-    Unoriginate { prefix: usize },
-    Up { peer: usize, restart: Option<bool> },
-    Down { peer: usize, retain: bool },
-    EndOfRib { peer: usize, family: usize },
-    Refresh { peer: usize, family: usize },
-    Read { peer: usize, reads: bool },
-    Policy { peer: usize, import: usize, export: usize, client: bool, next_hop_self: bool, graceful_shutdown: bool },
-    Drain { to: Drain },
+    Announce {
+        peer: usize,
+        prefix: usize,
+        count: usize,
+        variant: u32,
+        path_id: u32,
+    },
+    Withdraw {
+        peer: usize,
+        prefix: usize,
+        count: usize,
+        path_id: u32,
+    },
+    Originate {
+        prefix: usize,
+        variant: u32,
+    },
+    Unoriginate {
+        prefix: usize,
+    },
+    /// `several`: in which families it sends and takes several paths to one prefix, a bit each.
+    Up {
+        peer: usize,
+        restart: Option<bool>,
+        several: u8,
+    },
+    Down {
+        peer: usize,
+        retain: bool,
+    },
+    EndOfRib {
+        peer: usize,
+        family: usize,
+    },
+    Refresh {
+        peer: usize,
+        family: usize,
+    },
+    Read {
+        peer: usize,
+        reads: bool,
+    },
+    Policy {
+        peer: usize,
+        import: usize,
+        export: usize,
+        flags: [bool; 3],
+        most: usize,
+    },
+    Drain {
+        to: Drain,
+    },
     Step,
     Settle,
 }
@@ -53,20 +95,22 @@ enum Event {
 fn event() -> impl Strategy<Value = Event> {
     let (peer, prefix, family) = (0..PEERS.len(), 0..16usize, 0..2usize);
     prop_oneof![
-        10 => (peer.clone(), prefix.clone(), 1..6usize, 0..60u32)
-            .prop_map(|(peer, prefix, count, variant)| Event::Announce { peer, prefix, count, variant }),
-        6 => (peer.clone(), prefix.clone(), 1..8usize)
-            .prop_map(|(peer, prefix, count)| Event::Withdraw { peer, prefix, count }),
+        10 => (peer.clone(), prefix.clone(), 1..6usize, 0..60u32, 0..3u32).prop_map(
+            |(peer, prefix, count, variant, path_id)| Event::Announce { peer, prefix, count, variant, path_id }
+        ),
+        6 => (peer.clone(), prefix.clone(), 1..8usize, 0..3u32)
+            .prop_map(|(peer, prefix, count, path_id)| Event::Withdraw { peer, prefix, count, path_id }),
         2 => (prefix.clone(), 0..60u32).prop_map(|(prefix, variant)| Event::Originate { prefix, variant }),
         2 => prefix.prop_map(|prefix| Event::Unoriginate { prefix }),
-        5 => (peer.clone(), prop::option::of(any::<bool>())).prop_map(|(peer, restart)| Event::Up { peer, restart }),
+        5 => (peer.clone(), prop::option::of(any::<bool>()), prop_oneof![Just(0), 0..16u8])
+            .prop_map(|(peer, restart, several)| Event::Up { peer, restart, several }),
         2 => (peer.clone(), any::<bool>()).prop_map(|(peer, retain)| Event::Down { peer, retain }),
         1 => (peer.clone(), family.clone()).prop_map(|(peer, family)| Event::EndOfRib { peer, family }),
         2 => (peer.clone(), family).prop_map(|(peer, family)| Event::Refresh { peer, family }),
         3 => (peer.clone(), any::<bool>()).prop_map(|(peer, reads)| Event::Read { peer, reads }),
-        2 => (peer, 0..4usize, 0..4usize, any::<[bool; 3]>()).prop_map(
-            |(peer, import, export, [client, next_hop_self, graceful_shutdown])| {
-                Event::Policy { peer, import, export, client, next_hop_self, graceful_shutdown }
+        2 => (peer, 0..4usize, 0..4usize, any::<[bool; 3]>(), 1..5usize).prop_map(
+            |(peer, import, export, flags, most)| {
+                Event::Policy { peer, import, export, flags, most }
             }
         ),
         1 => prop_oneof![2 => Just(Drain::Off), 1 => Just(Drain::LastResort), 1 => Just(Drain::Withdrawn)]
@@ -130,8 +174,12 @@ struct ModelPeer {
     policy: PeerPolicy,
     up: bool,
     restartable: bool,
+    /// Families in which it sends path identifiers.
+    sends: FamilySet,
+    /// Families in which it takes them.
+    takes: FamilySet,
     /// With whether it is stale.
-    routes: BTreeMap<Prefix, (Attributes, bool)>,
+    routes: BTreeMap<(Prefix, PathId), (Attributes, bool)>,
 }
 
 struct Model {
@@ -147,8 +195,15 @@ impl Model {
         let mut peers = BTreeMap::new();
         for (peer, role) in PEERS {
             world.rib.set_peer(PeerId(peer), policy(peer, role), world.now);
-            let known =
-                ModelPeer { role, policy: policy(peer, role), up: false, restartable: false, routes: BTreeMap::new() };
+            let known = ModelPeer {
+                role,
+                policy: policy(peer, role),
+                up: false,
+                restartable: false,
+                sends: FamilySet::EMPTY,
+                takes: FamilySet::EMPTY,
+                routes: BTreeMap::new(),
+            };
             peers.insert(peer, known);
         }
         Self { world, peers, local: BTreeMap::new() }
@@ -159,25 +214,32 @@ impl Model {
         let slice = |from: usize, count: usize| -> Vec<Prefix> { all.iter().skip(from).take(count).copied().collect() };
         let world = &mut self.world;
         match *event {
-            Event::Announce { peer, prefix, count, variant } => {
+            Event::Announce { peer, prefix, count, variant, path_id } => {
                 let (number, role) = PEERS[peer];
                 let known = self.peers.get_mut(&number).unwrap();
                 for family in Family::ALL {
                     let made = attributes(number, Some(role), family, variant);
                     let mut nets = slice(prefix, count);
                     nets.retain(|net| net.family() == family);
+                    let path_id = if known.sends.contains(family) { path_id } else { 0 };
                     if known.up {
-                        known.routes.extend(nets.iter().map(|net| (*net, (made.clone(), false))));
+                        let of = |net: &Prefix| ((*net, PathId(path_id)), (made.clone(), false));
+                        known.routes.extend(nets.iter().map(of));
                     }
-                    world.hear(number, vec![announce(made, &nets)]);
+                    world.hear(number, vec![announce_path(made, &nets, path_id)]);
                 }
             }
-            Event::Withdraw { peer, prefix, count } => {
+            Event::Withdraw { peer, prefix, count, path_id } => {
                 let known = self.peers.get_mut(&PEERS[peer].0).unwrap();
-                if known.up {
-                    slice(prefix, count).iter().for_each(|net| drop(known.routes.remove(net)));
+                for family in Family::ALL {
+                    let mut nets = slice(prefix, count);
+                    nets.retain(|net| net.family() == family);
+                    let path_id = if known.sends.contains(family) { path_id } else { 0 };
+                    if known.up {
+                        nets.iter().for_each(|net| drop(known.routes.remove(&(*net, PathId(path_id)))));
+                    }
+                    world.hear(PEERS[peer].0, vec![withdraw_path(&nets, path_id)]);
                 }
-                world.hear(PEERS[peer].0, vec![withdraw(&slice(prefix, count))]);
             }
             Event::Originate { prefix, variant } => {
                 let made = attributes(0, None, all[prefix].family(), variant);
@@ -188,7 +250,7 @@ impl Model {
                 self.local.remove(&all[prefix]);
                 world.rib.withdraw(all[prefix]);
             }
-            Event::Up { peer, restart } => {
+            Event::Up { peer, restart, several } => {
                 let (number, role) = PEERS[peer];
                 let known = self.peers.get_mut(&number).unwrap();
                 if known.up {
@@ -199,7 +261,13 @@ impl Model {
                 if restart != Some(true) {
                     known.routes.retain(|_, (_, stale)| !*stale);
                 }
-                world.connect(number, role, restart.and_then(|forwards| restarts(false, forwards)));
+                let bits = |shift: u8| {
+                    Family::ALL.into_iter().filter(|family| several >> shift >> at(*family) & 1 == 1).collect()
+                };
+                (known.sends, known.takes) = (bits(0), bits(2));
+                let mut up = established(number, role, restart.and_then(|forwards| restarts(false, forwards)));
+                (up.receive.add_path, up.send.add_path) = (known.sends, known.takes);
+                world.connect_as(number, up);
             }
             Event::Down { peer, retain } => {
                 let known = self.peers.get_mut(&PEERS[peer].0).unwrap();
@@ -213,7 +281,7 @@ impl Model {
             Event::EndOfRib { peer, family } => {
                 let known = self.peers.get_mut(&PEERS[peer].0).unwrap();
                 if known.up {
-                    known.routes.retain(|net, (_, stale)| net.family() != Family::ALL[family] || !*stale);
+                    known.routes.retain(|(net, _), (_, stale)| net.family() != Family::ALL[family] || !*stale);
                 }
                 world.hear(PEERS[peer].0, vec![end_of_rib(Family::ALL[family])]);
             }
@@ -223,7 +291,7 @@ impl Model {
                     ear.reads = reads;
                 }
             }
-            Event::Policy { peer, import, export, client, next_hop_self, graceful_shutdown } => {
+            Event::Policy { peer, import, export, flags: [client, next_hop_self, graceful_shutdown], most } => {
                 let number = PEERS[peer].0;
                 let known = self.peers.get_mut(&number).unwrap();
                 known.policy = PeerPolicy {
@@ -232,6 +300,7 @@ impl Model {
                     client,
                     next_hop_self,
                     graceful_shutdown,
+                    add_path_most: most,
                     ..known.policy.clone()
                 };
                 world.rib.set_peer(PeerId(number), known.policy.clone(), world.now);
@@ -265,56 +334,88 @@ impl Model {
         }
     }
 
-    /// The multipath set of a prefix: the best path first, then by peer.
-    fn best(&self, net: Prefix) -> Vec<(PeerId, Attributes)> {
-        let from_peers = self.peers.iter().filter_map(|(&number, peer)| {
-            let (sent, _) = peer.routes.get(&net)?;
-            Some((number, Self::imported(peer, net, sent)?))
-        });
-        let local = self.local.get(&net).map(|made| (PeerId::LOCAL.0, made.clone()));
-        let paths: Vec<(u16, Attributes)> = from_peers.chain(local).collect();
-        let candidates: Vec<Candidate> = paths
+    /// All accepted paths of a prefix, by peer and path identifier.
+    fn accepted(&self, net: Prefix) -> Vec<(u16, PathId, Attributes)> {
+        let of_peer = |(&number, peer): (&u16, &_)| {
+            let ModelPeer { routes, .. } = peer;
+            let of_net = routes.range((net, PathId(0))..=(net, PathId(u32::MAX)));
+            let imported = of_net.filter_map(|((_, id), (sent, _))| Some((*id, Self::imported(peer, net, sent)?)));
+            imported.map(|(id, made)| (number, id, made)).collect::<Vec<_>>()
+        };
+        let local = self.local.get(&net).map(|made| (PeerId::LOCAL.0, PathId(0), made.clone()));
+        self.peers.iter().flat_map(of_peer).chain(local).collect()
+    }
+
+    fn candidates(&self, paths: &[(u16, PathId, Attributes)]) -> Vec<Candidate> {
+        paths
             .iter()
-            .map(|(number, made)| Candidate {
+            .map(|(number, path_id, made)| Candidate {
                 merit: Merit::of(made),
                 local: *number == PeerId::LOCAL.0,
                 external: self.peers.get(number).is_some_and(|peer| matches!(peer.role, Role::External(_))),
                 router_id: crate::types::RouterId([10, 0, 0, *number as u8].into()),
                 address: address(*number).into(),
-                path_id: PathId(0),
+                path_id: *path_id,
             })
-            .collect();
+            .collect()
+    }
+
+    /// The multipath set of a prefix: the best path first, then by peer.
+    fn best(&self, net: Prefix) -> Vec<(PeerId, Attributes)> {
+        let paths = self.accepted(net);
+        let candidates = self.candidates(&paths);
         let mut choice = Choice::default();
         choice.decide(&candidates, 4);
         if let Some(others) = choice.paths.get_mut(1..) {
             others.sort_unstable();
         }
-        choice.paths.iter().map(|&index| (PeerId(paths[index].0), paths[index].1.clone())).collect()
+        choice.paths.iter().map(|&index| (PeerId(paths[index].0), paths[index].2.clone())).collect()
     }
 
-    /// What a peer is to hold.
-    fn due(&self, number: u16) -> BTreeMap<Prefix, Attributes> {
-        let key = self
-            .world
-            .rib
-            .peers
-            .get(PeerId(number))
-            .and_then(|peer| GroupKey::of(peer, self.world.rib.drain()))
-            .expect("a session");
-        let due = |net: Prefix| {
-            let (from, made) = self.best(net).into_iter().next().filter(|(from, _)| from.0 != number)?;
-            let source = match self.peers.get(&from.0) {
+    /// What a peer is to hold: of each prefix the best path, and in families with several, the best that it may hear.
+    fn due(&self, number: u16) -> BTreeMap<(Prefix, Option<(PeerId, PathId)>), Attributes> {
+        let peer = self.world.rib.peers.get(PeerId(number));
+        let key = peer.and_then(|peer| GroupKey::of(peer, self.world.rib.drain())).expect("a session");
+        let takes = self.peers[&number].takes;
+        let exported = |net: Prefix, from: u16, made: &Attributes| {
+            let source = match self.peers.get(&from) {
                 None => Source::Local,
                 Some(peer) if matches!(peer.role, Role::External(_)) => Source::External,
                 Some(peer) => Source::Internal {
                     client: peer.policy.client,
-                    router_id: crate::types::RouterId([10, 0, 0, from.0 as u8].into()),
+                    router_id: crate::types::RouterId([10, 0, 0, from as u8].into()),
                 },
             };
-            let rule = permits(&key, net, &made, source).ok()?;
-            Some((net, transform(&self.world.rib.config, &key, net.family(), &made, source, rule).ok()?))
+            let rule = permits(&key, net, made, source).ok()?;
+            transform(&self.world.rib.config, &key, net.family(), made, source, rule).ok()
         };
-        prefixes().into_iter().filter_map(due).collect()
+        let mut due = BTreeMap::new();
+        for net in prefixes() {
+            let paths = self.accepted(net);
+            let several = takes.contains(net.family());
+            let ranked = Choice::default().rank(&self.candidates(&paths));
+            let (seen, most) = if several { (ranked.len(), self.peers[&number].policy.add_path_most) } else { (1, 1) };
+            let sent = ranked.into_iter().take(seen).filter_map(|index| {
+                let (from, theirs, made) = &paths[index];
+                Some((*from, *theirs, exported(net, *from, made)?))
+            });
+            // One of the best may be the peer's own, which it does not hear again.
+            for (from, theirs, made) in sent.take(most).filter(|(from, ..)| *from != number) {
+                due.insert((net, several.then_some((PeerId(from), theirs))), made);
+            }
+        }
+        due
+    }
+
+    /// What a peer holds, with what our path identifiers stand for.
+    fn held(&self, number: u16) -> BTreeMap<(Prefix, Option<(PeerId, PathId)>), Attributes> {
+        let Ear { holds, paths, .. } = &self.world.ears[&number];
+        let single = holds.iter().map(|(net, made)| ((*net, None), (**made).clone()));
+        let several = paths.iter().map(|((net, id), made)| {
+            let path = self.world.rib.store.path_ids.path(*id);
+            ((*net, Some(path.expect("an identifier in use"))), (**made).clone())
+        });
+        single.chain(several).collect()
     }
 
     fn check(&self) -> Result<(), TestCaseError> {
@@ -327,18 +428,20 @@ impl Model {
             prop_assert_eq!(known.unwrap_or_default(), self.best(net), "best paths of {}", net);
         }
         for (number, peer) in self.peers.iter().filter(|(_, peer)| peer.up) {
-            let held = &self.world.ears[number].holds;
-            let held: BTreeMap<Prefix, Attributes> = held.iter().map(|(net, made)| (*net, (**made).clone())).collect();
+            let held = self.held(*number);
             let due = self.due(*number);
             prop_assert_eq!(&held, &due, "what peer {} holds, and should", number);
+            prop_assert_eq!(self.world.ears[number].vain, 0, "withdrawn from peer {} that it did not hold", number);
             let counts = self.world.rib.counts(PeerId(*number));
             prop_assert_eq!((counts.received, counts.advertised), (peer.routes.len(), due.len()), "peer {}", number);
-            let accepted = peer.routes.iter().filter(|(net, (sent, _))| Self::imported(peer, **net, sent).is_some());
+            let accepted =
+                peer.routes.iter().filter(|((net, _), (sent, _))| Self::imported(peer, *net, sent).is_some());
             prop_assert_eq!(counts.accepted, accepted.count(), "accepted of peer {}", number);
             prop_assert_eq!(self.world.ears[number].ended.len(), 2, "End-of-RIB to peer {}", number);
         }
         let prefixes_held: usize = self.world.rib.tables.iter().map(|table| table.len()).sum();
-        let mut listed: Vec<Prefix> = self.peers.values().flat_map(|peer| peer.routes.keys()).copied().collect();
+        let mut listed: Vec<Prefix> =
+            self.peers.values().flat_map(|peer| peer.routes.keys()).map(|(net, _)| *net).collect();
         listed.extend(self.local.keys());
         listed.sort();
         listed.dedup();
@@ -376,6 +479,7 @@ proptest! {
         let rib = &model.world.rib;
         let left = (rib.tables[0].len(), rib.tables[1].len(), rib.store.len(), rib.groups.adverts());
         prop_assert_eq!(left, (0, 0, 0, 0), "prefixes, prefixes, sets of attributes, adverts");
+        prop_assert_eq!(rib.store.path_ids.len(), 0, "path identifiers");
         prop_assert!(model.world.best.is_empty());
     }
 }

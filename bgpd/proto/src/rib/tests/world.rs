@@ -52,6 +52,7 @@ pub(super) fn policy(peer: u16, role: Role) -> PeerPolicy {
         client: role == Role::Client,
         next_hop_self: false,
         conduct: Conduct::default(),
+        add_path_most: 16,
         own_address4: None,
         own_address6: Some("fd00::200".parse().unwrap()),
         import: accept_all("in").filter(|_| open),
@@ -113,12 +114,21 @@ pub(super) fn local() -> Attributes {
 }
 
 pub(super) fn announce(attributes: Attributes, prefixes: &[Prefix]) -> Update {
-    let nlri = prefixes.iter().map(|&prefix| Nlri { prefix, path_id: PathId(0) }).collect();
+    announce_path(attributes, prefixes, 0)
+}
+
+/// As a peer announces it that sends path identifiers.
+pub(super) fn announce_path(attributes: Attributes, prefixes: &[Prefix], path_id: u32) -> Update {
+    let nlri = prefixes.iter().map(|&prefix| Nlri { prefix, path_id: PathId(path_id) }).collect();
     Update { announced: vec![Announcement { attributes: Arc::new(attributes), nlri }], ..Update::default() }
 }
 
 pub(super) fn withdraw(prefixes: &[Prefix]) -> Update {
-    let withdrawn = prefixes.iter().map(|&prefix| Nlri { prefix, path_id: PathId(0) }).collect();
+    withdraw_path(prefixes, 0)
+}
+
+pub(super) fn withdraw_path(prefixes: &[Prefix], path_id: u32) -> Update {
+    let withdrawn = prefixes.iter().map(|&prefix| Nlri { prefix, path_id: PathId(path_id) }).collect();
     Update { withdrawn, ..Update::default() }
 }
 
@@ -136,15 +146,19 @@ pub(super) struct Ear {
     context: UpdateContext,
     buffer: BytesMut,
     pub(super) holds: BTreeMap<Prefix, Arc<Attributes>>,
+    /// In families with several paths to one prefix, in place of `holds`.
+    pub(super) paths: BTreeMap<(Prefix, PathId), Arc<Attributes>>,
     pub(super) ended: Vec<Family>,
     /// What it was told of refreshes.
     pub(super) marks: Vec<(Family, RefreshMark)>,
     /// Of a refresh under way: what it holds and has not heard again.
-    stale: BTreeSet<Prefix>,
+    stale: BTreeSet<(Prefix, PathId)>,
     /// UPDATEs received.
     pub(super) messages: usize,
-    /// Prefixes announced and withdrawn, in all.
+    /// Paths announced and withdrawn, in all.
     pub(super) said: usize,
+    /// Of these, withdrawn although it did not hold them.
+    pub(super) vain: usize,
     pub(super) reads: bool,
     unread: usize,
 }
@@ -212,11 +226,13 @@ impl World {
             context: established.send,
             buffer: BytesMut::new(),
             holds: BTreeMap::new(),
+            paths: BTreeMap::new(),
             ended: Vec::new(),
             marks: Vec::new(),
             stale: BTreeSet::new(),
             messages: 0,
             said: 0,
+            vain: 0,
             reads: true,
             unread: 0,
         };
@@ -313,14 +329,23 @@ impl Ear {
         assert!(update.faults.is_empty(), "{:?}", update.faults);
         self.messages += 1;
         for nlri in update.withdrawn {
-            self.holds.remove(&nlri.prefix);
-            self.stale.remove(&nlri.prefix);
+            let held = if self.context.add_path.contains(nlri.prefix.family()) {
+                self.paths.remove(&(nlri.prefix, nlri.path_id)).is_some()
+            } else {
+                self.holds.remove(&nlri.prefix).is_some()
+            };
+            self.vain += usize::from(!held);
+            self.stale.remove(&(nlri.prefix, nlri.path_id));
             self.said += 1;
         }
         for announcement in update.announced {
             for nlri in announcement.nlri {
-                self.holds.insert(nlri.prefix, announcement.attributes.clone());
-                self.stale.remove(&nlri.prefix);
+                if self.context.add_path.contains(nlri.prefix.family()) {
+                    self.paths.insert((nlri.prefix, nlri.path_id), announcement.attributes.clone());
+                } else {
+                    self.holds.insert(nlri.prefix, announcement.attributes.clone());
+                }
+                self.stale.remove(&(nlri.prefix, nlri.path_id));
                 self.said += 1;
             }
         }
@@ -331,11 +356,12 @@ impl Ear {
     fn take_mark(&mut self, family: Family, mark: RefreshMark) {
         assert!(self.ended.contains(&family), "{mark:?} of {family} before its End-of-RIB");
         self.marks.push((family, mark));
-        let of_family = |prefix: &Prefix| prefix.family() == family;
+        let of_family = |(prefix, _): &(Prefix, PathId)| prefix.family() == family;
+        let single = self.holds.keys().map(|prefix| (*prefix, PathId(0)));
         match mark {
-            RefreshMark::Begin => self.stale.extend(self.holds.keys().copied().filter(of_family)),
+            RefreshMark::Begin => self.stale.extend(single.chain(self.paths.keys().copied()).filter(of_family)),
             RefreshMark::End => {
-                let left: Vec<_> = self.stale.iter().filter(|prefix| of_family(prefix)).collect();
+                let left: Vec<_> = self.stale.iter().filter(|path| of_family(path)).collect();
                 assert!(left.is_empty(), "neither announced again nor withdrawn between BoRR and EoRR: {left:?}");
             }
         }

@@ -15,6 +15,7 @@ pub(crate) fn session_config(speaker: &Config, peer: &PeerConfig, restarted: boo
         connect_retry: peer.connect_retry,
         passive: peer.passive,
         send_hold: None,
+        link: None,
         graceful_restart: speaker.graceful_restart.map(|seconds| LocalRestart {
             seconds,
             restarted,

@@ -176,6 +176,8 @@ mod tests {
             external: false,
             families: FamilySet::EMPTY,
             add_path: FamilySet::EMPTY,
+            extended_next_hop: FamilySet::EMPTY,
+            link: None,
             max_message_len: 4096,
         };
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);

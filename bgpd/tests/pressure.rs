@@ -29,6 +29,8 @@ fn context() -> UpdateContext {
         external: false,
         families: FamilySet::from_iter([Family::Ipv4Unicast]),
         add_path: FamilySet::EMPTY,
+        extended_next_hop: FamilySet::EMPTY,
+        link: None,
         max_message_len: 4096,
     }
 }

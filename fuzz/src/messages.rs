@@ -103,6 +103,8 @@ fn context(negotiated: u8) -> UpdateContext {
         external: bit(1),
         families: families([!bit(2), !bit(3)]),
         add_path: families([bit(4), bit(5)]),
+        extended_next_hop: families([!bit(7), false]),
+        link: None,
         max_message_len: if bit(6) { MAX_EXTENDED_MESSAGE_LEN } else { MAX_MESSAGE_LEN },
     }
 }

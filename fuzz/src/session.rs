@@ -33,6 +33,8 @@ fn told(established: bool, pieces: &[&[u8]]) -> Vec<String> {
             external: false,
             families: Family::ALL.into_iter().collect(),
             add_path: Default::default(),
+            extended_next_hop: Default::default(),
+            link: None,
             max_message_len: bgp_proto::wire::MAX_MESSAGE_LEN,
         };
         let open = Open { asn: Asn(65001), hold_time: HoldTime::default(), ..our_open() };

@@ -1,10 +1,14 @@
 //! The nouns of BGP, each parsed once at the door and never checked again inside.
 
+mod next_hop;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use ipnetwork::IpNetwork;
+
+pub use next_hop::{Interface, LinkLocal, NextHop};
 
 /// An autonomous system number, four octets (RFC 6793).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -347,41 +351,6 @@ pub struct Nlri {
     pub prefix: Prefix,
     /// 0 where ADD-PATH is not negotiated.
     pub path_id: PathId,
-}
-
-/// A BGP next hop. An IPv4 prefix may have an IPv6 one (RFC 8950).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum NextHop {
-    /// From NEXT_HOP, or from MP_REACH_NLRI.
-    V4(Ipv4Addr),
-    /// From MP_REACH_NLRI, 16 or 32 octets (RFC 2545 section 3).
-    V6 {
-        /// The global address; with a lone link-local next hop, the unspecified address.
-        global: Ipv6Addr,
-        /// The link-local address, if one was sent.
-        link_local: Option<Ipv6Addr>,
-    },
-}
-
-impl NextHop {
-    /// The address by which a person and the FIB know it: IPv4, else the global address, else the link-local one.
-    #[must_use]
-    pub fn address(self) -> IpAddr {
-        match self {
-            Self::V4(address) => IpAddr::V4(address),
-            Self::V6 { global, link_local } if global.is_unspecified() => IpAddr::V6(link_local.unwrap_or(global)),
-            Self::V6 { global, .. } => IpAddr::V6(global),
-        }
-    }
-}
-
-impl From<IpAddr> for NextHop {
-    fn from(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(address) => Self::V4(address),
-            IpAddr::V6(global) => Self::V6 { global, link_local: None },
-        }
-    }
 }
 
 #[cfg(test)]

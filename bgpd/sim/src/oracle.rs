@@ -208,15 +208,20 @@ fn advertise(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, ro
     };
 
     let mut sent = route.attributes.clone();
+    let extended = topology.extended_next_hop(node, peer);
+    let over_ipv6 = topology.link(node, peer).is_some_and(|link| topology.links[link].over_ipv6);
     let own = match prefix.family() {
-        Family::Ipv4Unicast => NextHop::V4(ours.address4),
-        Family::Ipv6Unicast => NextHop::V6 { global: ours.address6, link_local: None },
+        Family::Ipv4Unicast if !(extended && over_ipv6) => NextHop::V4(ours.address4),
+        Family::Ipv4Unicast | Family::Ipv6Unicast => NextHop::V6 { global: ours.address6, link_local: None },
     };
     if external || policy.next_hop_self || sent.next_hop.address().is_unspecified() {
         if route.from.is_some() && sent.next_hop != own {
             sent.tunnels = Box::default();
         }
         sent.next_hop = own;
+    }
+    if prefix.family() == Family::Ipv4Unicast && sent.next_hop.address().is_ipv6() && !extended {
+        return None;
     }
     if external && route.from.is_some() {
         sent.med = None;

@@ -54,6 +54,8 @@ const EXTENSIONS: u64 = 3;
 const SHUTDOWN: u64 = 4;
 /// The stream of chance for [`Scenario::add_paths`].
 const ADD_PATH: u64 = 7;
+/// The stream of chance for [`Scenario::leave_out_next_hops`].
+const NEXT_HOPS: u64 = 6;
 
 /// A network to be, and the source of further policies and routes for it.
 #[derive(Debug)]
@@ -103,6 +105,7 @@ impl Scenario {
         relations::relate(&mut scenario.topology, scenario.tiers, seed);
         scenario.shut_down_gracefully(seed);
         scenario.add_paths(seed);
+        scenario.leave_out_next_hops(seed);
         scenario
     }
 
@@ -309,8 +312,19 @@ impl Scenario {
     fn leave_out_extensions(&mut self, seed: u64) {
         let mut random = Random::new(seed, EXTENSIONS);
         for peer in self.topology.nodes.iter_mut().flat_map(|node| node.peers.values_mut()) {
-            peer.extensions =
-                Extensions { enhanced_refresh: random.percent(80), extended_messages: random.percent(70) };
+            peer.extensions = Extensions {
+                enhanced_refresh: random.percent(80),
+                extended_messages: random.percent(70),
+                ..peer.extensions
+            };
+        }
+    }
+
+    /// Some take no IPv6 next hops for IPv4 prefixes (RFC 8950), which changes what is sent where sessions run over IPv6.
+    fn leave_out_next_hops(&mut self, seed: u64) {
+        let mut random = Random::new(seed, NEXT_HOPS);
+        for peer in self.topology.nodes.iter_mut().flat_map(|node| node.peers.values_mut()) {
+            peer.extensions.extended_next_hop = random.percent(80);
         }
     }
 

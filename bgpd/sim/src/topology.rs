@@ -168,6 +168,12 @@ impl Topology {
         sends && takes && self.families(node, peer).contains(family)
     }
 
+    /// Whether two neighbours take IPv6 next hops for IPv4 prefixes from each other (RFC 8950).
+    #[must_use]
+    pub fn extended_next_hop(&self, a: NodeId, b: NodeId) -> bool {
+        [self.peer(a, b), self.peer(b, a)].iter().all(|peer| peer.is_some_and(|peer| peer.extensions.extended_next_hop))
+    }
+
     /// For the node's speaker.
     #[must_use]
     pub fn rib_config(&self, node: NodeId, restarted: bool) -> RibConfig {
@@ -197,6 +203,7 @@ impl Topology {
             connect_retry: Duration::from_secs(5),
             passive: known.passive,
             send_hold: None,
+            link: None,
             graceful_restart: spec.graceful_restart.map(|seconds| LocalRestart { seconds, restarted, off_path: false }),
             add_path: known.add_path,
             role: known.conduct.role,

@@ -2,7 +2,7 @@
 //!
 //! Peers for which every answer is the same form one update group ([`GroupKey`]); what it is sent is worked out once.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::RibConfig;
@@ -22,9 +22,9 @@ pub(crate) struct GroupKey {
     pub(crate) local_as: Asn,
     pub(crate) kind: Kind,
     pub(crate) next_hop_self: bool,
-    /// Ourselves as a next hop of each family.
-    pub(crate) own4: Option<Ipv4Addr>,
-    pub(crate) own6: Option<Ipv6Addr>,
+    /// Ourselves as the next hop of prefixes of each family.
+    pub(crate) own4: Option<NextHop>,
+    pub(crate) own6: Option<NextHop>,
     pub(crate) outward: Outward,
     pub(crate) filter: Option<Arc<Filter>>,
     /// Most paths to one prefix, in families in which there are several; 0 where there are none.
@@ -48,13 +48,12 @@ impl GroupKey {
     /// Of a peer whose session is up.
     pub(crate) fn of(peer: &Peer, drain: Drain) -> Option<Self> {
         let established = &peer.session.as_ref()?.established;
-        let (session4, session6) = match established.local_address {
-            IpAddr::V4(address) => (Some(address), None),
-            IpAddr::V6(address) => match address.to_ipv4_mapped() {
-                Some(address) => (Some(address), None),
-                None => (None, Some(address)),
-            },
-        };
+        let session = session_next_hop(established.local_address);
+        let session4 = matches!(session, NextHop::V4(_)).then_some(session);
+        let session6 = matches!(session, NextHop::V6 { .. }).then_some(session);
+        // RFC 8950 is there for links without IPv4: on a session over IPv6 that has agreed on it, the session's own address
+        // is the one that the peer reaches for sure.
+        let extended = session6.filter(|_| established.send.extended_next_hop.contains(Family::Ipv4Unicast));
         let kind = match (peer.external, peer.policy.client) {
             (true, _) => Kind::External,
             (false, true) => Kind::Client,
@@ -64,8 +63,8 @@ impl GroupKey {
             local_as: peer.policy.local_as,
             kind,
             next_hop_self: peer.policy.next_hop_self,
-            own4: session4.or(peer.policy.own_address4),
-            own6: session6.or(peer.policy.own_address6),
+            own4: session4.or(extended).or(peer.policy.own_address4.map(NextHop::V4)),
+            own6: session6.or(peer.policy.own_address6.map(|address| NextHop::from(IpAddr::V6(address)))),
             outward: Outward::of(peer),
             filter: peer.policy.export.clone(),
             add_path_most: if established.send.add_path.is_empty() { 0 } else { peer.policy.add_path_most.max(1) },
@@ -90,9 +89,18 @@ impl GroupKey {
 
     fn own(&self, family: Family) -> Option<NextHop> {
         match family {
-            Family::Ipv4Unicast => self.own4.map(NextHop::V4),
-            Family::Ipv6Unicast => self.own6.map(|global| NextHop::V6 { global, link_local: None }),
+            Family::Ipv4Unicast => self.own4,
+            Family::Ipv6Unicast => self.own6,
         }
+    }
+}
+
+/// Our end of a session as a next hop. A link-local address goes alone: it means our end of this link to the peer, and a
+/// global address beside it would have to be one that the peer reaches (RFC 2545 section 3), which is not known.
+fn session_next_hop(local: IpAddr) -> NextHop {
+    match local.to_canonical() {
+        IpAddr::V6(address) if address.is_unicast_link_local() => NextHop::link_local(address, None),
+        address => NextHop::from(address),
     }
 }
 
@@ -188,7 +196,7 @@ pub(crate) fn transform(
     let mut sent = attributes.clone();
     // 1. The next hop (RFC 4271 section 5.1.3).
     sent.next_hop = next_hop(group, family, attributes.next_hop)?;
-    if source != Source::Local && sent.next_hop.address() != attributes.next_hop.address() {
+    if source != Source::Local && takes_over(group, attributes.next_hop) {
         // RFC 9012 section 8: the tunnels lead to the old next hop.
         sent.tunnels = Box::default();
     }
@@ -226,19 +234,27 @@ pub(crate) fn transform(
     Ok(sent)
 }
 
-fn next_hop(group: &GroupKey, family: Family, learned: NextHop) -> Result<NextHop, Withheld> {
+/// Whether we stand as the next hop in place of the one that was learned.
+fn takes_over(group: &GroupKey, learned: NextHop) -> bool {
     // A lone link-local next hop means nothing behind the link it came from (RFC 2545 section 3).
     let only_here = match learned {
         NextHop::V4(address) => address.is_unspecified(),
         NextHop::V6 { global, .. } => global.is_unspecified(),
     };
-    if group.kind == Kind::External || group.next_hop_self || only_here {
+    group.kind == Kind::External || group.next_hop_self || only_here
+}
+
+fn next_hop(group: &GroupKey, family: Family, learned: NextHop) -> Result<NextHop, Withheld> {
+    if takes_over(group, learned) {
         return group.own(family).ok_or(Withheld::NoNextHop);
     }
     match (family, learned) {
         (Family::Ipv4Unicast, NextHop::V4(address)) => Ok(NextHop::V4(address)),
         (Family::Ipv6Unicast, NextHop::V6 { global, .. }) => Ok(NextHop::V6 { global, link_local: None }),
-        // RFC 8950 is not negotiated.
+        // RFC 8950 section 4: only to a peer that has said that it takes them.
+        (Family::Ipv4Unicast, NextHop::V6 { global, .. }) if group.context.extended_next_hop.contains(family) => {
+            Ok(NextHop::V6 { global, link_local: None })
+        }
         (Family::Ipv4Unicast, NextHop::V6 { .. }) | (Family::Ipv6Unicast, NextHop::V4(_)) => Err(Withheld::NoNextHop),
     }
 }

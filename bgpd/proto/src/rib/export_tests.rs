@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::filter::{Rule, Set};
-use crate::types::{ClusterId, FamilySet};
+use std::net::Ipv4Addr;
+
+use crate::types::{ClusterId, FamilySet, LinkLocal};
 use crate::wire::aspath::AsPath;
 use crate::wire::attributes::Origin;
 use crate::wire::tunnel::Tunnel;
@@ -34,13 +36,15 @@ fn group(kind: Kind) -> GroupKey {
         external: kind == Kind::External,
         families: FamilySet::from_iter(Family::ALL),
         add_path: FamilySet::EMPTY,
+        extended_next_hop: FamilySet::EMPTY,
+        link: None,
         max_message_len: 4096,
     };
     GroupKey {
         local_as: Asn(64512),
         kind,
         next_hop_self: false,
-        own4: Some(Ipv4Addr::new(192, 0, 2, 200)),
+        own4: Some(NextHop::V4(Ipv4Addr::new(192, 0, 2, 200))),
         own6: None,
         outward: Outward::default(),
         filter: filter(Set::default()),
@@ -170,11 +174,13 @@ fn tunnels_go_with_the_next_hop_that_they_lead_to() {
 fn a_next_hop_is_of_the_prefixs_family_or_the_route_is_withheld() {
     let v6 = |global: &str, link_local: Option<&str>| NextHop::V6 {
         global: global.parse().unwrap(),
-        link_local: link_local.map(|address| address.parse().unwrap()),
+        link_local: link_local.map(|address| LinkLocal { address: address.parse().unwrap(), link: None }),
     };
-    let own6 = GroupKey { own6: Some("fd00::200".parse().unwrap()), ..group(Kind::Internal) };
+    let own6 = GroupKey { own6: Some(v6("fd00::200", None)), ..group(Kind::Internal) };
     let external6 = GroupKey { kind: Kind::External, ..own6.clone() };
     let v4 = NextHop::V4(Ipv4Addr::new(192, 0, 2, 1));
+    let context = UpdateContext { extended_next_hop: FamilySet::from_iter([Family::Ipv4Unicast]), ..own6.context };
+    let extended = GroupKey { context, own4: Some(v6("::", Some("fe80::200"))), ..own6.clone() };
     let cases = [
         (group(Kind::Internal), Family::Ipv6Unicast, v6("fd00::1", Some("fe80::1")), Ok(v6("fd00::1", None))),
         (own6.clone(), Family::Ipv6Unicast, v6("::", Some("fe80::1")), Ok(v6("fd00::200", None))),
@@ -183,6 +189,11 @@ fn a_next_hop_is_of_the_prefixs_family_or_the_route_is_withheld() {
         (group(Kind::External), Family::Ipv6Unicast, v6("fd00::1", None), Err(Withheld::NoNextHop)),
         (group(Kind::Internal), Family::Ipv4Unicast, v6("fd00::1", None), Err(Withheld::NoNextHop)),
         (own6, Family::Ipv6Unicast, v4, Err(Withheld::NoNextHop)),
+        // RFC 8950.
+        (extended.clone(), Family::Ipv4Unicast, v6("fd00::1", Some("fe80::1")), Ok(v6("fd00::1", None))),
+        (extended.clone(), Family::Ipv4Unicast, v6("::", Some("fe80::1")), Ok(v6("::", Some("fe80::200")))),
+        (extended.clone(), Family::Ipv4Unicast, v4, Ok(v4)),
+        (extended, Family::Ipv6Unicast, v4, Err(Withheld::NoNextHop)),
     ];
     for (number, (group, family, learned, expected)) in cases.into_iter().enumerate() {
         assert_eq!(next_hop(&group, family, learned), expected, "case {number}");

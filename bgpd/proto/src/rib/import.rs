@@ -99,7 +99,7 @@ pub(crate) fn check_attributes(
     if attributes.cluster_list.contains(&config.cluster_id) {
         return Err(Rejection::OwnCluster);
     }
-    if !usable_next_hop(attributes.next_hop, own_addresses) {
+    if !usable_next_hop(attributes.next_hop, own_addresses) || is_session_end(attributes.next_hop, peer) {
         return Err(Rejection::NextHop);
     }
     if peer.external && peer.policy.import.is_none() {
@@ -109,10 +109,27 @@ pub(crate) fn check_attributes(
 }
 
 fn usable_next_hop(next_hop: NextHop, own_addresses: &[IpAddr]) -> bool {
+    // A lone link-local address without a link leads nowhere.
+    if let (IpAddr::V6(address), None) = next_hop.gateway()
+        && address.is_unicast_link_local()
+    {
+        return false;
+    }
     let address = next_hop.address();
     let broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
     !(address.is_unspecified() || address.is_loopback() || address.is_multicast() || broadcast)
         && own_addresses.binary_search(&address).is_err()
+}
+
+/// Whether it is our end of the session that it came by. Only there is our link-local address known to be ours: a neighbour
+/// on another link may have the same.
+fn is_session_end(next_hop: NextHop, peer: &Peer) -> bool {
+    let end = peer.session.as_ref().map(|live| live.established.local_address.to_canonical());
+    end.is_some_and(|end| is_link_local(end) && (next_hop.address() == end || next_hop.gateway().0 == end))
+}
+
+pub(crate) fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 /// Prefixes that are never routed: loopback, link-local, multicast (IANA's special-purpose address registries).
@@ -226,6 +243,7 @@ fn decided(decision: Decision) -> Result<Option<usize>, Rejection> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Interface;
 
     #[test]
     fn martians_are_what_lies_in_a_special_block_and_not_what_covers_one() {
@@ -272,6 +290,9 @@ mod tests {
             let address: IpAddr = text.parse().unwrap();
             assert_eq!(usable_next_hop(NextHop::from(address), &own), usable, "{text}");
         }
+        let local = |link: &str| NextHop::link_local("fe80::1".parse().unwrap(), Interface::new(link));
+        assert!(usable_next_hop(local("eth0"), &own));
+        assert!(!usable_next_hop(local(""), &own), "nobody knows on which link");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::hash::{Hash, Hasher};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::types::{Asn, ClusterId, NextHop, RouterId};
+use crate::types::{Asn, ClusterId, Interface, LinkLocal, NextHop, RouterId};
 use crate::wire::aspath::{AsPath, SegmentKind};
 use crate::wire::attributes::{Aggregator, Attributes, Origin, UnknownAttribute};
 use crate::wire::community::{Community, ExtendedCommunity, LargeCommunity};
@@ -49,6 +49,7 @@ mod has {
     pub(super) const LARGE_COMMUNITIES: u16 = 1 << 11;
     pub(super) const CLUSTER_LIST: u16 = 1 << 12;
     pub(super) const OTC: u16 = 1 << 13;
+    pub(super) const LINK: u16 = 1 << 14;
 }
 
 impl Hash for Packed {
@@ -103,7 +104,11 @@ impl Packer {
                 out.extend_from_slice(&global.octets());
                 if let Some(link_local) = link_local {
                     flags |= has::LINK_LOCAL;
-                    out.extend_from_slice(&link_local.octets());
+                    out.extend_from_slice(&link_local.address.octets());
+                }
+                if let Some(link) = link_local.and_then(|link_local| link_local.link) {
+                    flags |= has::LINK;
+                    out.extend_from_slice(&link.octets());
                 }
             }
         }
@@ -182,7 +187,9 @@ impl Packed {
         };
         let next_hop = if is(has::NEXT_HOP_V6) {
             let global = Ipv6Addr::from(rest.octets::<16>());
-            NextHop::V6 { global, link_local: is(has::LINK_LOCAL).then(|| Ipv6Addr::from(rest.octets::<16>())) }
+            let address = is(has::LINK_LOCAL).then(|| Ipv6Addr::from(rest.octets::<16>()));
+            let link = is(has::LINK).then(|| Interface::from_octets(rest.octets()));
+            NextHop::V6 { global, link_local: address.map(|address| LinkLocal { address, link }) }
         } else {
             NextHop::V4(Ipv4Addr::from(rest.octets::<4>()))
         };
@@ -276,6 +283,18 @@ mod tests {
         set.as_path.prepend(Asn(0), 70_000);
         set.communities = (0..300).map(Community).collect();
         assert_eq!(packed(&set).unpack(), set);
+    }
+
+    #[test]
+    fn the_link_of_a_link_local_next_hop_is_a_part_of_the_set() {
+        let on = |link| {
+            let next_hop = NextHop::link_local(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), Interface::new(link));
+            Attributes { med: Some(7), ..Attributes::new(Origin::Igp, AsPath::sequence([Asn(1)]), next_hop) }
+        };
+        for link in ["eth0", "fifteen-octets!", ""] {
+            assert_eq!(packed(&on(link)).unpack(), on(link));
+        }
+        assert_ne!(packed(&on("eth0")), packed(&on("eth1")));
     }
 
     proptest! {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::PeerPolicy;
+use super::import::is_link_local;
 use super::inward::Inward;
 use crate::filter::Filter;
 use crate::session::Established;
@@ -138,7 +139,9 @@ impl Peers {
             let (v4, v6) = (peer.policy.own_address4, peer.policy.own_address6);
             [session, v4.map(IpAddr::V4), v6.map(IpAddr::V6)]
         };
-        let mut own: Vec<IpAddr> = self.iter().flat_map(of_peer).flatten().collect();
+        let own = self.iter().flat_map(of_peer).flatten();
+        // A link-local address of ours may be a neighbour's on another link: each session checks its own.
+        let mut own: Vec<IpAddr> = own.filter(|address| !is_link_local(*address)).collect();
         own.sort_unstable();
         own.dedup();
         own

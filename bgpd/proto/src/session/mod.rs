@@ -24,7 +24,7 @@ use bytes::Bytes;
 use crate::role::{LocalRole, Role};
 use crate::time::Instant;
 use crate::timers::{Jitter, Timer};
-use crate::types::{Asn, Family, FamilySet, HoldTime, RouterId};
+use crate::types::{Asn, Family, FamilySet, HoldTime, Interface, RouterId};
 use crate::wire::capability::AddPath;
 use crate::wire::{HEADER_LEN, Message, Notification, RouteRefresh, Update, UpdateContext};
 use connection::{Connection, Transport};
@@ -62,6 +62,8 @@ pub struct SessionConfig {
     /// How long the peer may take nothing of what is queued for it (RFC 9687). `None`: what that RFC recommends, 8 minutes
     /// or twice the negotiated hold time if that is longer.
     pub send_hold: Option<Duration>,
+    /// The link that the session is bound to, whose link-local addresses the peer's next hops are; `None`: it may go anywhere.
+    pub link: Option<Interface>,
     /// Announce RFC 4724; `None` to leave the capability out.
     pub graceful_restart: Option<LocalRestart>,
     /// Several paths to one prefix (RFC 7911), alike for each family.
@@ -86,6 +88,7 @@ impl SessionConfig {
             connect_retry: Duration::from_secs(5),
             passive: false,
             send_hold: None,
+            link: None,
             graceful_restart: None,
             add_path: AddPath::NONE,
             role: None,
@@ -102,12 +105,14 @@ pub struct Extensions {
     pub enhanced_refresh: bool,
     /// Extended messages (RFC 8654): up to 65535 octets and not 4096.
     pub extended_messages: bool,
+    /// IPv6 next hops of IPv4 prefixes (RFC 8950).
+    pub extended_next_hop: bool,
 }
 
 impl Default for Extensions {
     /// Everything: who does not know a capability ignores it (RFC 5492 section 3).
     fn default() -> Self {
-        Self { enhanced_refresh: true, extended_messages: true }
+        Self { enhanced_refresh: true, extended_messages: true, extended_next_hop: true }
     }
 }
 

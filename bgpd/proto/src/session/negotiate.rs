@@ -35,6 +35,10 @@ pub(super) fn local_open(config: &SessionConfig, came_up_before: bool) -> Open {
     if let Some(local) = config.role {
         capabilities.push(Capability::Role(local.role.code()));
     }
+    let extended_next_hop = extended_next_hop(config);
+    if !extended_next_hop.is_empty() {
+        capabilities.push(Capability::ExtendedNextHop(extended_next_hop));
+    }
     if let Some(restart) = config.graceful_restart {
         let forwarded = restart.restarted || restart.off_path || came_up_before;
         capabilities.push(Capability::GracefulRestart(GracefulRestart {
@@ -50,6 +54,12 @@ pub(super) fn local_open(config: &SessionConfig, came_up_before: bool) -> Open {
     }
     capabilities.push(Capability::FourOctetAs(config.local_as));
     Open { asn: config.local_as, hold_time: config.hold_time, router_id: config.router_id, capabilities }
+}
+
+/// Families of ours that may have IPv6 next hops by RFC 8950; IPv6's may anyway (RFC 2545).
+fn extended_next_hop(config: &SessionConfig) -> FamilySet {
+    let offered = config.families.iter().filter(|family| *family != Family::Ipv6Unicast);
+    offered.filter(|_| config.extensions.extended_next_hop).collect()
 }
 
 /// The peer's OPEN against our configuration.
@@ -71,6 +81,8 @@ pub(super) fn negotiate(
         external,
         families,
         add_path: FamilySet::EMPTY,
+        extended_next_hop: extended_next_hop(config).intersection(open.extended_next_hop()).intersection(families),
+        link: None,
         max_message_len: MAX_MESSAGE_LEN,
     };
     let up_to = |extended: bool| if extended { MAX_EXTENDED_MESSAGE_LEN } else { MAX_MESSAGE_LEN };
@@ -85,6 +97,7 @@ pub(super) fn negotiate(
     let receive = UpdateContext {
         add_path: agreed(|ours, theirs| ours.receive && theirs.send),
         max_message_len: up_to(ours),
+        link: config.link,
         ..context
     };
     let send = UpdateContext {
@@ -198,7 +211,7 @@ mod tests {
     use super::super::{Extensions, LocalRestart};
     use super::*;
     use crate::role::LocalRole;
-    use crate::types::{Family, HoldTime, RouterId};
+    use crate::types::{HoldTime, Interface, RouterId};
 
     fn config() -> SessionConfig {
         SessionConfig {
@@ -210,6 +223,7 @@ mod tests {
             connect_retry: Duration::from_secs(5),
             passive: false,
             send_hold: None,
+            link: None,
             graceful_restart: Some(LocalRestart { seconds: 120, restarted: false, off_path: false }),
             add_path: AddPath::NONE,
             role: None,
@@ -433,6 +447,35 @@ mod tests {
             let up = agree(&config, &open(65001, capability.into_iter().collect())).unwrap();
             let lengths = (up.receive.max_message_len, up.send.max_message_len);
             assert_eq!(lengths, (receive, send), "{ours} {theirs}");
+        }
+    }
+
+    #[test]
+    fn ipv6_next_hops_of_ipv4_prefixes_are_in_use_where_both_sides_announce_them_and_speak_ipv4() {
+        use Family::{Ipv4Unicast as V4, Ipv6Unicast as V6};
+        let mp = |families: &[Family]| families.iter().copied().map(Capability::Multiprotocol).collect::<Vec<_>>();
+        for (ours, our_families, theirs, their_families, agreed) in [
+            (true, vec![V4, V6], Some(vec![V4]), vec![V4, V6], vec![V4]),
+            (true, vec![V4, V6], Some(vec![V4, V6]), vec![V4, V6], vec![V4]),
+            (true, vec![V4, V6], None, vec![V4, V6], vec![]),
+            (false, vec![V4, V6], Some(vec![V4]), vec![V4, V6], vec![]),
+            (true, vec![V6], Some(vec![V4]), vec![V4, V6], vec![]),
+            (true, vec![V4, V6], Some(vec![V4]), vec![V6], vec![]),
+            (true, vec![V4, V6], Some(vec![]), vec![V4, V6], vec![]),
+        ] {
+            let extensions = Extensions { extended_next_hop: ours, ..Extensions::default() };
+            let link = Interface::new("eth0");
+            let config = SessionConfig { extensions, families: our_families.into_iter().collect(), link, ..config() };
+            let offered = ours && config.families.contains(V4);
+            let sent: FamilySet = [V4].into_iter().filter(|_| offered).collect();
+            assert_eq!(local_open(&config, false).extended_next_hop(), sent);
+            let mut capabilities = mp(&their_families);
+            capabilities.extend(theirs.map(|families| Capability::ExtendedNextHop(families.into_iter().collect())));
+            let up = agree(&config, &open(65001, capabilities.clone())).unwrap();
+            for context in [up.receive, up.send] {
+                assert_eq!(context.extended_next_hop.iter().collect::<Vec<_>>(), agreed, "{ours} {capabilities:?}");
+            }
+            assert_eq!((up.receive.link, up.send.link), (link, None));
         }
     }
 

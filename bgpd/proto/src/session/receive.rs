@@ -20,6 +20,8 @@ impl UpdateContext {
             external: true,
             families: FamilySet::EMPTY,
             add_path: FamilySet::EMPTY,
+            extended_next_hop: FamilySet::EMPTY,
+            link: None,
             max_message_len: MAX_MESSAGE_LEN,
         }
     }

@@ -14,7 +14,8 @@ use super::community::{Community, ExtendedCommunity, LargeCommunity};
 use super::tunnel::Tunnel;
 use super::{Message, Notification, Open, RefreshMark, RouteRefresh, UpdateContext};
 use crate::types::{
-    Asn, ClusterId, Family, FamilySet, HoldTime, Ipv4Prefix, Ipv6Prefix, NextHop, Nlri, PathId, Prefix, RouterId,
+    Asn, ClusterId, Family, FamilySet, HoldTime, Ipv4Prefix, Ipv6Prefix, LinkLocal, NextHop, Nlri, PathId, Prefix,
+    RouterId,
 };
 
 /// One that somebody may have.
@@ -79,8 +80,11 @@ fn link_local() -> impl Strategy<Value = Ipv6Addr> {
 /// One that prefixes of `family` can have.
 pub(crate) fn next_hop(family: Family) -> BoxedStrategy<NextHop> {
     let v6 = prop_oneof![
-        (global6(), option::of(link_local())).prop_map(|(global, link_local)| NextHop::V6 { global, link_local }),
-        link_local().prop_map(|address| NextHop::V6 { global: Ipv6Addr::UNSPECIFIED, link_local: Some(address) }),
+        (global6(), option::of(link_local())).prop_map(|(global, link_local)| {
+            let link_local = link_local.map(|address| LinkLocal { address, link: None });
+            NextHop::V6 { global, link_local }
+        }),
+        link_local().prop_map(|address| NextHop::link_local(address, None)),
     ];
     match family {
         Family::Ipv4Unicast => prop_oneof![host4().prop_map(NextHop::V4), v6].boxed(),
@@ -174,6 +178,8 @@ pub(crate) fn context() -> impl Strategy<Value = UpdateContext> {
             external: false,
             families: FamilySet::from_iter(Family::ALL),
             add_path,
+            extended_next_hop: FamilySet::from_iter([Family::Ipv4Unicast]),
+            link: None,
             max_message_len,
         },
     )
@@ -195,6 +201,7 @@ fn capability() -> impl Strategy<Value = Capability> {
         Just(Capability::EnhancedRouteRefresh),
         Just(Capability::ExtendedMessage),
         any::<u8>().prop_map(Capability::Role),
+        families().prop_map(Capability::ExtendedNextHop),
         restart,
         (71..=255u8, vec(any::<u8>(), 0..=255))
             .prop_map(|(code, value)| Capability::Unknown { code, value: value.into() }),

@@ -142,6 +142,17 @@ impl Seen {
     }
 }
 
+/// The next hop on the session's link. RFC 8950 section 4: an IPv6 one of an IPv4 prefix comes only where both sides have said
+/// that they take it. Its prefixes are found all the same, so the session need not be reset (RFC 7606 section 7.11).
+fn negotiated(next_hop: NextHop, family: Family, context: &UpdateContext) -> Result<NextHop, &'static str> {
+    match (family, next_hop) {
+        (Family::Ipv4Unicast, NextHop::V6 { .. }) if !context.extended_next_hop.contains(family) => {
+            Err("an IPv6 next hop of IPv4 prefixes, which was not negotiated (RFC 8950)")
+        }
+        (Family::Ipv4Unicast | Family::Ipv6Unicast, _) => Ok(next_hop.on(context.link)),
+    }
+}
+
 /// One attribute as it stands in the field.
 struct Attribute<'a> {
     flags: u8,
@@ -314,7 +325,8 @@ impl AttributeList {
         match reach {
             mp::Parsed::Known(reach) if context.families.contains(reach.family) => {
                 let nlri = read_nlri(reach.nlri, reach.family, context).map_err(|_| unreadable())?;
-                self.reach = Some(Reach { next_hop: reach.next_hop, nlri });
+                let next_hop = reach.next_hop.and_then(|next_hop| negotiated(next_hop, reach.family, context));
+                self.reach = Some(Reach { next_hop, nlri });
             }
             mp::Parsed::Known(_) | mp::Parsed::OtherFamily => self.fault(attribute.code, Discard, NOT_NEGOTIATED),
         }

@@ -5,7 +5,7 @@ use nom::bytes::complete::take;
 use nom::number::complete::{be_u8, be_u16, be_u32};
 use nom::{IResult, Parser};
 
-use crate::types::{Asn, Family};
+use crate::types::{Asn, Family, FamilySet};
 
 /// One capability of an OPEN.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum Capability {
     },
     /// Code 2 (RFC 2918).
     RouteRefresh,
+    /// Code 5 (RFC 8950 section 4): families whose prefixes may have IPv6 next hops. Others that it names are left out.
+    ExtendedNextHop(FamilySet),
     /// Code 6 (RFC 8654 section 3).
     ExtendedMessage,
     /// Code 9 (RFC 9234 section 4.1): the sender's role, known or not.
@@ -67,6 +69,7 @@ pub struct AddPath {
 
 const MULTIPROTOCOL: u8 = 1;
 const ROUTE_REFRESH: u8 = 2;
+const EXTENDED_NEXT_HOP: u8 = 5;
 const EXTENDED_MESSAGE: u8 = 6;
 const ROLE: u8 = 9;
 const GRACEFUL_RESTART: u8 = 64;
@@ -86,6 +89,7 @@ impl Capability {
         match self {
             Self::Multiprotocol(_) | Self::UnknownFamily { .. } => MULTIPROTOCOL,
             Self::RouteRefresh => ROUTE_REFRESH,
+            Self::ExtendedNextHop(_) => EXTENDED_NEXT_HOP,
             Self::ExtendedMessage => EXTENDED_MESSAGE,
             Self::Role(_) => ROLE,
             Self::GracefulRestart(_) => GRACEFUL_RESTART,
@@ -111,6 +115,7 @@ impl Capability {
             Self::Multiprotocol(family) => encode_family(family.afi(), family.safi(), out),
             Self::UnknownFamily { afi, safi } => encode_family(*afi, *safi, out),
             Self::RouteRefresh => out.extend_from_slice(&[ROUTE_REFRESH, 0]),
+            Self::ExtendedNextHop(families) => encode_extended_next_hop(*families, out),
             Self::ExtendedMessage => out.extend_from_slice(&[EXTENDED_MESSAGE, 0]),
             Self::Role(role) => out.extend_from_slice(&[ROLE, 1, *role]),
             Self::GracefulRestart(restart) => restart.encode(out),
@@ -157,6 +162,7 @@ fn known(code: u8, value: &[u8]) -> Option<Capability> {
             rest.is_empty().then_some(Capability::FourOctetAs(Asn(asn)))
         }
         (ADD_PATH, value) => parse_add_path(value).map(Capability::AddPath),
+        (EXTENDED_NEXT_HOP, value) => parse_extended_next_hop(value).map(Capability::ExtendedNextHop),
         (EXTENDED_MESSAGE, []) => Some(Capability::ExtendedMessage),
         (ENHANCED_ROUTE_REFRESH, []) => Some(Capability::EnhancedRouteRefresh),
         _ => None,
@@ -198,6 +204,26 @@ fn encode_add_path(families: &[(Family, AddPath)], out: &mut Vec<u8>) {
         out.extend_from_slice(&[family.safi(), what.code()]);
     }
     out[start + 1] = (out.len() - start - 2) as u8;
+}
+
+/// Triples of AFI, SAFI (both of the prefixes, two octets each) and the AFI of their next hops (RFC 8950 section 4).
+fn parse_extended_next_hop(value: &[u8]) -> Option<FamilySet> {
+    let (triples, rest) = value.as_chunks::<6>();
+    let ipv6_next_hop = |[afi_high, afi_low, safi_high, safi_low, next_high, next_low]: &[u8; 6]| {
+        let safi = u8::try_from(u16::from_be_bytes([*safi_high, *safi_low])).ok()?;
+        let family = Family::from_afi_safi(u16::from_be_bytes([*afi_high, *afi_low]), safi)?;
+        (u16::from_be_bytes([*next_high, *next_low]) == Family::Ipv6Unicast.afi()).then_some(family)
+    };
+    rest.is_empty().then(|| triples.iter().filter_map(ipv6_next_hop).collect())
+}
+
+fn encode_extended_next_hop(families: FamilySet, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[EXTENDED_NEXT_HOP, (6 * families.iter().count()) as u8]);
+    for family in families.iter() {
+        out.extend_from_slice(&family.afi().to_be_bytes());
+        out.extend_from_slice(&u16::from(family.safi()).to_be_bytes());
+        out.extend_from_slice(&Family::Ipv6Unicast.afi().to_be_bytes());
+    }
 }
 
 impl GracefulRestart {
@@ -249,6 +275,7 @@ mod tests {
 
     #[test]
     fn each_capability_reads_as_its_rfc_writes_it() {
+        let ipv4 = || Capability::ExtendedNextHop([Family::Ipv4Unicast].into_iter().collect());
         let restart = GracefulRestart {
             restarting: true,
             notification: false,
@@ -273,6 +300,14 @@ mod tests {
             ),
             (b"\x09\x01\x03", Capability::Role(3)),
             (b"\x09\x01\xff", Capability::Role(255)),
+            (b"\x05\x06\x00\x01\x00\x01\x00\x02", ipv4()),
+            // Labelled and VPN prefixes, and IPv4 with an IPv4 next hop: nothing that is spoken here.
+            (
+                b"\x05\x18\x00\x01\x00\x04\x00\x02\x00\x01\x00\x80\x00\x02\x00\x01\x00\x01\x00\x02\x00\x01\x00\x01\x00\x01",
+                ipv4(),
+            ),
+            (b"\x05\x06\x00\x01\x01\x01\x00\x02", Capability::ExtendedNextHop(FamilySet::EMPTY)),
+            (b"\x05\x00", Capability::ExtendedNextHop(FamilySet::EMPTY)),
             (b"\x40\x0a\x80\x78\x00\x01\x01\x80\x00\x02\x01\x00", Capability::GracefulRestart(restart)),
             (
                 b"\x40\x06\x4f\xff\x00\x01\x80\x80",
@@ -304,6 +339,7 @@ mod tests {
             (b"\x09\x00", 9, b""),
             (b"\x09\x02\x03\x03", 9, b"\x03\x03"),
             (b"\x40\x05\x80\x78\x00\x01\x01", 64, b"\x80\x78\x00\x01\x01"),
+            (b"\x05\x05\x00\x01\x00\x01\x00", 5, b"\x00\x01\x00\x01\x00"),
             (b"\x41\x02\xfd\xe9", 65, b"\xfd\xe9"),
             (b"\x41\x05\x00\x00\x00\x01\x00", 65, b"\x00\x00\x00\x01\x00"),
             // Software version (draft-abraitis-bgp-version-capability) of length 0.

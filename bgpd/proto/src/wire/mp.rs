@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::types::{Family, NextHop};
+use crate::types::{Family, LinkLocal, NextHop};
 
 /// MP_REACH_NLRI up to its prefixes.
 #[derive(Debug, PartialEq, Eq)]
@@ -83,9 +83,9 @@ fn v6_next_hop(global: Ipv6Addr, second: Option<Ipv6Addr>) -> Result<NextHop, &'
     }
     // Speakers without a global address send their link-local one in its place, once or twice.
     if global.is_unicast_link_local() {
-        return Ok(NextHop::V6 { global: Ipv6Addr::UNSPECIFIED, link_local: link_local.or(Some(global)) });
+        return Ok(NextHop::link_local(link_local.unwrap_or(global), None));
     }
-    Ok(NextHop::V6 { global, link_local })
+    Ok(NextHop::V6 { global, link_local: link_local.map(|address| LinkLocal { address, link: None }) })
 }
 
 /// Octets of `next_hop` in MP_REACH_NLRI for prefixes of `family`.
@@ -110,7 +110,7 @@ pub(super) fn encode_reach(family: Family, next_hop: NextHop, out: &mut Vec<u8>)
             if !global.is_unspecified() {
                 out.extend_from_slice(&global.octets());
             }
-            out.extend_from_slice(&link_local.octets());
+            out.extend_from_slice(&link_local.address.octets());
         }
         (_, NextHop::V6 { global, link_local: None }) => out.extend_from_slice(&global.octets()),
     }
@@ -165,6 +165,7 @@ mod tests {
             (&[LINK_LOCAL, unspecified], unspecified, Some(LINK_LOCAL)),
             (&[unspecified, LINK_LOCAL], unspecified, Some(LINK_LOCAL)),
         ] {
+            let link_local = link_local.map(|address| LinkLocal { address, link: None });
             assert_eq!(v6(addresses), Some(NextHop::V6 { global, link_local }), "{addresses:?}");
         }
         for addresses in [&[unspecified][..], &[unspecified, unspecified], &[multicast], &[multicast, LINK_LOCAL]] {
@@ -205,6 +206,7 @@ mod tests {
         .into_iter()
         .chain([(GLOBAL, None), (GLOBAL, Some(LINK_LOCAL)), (Ipv6Addr::UNSPECIFIED, Some(LINK_LOCAL))].map(
             |(global, link_local)| {
+                let link_local = link_local.map(|address| LinkLocal { address, link: None });
                 let next_hop = NextHop::V6 { global, link_local };
                 (Family::Ipv6Unicast, next_hop, next_hop)
             },

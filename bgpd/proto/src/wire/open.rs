@@ -80,6 +80,16 @@ impl Open {
         })
     }
 
+    /// Families whose prefixes it takes with IPv6 next hops (RFC 8950): of all such capabilities together.
+    #[must_use]
+    pub fn extended_next_hop(&self) -> FamilySet {
+        let named = self.capabilities.iter().filter_map(|capability| match capability {
+            Capability::ExtendedNextHop(families) => Some(families.iter()),
+            _ => None,
+        });
+        named.flatten().collect()
+    }
+
     /// Its Graceful Restart capability: the last one, where there are several (RFC 4724 section 3).
     #[must_use]
     pub fn graceful_restart(&self) -> Option<&GracefulRestart> {

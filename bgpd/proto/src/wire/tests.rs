@@ -27,12 +27,18 @@ pub(super) const IPV4: UpdateContext = UpdateContext {
     external: false,
     families: FamilySet::EMPTY,
     add_path: FamilySet::EMPTY,
+    extended_next_hop: FamilySet::EMPTY,
+    link: None,
     max_message_len: MAX_MESSAGE_LEN,
 };
 
-/// An internal session with four-octet AS numbers, both families and nothing else.
+/// An internal session with four-octet AS numbers, both families, IPv6 next hops of IPv4 prefixes and nothing else.
 pub(super) fn plain() -> UpdateContext {
-    UpdateContext { families: FamilySet::from_iter(Family::ALL), ..IPV4 }
+    UpdateContext {
+        families: FamilySet::from_iter(Family::ALL),
+        extended_next_hop: FamilySet::from_iter([Family::Ipv4Unicast]),
+        ..IPV4
+    }
 }
 
 #[test]

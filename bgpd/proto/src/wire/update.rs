@@ -12,7 +12,7 @@ use super::attributes::Attributes;
 use super::notification::UpdateError;
 pub use super::update_builder::{TooLarge, UpdateBuilder};
 use super::{Notification, RefreshMark, nlri};
-use crate::types::{Family, FamilySet, Nlri};
+use crate::types::{Family, FamilySet, Interface, Nlri};
 
 /// What was negotiated that changes how an UPDATE reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,6 +25,10 @@ pub struct UpdateContext {
     pub families: FamilySet,
     /// Families in which the peer sends path identifiers (RFC 7911); when building: in which this side does.
     pub add_path: FamilySet,
+    /// Families whose prefixes may have IPv6 next hops although they are not IPv6 (RFC 8950).
+    pub extended_next_hop: FamilySet,
+    /// The link that the session is bound to, and with it the peer's link-local next hops; when building, `None`.
+    pub link: Option<Interface>,
     /// The largest message, 4096 or 65535 (RFC 8654).
     pub max_message_len: usize,
 }

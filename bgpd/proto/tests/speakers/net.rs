@@ -128,6 +128,7 @@ impl Net {
                 connect_retry: Duration::from_secs(5),
                 passive: false,
                 send_hold: None,
+                link: None,
                 graceful_restart: says.graceful_restart.then_some(LocalRestart {
                     seconds: 60,
                     restarted: false,

@@ -68,6 +68,8 @@ pub(super) fn context(role: Role) -> UpdateContext {
         external: matches!(role, Role::External(_)),
         families: FamilySet::from_iter(Family::ALL),
         add_path: FamilySet::EMPTY,
+        extended_next_hop: FamilySet::EMPTY,
+        link: None,
         max_message_len: 4096,
     }
 }

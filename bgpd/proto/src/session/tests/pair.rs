@@ -72,6 +72,7 @@ pub(super) fn config(side: usize) -> SessionConfig {
         connect_retry: Duration::from_secs(5),
         passive: false,
         send_hold: None,
+        link: None,
         graceful_restart: None,
         add_path: AddPath::NONE,
         role: None,

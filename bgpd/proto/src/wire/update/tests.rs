@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::types::NextHop;
+use crate::types::{Interface, NextHop};
 use crate::wire::tests::plain;
 
 /// A body of the three fields.
@@ -216,6 +216,29 @@ fn an_ipv4_prefix_may_have_an_ipv6_next_hop() {
     let update = parse(&body(b"", &[reach, ORIGIN, AS_PATH], b"")).unwrap();
     assert_eq!(outcome(&update).0, [pair("10.1.0.0/16", "2001:db8::1")]);
     assert!(matches!(update.announced[0].attributes.next_hop, NextHop::V6 { link_local: None, .. }));
+}
+
+#[test]
+fn an_ipv6_next_hop_that_was_not_negotiated_withdraws_the_ipv4_prefixes_and_resets_nothing() {
+    let reach: &[u8] =
+        b"\x80\x0e\x18\x00\x01\x01\x10\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x10\x0a\x01";
+    let without = UpdateContext { extended_next_hop: FamilySet::EMPTY, ..plain() };
+    let update = Update::parse(&body(b"", &[reach, ORIGIN, AS_PATH], b""), &without).unwrap();
+    let (announced, withdrawn) = outcome(&update);
+    assert_eq!((announced, withdrawn), (vec![], vec!["10.1.0.0/16".to_owned()]));
+    assert!(update.faults[0].reason.contains("RFC 8950"), "{:?}", update.faults);
+}
+
+#[test]
+fn a_link_local_next_hop_is_on_the_link_of_the_session() {
+    let reach: &[u8] =
+        b"\x80\x0e\x18\x00\x01\x01\x10\xfe\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x07\x00\x10\x0a\x01";
+    for link in [Interface::new("eth0"), None] {
+        let context = UpdateContext { link, ..plain() };
+        let update = Update::parse(&body(b"", &[reach, ORIGIN, AS_PATH], b""), &context).unwrap();
+        let address = std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 7);
+        assert_eq!(update.announced[0].attributes.next_hop, NextHop::link_local(address, link));
+    }
 }
 
 #[test]

@@ -104,6 +104,9 @@ pub struct PeerConfig {
     pub conduct: Conduct,
     /// Most paths to one prefix that it is sent where it takes several, the best first; at least one.
     pub add_path_send: u8,
+    /// Announce that IPv4 prefixes may have IPv6 next hops (RFC 8950). Where the peer does too, a session over IPv6 has its
+    /// own address as our next hop of both families.
+    pub extended_next_hop: bool,
     /// Most prefixes it may send, all families together, those that the import filter rejects too, because they are kept
     /// with the reason. `None`: [`MOST_PREFIXES`].
     pub max_prefixes: Option<u32>,
@@ -216,6 +219,7 @@ impl PeerConfig {
             add_path: AddPath::NONE,
             conduct: Conduct::default(),
             add_path_send: 16,
+            extended_next_hop: false,
             max_prefixes: None,
             hold_time: None,
             connect_retry: Duration::from_secs(5),

@@ -23,7 +23,7 @@ pub(crate) fn session_config(speaker: &Config, peer: &PeerConfig, restarted: boo
         }),
         add_path: peer.add_path,
         role: peer.conduct.role,
-        extensions: Extensions::default(),
+        extensions: Extensions { extended_next_hop: peer.extended_next_hop, ..Extensions::default() },
     }
 }
 
@@ -53,6 +53,7 @@ impl Differences {
                 ("families", old.families != new.families),
                 ("add-path", old.add_path != new.add_path),
                 ("ttl-security or multihop", old.ttl != new.ttl),
+                ("extended-next-hop", old.extended_next_hop != new.extended_next_hop),
                 ("hold-time", old_session.hold_time != new_session.hold_time),
                 ("graceful-restart", old_session.graceful_restart != new_session.graceful_restart),
                 ("role", old.conduct.role != new.conduct.role),
@@ -114,6 +115,7 @@ mod tests {
             ("add-path", true, |_, peer| peer.add_path.send = true),
             ("families", true, |_, peer| peer.families = FamilySet::from_iter([Family::Ipv6Unicast])),
             ("ttl-security or multihop", true, |_, peer| peer.ttl = Ttl::Security { hops: 1 }),
+            ("extended-next-hop", true, |_, peer| peer.extended_next_hop = true),
             ("hold-time", true, |_, peer| peer.hold_time = HoldTime::from_seconds(30)),
             ("graceful-restart", true, |speaker, _| speaker.graceful_restart = None),
             ("route-reflector-client", true, |_, peer| peer.client = true),

@@ -100,6 +100,11 @@ impl PeerStatus {
                 received: peer.is_some_and(|peer| peer.remote_role.is_some()),
             },
             CapabilityStatus {
+                name: "extended-next-hop",
+                sent: self.config.extended_next_hop && self.config.families.contains(Family::Ipv4Unicast),
+                received: peer.is_some_and(|peer| !peer.send.extended_next_hop.is_empty()),
+            },
+            CapabilityStatus {
                 name: "graceful-restart",
                 sent: self.graceful_restart,
                 received: peer.is_some_and(|peer| peer.graceful_restart.is_some()),

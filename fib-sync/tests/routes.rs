@@ -5,7 +5,7 @@ mod support;
 
 use std::net::IpAddr;
 
-use fib_sync::{Fib, FibEvent, Reach, Target};
+use fib_sync::{Fib, FibEvent, Hop, Reach, Target};
 use support::*;
 
 /// Two uplinks, each with a router's address on its net.
@@ -71,6 +71,57 @@ fn each_kind_of_route_turns_into_each_other_kind() {
             fib.change(vec![remove(prefix)]).await;
             assert_eq!(routes(), [""; 0]);
         }
+    });
+}
+
+/// RFC 8950: by one, by several of both families, adopted, diffed, repaired and removed.
+#[test]
+fn an_ipv4_route_goes_by_ipv6_next_hops_and_is_known_again() {
+    in_namespace(|| async {
+        uplinks();
+        let by = |via: &str, device: &str| Hop::Direct {
+            via: via.parse().expect("an address"),
+            device: Some(device.into()),
+        };
+        let one = Target::Forward(vec![by("fe80::2", "up1")]);
+        let both = Target::Forward(vec![by("fe80::2", "up1"), by("fe80::2", "up2")]);
+        let mixed = Target::Forward(vec![by("fe80::2", "up1"), by("10.0.2.2", "up2")]);
+        let (fib, events) = start().await;
+        for (target, hops) in [
+            (&one, &["via inet6 fe80::2 dev up1"][..]),
+            (&both, &["via inet6 fe80::2 dev up1", "via inet6 fe80::2 dev up2"]),
+            (&mixed, &["via inet6 fe80::2 dev up1", "via 10.0.2.2 dev up2"]),
+            (&via(&["fd00:1::2"]), &["via inet6 fd00:1::2 dev up1"]),
+            (&both, &["via inet6 fe80::2 dev up1", "via inet6 fe80::2 dev up2"]),
+        ] {
+            fib.change(vec![put("10.244.1.0/24", target.clone())]).await;
+            let shown = routes().join(" ");
+            assert!(hops.iter().all(|hop| shown.contains(hop)), "{hops:?}: {shown}");
+            assert_eq!((shown.matches("via").count(), shown.matches("metric 76").count()), (hops.len(), 1), "{shown}");
+            let status = fib.status().await;
+            assert!(status[0].installed && status[0].error.is_none(), "{status:?}");
+            assert_eq!(status[0].hops.len(), hops.len());
+        }
+        end(fib, events).await;
+
+        // The next run adopts it and finds nothing to do.
+        let mut monitor = std::process::Command::new("ip");
+        let mut monitor = monitor.args(["monitor", "route"]).stdout(std::process::Stdio::piped()).spawn().expect("ip");
+        let (fib, _events) = start().await;
+        assert_eq!(fib.adopted(), 1);
+        fib.change(vec![put("10.244.1.0/24", both.clone())]).await;
+        fib.sweep(false).await;
+        monitor.kill().expect("a monitor");
+        let said = monitor.wait_with_output().expect("its words").stdout;
+        assert!(!String::from_utf8_lossy(&said).contains("10.244.1.0/24"), "{}", String::from_utf8_lossy(&said));
+
+        // Somebody removes it, or points it elsewhere.
+        ip("route del 10.244.1.0/24 proto 76 metric 76");
+        until("put back", || routes().join(" ").matches("via inet6 fe80::2").count() == 2).await;
+        ip("route replace 10.244.1.0/24 proto 76 metric 76 via inet6 fe80::9 dev up1");
+        until("mended", || routes().join(" ").matches("via inet6 fe80::2").count() == 2).await;
+        fib.change(vec![remove("10.244.1.0/24")]).await;
+        assert_eq!(routes(), [""; 0]);
     });
 }
 

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use bgp_proto::rib::{BestChange, BestPath};
-use bgp_proto::types::{PeerId, Prefix};
+use bgp_proto::types::{Interface, PeerId, Prefix};
 use bgp_proto::wire::attributes::Attributes;
 use bgp_proto::wire::tunnel::Tunnel;
 use fib_sync::{Change, Hop, Reach, Route, Target, TunnelEnd};
@@ -39,8 +39,21 @@ pub struct Settings {
 pub struct Way {
     /// The path's next hop; an IPv4-mapped one as IPv4.
     pub next_hop: IpAddr,
+    /// The link that it is on, of a link-local one.
+    pub link: Option<Interface>,
     /// The VXLAN tunnel that the path carries (RFC 9012).
     pub tunnel: Option<Offer>,
+}
+
+impl Way {
+    /// The next hop for a person: `192.0.2.1`, `fe80::1%eth0`.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match self.link {
+            Some(link) => format!("{}%{link}", self.next_hop),
+            None => self.next_hop.to_string(),
+        }
+    }
 }
 
 /// A VXLAN tunnel that another node offers.
@@ -321,18 +334,17 @@ impl Routes {
     }
 }
 
-/// The addresses on whose reach a way depends.
+/// The addresses on whose reach a way depends. A link-local next hop is on its link, whatever the kernel's routes say.
 fn addresses(way: &Way) -> impl Iterator<Item = IpAddr> + use<> {
-    [Some(way.next_hop), way.tunnel.map(|offer| offer.end.endpoint)].into_iter().flatten()
+    let next_hop = Some(way.next_hop).filter(|_| way.link.is_none());
+    [next_hop, way.tunnel.map(|offer| offer.end.endpoint)].into_iter().flatten()
 }
 
 /// A tunnel does not lead to its own end: its packets would go into it again.
 fn way(prefix: Prefix, path: &BestPath) -> Way {
     let leads_out = |offer: &Offer| !covers(prefix, offer.end.endpoint);
-    Way {
-        next_hop: path.attributes.next_hop.address().to_canonical(),
-        tunnel: offer(&path.attributes).filter(leads_out),
-    }
+    let (next_hop, link) = path.attributes.next_hop.gateway();
+    Way { next_hop: next_hop.to_canonical(), link, tunnel: offer(&path.attributes).filter(leads_out) }
 }
 
 /// Whether the address lies in the prefix.

@@ -55,6 +55,7 @@ pub fn speaker(config: &Config) -> bgpd::Config {
         add_path: bgp_proto::wire::capability::AddPath::NONE,
         conduct: settings.conduct,
         add_path_send: 16,
+        extended_next_hop: settings.extended_next_hop,
         max_prefixes: settings.max_prefixes,
         hold_time: settings.hold_time,
         connect_retry: settings.connect_retry,

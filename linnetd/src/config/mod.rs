@@ -162,6 +162,8 @@ pub struct PeerSettings {
     pub next_hop_self: bool,
     /// `role` and others, see `conduct.rs`.
     pub conduct: Conduct,
+    /// `extended-next-hop`
+    pub extended_next_hop: bool,
     /// `max-prefixes`
     pub max_prefixes: Option<u32>,
     /// `hold-time`, `bgp.hold-time` unless set.

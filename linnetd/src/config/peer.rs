@@ -133,6 +133,7 @@ fn settings(
     let client = client_field.as_ref().map_or(Some(false), Field::boolean);
     let next_hop_self = flag(table, "next-hop-self");
     let conduct = conduct::conduct(table);
+    let extended_next_hop = flag(table, "extended-next-hop");
     if let Some(field) = table.field("add-path") {
         let words = [("none", true), ("receive", false), ("send", false), ("both", false)];
         if field.word(&words) == Some(false) {
@@ -159,6 +160,7 @@ fn settings(
         client: client?,
         next_hop_self: next_hop_self?,
         conduct: conduct?,
+        extended_next_hop: extended_next_hop?,
         max_prefixes: max_prefixes?,
         hold_time: hold?,
         connect_retry: Duration::from_secs(u64::from(retry?)),

@@ -116,6 +116,7 @@ fn print_settings(f: &mut Formatter<'_>, settings: &PeerSettings, dynamic: bool)
     writeln!(f, "route-reflector-client = {}", settings.client)?;
     writeln!(f, "next-hop-self = {}", settings.next_hop_self)?;
     conduct::print(f, &settings.conduct)?;
+    writeln!(f, "extended-next-hop = {}", settings.extended_next_hop)?;
     if let Some(limit) = settings.max_prefixes {
         writeln!(f, "max-prefixes = {limit}")?;
     }

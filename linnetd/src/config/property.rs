@@ -106,6 +106,7 @@ fn settings() -> impl Strategy<Value = PeerSettings> {
                     passive: flags[0],
                     client: flags[1],
                     next_hop_self: flags[2],
+                    extended_next_hop: flags[3],
                     conduct,
                     max_prefixes,
                     hold_time,

@@ -38,12 +38,14 @@ pub(super) fn judge<'r>(
     settings: &Settings,
     reach: impl Fn(IpAddr) -> Option<&'r Reach>,
 ) -> Verdict {
-    let direct = || direct(way.next_hop, v6, reach(way.next_hop));
-    if let Some(Reach::Local) = reach(way.next_hop) {
+    let link = way.link.map(|link| Reach::Adjacent { device: link.to_string(), mtu: 0 });
+    let next_hop = link.as_ref().or_else(|| reach(way.next_hop));
+    let direct = || direct(way.next_hop, v6, next_hop);
+    if let Some(Reach::Local) = next_hop {
         return Verdict::none(format!("the next hop {} is this host itself", way.next_hop));
     }
     let one_family = way.tunnel.is_none_or(|offer| offer.end.endpoint.is_ipv6() == way.next_hop.is_ipv6());
-    if let (true, Some(Reach::Unreachable { .. })) = (one_family, reach(way.next_hop)) {
+    if let (true, Some(Reach::Unreachable { .. })) = (one_family, next_hop) {
         return direct();
     }
     let tunnel = way.tunnel.map(|offer| tunnel(offer, settings, reach(offer.end.endpoint)));
@@ -54,12 +56,10 @@ pub(super) fn judge<'r>(
             Some(Err(why)) => Verdict::none(format!("overlay.mode is \"always\", and {why}")),
             None => direct(),
         },
-        OverlayMode::Auto => match (reach(way.next_hop), tunnel) {
-            (Some(Reach::Adjacent { .. }), _) if way.next_hop.is_ipv6() == v6 => direct(),
+        OverlayMode::Auto => match (next_hop, tunnel) {
+            (Some(Reach::Adjacent { .. }), _) if carries(way.next_hop, v6) => direct(),
             (_, None) => direct(),
-            (_, Some(Ok(hop))) => {
-                Verdict { hop: Some(hop), reason: not_adjacent(way.next_hop, v6, reach(way.next_hop)) }
-            }
+            (_, Some(Ok(hop))) => Verdict { hop: Some(hop), reason: not_adjacent(way.next_hop, next_hop) },
             (_, Some(Err(why))) => {
                 let mut verdict = direct();
                 verdict.reason = format!("{}; its tunnel cannot be used: {why}", verdict.reason);
@@ -82,11 +82,15 @@ fn direct(next_hop: IpAddr, v6: bool, reach: Option<&Reach>) -> Verdict {
             (*via, device, format!("the kernel reaches the next hop by {via} on {device}, and no tunnel is used"))
         }
     };
-    if via.is_ipv6() != v6 {
-        let family = if v6 { "an IPv6" } else { "an IPv4" };
-        return Verdict::none(format!("{family} prefix cannot be forwarded to {via} without a tunnel in this version"));
+    if !carries(via, v6) {
+        return Verdict::none(format!("an IPv6 prefix cannot be forwarded to {via}, which is IPv4, without a tunnel"));
     }
     Verdict { hop: Some(Hop::Direct { via, device: Some(device.clone()) }), reason }
+}
+
+/// Whether the kernel forwards by this neighbour: IPv4 by an IPv6 one too (RFC 8950, `via inet6`), and not the other way round.
+fn carries(via: IpAddr, v6: bool) -> bool {
+    via.is_ipv6() || !v6
 }
 
 /// The tunnel, or why it cannot be used.
@@ -109,12 +113,11 @@ fn tunnel(offer: Offer, settings: &Settings, reach: Option<&Reach>) -> Result<Ho
 }
 
 /// Why `auto` takes the tunnel.
-fn not_adjacent(next_hop: IpAddr, v6: bool, reach: Option<&Reach>) -> String {
+fn not_adjacent(next_hop: IpAddr, reach: Option<&Reach>) -> String {
     match reach {
         Some(Reach::Routed { via, .. }) => format!("no L2 adjacency: the kernel reaches {next_hop} by {via}"),
         Some(Reach::Adjacent { device, .. }) => {
-            let family = if v6 { "IPv6" } else { "IPv4" };
-            format!("{next_hop} is on link {device}, but an {family} prefix cannot be forwarded to it without a tunnel")
+            format!("{next_hop} is on link {device}, but an IPv6 prefix cannot be forwarded to it without a tunnel")
         }
         Some(Reach::Unreachable { .. }) => format!("the kernel has no way to {next_hop}, and one to the tunnel's end"),
         Some(Reach::Local) | None => format!("how the kernel reaches {next_hop} is not known yet"),

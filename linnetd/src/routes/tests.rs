@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bgp_proto::rib::{BestChange, BestPath};
-use bgp_proto::types::{NextHop, PeerId, Prefix};
+use bgp_proto::types::{Interface, NextHop, PeerId, Prefix};
 use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Attributes, Origin};
 use bgp_proto::wire::tunnel::Tunnel;
@@ -106,6 +106,48 @@ fn mode_adjacency_and_offer_decide_between_direct_tunnel_and_recursion() {
         assert_eq!(routes.pending().len(), usize::from(wanted.is_none()));
         assert_eq!(routes.pending_count(), usize::from(wanted.is_none()));
     }
+}
+
+#[test]
+fn an_ipv4_prefix_goes_by_an_ipv6_next_hop_and_an_ipv6_prefix_by_no_ipv4_one() {
+    use OverlayMode::{Always, Auto, Never};
+    for (mode, to, next_hop, how, offered, wanted) in [
+        (Auto, "10.9.0.0/16", "fd00::2", "link eth1", true, Some("via fd00::2 dev eth1")),
+        (Auto, "10.9.0.0/16", "fd00::2", "link eth1", false, Some("via fd00::2 dev eth1")),
+        (Auto, "10.9.0.0/16", "fd00::2", "via fe80::1", false, Some("via fe80::1 dev eth0")),
+        (Auto, "10.9.0.0/16", "fd00::2", "via fe80::1", true, Some("vxlan 10.0.0.2 vni 4096")),
+        (Always, "10.9.0.0/16", "fd00::2", "link eth1", true, Some("vxlan 10.0.0.2 vni 4096")),
+        (Never, "10.9.0.0/16", "fd00::2", "link eth1", true, Some("via fd00::2 dev eth1")),
+        (Never, "10.9.0.0/16", "fd00::2", "unreachable", true, None),
+        (Auto, "fd09::/64", "10.0.0.9", "link eth1", false, None),
+        (Auto, "fd09::/64", "10.0.0.9", "link eth1", true, Some("vxlan 10.0.0.2 vni 4096")),
+    ] {
+        let mut routes = Routes::new(settings(mode));
+        routes.take_in(&[best(to, vec![path(next_hop, offered.then_some("10.0.0.2"))])]);
+        answer(&mut routes, &[(next_hop, how), ("10.0.0.2", "via 10.0.0.1")]);
+        let plan = shown(&routes.plan());
+        let wanted = wanted.map(|wanted| format!("{to} {wanted}"));
+        assert_eq!(plan.first(), wanted.as_ref(), "{mode:?} {to} {next_hop} {how} offered: {offered}");
+    }
+}
+
+#[test]
+fn a_link_local_next_hop_is_on_its_link_and_nobody_is_asked() {
+    let local = |link: &str| {
+        let mut path = path("fe80::1", None);
+        let next_hop = NextHop::link_local("fe80::1".parse().unwrap(), Interface::new(link));
+        Arc::make_mut(&mut path.attributes).next_hop = next_hop;
+        path
+    };
+    let mut routes = Routes::new(settings(OverlayMode::Auto));
+    routes.take_in(&[best("10.9.0.0/16", vec![local("eth1"), local("eth0")]), best("fd09::/64", vec![local("eth1")])]);
+    assert!(routes.unknown().is_empty());
+    assert_eq!(
+        shown(&routes.plan()),
+        ["10.9.0.0/16 via fe80::1 dev eth0, via fe80::1 dev eth1", "fd09::/64 via fe80::1 dev eth1"]
+    );
+    let ways = routes.ways(prefix("fd09::/64")).unwrap();
+    assert_eq!((ways[0].0.shown(), &*ways[0].1.reason), ("fe80::1%eth1".into(), "the next hop is on link eth1"));
 }
 
 #[test]

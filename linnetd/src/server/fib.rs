@@ -128,7 +128,7 @@ fn why(status: &RouteStatus, ways: Option<&[(Way, Verdict)]>) -> String {
         (Target::Unreachable, _) => "one of this node's pod-cidrs; no pod here has this address".into(),
         (Target::Forward(_), Some(ways)) => ways
             .iter()
-            .map(|(way, verdict)| format!("{}: {}", way.next_hop, verdict.reason))
+            .map(|(way, verdict)| format!("{}: {}", way.shown(), verdict.reason))
             .collect::<Vec<_>>()
             .join("; "),
         (Target::Forward(_), None) => "a route of BGP that is being withdrawn".into(),
@@ -182,7 +182,8 @@ fn route(status: &RouteStatus) -> FibRoute {
 
 /// A route of which no way can be used.
 fn unusable(prefix: Prefix, ways: &[(Way, Verdict)]) -> FibRoute {
-    let hop = |way: &Way| FibNextHop { via: way.next_hop.to_string(), dev: String::new(), encap: String::new() };
+    let device = |way: &Way| way.link.map(|link| link.to_string()).unwrap_or_default();
+    let hop = |way: &Way| FibNextHop { via: way.next_hop.to_string(), dev: device(way), encap: String::new() };
     FibRoute {
         prefix: prefix.to_string(),
         next_hops: ways.iter().map(|(way, _)| hop(way)).collect(),
@@ -197,7 +198,7 @@ fn unusable(prefix: Prefix, ways: &[(Way, Verdict)]) -> FibRoute {
 fn overlay_peer(status: &WayStatus) -> OverlayPeer {
     let offer = status.way.tunnel;
     OverlayPeer {
-        next_hop: status.way.next_hop.to_string(),
+        next_hop: status.way.shown(),
         encap: match status.verdict.hop {
             Some(Hop::Direct { .. }) => "direct",
             Some(Hop::Tunnel(_)) => "vxlan",

@@ -1,8 +1,9 @@
 //! How BGP's values are written for people and for JSON, as every router writes them.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use bgp_proto::rib::RouteView;
+use bgp_proto::types::NextHop;
 use bgp_proto::wire::aspath::{AsPath, SegmentKind};
 use bgp_proto::wire::attributes::{Attributes, Origin};
 use bgp_proto::wire::community::{Community, ExtendedCommunity, LargeCommunity};
@@ -79,15 +80,15 @@ pub(super) fn mac(address: [u8; 6]) -> String {
 }
 
 /// Empty where the speaker stands for itself.
-fn next_hop(address: IpAddr) -> String {
-    if address.is_unspecified() { String::new() } else { address.to_string() }
+fn next_hop(next_hop: NextHop) -> String {
+    if next_hop.address().is_unspecified() { String::new() } else { next_hop.to_string() }
 }
 
 pub(super) fn route(peer: String, route: &RouteView) -> linnet_api::BgpRoute {
     let attributes = &route.attributes;
     linnet_api::BgpRoute {
         prefix: route.prefix.to_string(),
-        next_hop: next_hop(attributes.next_hop.address()),
+        next_hop: next_hop(attributes.next_hop),
         peer,
         as_path: as_path(&attributes.as_path),
         local_pref: attributes.local_pref,

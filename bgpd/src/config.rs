@@ -35,8 +35,8 @@ pub struct Config {
     pub max_paths: usize,
     /// What peers without a hold time of their own are offered.
     pub hold_time: HoldTime,
-    /// Seconds to ask peers to wait for us across a restart (RFC 4724), 1 to 4095; `None`: no graceful restart.
-    pub graceful_restart: Option<u16>,
+    /// `None`: no graceful restart.
+    pub graceful_restart: Option<GracefulRestart>,
     /// Nobody forwards by this speaker, which programs no kernel (a route reflector, a collector): to its peers nothing is
     /// lost with it, and each start may be a restart. It decides and announces at once, but says End-of-RIB, on which they
     /// drop what they kept of it, only when it has heard them all.
@@ -65,6 +65,24 @@ pub struct CacheConfig {
     pub preference: u32,
     /// Intervals and bounds.
     pub client: ClientConfig,
+}
+
+/// Graceful restart (RFC 4724), as this speaker asks for it and grants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GracefulRestart {
+    /// Seconds to ask peers to wait for us across a restart, 1 to 4095.
+    pub restart_time: u16,
+    /// The longest that a restarted speaker waits for its peers' End-of-RIB before it decides. `None`: the restart time, and
+    /// no more than a minute.
+    pub deferral_time: Option<Duration>,
+    /// Keep routes across NOTIFICATIONs that are no hard resets, with peers that do too (RFC 8538).
+    pub notification: bool,
+}
+
+impl Default for GracefulRestart {
+    fn default() -> Self {
+        Self { restart_time: 120, deferral_time: None, notification: true }
+    }
 }
 
 /// What a peer may send that is not told less: some four Internet tables (1.2 million prefixes of both families in 2026).
@@ -189,7 +207,7 @@ impl Config {
             own_address6: None,
             max_paths: 16,
             hold_time: HoldTime::default(),
-            graceful_restart: Some(120),
+            graceful_restart: Some(GracefulRestart::default()),
             off_path: false,
             drain: Drain::Off,
             peers: Vec::new(),

@@ -41,7 +41,7 @@ use rib_thread::Order;
 use roster::{Command, ListedPeer, Listing, Roster, ToRib};
 
 pub use bgp_proto::rib::Drain;
-pub use config::{CacheConfig, Config, DynamicPeerConfig, Password, PeerConfig, Ttl};
+pub use config::{CacheConfig, Config, DynamicPeerConfig, GracefulRestart, Password, PeerConfig, Ttl};
 pub use rpki::CacheStatus;
 pub use status::{CapabilityStatus, PeerStatus, RouteQuery, RouteScope, RouteView};
 

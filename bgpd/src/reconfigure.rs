@@ -16,10 +16,11 @@ pub(crate) fn session_config(speaker: &Config, peer: &PeerConfig, restarted: boo
         passive: peer.passive,
         send_hold: None,
         link: None,
-        graceful_restart: speaker.graceful_restart.map(|seconds| LocalRestart {
-            seconds,
+        graceful_restart: speaker.graceful_restart.map(|restart| LocalRestart {
+            seconds: restart.restart_time,
             restarted,
             off_path: speaker.off_path,
+            notification: restart.notification,
         }),
         add_path: peer.add_path,
         role: peer.conduct.role,

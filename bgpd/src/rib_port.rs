@@ -192,6 +192,7 @@ mod tests {
             enhanced_refresh: true,
             remote_role: None,
             graceful_restart: None,
+            graceful_notification: false,
             local_address: address,
             remote_address: address,
         })

@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::clock::Clock;
-use crate::config::{Config, MOST_PREFIXES, PeerConfig};
+use crate::config::{Config, GracefulRestart, MOST_PREFIXES, PeerConfig};
 use crate::listener::{Accepted, Listener};
 use crate::peer::{Peer, PeerCommand};
 use crate::reconfigure::{Differences, session_config};
@@ -33,7 +33,7 @@ const COMMANDS: usize = 16;
 const STOPS: &str = "this speaker was stopped";
 /// How long all sessions together may take to say their last words.
 const FAREWELL: Duration = Duration::from_millis(2500);
-/// The longest that a restarted speaker waits for its peers' routes, whatever it asks them to wait for it.
+/// The longest that a restarted speaker waits for its peers' routes unless it is told otherwise.
 const LONGEST_DEFERRAL: Duration = Duration::from_secs(60);
 /// What [`RibConfig::convergence`] suggests.
 const CONVERGENCE: Duration = Duration::from_secs(60);
@@ -61,7 +61,7 @@ pub(crate) enum Command {
 pub(crate) struct Listing {
     pub(crate) peers: Vec<ListedPeer>,
     pub(crate) listening: Vec<SocketAddr>,
-    pub(crate) graceful_restart: bool,
+    pub(crate) graceful_restart: Option<GracefulRestart>,
 }
 
 /// One of them.
@@ -117,7 +117,7 @@ pub(crate) struct Roster {
 
 /// How long peers are asked to wait for us across a restart.
 fn restart_time(config: &Config) -> Option<Duration> {
-    config.graceful_restart.map(|seconds| Duration::from_secs(u64::from(seconds)))
+    config.graceful_restart.map(|restart| Duration::from_secs(u64::from(restart.restart_time)))
 }
 
 /// What the RIB is told at its start. Whatever graceful restart is configured to, a restarted speaker has routes in the
@@ -133,7 +133,10 @@ pub(crate) fn rib_config(config: &Config, restarted: bool) -> RibConfig {
         router_id: config.router_id,
         cluster_id: config.cluster_id,
         max_paths: config.max_paths,
-        deferral: restart_time(config).filter(|_| restarted).map(|asked| asked.min(LONGEST_DEFERRAL)),
+        deferral: restart_time(config).filter(|_| restarted).map(|asked| {
+            let configured = config.graceful_restart.and_then(|restart| restart.deferral_time);
+            configured.unwrap_or(asked.min(LONGEST_DEFERRAL))
+        }),
         awaited,
         convergence: CONVERGENCE,
         drain: config.drain,
@@ -245,7 +248,7 @@ impl Roster {
         Listing {
             peers: self.entries.iter().map(listed).collect(),
             listening: self.listeners.iter().map(|listener| listener.local).collect(),
-            graceful_restart: self.config.graceful_restart.is_some(),
+            graceful_restart: self.config.graceful_restart,
         }
     }
 
@@ -630,9 +633,14 @@ mod tests {
             (Some(120), false, true, (None, Awaited::Known)),
         ] {
             let config = Config::new(Asn(64512), RouterId([192, 0, 2, 1].into()));
-            let config = Config { graceful_restart, off_path, ..config };
+            let restart = |restart_time| GracefulRestart { restart_time, ..GracefulRestart::default() };
+            let config = Config { graceful_restart: graceful_restart.map(restart), off_path, ..config };
             let rib = rib_config(&config, restarted);
             assert_eq!((rib.deferral, rib.awaited), expected, "{graceful_restart:?} {restarted}");
         }
+        let deferring = GracefulRestart { deferral_time: Some(seconds(300)), ..GracefulRestart::default() };
+        let config = Config::new(Asn(64512), RouterId([192, 0, 2, 1].into()));
+        let config = Config { graceful_restart: Some(deferring), ..config };
+        assert_eq!(rib_config(&config, true).deferral, Some(seconds(300)));
     }
 }

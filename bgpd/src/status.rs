@@ -8,7 +8,7 @@ use bgp_proto::session::{Counters, Established, State};
 use bgp_proto::types::{Family, PeerId, Prefix};
 use bgp_proto::wire::MAX_MESSAGE_LEN;
 
-use crate::config::PeerConfig;
+use crate::config::{GracefulRestart, PeerConfig};
 
 /// One peer, as it is now.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,8 +40,8 @@ pub struct PeerStatus {
     pub counts: rib::PeerCounts,
     /// Bytes that wait for its socket to take them.
     pub unsent_bytes: usize,
-    /// Whether our OPEN has the graceful restart capability.
-    pub graceful_restart: bool,
+    /// What our OPEN says of graceful restart, if it has it.
+    pub graceful_restart: Option<GracefulRestart>,
 }
 
 /// One capability, as both sides have it.
@@ -106,8 +106,15 @@ impl PeerStatus {
             },
             CapabilityStatus {
                 name: "graceful-restart",
-                sent: self.graceful_restart,
+                sent: self.graceful_restart.is_some(),
                 received: peer.is_some_and(|peer| peer.graceful_restart.is_some()),
+            },
+            CapabilityStatus {
+                name: "graceful-notification",
+                sent: self.graceful_restart.is_some_and(|restart| restart.notification),
+                received: peer
+                    .and_then(|peer| peer.graceful_restart.as_ref())
+                    .is_some_and(|restart| restart.notification),
             },
         ]
     }

@@ -105,7 +105,7 @@ async fn speaker_for(bird: Ipv4Addr, change: impl FnOnce(&mut PeerConfig)) -> Sp
     Speaker::start(|config| {
         config.own_address6 = Some("2001:db8::1".parse().unwrap());
         config.hold_time = HoldTime::from_seconds(30).unwrap();
-        config.graceful_restart = Some(60);
+        config.graceful_restart = Some(bgpd::GracefulRestart { restart_time: 60, ..Default::default() });
         let mut peer = PeerConfig::new("bird", IpAddr::V4(bird), RemoteAs::Internal, ASN);
         peer.passive = true;
         peer.connect_retry = Duration::from_secs(1);

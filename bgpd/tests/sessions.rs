@@ -42,7 +42,9 @@ async fn routes_go_both_ways_and_a_stopped_peer_takes_its_own_with_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_stop_leaves_the_routes_with_a_peer_that_does_graceful_restart() {
-    let restart = |config: &mut bgpd::Config, _: &mut PeerConfig| config.graceful_restart = Some(60);
+    let restart = |config: &mut bgpd::Config, _: &mut PeerConfig| {
+        config.graceful_restart = Some(bgpd::GracefulRestart { restart_time: 60, ..Default::default() })
+    };
     let (left, right) = pair(restart, restart).await;
     right.originate([(prefix("10.2.0.0/16"), attributes(None))]).await;
     left.wait_prefix(prefix("10.2.0.0/16")).await;
@@ -55,7 +57,9 @@ async fn a_silent_stop_leaves_the_routes_with_a_peer_that_does_graceful_restart(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_its_owner_stops_is_not_blamed_on_an_earlier_error() {
-    let restart = |config: &mut bgpd::Config, _: &mut PeerConfig| config.graceful_restart = Some(60);
+    let restart = |config: &mut bgpd::Config, _: &mut PeerConfig| {
+        config.graceful_restart = Some(bgpd::GracefulRestart { restart_time: 60, ..Default::default() })
+    };
     let (left, right) = pair(restart, restart).await;
     right.wait_established("left").await;
     right.bgp.reset("left", None).await.unwrap();
@@ -432,7 +436,9 @@ async fn a_changed_router_id_starts_everything_anew_and_everything_comes_back() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_speaker_says_so_and_decides_only_when_its_peers_have_said_all() {
-    let restart = |config: &mut bgpd::Config, _: &mut PeerConfig| config.graceful_restart = Some(30);
+    let restart = |config: &mut bgpd::Config, _: &mut PeerConfig| {
+        config.graceful_restart = Some(bgpd::GracefulRestart { restart_time: 30, ..Default::default() })
+    };
     let (left, right) = pair(restart, restart).await;
     right.originate([(prefix("10.2.0.0/16"), attributes(None))]).await;
     left.wait_prefix(prefix("10.2.0.0/16")).await;

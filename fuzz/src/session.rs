@@ -83,7 +83,7 @@ fn config() -> SessionConfig {
     let router_id = RouterId(Ipv4Addr::new(192, 0, 2, 1));
     SessionConfig {
         passive: true,
-        graceful_restart: Some(LocalRestart { seconds: 120, restarted: false, off_path: false }),
+        graceful_restart: Some(LocalRestart { seconds: 120, restarted: false, off_path: false, notification: true }),
         ..SessionConfig::new(Asn(64512), router_id, RemoteAs::External)
     }
 }

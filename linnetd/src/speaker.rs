@@ -82,7 +82,11 @@ pub fn speaker(config: &Config) -> bgpd::Config {
         own_address6: Some(own_v6),
         max_paths: bgp.max_paths,
         hold_time: bgp.hold_time,
-        graceful_restart: bgp.graceful_restart,
+        graceful_restart: bgp.graceful_restart.map(|restart| bgpd::GracefulRestart {
+            restart_time: restart.restart_time,
+            deferral_time: Some(restart.deferral_time),
+            notification: restart.notification,
+        }),
         off_path: !config.fib.install,
         drain: bgpd::Drain::Off,
         peers: bgp.peers.iter().map(|p| peer(&p.name, p.address, p.port, &p.settings)).collect(),

@@ -50,6 +50,8 @@ pub enum Shape {
 
 /// The stream of chance for [`Scenario::leave_out_extensions`].
 const EXTENSIONS: u64 = 3;
+/// The stream of chance for [`Scenario::keep_routes_longer`].
+const RETENTION: u64 = 6;
 /// The stream of chance for [`Scenario::shut_down_gracefully`].
 const SHUTDOWN: u64 = 4;
 /// The stream of chance for [`Scenario::add_paths`].
@@ -106,6 +108,7 @@ impl Scenario {
         scenario.shut_down_gracefully(seed);
         scenario.add_paths(seed);
         scenario.leave_out_next_hops(seed);
+        scenario.keep_routes_longer(seed);
         scenario
     }
 
@@ -236,6 +239,7 @@ impl Scenario {
                 max_paths: random.pick(&[1, 1, 2, 4]),
                 graceful_restart: random.percent(50).then(|| 20 + random.below(100) as u16),
                 deferral: random.between(Duration::from_secs(20), Duration::from_secs(90)),
+                notification: false,
                 drain: Drain::Off,
                 originated: BTreeMap::new(),
                 peers: BTreeMap::new(),
@@ -325,6 +329,14 @@ impl Scenario {
         let mut random = Random::new(seed, NEXT_HOPS);
         for peer in self.topology.nodes.iter_mut().flat_map(|node| node.peers.values_mut()) {
             peer.extensions.extended_next_hop = random.percent(80);
+        }
+    }
+
+    /// Some nodes keep routes across NOTIFICATIONs.
+    fn keep_routes_longer(&mut self, seed: u64) {
+        let mut random = Random::new(seed, RETENTION);
+        for node in &mut self.topology.nodes {
+            node.notification = random.percent(70);
         }
     }
 

@@ -64,6 +64,8 @@ pub struct NodeSpec {
     pub max_paths: usize,
     /// Seconds to ask for after a restart (RFC 4724); `None`: no graceful restart.
     pub graceful_restart: Option<u16>,
+    /// It keeps routes across NOTIFICATIONs (RFC 8538).
+    pub notification: bool,
     /// How long it waits for End-of-RIB after a graceful restart.
     pub deferral: Duration,
     /// How far it is drained; outlives its process.
@@ -204,7 +206,12 @@ impl Topology {
             passive: known.passive,
             send_hold: None,
             link: None,
-            graceful_restart: spec.graceful_restart.map(|seconds| LocalRestart { seconds, restarted, off_path: false }),
+            graceful_restart: spec.graceful_restart.map(|seconds| LocalRestart {
+                seconds,
+                restarted,
+                off_path: false,
+                notification: spec.notification,
+            }),
             add_path: known.add_path,
             role: known.conduct.role,
             extensions: known.extensions,

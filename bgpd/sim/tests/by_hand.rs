@@ -28,6 +28,7 @@ fn node(number: u8, asn: u32) -> NodeSpec {
         max_paths: 1,
         graceful_restart: None,
         deferral: Duration::from_secs(60),
+        notification: false,
         drain: Drain::Off,
         originated: BTreeMap::new(),
         peers: BTreeMap::new(),
@@ -282,4 +283,41 @@ fn a_node_that_never_comes_back_is_forgotten_when_its_restart_time_is_over() {
     assert!(holds(&network, 1) && holds(&network, 2));
     network.run_until(died + Duration::from_secs(62));
     assert!(!holds(&network, 1) && !holds(&network, 2));
+}
+
+/// A chain whose nodes keep routes across NOTIFICATIONs or not, with its last node's view of the first one's route while
+/// `happens` and for two minutes after: whether it was there all the time.
+fn kept_while(notification: bool, happens: impl FnOnce(&mut Network)) -> bool {
+    let mut topology = chain();
+    for spec in &mut topology.nodes {
+        (spec.graceful_restart, spec.notification) = (Some(120), notification);
+    }
+    let mut network = running(topology);
+    rest(&mut network);
+    happens(&mut network);
+    let end = network.now() + Duration::from_secs(120);
+    let mut always = true;
+    while network.now() < end {
+        network.run_until(network.now() + Duration::from_millis(50));
+        always &= holds(&network, 2);
+    }
+    network.partition(0, false);
+    rest(&mut network);
+    assert_eq!(checks::all(&network), Ok(()));
+    always
+}
+
+#[test]
+fn with_notification_support_a_link_that_is_silent_for_longer_than_the_hold_time_costs_no_route() {
+    for notification in [true, false] {
+        let kept = kept_while(notification, |network| network.partition(0, true));
+        assert_eq!(kept, notification);
+    }
+}
+
+#[test]
+fn a_session_that_a_person_resets_costs_its_routes_with_notification_support_too() {
+    for notification in [true, false] {
+        assert!(!kept_while(notification, |network| network.reset_session(NodeId(0), NodeId(1))));
+    }
 }

@@ -11,7 +11,7 @@ use super::peer::{Defaults, dynamic_peers, peers};
 use super::reader::{Field, NOT_APPLIED, Section};
 use super::rooms::{all, prefix};
 use super::rpki::caches;
-use super::{Bgp, Node};
+use super::{Bgp, GracefulRestart, Node};
 
 /// An address with a port. An IPv6 address without its brackets is understood, because the port must be there: what
 /// stands behind the last colon.
@@ -49,7 +49,8 @@ pub(super) fn bgp(section: Section<'_>, node: Option<&Node>) -> Option<Bgp> {
     let networks = section.field("networks").map_or(Some(Vec::new()), |field| all(&field, prefix));
     let cluster_cidrs = section.field("cluster-cidrs").map_or(Some(Vec::new()), |field| all(&field, prefix));
     let drain_time = section.field("drain-time").map_or(Some(10u32), |field| field.integer(0..=3600));
-    let graceful_restart = section.field("graceful-restart").map_or(Some(Some(120)), |field| graceful_restart(&field));
+    let graceful_restart =
+        section.field("graceful-restart").map_or(Some(Some(DEFAULT)), |field| graceful_restart(&field));
     let filters = filters(&section);
     let mut defaults =
         Defaults { asn, node, filters: filters.as_deref().unwrap_or_default(), filters_read: filters.is_some() };
@@ -121,12 +122,28 @@ pub(super) fn hold_time(field: &Field<'_>) -> Option<HoldTime> {
     time
 }
 
-fn graceful_restart(field: &Field<'_>) -> Option<Option<u16>> {
+/// What `graceful-restart` is where nothing is said.
+const DEFAULT: GracefulRestart =
+    GracefulRestart { restart_time: 120, deferral_time: Duration::from_secs(60), notification: true };
+
+fn graceful_restart(field: &Field<'_>) -> Option<Option<GracefulRestart>> {
     let section = field.section("graceful-restart")?;
     let enabled = section.field("enabled").map_or(Some(true), |field| field.boolean());
-    let seconds = section.field("restart-time").map_or(Some(120), |field| field.integer(1..=4095));
+    let restart: Option<u16> =
+        section.field("restart-time").map_or(Some(DEFAULT.restart_time), |field| field.integer(1..=4095));
+    let deferral: Option<u32> = match section.field("deferral-time") {
+        Some(field) => field.integer(0..=3600),
+        // Peers wait no longer than that, and a minute is enough for all that can be waited for.
+        None => restart.map(|seconds| u32::from(seconds).min(60)),
+    };
+    let notification = section.field("notification").map_or(Some(DEFAULT.notification), |field| field.boolean());
     section.finish();
-    Some(enabled?.then_some(seconds?))
+    let read = GracefulRestart {
+        restart_time: restart?,
+        deferral_time: Duration::from_secs(u64::from(deferral?)),
+        notification: notification?,
+    };
+    Some(enabled?.then_some(read))
 }
 
 fn filters(section: &Section<'_>) -> Option<Vec<Filter>> {

@@ -93,8 +93,8 @@ pub struct Bgp {
     /// `drain-time`: how long a node that is drained is the last resort before it withdraws everything (RFC 8326); whole
     /// seconds, 0 to 3600.
     pub drain_time: Duration,
-    /// RFC 4724; seconds that peers keep our routes while we restart. `None`: not announced.
-    pub graceful_restart: Option<u16>,
+    /// `None`: not announced.
+    pub graceful_restart: Option<GracefulRestart>,
     /// `[[bgp.peer]]`, in the file's order.
     pub peers: Vec<Peer>,
     /// `[[bgp.dynamic-peer]]`, likewise.
@@ -111,6 +111,18 @@ impl Bgp {
     pub fn filter(&self, name: &str) -> Option<&Filter> {
         self.filters.iter().find(|filter| filter.name == name)
     }
+}
+
+/// `graceful-restart`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GracefulRestart {
+    /// `restart-time`: seconds that peers keep our routes while we restart (RFC 4724), 1 to 4095.
+    pub restart_time: u16,
+    /// `deferral-time`: whole seconds that a restarted node waits for End-of-RIB before it decides; the restart time, and at
+    /// most a minute, unless set.
+    pub deferral_time: Duration,
+    /// `notification`: routes are kept across NOTIFICATIONs that are no hard resets (RFC 8538).
+    pub notification: bool,
 }
 
 /// `[[bgp.peer]]`

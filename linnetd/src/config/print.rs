@@ -32,7 +32,13 @@ impl Display for Config {
         writeln!(f, "cluster-cidrs = {}", list(&bgp.cluster_cidrs))?;
         writeln!(f, "drain-time = {}", bgp.drain_time.as_secs())?;
         match bgp.graceful_restart {
-            Some(seconds) => writeln!(f, "graceful-restart = {{ enabled = true, restart-time = {seconds} }}")?,
+            Some(restart) => writeln!(
+                f,
+                "graceful-restart = {{ enabled = true, restart-time = {}, deferral-time = {}, notification = {} }}",
+                restart.restart_time,
+                restart.deferral_time.as_secs(),
+                restart.notification
+            )?,
             None => writeln!(f, "graceful-restart = {{ enabled = false }}")?,
         }
         bgp.peers.iter().try_for_each(|peer| print_peer(f, peer))?;

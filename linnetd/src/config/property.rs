@@ -153,7 +153,7 @@ prop_compose! {
         networks in vec(prefix(), 0..3),
         cluster_cidrs in vec(prefix(), 0..3),
         drain in 0u64..=3600,
-        graceful_restart in option::of(1u16..=4095),
+        graceful_restart in option::of((1u16..=4095, 0u64..=3600, any::<bool>())),
         peers in vec((any::<u16>(), settings()), 0..4),
         dynamic in option::of((prefix(), 1usize..=10_000, settings())),
         rules in vec(vec(rule(), 0..4), 1..3),
@@ -176,7 +176,11 @@ prop_compose! {
             networks,
             cluster_cidrs,
             drain_time: Duration::from_secs(drain),
-            graceful_restart,
+            graceful_restart: graceful_restart.map(|(restart_time, deferral, notification)| GracefulRestart {
+                restart_time,
+                deferral_time: Duration::from_secs(deferral),
+                notification,
+            }),
             peers: peers.into_iter().enumerate().map(peer).collect(),
             dynamic_peers: dynamic.into_iter().map(|(prefix, limit, settings)| DynamicPeer {
                 name: prefix.to_string(),

@@ -254,11 +254,15 @@ impl Rib {
         let kept = if retain.is_some() { peer.restartable } else { FamilySet::EMPTY };
         let refreshing: FamilySet =
             Family::ALL.into_iter().filter(|family| live.refreshing[at(*family)].is_some()).collect();
-        peer.stale_until = retain.map(|time| now + time);
+        // RFC 8538 section 4.1: where NOTIFICATIONs keep routes, a session that is lost again and again before it has
+        // said all removes nothing, and prolongs nothing.
+        let again = live.established.graceful_notification && retain.is_some();
+        let before = peer.stale_until.filter(|_| again);
+        peer.stale_until = retain.map(|time| before.map_or(now + time, |until| until.min(now + time)));
         for family in Family::ALL {
             if !kept.contains(family) {
                 self.remove_paths(id, family, false);
-            } else if refreshing.contains(family) {
+            } else if again || refreshing.contains(family) {
                 // Stale by a refresh that was not finished: nobody has said that it is gone.
                 self.mark_stale(id, family);
             } else {

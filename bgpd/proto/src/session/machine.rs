@@ -66,10 +66,10 @@ impl Session {
         let step = fsm::step(connection.state, event);
         let (before, hold) = (connection.state, connection.hold_seconds());
         connection.state = step.next;
-        if let Detail::Received(notification) = &detail
-            && let Some(text) = notification.shutdown_communication()
-        {
-            self.communication = Some(text.to_owned());
+        if let Detail::Received(notification) = &detail {
+            let inner = notification.encapsulated();
+            let text = inner.as_ref().unwrap_or(notification).shutdown_communication();
+            self.communication = text.map(str::to_owned).or(self.communication.take());
         }
         let mut ending = Ending::of(before, event, hold, &detail);
         let mut detail = Some(detail);
@@ -134,6 +134,7 @@ impl Session {
             Action::ArmHold => self.arm_hold(now, direction),
             Action::SendStop => {
                 if let Some(Detail::Stop(cease)) = detail.take() {
+                    let cease = if cease.ends_routes() { self.final_word(direction, cease) } else { cease };
                     ending.error = Some(format!("sent {cease}"));
                     self.say(direction, &Message::Notification(cease));
                 }
@@ -183,6 +184,15 @@ impl Session {
                 }
                 _ => {}
             },
+        }
+    }
+
+    /// As the peer has to hear it who keeps routes across NOTIFICATIONs (RFC 8538 section 3).
+    fn final_word(&mut self, direction: Direction, cease: Notification) -> Notification {
+        let agreed = self.connection_mut(direction).and_then(|one| one.agreed.as_ref());
+        match agreed.is_some_and(|agreed| agreed.graceful_notification) {
+            true if !cease.is_hard_reset() => cease.hard_reset(),
+            true | false => cease,
         }
     }
 

@@ -126,6 +126,8 @@ pub struct LocalRestart {
     /// F for every family from the first session on, without R: nobody forwards by this speaker (a route reflector), so
     /// nothing is lost with it.
     pub off_path: bool,
+    /// N: keep routes across NOTIFICATIONs that are no hard resets, if the peer does too (RFC 8538).
+    pub notification: bool,
 }
 
 /// The state machine's states (RFC 4271 section 8.2.2).
@@ -177,6 +179,8 @@ pub struct Established {
     pub remote_role: Option<Role>,
     /// The peer's graceful restart capability; `None` also when we sent none.
     pub graceful_restart: Option<crate::wire::capability::GracefulRestart>,
+    /// Both sides keep routes across a NOTIFICATION that is no hard reset (RFC 8538 section 2).
+    pub graceful_notification: bool,
     /// Our end of the connection.
     pub local_address: IpAddr,
     /// The peer's end.
@@ -209,16 +213,23 @@ impl Established {
     #[must_use]
     pub fn retain(&self, reason: &DownReason) -> Option<Duration> {
         let restart = self.graceful_restart.as_ref()?;
-        let kept = reason.allows_graceful_restart() && restart.restart_seconds > 0 && !restart.families.is_empty();
+        let kept = reason.allows_graceful_restart(self.graceful_notification);
+        let kept = kept && restart.restart_seconds > 0 && !restart.families.is_empty();
         kept.then(|| Duration::from_secs(u64::from(restart.restart_seconds)))
     }
 }
 
 impl DownReason {
-    /// Whether RFC 4724 section 4.2 lets the peer's routes be kept for its restart time.
+    /// Whether the peer's routes are kept for its restart time: by RFC 4724 section 4.2 when the connection went without a
+    /// word; with `notification`, by RFC 8538 section 4, also after a NOTIFICATION that is no hard reset, whoever sent it.
     #[must_use]
-    pub fn allows_graceful_restart(&self) -> bool {
-        matches!(self, Self::ConnectionLost(_) | Self::Stopped { silent: true })
+    pub fn allows_graceful_restart(&self, notification: bool) -> bool {
+        match self {
+            Self::ConnectionLost(_) | Self::Stopped { silent: true } => true,
+            Self::HoldTimerExpired | Self::SendHoldTimerExpired => notification,
+            Self::Sent(what) | Self::Received(what) => notification && !what.is_hard_reset(),
+            Self::Stopped { silent: false } => false,
+        }
     }
 }
 

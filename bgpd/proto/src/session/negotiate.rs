@@ -43,7 +43,7 @@ pub(super) fn local_open(config: &SessionConfig, came_up_before: bool) -> Open {
         let forwarded = restart.restarted || restart.off_path || came_up_before;
         capabilities.push(Capability::GracefulRestart(GracefulRestart {
             restarting: restart.restarted && !came_up_before,
-            notification: false,
+            notification: restart.notification,
             restart_seconds: restart.seconds.min(0x0fff),
             families: config.families.iter().map(|family| (family, forwarded)).collect(),
         }));
@@ -117,6 +117,8 @@ pub(super) fn negotiate(
         enhanced_refresh: config.extensions.enhanced_refresh && open.has_enhanced_route_refresh(),
         remote_role,
         graceful_restart: config.graceful_restart.and_then(|_| open.graceful_restart().cloned()),
+        graceful_notification: config.graceful_restart.is_some_and(|restart| restart.notification)
+            && open.graceful_restart().is_some_and(|restart| restart.notification),
         local_address,
         remote_address,
     })
@@ -224,7 +226,12 @@ mod tests {
             passive: false,
             send_hold: None,
             link: None,
-            graceful_restart: Some(LocalRestart { seconds: 120, restarted: false, off_path: false }),
+            graceful_restart: Some(LocalRestart {
+                seconds: 120,
+                restarted: false,
+                off_path: false,
+                notification: true,
+            }),
             add_path: AddPath::NONE,
             role: None,
             extensions: Extensions::default(),
@@ -389,6 +396,19 @@ mod tests {
     }
 
     #[test]
+    fn routes_are_kept_across_notifications_where_both_sides_say_so() {
+        for (ours, theirs) in [(true, true), (true, false), (false, true), (false, false)] {
+            let local = LocalRestart { seconds: 120, restarted: false, off_path: false, notification: ours };
+            let config = SessionConfig { graceful_restart: Some(local), ..config() };
+            let open_of_ours = local_open(&config, false);
+            assert_eq!(open_of_ours.graceful_restart().map(|restart| restart.notification), Some(ours));
+            let restart = GracefulRestart { notification: theirs, ..GracefulRestart::default() };
+            let up = agree(&config, &open(65001, vec![Capability::GracefulRestart(restart)])).unwrap();
+            assert_eq!(up.graceful_notification, ours && theirs, "{ours} {theirs}");
+        }
+    }
+
+    #[test]
     fn enhanced_route_refresh_is_in_use_where_both_sides_announce_it() {
         for (ours, theirs) in [(true, true), (true, false), (false, true), (false, false)] {
             let config = SessionConfig {
@@ -488,7 +508,7 @@ mod tests {
             (false, false, true, false, true),
             (false, true, false, false, true),
         ] {
-            let graceful_restart = Some(LocalRestart { seconds: 120, restarted, off_path });
+            let graceful_restart = Some(LocalRestart { seconds: 120, restarted, off_path, notification: false });
             let open = local_open(&SessionConfig { graceful_restart, ..config() }, came_up_before);
             let sent = open.graceful_restart().unwrap();
             assert_eq!((sent.restarting, sent.families[0].1, sent.restart_seconds), (r, f, 120), "{restarted}");

@@ -177,6 +177,15 @@ impl Notification {
         Self { code: 6, subcode: subcode as u8, data: data.into() }
     }
 
+    /// The same as a hard reset: the peer is not to keep routes (RFC 8538 section 3).
+    #[must_use]
+    pub fn hard_reset(&self) -> Self {
+        let mut data = Vec::with_capacity(2 + self.data.len());
+        data.extend_from_slice(&[self.code, self.subcode]);
+        data.extend_from_slice(&self.data);
+        Self { code: 6, subcode: Cease::HardReset as u8, data: data.into() }
+    }
+
     /// Send Hold Timer Expired (RFC 9687 section 3.2).
     #[must_use]
     pub fn send_hold_timer_expired() -> Self {
@@ -187,6 +196,32 @@ impl Notification {
     #[must_use]
     pub fn is_hard_reset(&self) -> bool {
         (self.code, self.subcode) == (6, Cease::HardReset as u8)
+    }
+
+    /// What a hard reset stands for (RFC 8538 section 3); `None` for every other NOTIFICATION, and where nothing is held.
+    #[must_use]
+    pub fn encapsulated(&self) -> Option<Self> {
+        match &self.data[..] {
+            [code, subcode, ..] if self.is_hard_reset() => {
+                Some(Self { code: *code, subcode: *subcode, data: self.data.slice(2..) })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether what it says leaves no sense in keeping routes: a person has ended or reset the session, its configuration is
+    /// another or gone, or there are too many routes. With a peer that keeps routes across NOTIFICATIONs it is sent as a
+    /// hard reset (RFC 8538 section 3).
+    #[must_use]
+    pub fn ends_routes(&self) -> bool {
+        const FINAL: [Cease; 5] = [
+            Cease::MaximumNumberOfPrefixesReached,
+            Cease::AdministrativeShutdown,
+            Cease::PeerDeConfigured,
+            Cease::AdministrativeReset,
+            Cease::OtherConfigurationChange,
+        ];
+        self.is_hard_reset() || self.code == 6 && FINAL.iter().any(|cease| *cease as u8 == self.subcode)
     }
 
     /// What a person at the other end wrote (RFC 9003 section 2); `None` where there is nothing or it is malformed.
@@ -313,16 +348,15 @@ impl fmt::Display for Notification {
     /// As a network engineer reads it: `Cease / Administrative Shutdown: "text"`, `OPEN Message Error / Bad Peer AS (data fd e9)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.describe(f)?;
-        match &self.data[..] {
-            // RFC 8538 section 3. One level only: what a hard reset holds may claim to be another one.
-            [code, subcode, data @ ..] if self.is_hard_reset() => {
-                let inner = Self::new(*code, *subcode, data);
+        // One level only: what a hard reset holds may claim to be another one.
+        match self.encapsulated() {
+            Some(inner) => {
                 f.write_str(" (")?;
                 inner.describe(f)?;
                 inner.describe_data(f)?;
                 f.write_str(")")
             }
-            _ => self.describe_data(f),
+            None => self.describe_data(f),
         }
     }
 }
@@ -352,6 +386,34 @@ mod tests {
             (99, 1, b"", "error code 99 / subcode 1"),
         ] {
             assert_eq!(Notification::new(code, subcode, data).to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn a_hard_reset_holds_what_it_stands_for() {
+        let shutdown = Notification::cease_saying(Cease::AdministrativeShutdown, "back at 5");
+        let sent = shutdown.hard_reset();
+        assert!(sent.is_hard_reset());
+        assert_eq!(sent.encapsulated(), Some(shutdown.clone()));
+        assert_eq!((shutdown.encapsulated(), Notification::cease(Cease::HardReset).encapsulated()), (None, None));
+    }
+
+    #[test]
+    fn what_a_person_and_the_configuration_say_ends_routes_and_a_fault_does_not() {
+        for (notification, ends) in [
+            (Notification::cease(Cease::AdministrativeShutdown), true),
+            (Notification::cease(Cease::AdministrativeReset), true),
+            (Notification::cease(Cease::PeerDeConfigured), true),
+            (Notification::cease(Cease::OtherConfigurationChange), true),
+            (Notification::cease(Cease::MaximumNumberOfPrefixesReached), true),
+            (Notification::cease(Cease::HardReset), true),
+            (Notification::cease(Cease::ConnectionCollisionResolution), false),
+            (Notification::cease(Cease::OutOfResources), false),
+            (Notification::cease(Cease::BfdDown), false),
+            (Notification::hold_timer_expired(), false),
+            (Notification::update(UpdateError::MalformedAttributeList, &[]), false),
+        ] {
+            assert_eq!(notification.ends_routes(), ends, "{notification}");
         }
     }
 

@@ -133,6 +133,7 @@ impl Net {
                     seconds: 60,
                     restarted: false,
                     off_path: false,
+                    notification: false,
                 }),
                 add_path: AddPath::NONE,
                 role: None,

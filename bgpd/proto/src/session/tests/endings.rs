@@ -1,7 +1,7 @@
 //! How sessions end, what is said then, and how they start again.
 
 use super::super::*;
-use super::pair::{A, B, NOTIFICATION, Pair, address, config, keepalive, open, with_restart};
+use super::pair::{A, B, NOTIFICATION, Pair, address, config, keepalive, open, with_notification, with_restart};
 use crate::wire::capability::Capability;
 use crate::wire::notification::Cease;
 
@@ -261,4 +261,66 @@ fn what_the_other_end_said_stays_until_the_session_is_up_again() {
     pair.start(A);
     pair.run_until("both Established", |pair| pair.states() == [State::Established; 2]);
     assert_eq!(pair.sessions[B].communication(), None);
+}
+
+/// RFC 8538: what ends a session, and whether each side then keeps the other's routes.
+#[test]
+fn with_notification_support_only_a_hard_reset_costs_routes() {
+    let kept = Some(Duration::from_secs(60));
+    let cease = |subcode| Stop::Reset(Notification::cease(subcode));
+    for (how, other, ours, theirs) in [
+        (cease(Cease::AdministrativeReset), with_notification(B), None, None),
+        (Stop::Cease(shutdown()), with_notification(B), None, None),
+        (cease(Cease::PeerDeConfigured), with_notification(B), None, None),
+        (cease(Cease::OutOfResources), with_notification(B), None, kept),
+        (Stop::Silent, with_notification(B), kept, kept),
+        // A peer that does not keep routes across NOTIFICATIONs is sent what it understands.
+        (cease(Cease::AdministrativeReset), with_restart(B), None, None),
+        (cease(Cease::OutOfResources), with_restart(B), None, None),
+    ] {
+        let both = other == with_notification(B);
+        let mut pair = Pair::established(with_notification(A), other);
+        let agreed = [A, B].map(|side| pair.sessions[side].established().cloned().unwrap());
+        let sent = if let Stop::Reset(sent) | Stop::Cease(sent) = &how { Some(sent.clone()) } else { None };
+        pair.stop(A, how);
+        pair.settle();
+        let (at_a, at_b) = (pair.downs(A).remove(0), pair.downs(B).remove(0));
+        assert_eq!((agreed[A].retain(&at_a), agreed[B].retain(&at_b)), (ours, theirs), "{at_a} | {at_b}");
+        if let (Some(sent), DownReason::Received(heard)) = (sent, at_b) {
+            let hard = both && sent.ends_routes();
+            assert_eq!(heard, if hard { sent.hard_reset() } else { sent }, "hard: {hard}");
+        }
+    }
+}
+
+#[test]
+fn with_notification_support_silence_and_a_malformed_message_cost_no_route() {
+    for both in [true, false] {
+        let other = if both { with_notification(B) } else { with_restart(B) };
+        let kept = both.then_some(Duration::from_secs(60));
+        let mut pair = Pair::established(with_notification(A), other.clone());
+        let agreed = pair.sessions[A].established().cloned().unwrap();
+        pair.partition = true;
+        pair.run_until("down", |pair| !pair.downs(A).is_empty());
+        assert_eq!(pair.downs(A), [DownReason::HoldTimerExpired]);
+        assert_eq!(agreed.retain(&pair.downs(A)[0]), kept);
+
+        let mut pair = Pair::established(with_notification(A), other);
+        let agreed = [A, B].map(|side| pair.sessions[side].established().cloned().unwrap());
+        pair.inject(A, agreed[A].direction, &[0; 19]);
+        pair.settle();
+        let (at_a, at_b) = (pair.downs(A).remove(0), pair.downs(B).remove(0));
+        assert!(matches!((&at_a, &at_b), (DownReason::Sent(_), DownReason::Received(_))), "{at_a} | {at_b}");
+        assert_eq!((agreed[A].retain(&at_a), agreed[B].retain(&at_b)), (kept, kept));
+    }
+}
+
+#[test]
+fn what_a_person_said_is_read_out_of_a_hard_reset() {
+    let mut pair = Pair::established(with_notification(A), with_notification(B));
+    pair.stop(A, Stop::Cease(Notification::cease_saying(Cease::AdministrativeShutdown, "back at 5")));
+    pair.settle();
+    assert_eq!(pair.sessions[B].communication(), Some("back at 5"));
+    let said = "received Cease / Hard Reset (Cease / Administrative Shutdown: \"back at 5\")";
+    assert_eq!(pair.sessions[B].last_error(), Some(said));
 }

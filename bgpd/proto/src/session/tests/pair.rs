@@ -82,9 +82,16 @@ pub(super) fn config(side: usize) -> SessionConfig {
 
 pub(super) fn with_restart(side: usize) -> SessionConfig {
     SessionConfig {
-        graceful_restart: Some(LocalRestart { seconds: 60, restarted: false, off_path: false }),
+        graceful_restart: Some(LocalRestart { seconds: 60, restarted: false, off_path: false, notification: false }),
         ..config(side)
     }
+}
+
+/// With routes kept across NOTIFICATIONs (RFC 8538).
+pub(super) fn with_notification(side: usize) -> SessionConfig {
+    let graceful_restart = with_restart(side).graceful_restart;
+    let graceful_restart = graceful_restart.map(|restart| LocalRestart { notification: true, ..restart });
+    SessionConfig { graceful_restart, ..config(side) }
 }
 
 pub(super) fn address(side: usize) -> IpAddr {

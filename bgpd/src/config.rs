@@ -125,6 +125,8 @@ pub struct PeerConfig {
     /// Announce that IPv4 prefixes may have IPv6 next hops (RFC 8950). Where the peer does too, a session over IPv6 has its
     /// own address as our next hop of both families.
     pub extended_next_hop: bool,
+    /// What it sends with the community BLACKHOLE, and is accepted, is to be discarded (RFC 7999).
+    pub blackhole: bool,
     /// Most prefixes it may send, all families together, those that the import filter rejects too, because they are kept
     /// with the reason. `None`: [`MOST_PREFIXES`].
     pub max_prefixes: Option<u32>,
@@ -238,6 +240,7 @@ impl PeerConfig {
             conduct: Conduct::default(),
             add_path_send: 16,
             extended_next_hop: false,
+            blackhole: false,
             max_prefixes: None,
             hold_time: None,
             connect_retry: Duration::from_secs(5),

@@ -68,6 +68,7 @@ impl Differences {
                 ("connect-retry", old.connect_retry != new.connect_retry),
                 ("next-hop-self", old.next_hop_self != new.next_hop_self),
                 ("add-path-send", old.add_path_send != new.add_path_send),
+                ("blackhole", old.blackhole != new.blackhole),
                 ("max-prefixes", old.max_prefixes != new.max_prefixes),
                 ("graceful-shutdown", old.graceful_shutdown != new.graceful_shutdown),
                 ("import", old.import != new.import),
@@ -127,6 +128,7 @@ mod tests {
             ("connect-retry", false, |_, peer| peer.connect_retry = Duration::from_secs(1)),
             ("next-hop-self", false, |_, peer| peer.next_hop_self = true),
             ("add-path-send", false, |_, peer| peer.add_path_send = 2),
+            ("blackhole", false, |_, peer| peer.blackhole = true),
             ("max-prefixes", false, |_, peer| peer.max_prefixes = Some(1)),
             ("graceful-shutdown", false, |_, peer| peer.graceful_shutdown = false),
             ("import", false, |_, peer| {

@@ -327,6 +327,7 @@ impl Roster {
             own_address6: self.config.own_address6,
             import: peer.import.clone(),
             export: peer.export.clone(),
+            blackhole: peer.blackhole,
             max_prefixes: Some(peer.max_prefixes.unwrap_or(MOST_PREFIXES)),
             graceful_shutdown: peer.graceful_shutdown,
         }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use bgp_proto::filter::{Filter, Rule};
+use bgp_proto::filter::Filter;
 use bgp_proto::session::RemoteAs;
 use bgp_proto::types::{Asn, HoldTime};
 use bgp_proto::wire::aspath::AsPath;
@@ -147,7 +147,7 @@ async fn bird_and_linnet_hear_each_others_routes_of_both_families() {
 /// RFC 6793: on a session of two octets, longer numbers travel in AS4_PATH, and both ends put the path together again.
 #[tokio::test(flavor = "multi_thread")]
 async fn bird_without_four_octet_as_numbers_carries_long_paths_both_ways() {
-    let all = || Some(Arc::new(Filter { name: "all".into(), rules: vec![Rule { accept: true, ..Rule::default() }] }));
+    let all = || Some(Arc::new(Filter::accept_all("all")));
     let address = support::address();
     let speaker = speaker_for(address, |peer| {
         peer.remote_as = RemoteAs::External;

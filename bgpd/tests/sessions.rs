@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bgp_proto::filter::{Filter, PrefixMatch, Rule};
+use bgp_proto::filter::{Condition, Filter, PrefixMatch, Rule};
 use bgp_proto::session::{RemoteAs, State};
 use bgp_proto::types::{Asn, HoldTime};
 use bgpd::{Event, Password, PeerConfig, RouteQuery, RouteScope, SetEnabledError, Shutdown, Ttl};
@@ -178,11 +178,7 @@ async fn a_changed_filter_is_applied_without_a_reset() {
     right.originate([(prefix("10.1.0.0/16"), attributes(None)), (prefix("10.2.0.0/16"), attributes(None))]).await;
     left.wait_prefix(prefix("10.1.0.0/16")).await;
     left.wait_prefix(prefix("10.2.0.0/16")).await;
-    let rule = Rule {
-        prefixes: vec![PrefixMatch { prefix: prefix("10.2.0.0/16"), ge: 16, le: 16 }],
-        accept: true,
-        ..Rule::default()
-    };
+    let rule = Rule::accept(vec![Condition::Prefix(vec![PrefixMatch::exact(prefix("10.2.0.0/16"))])]);
     let filter = Arc::new(Filter { name: "only-two".to_owned(), rules: vec![rule] });
     let changes = left.reconfigure(|config| config.peers[0].import = Some(filter)).await;
     assert_eq!(changes, ["peer right: import changed, in place"]);

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bgp_proto::filter::{Filter, PrefixMatch, Rule};
+use bgp_proto::filter::{Condition, Filter, PrefixMatch, Rule};
 use bgp_proto::rtr::ClientConfig;
 use bgp_proto::types::{Family, Prefix};
 
@@ -56,6 +56,7 @@ pub fn speaker(config: &Config) -> bgpd::Config {
         conduct: settings.conduct,
         add_path_send: 16,
         extended_next_hop: settings.extended_next_hop,
+        blackhole: settings.blackhole,
         max_prefixes: settings.max_prefixes,
         hold_time: settings.hold_time,
         connect_retry: settings.connect_retry,
@@ -136,8 +137,8 @@ pub fn mesh_filter(config: &Config) -> Filter {
     }
     own.sort_by_key(|wanted| (wanted.prefix, wanted.ge, wanted.le));
     own.dedup();
-    let reject = |prefixes| Rule { prefixes, ..Rule::default() };
-    let accept = |prefixes| Rule { prefixes, accept: true, ..Rule::default() };
+    let reject = |prefixes| Rule::reject(vec![Condition::Prefix(prefixes)]);
+    let accept = |prefixes| Rule::accept(vec![Condition::Prefix(prefixes)]);
     let mut rules = vec![reject(own)];
     if config.bgp.cluster_cidrs.is_empty() {
         let defaults = Family::ALL.into_iter().filter_map(|family| match family {
@@ -146,7 +147,7 @@ pub fn mesh_filter(config: &Config) -> Filter {
         });
         rules.push(reject(defaults.map(PrefixMatch::exact).collect()));
         rules.push(reject(MARTIANS.iter().filter_map(|text| text.parse().ok()).collect()));
-        rules.push(accept(Vec::new()));
+        rules.push(Rule::accept(Vec::new()));
     } else {
         rules.push(accept(config.bgp.cluster_cidrs.iter().map(|cidr| inside(*cidr)).collect()));
     }
@@ -165,8 +166,8 @@ fn inside(prefix: Prefix) -> PrefixMatch {
 
 #[cfg(test)]
 mod tests {
-    use bgp_proto::filter::Decision;
-    use bgp_proto::types::NextHop;
+    use bgp_proto::filter::{Decision, MatchContext, Source, Validation};
+    use bgp_proto::types::{Asn, NextHop};
     use bgp_proto::wire::aspath::AsPath;
     use bgp_proto::wire::attributes::{Attributes, Origin};
 
@@ -182,7 +183,14 @@ mod tests {
 
     fn accepts(filter: &Filter, prefix: &str) -> bool {
         let attributes = Attributes::new(Origin::Igp, AsPath::default(), NextHop::V4([10, 0, 0, 1].into()));
-        matches!(filter.decide(prefix.parse().unwrap(), &attributes, false), Decision::Accept(_))
+        let route = MatchContext {
+            prefix: prefix.parse().unwrap(),
+            attributes: &attributes,
+            peer: "node-2",
+            source: Source::Internal,
+            validation: Validation::NotFound,
+        };
+        matches!(filter.decide(&route, Asn(64512)), Decision::Accept(_))
     }
 
     #[test]

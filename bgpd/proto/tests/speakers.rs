@@ -5,7 +5,8 @@ mod net;
 
 use std::time::Duration;
 
-use bgp_proto::filter::{Filter, PrefixMatch, Rule, Set};
+use bgp_proto::filter::community::CommunityPattern;
+use bgp_proto::filter::{Condition, Filter, PrefixMatch, Rule, Set};
 use bgp_proto::rib::Scope;
 use bgp_proto::session::{DownReason, State, Stop};
 use bgp_proto::types::{ClusterId, Family, RouterId};
@@ -70,19 +71,15 @@ fn filters_choose_and_change_what_passes_along_a_chain() {
     let import = Filter {
         name: "from-0".to_owned(),
         rules: vec![Rule {
-            prefixes: vec![only("10.0.0.0/8")],
-            set: Set { local_pref: Some(200), add_communities: vec![community], ..Set::default() },
-            accept: true,
-            ..Rule::default()
+            set: Set { local_pref: Some(200.into()), add_communities: vec![community.into()], ..Set::default() },
+            ..Rule::accept(vec![Condition::Prefix(vec![only("10.0.0.0/8")])])
         }],
     };
     let export = Filter {
         name: "to-2".to_owned(),
         rules: vec![Rule {
-            communities: vec![community],
-            set: Set { prepend: 2, med: Some(50), ..Set::default() },
-            accept: true,
-            ..Rule::default()
+            set: Set { prepend: 2, med: Some(50.into()), ..Set::default() },
+            ..Rule::accept(vec![Condition::Community(vec![CommunityPattern::exactly(community.into())])])
         }],
     };
     let mut net = Net::new(&[65001, 65002, 65003]);

@@ -21,6 +21,7 @@ pub mod faults;
 pub mod network;
 mod node;
 pub mod oracle;
+pub mod policy;
 pub mod random;
 mod relations;
 pub mod scenario;

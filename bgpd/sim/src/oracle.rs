@@ -1,18 +1,20 @@
 //! What every Loc-RIB must hold in the end, worked out naively: all nodes exchange their best paths, or several where both
-//! sides say so (RFC 7911), in rounds until a round changes nothing. It shares with the RIB the types, and what a filter decides; the rules are written once more.
+//! sides say so (RFC 7911), in rounds until a round changes nothing. It shares with the RIB the types alone; the rules, and
+//! what filters mean ([`crate::policy`]), are written once more.
 //!
 //! The answer is the only one where the topology has one stable state, which [`crate::scenario`] sees to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use bgp_proto::filter::{Decision, Filter};
+use bgp_proto::filter::{SetNextHop, Source};
 use bgp_proto::rib::Drain;
 use bgp_proto::role::Role;
 use bgp_proto::types::{Asn, Family, NextHop, Prefix};
 use bgp_proto::wire::attributes::Attributes;
 use bgp_proto::wire::community::Community;
 
+use crate::policy;
 use crate::topology::{NodeId, Topology};
 
 /// A path that a node has: from a neighbour, or its own (`None`), with its attributes behind the import filter.
@@ -103,7 +105,7 @@ fn rank(topology: &Topology, node: NodeId, paths: Vec<Route>) -> Vec<Route> {
         let external = route.from.is_some_and(|peer| is_external(topology, node, peer));
         let (id, clusters, address) = tie(topology, node, route);
         [
-            u128::from(route.from.is_some()),
+            u128::from(u32::MAX - weight(route)),
             u128::from(u32::MAX - attributes.local_pref.unwrap_or(100)),
             attributes.as_path.hops() as u128,
             attributes.origin as u128,
@@ -131,6 +133,11 @@ fn rank(topology: &Topology, node: NodeId, paths: Vec<Route>) -> Vec<Route> {
     rest.into_iter().chain(behind.into_iter().rev().flatten()).collect()
 }
 
+/// What is originated here has one too.
+fn weight(route: &Route) -> u32 {
+    if route.from.is_none() { 32768 } else { route.attributes.weight }
+}
+
 /// What decides between paths that are equal in all that matters to forwarding.
 fn tie(topology: &Topology, node: NodeId, route: &Route) -> (Ipv4Addr, usize, u128) {
     let (id, address) = match route.from {
@@ -150,7 +157,7 @@ fn tie(topology: &Topology, node: NodeId, route: &Route) -> (Ipv4Addr, usize, u1
 /// The decision process, in the order of RFC 4271 section 9.1.2.2 and RFC 4456 section 9.
 fn choose(topology: &Topology, node: NodeId, mut paths: Vec<Route>) -> Vec<Route> {
     let external = |route: &Route| route.from.is_some_and(|peer| is_external(topology, node, peer));
-    keep_least(&mut paths, |route| u8::from(route.from.is_some()));
+    keep_least(&mut paths, |route| u32::MAX - weight(route));
     keep_least(&mut paths, |route| u32::MAX - route.attributes.local_pref.unwrap_or(100));
     keep_least(&mut paths, |route| route.attributes.as_path.hops());
     keep_least(&mut paths, |route| route.attributes.origin as u8);
@@ -174,7 +181,7 @@ fn keep_least<K: Ord>(paths: &mut Vec<Route>, key: impl Fn(&Route) -> K) {
 
 /// What `node` may send to `peer` of a path.
 fn advertise(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, route: &Route) -> Option<Attributes> {
-    let (ours, policy) = (topology.node(node), topology.peer(node, peer)?);
+    let (ours, spec) = (topology.node(node), topology.peer(node, peer)?);
     let external = is_external(topology, node, peer);
     if !topology.families(node, peer).contains(prefix.family()) {
         return None;
@@ -190,31 +197,47 @@ fn advertise(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, ro
     // RFC 4456 section 6: what an internal peer said goes to another only from or to a client.
     let learned_inside = route.from.filter(|from| !is_external(topology, node, *from));
     if let Some(from) = learned_inside.filter(|_| !external)
-        && !policy.client
+        && !spec.client
         && !topology.peer(node, from)?.client
     {
         return None;
     }
     // RFC 9234 section 5, of what goes out.
-    let role = policy.conduct.role.map(|local| local.role).filter(|_| external);
+    let role = spec.conduct.role.map(|local| local.role).filter(|_| external);
     let upwards = matches!(role, Some(Role::Customer | Role::RouteServerClient | Role::Peer));
     if upwards && route.attributes.otc.is_some() {
         return None;
     }
-    let rule = match &policy.export {
+    let rule = match &spec.export {
         None if external => return None,
         None => None,
-        Some(filter) => Some((filter, accepted_by(filter, prefix, &route.attributes, route.from.is_none())?)),
+        Some(filter) => {
+            let source = match route.from {
+                None => Source::Local,
+                Some(from) if is_external(topology, node, from) => Source::External,
+                Some(_) => Source::Internal,
+            };
+            let from = route.from.map(|from| from.to_string()).unwrap_or_default();
+            Some(policy::ask(filter, prefix, &route.attributes, &from, source, ours.asn)?)
+        }
     };
+    let sets = rule.unwrap_or_default();
+    let wanted = sets.iter().filter_map(|set| set.next_hop).next_back();
 
     let mut sent = route.attributes.clone();
     let extended = topology.extended_next_hop(node, peer);
     let over_ipv6 = topology.link(node, peer).is_some_and(|link| topology.links[link].over_ipv6);
+    sent.weight = 0;
     let own = match prefix.family() {
         Family::Ipv4Unicast if !(extended && over_ipv6) => NextHop::V4(ours.address4),
         Family::Ipv4Unicast | Family::Ipv6Unicast => NextHop::V6 { global: ours.address6, link_local: None },
     };
-    if external || policy.next_hop_self || sent.next_hop.address().is_unspecified() {
+    let ourselves = match wanted {
+        Some(SetNextHop::Own) => true,
+        Some(SetNextHop::Unchanged) => false,
+        Some(SetNextHop::Address(_)) | None => external || spec.next_hop_self,
+    };
+    if ourselves || sent.next_hop.address().is_unspecified() {
         if route.from.is_some() && sent.next_hop != own {
             sent.tunnels = Box::default();
         }
@@ -226,6 +249,11 @@ fn advertise(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, ro
     if external && route.from.is_some() {
         sent.med = None;
     }
+    if external {
+        // RFC 4360 section 6.
+        sent.extended_communities =
+            sent.extended_communities.iter().copied().filter(|community| community.0[0] & 0x40 == 0).collect();
+    }
     if let Some(from) = learned_inside.filter(|_| !external) {
         sent.originator_id = sent.originator_id.or(Some(topology.node(from).router_id));
         let mut clusters = sent.cluster_list.to_vec();
@@ -235,9 +263,8 @@ fn advertise(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, ro
     if matches!(role, Some(Role::Provider | Role::RouteServer | Role::Peer)) && sent.otc.is_none() {
         sent.otc = Some(ours.asn);
     }
-    if let Some((filter, rule)) = rule {
-        filter.rules[rule].set.apply(&mut sent, ours.asn);
-    }
+    sets.iter().for_each(|set| policy::change(set, &mut sent, ours.asn));
+    sent.weight = 0;
     if external {
         sent.as_path.prepend(ours.asn, 1);
         (sent.local_pref, sent.originator_id, sent.cluster_list) = (None, None, Box::default());
@@ -255,13 +282,6 @@ fn advertise(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, ro
     Some(sent)
 }
 
-fn accepted_by(filter: &Filter, prefix: Prefix, attributes: &Attributes, local: bool) -> Option<usize> {
-    match filter.decide(prefix, attributes, local) {
-        Decision::Accept(rule) => Some(rule),
-        Decision::Reject(_) => None,
-    }
-}
-
 /// What `node` makes of what `peer` sent: its attributes behind the import filter, or `None` if it is refused.
 #[must_use]
 pub fn accept(
@@ -271,7 +291,7 @@ pub fn accept(
     prefix: Prefix,
     sent: &Attributes,
 ) -> Option<Attributes> {
-    let (ours, policy) = (topology.node(node), topology.peer(node, peer)?);
+    let (ours, spec) = (topology.node(node), topology.peer(node, peer)?);
     let own_as = |asn: Asn| asn == ours.asn;
     let own_address = [IpAddr::V4(ours.address4), IpAddr::V6(ours.address6)].contains(&sent.next_hop.address());
     let loops = sent.as_path.asns().any(own_as)
@@ -285,23 +305,24 @@ pub fn accept(
     // RFC 9234 section 5, of what comes in.
     let external = is_external(topology, node, peer);
     let theirs = topology.node(peer).asn;
-    match policy.conduct.role.map(|local| local.role).filter(|_| external) {
+    match spec.conduct.role.map(|local| local.role).filter(|_| external) {
         Some(Role::Provider | Role::RouteServer) if sent.otc.is_some() => return None,
         Some(Role::Peer) if sent.otc.is_some_and(|asn| asn != theirs) => return None,
         Some(Role::Customer | Role::RouteServerClient | Role::Peer) if sent.otc.is_none() => taken.otc = Some(theirs),
         Some(_) | None => {}
     }
-    match &policy.import {
+    match &spec.import {
         None if external => return None,
         None => {}
         Some(filter) => {
-            let rule = accepted_by(filter, prefix, &taken, false)?;
-            filter.rules[rule].set.apply(&mut taken, ours.asn);
+            let source = if external { Source::External } else { Source::Internal };
+            let sets = policy::ask(filter, prefix, &taken, &peer.to_string(), source, ours.asn)?;
+            sets.iter().for_each(|set| policy::change(set, &mut taken, ours.asn));
         }
     }
     let leaving = sent.communities.contains(&Community::GRACEFUL_SHUTDOWN);
-    if leaving && policy.graceful_shutdown && is_external(topology, node, peer) {
-        taken.local_pref = Some(0);
+    if leaving && spec.graceful_shutdown && is_external(topology, node, peer) {
+        (taken.weight, taken.local_pref) = (0, Some(0));
     }
     Some(taken)
 }

@@ -235,6 +235,7 @@ impl Topology {
             own_address6: (!over_ipv6).then_some(spec.address6),
             import: known.import.clone(),
             export: known.export.clone(),
+            blackhole: false,
             max_prefixes: None,
             graceful_shutdown: known.graceful_shutdown,
         })

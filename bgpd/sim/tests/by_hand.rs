@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bgp_proto::filter::{Filter, Rule};
+use bgp_proto::filter::Filter;
 use bgp_proto::rib::Drain;
 use bgp_proto::session::Extensions;
 use bgp_proto::types::{Asn, ClusterId, Family, HoldTime, NextHop, Prefix, RouterId};
@@ -45,10 +45,7 @@ fn nodes(asns: &[u32]) -> Topology {
 fn join(topology: &mut Topology, a: u16, b: u16, client: bool) {
     let ends = [NodeId(a), NodeId(b)];
     let external = topology.node(ends[0]).asn != topology.node(ends[1]).asn;
-    let open = || {
-        let rules = vec![Rule { accept: true, ..Rule::default() }];
-        external.then(|| Arc::new(Filter { name: "open".to_owned(), rules }))
-    };
+    let open = || external.then(|| Arc::new(Filter::accept_all("open")));
     for (node, peer, client) in [(a, b, client), (b, a, false)] {
         let spec = PeerSpec {
             families: Family::ALL.into_iter().collect(),

@@ -3,10 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use bgp_proto::filter::Filter;
 use bgp_proto::types::{Asn, ClusterId, HoldTime, RouterId};
 
-use super::filter::filter;
+use super::filter::{filters, prefix_lists};
 use super::peer::{Defaults, dynamic_peers, peers};
 use super::reader::{Field, NOT_APPLIED, Section};
 use super::rooms::{all, prefix};
@@ -51,7 +50,8 @@ pub(super) fn bgp(section: Section<'_>, node: Option<&Node>) -> Option<Bgp> {
     let drain_time = section.field("drain-time").map_or(Some(10u32), |field| field.integer(0..=3600));
     let graceful_restart =
         section.field("graceful-restart").map_or(Some(Some(DEFAULT)), |field| graceful_restart(&field));
-    let filters = filters(&section);
+    let prefix_lists = prefix_lists(&section);
+    let filters = filters(&section, prefix_lists.as_deref().unwrap_or_default());
     let mut defaults =
         Defaults { asn, node, filters: filters.as_deref().unwrap_or_default(), filters_read: filters.is_some() };
     let peers = peers(&section, &mut defaults);
@@ -71,6 +71,7 @@ pub(super) fn bgp(section: Section<'_>, node: Option<&Node>) -> Option<Bgp> {
         graceful_restart: graceful_restart?,
         peers: peers?,
         dynamic_peers: dynamic_peers?,
+        prefix_lists: prefix_lists?,
         filters: filters?,
         rpki: rpki?,
     })
@@ -144,21 +145,4 @@ fn graceful_restart(field: &Field<'_>) -> Option<Option<GracefulRestart>> {
         notification: notification?,
     };
     Some(enabled?.then_some(read))
-}
-
-fn filters(section: &Section<'_>) -> Option<Vec<Filter>> {
-    let mut read: Vec<Filter> = Vec::new();
-    let mut sound = true;
-    for table in section.sections("filter", "[[bgp.filter]]") {
-        match filter(&table) {
-            Some(filter) if read.iter().any(|other| other.name == filter.name) => {
-                let culprit = format!("filter \"{}\" is defined twice", filter.name);
-                table.report.error(table.span.clone(), &culprit, NOT_APPLIED, "rename one of them");
-                sound = false;
-            }
-            Some(filter) => read.push(filter),
-            None => sound = false,
-        }
-    }
-    sound.then_some(read)
 }

@@ -22,10 +22,11 @@ mod tests;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bgp_proto::conduct::Conduct;
-use bgp_proto::filter::Filter;
+use bgp_proto::filter::{Filter, PrefixList};
 use bgp_proto::session::RemoteAs;
 use bgp_proto::types::{Asn, ClusterId, FamilySet, HoldTime, Prefix, RouterId};
 use toml::de::DeTable;
@@ -99,6 +100,8 @@ pub struct Bgp {
     pub peers: Vec<Peer>,
     /// `[[bgp.dynamic-peer]]`, likewise.
     pub dynamic_peers: Vec<DynamicPeer>,
+    /// `[[bgp.prefix-list]]`, likewise.
+    pub prefix_lists: Vec<Arc<PrefixList>>,
     /// `[[bgp.filter]]`, likewise.
     pub filters: Vec<Filter>,
     /// `[[bgp.rpki]]`, likewise. Empty: routes are not validated.
@@ -176,6 +179,8 @@ pub struct PeerSettings {
     pub conduct: Conduct,
     /// `extended-next-hop`
     pub extended_next_hop: bool,
+    /// `blackhole`
+    pub blackhole: bool,
     /// `max-prefixes`
     pub max_prefixes: Option<u32>,
     /// `hold-time`, `bgp.hold-time` unless set.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use bgp_proto::filter::Filter;
+use bgp_proto::filter::{Filter, Rule, SetNextHop};
 use bgp_proto::session::RemoteAs;
 use bgp_proto::types::{Asn, Family, FamilySet, Prefix};
 
@@ -134,6 +134,7 @@ fn settings(
     let next_hop_self = flag(table, "next-hop-self");
     let conduct = conduct::conduct(table);
     let extended_next_hop = flag(table, "extended-next-hop");
+    let blackhole = flag(table, "blackhole");
     if let Some(field) = table.field("add-path") {
         let words = [("none", true), ("receive", false), ("send", false), ("both", false)];
         if field.word(&words) == Some(false) {
@@ -147,7 +148,8 @@ fn settings(
     if let Some(field) = table.field("bfd") {
         field.not_yet("leave it out; a lost link ends the session at once, a silent peer after the hold time");
     }
-    let import = filter_name(table, "import", defaults);
+    let import =
+        filter_name(table, "import", defaults).filter(|name| sets_no_way_out(table, name.as_deref(), defaults));
     let export = filter_name(table, "export", defaults);
     let settings = PeerSettings {
         remote_as: remote_as?,
@@ -161,6 +163,7 @@ fn settings(
         next_hop_self: next_hop_self?,
         conduct: conduct?,
         extended_next_hop: extended_next_hop?,
+        blackhole: blackhole?,
         max_prefixes: max_prefixes?,
         hold_time: hold?,
         connect_retry: Duration::from_secs(u64::from(retry?)),
@@ -277,6 +280,23 @@ fn ttl(table: &Section<'_>) -> Option<Ttl> {
             None
         }
     }
+}
+
+/// Whether an import filter sets no next hop that only an export knows.
+fn sets_no_way_out(table: &Section<'_>, name: Option<&str>, defaults: &Defaults<'_>) -> bool {
+    let filter = name.and_then(|name| defaults.filters.iter().find(|filter| filter.name == name));
+    let of_export = |rule: &Rule| matches!(rule.set.next_hop, Some(SetNextHop::Own | SetNextHop::Unchanged));
+    let culprit = filter.filter(|filter| filter.rules.iter().any(of_export));
+    if let (Some(filter), Some(field)) = (culprit, table.field("import")) {
+        field.refuse(
+            &format!(
+                "filter \"{}\" sets the next hop to \"self\" or \"unchanged\", which means nothing on import",
+                filter.name
+            ),
+            "use it as an export filter, or set an address",
+        );
+    }
+    culprit.is_none()
 }
 
 fn filter_name(table: &Section<'_>, key: &'static str, defaults: &Defaults<'_>) -> Option<Option<String>> {

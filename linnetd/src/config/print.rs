@@ -2,12 +2,10 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use bgp_proto::filter::{Filter, Rule, Set};
+use bgp_proto::filter::{Filter, PrefixList};
 use bgp_proto::session::RemoteAs;
-use bgp_proto::wire::community::{Community, LargeCommunity};
 
 use super::conduct;
-use super::filter::community_text;
 use super::{Config, DynamicPeer, OverlayMode, Peer, PeerSettings, RpkiCache, Ttl};
 
 impl Display for Config {
@@ -43,6 +41,7 @@ impl Display for Config {
         }
         bgp.peers.iter().try_for_each(|peer| print_peer(f, peer))?;
         bgp.dynamic_peers.iter().try_for_each(|peer| print_dynamic_peer(f, peer))?;
+        bgp.prefix_lists.iter().try_for_each(|list| print_prefix_list(f, list))?;
         bgp.filters.iter().try_for_each(|filter| print_filter(f, filter))?;
         bgp.rpki.iter().try_for_each(|cache| print_cache(f, cache))?;
 
@@ -123,6 +122,7 @@ fn print_settings(f: &mut Formatter<'_>, settings: &PeerSettings, dynamic: bool)
     writeln!(f, "next-hop-self = {}", settings.next_hop_self)?;
     conduct::print(f, &settings.conduct)?;
     writeln!(f, "extended-next-hop = {}", settings.extended_next_hop)?;
+    writeln!(f, "blackhole = {}", settings.blackhole)?;
     if let Some(limit) = settings.max_prefixes {
         writeln!(f, "max-prefixes = {limit}")?;
     }
@@ -153,6 +153,19 @@ fn print_cache(f: &mut Formatter<'_>, cache: &RpkiCache) -> fmt::Result {
     writeln!(f, "max-vrps = {}", cache.max_vrps)
 }
 
+fn print_prefix_list(f: &mut Formatter<'_>, list: &PrefixList) -> fmt::Result {
+    writeln!(f, "\n[[bgp.prefix-list]]")?;
+    writeln!(f, "name = {}", string(list.name()))?;
+    if list.entries().is_empty() {
+        return writeln!(f, "prefixes = []");
+    }
+    writeln!(f, "prefixes = [")?;
+    for entry in list.entries() {
+        writeln!(f, "  {},", string(entry))?;
+    }
+    writeln!(f, "]")
+}
+
 fn print_filter(f: &mut Formatter<'_>, filter: &Filter) -> fmt::Result {
     writeln!(f, "\n[[bgp.filter]]")?;
     writeln!(f, "name = {}", string(&filter.name))?;
@@ -161,63 +174,9 @@ fn print_filter(f: &mut Formatter<'_>, filter: &Filter) -> fmt::Result {
     }
     writeln!(f, "rules = [")?;
     for rule in &filter.rules {
-        writeln!(f, "  {},", rule_text(rule))?;
+        writeln!(f, "  {rule},")?;
     }
     writeln!(f, "]")
-}
-
-fn rule_text(rule: &Rule) -> String {
-    let mut conditions = Vec::new();
-    if !rule.prefixes.is_empty() {
-        conditions.push(format!("prefix = {}", list(&rule.prefixes)));
-    }
-    if !rule.communities.is_empty() {
-        conditions.push(format!("community = {}", communities(&rule.communities)));
-    }
-    if !rule.large_communities.is_empty() {
-        conditions.push(format!("large-community = {}", large_communities(&rule.large_communities)));
-    }
-    if let Some(local) = rule.local {
-        conditions.push(format!("local = {local}"));
-    }
-    let mut parts = Vec::new();
-    if !conditions.is_empty() {
-        parts.push(format!("match = {{ {} }}", conditions.join(", ")));
-    }
-    let changes = set_text(&rule.set);
-    if !changes.is_empty() {
-        parts.push(format!("set = {{ {} }}", changes.join(", ")));
-    }
-    parts.push(format!("then = \"{}\"", if rule.accept { "accept" } else { "reject" }));
-    format!("{{ {} }}", parts.join(", "))
-}
-
-fn set_text(set: &Set) -> Vec<String> {
-    let mut changes = Vec::new();
-    if let Some(value) = set.local_pref {
-        changes.push(format!("local-pref = {value}"));
-    }
-    if let Some(value) = set.med {
-        changes.push(format!("med = {value}"));
-    }
-    if !set.add_communities.is_empty() {
-        changes.push(format!("add-community = {}", communities(&set.add_communities)));
-    }
-    if !set.add_large_communities.is_empty() {
-        changes.push(format!("add-large-community = {}", large_communities(&set.add_large_communities)));
-    }
-    if set.prepend > 0 {
-        changes.push(format!("prepend = {}", set.prepend));
-    }
-    changes
-}
-
-fn communities(communities: &[Community]) -> String {
-    list(communities.iter().map(|community| community_text(*community)))
-}
-
-fn large_communities(communities: &[LargeCommunity]) -> String {
-    list(communities.iter().map(|c| format!("{}:{}:{}", c.global, c.local1, c.local2)))
 }
 
 fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {

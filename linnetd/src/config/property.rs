@@ -4,11 +4,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bgp_proto::filter::{Filter, PrefixMatch, Rule, Set};
+use bgp_proto::filter::as_path::AsPathPattern;
+use bgp_proto::filter::community::{AnyCommunity, CommunityPattern, Part};
+use bgp_proto::filter::number::{Adjust, AsnRange, NumberMatch};
+use bgp_proto::filter::{Condition, Filter, PrefixList, PrefixMatch, Rule, Set, SetNextHop, Source, Then, Validation};
 use bgp_proto::role::{LocalRole, Role};
 use bgp_proto::session::RemoteAs;
 use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, Prefix, RouterId};
-use bgp_proto::wire::community::{Community, LargeCommunity};
+use bgp_proto::wire::attributes::Origin;
+use bgp_proto::wire::community::{Bandwidth, Community, ExtendedCommunity, LargeCommunity};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -49,26 +53,95 @@ fn prefix_match() -> impl Strategy<Value = PrefixMatch> {
     })
 }
 
+fn number() -> impl Strategy<Value = NumberMatch> {
+    (any::<u32>(), any::<u32>()).prop_map(|(a, b)| NumberMatch { ge: a.min(b), le: a.max(b) })
+}
+
+fn as_ranges() -> impl Strategy<Value = Vec<AsnRange>> {
+    vec((any::<u32>(), any::<u32>()).prop_map(|(a, b)| AsnRange { first: Asn(a.min(b)), last: Asn(a.max(b)) }), 1..3)
+}
+
+fn community() -> impl Strategy<Value = AnyCommunity> {
+    prop_oneof![
+        any::<u32>().prop_map(|value| Community(value).into()),
+        any::<[u32; 3]>().prop_map(|[global, local1, local2]| LargeCommunity { global, local1, local2 }.into()),
+        any::<[u8; 8]>().prop_map(|octets| ExtendedCommunity(octets).into()),
+    ]
+}
+
+fn pattern() -> impl Strategy<Value = CommunityPattern> {
+    prop_oneof![
+        community().prop_map(CommunityPattern::exactly),
+        Just(CommunityPattern::Any),
+        (0u32..=65535).prop_map(|high| CommunityPattern::Standard([Part::Range(high, 65535), Part::Any])),
+        any::<u32>().prop_map(|last| CommunityPattern::Large([Part::Any, Part::Range(0, last), Part::Any])),
+        Just(CommunityPattern::Extended { name: "lb", administrator: Part::Any, number: Part::Any }),
+    ]
+}
+
+/// Each condition may be there once, in the order in which they are read.
+fn conditions() -> impl Strategy<Value = Vec<Condition>> {
+    let as_path = prop_oneof![Just("^65001 .* (65002|65003)$"), Just("^$"), Just("64512-65534{2,3}")]
+        .prop_map(|text| text.parse::<AsPathPattern>().unwrap());
+    let first = (
+        option::of(vec(prefix_match(), 1..3).prop_map(Condition::Prefix)),
+        option::of(Just(Condition::PrefixList(vec![]))),
+        option::of(Just(Condition::Family(vec![Family::Ipv6Unicast]))),
+        option::of(vec(as_path, 1..3).prop_map(Condition::AsPath)),
+        option::of(number().prop_map(Condition::AsPathLength)),
+        option::of(as_ranges().prop_map(Condition::OriginAs)),
+        option::of(as_ranges().prop_map(Condition::NeighborAs)),
+        option::of(vec(pattern(), 1..3).prop_map(Condition::Community)),
+    );
+    let second = (
+        option::of(vec(prefix(), 1..3).prop_map(Condition::NextHop)),
+        option::of(Just(Condition::Peer(vec!["tor-a".into(), "racks".into()]))),
+        option::of(Just(Condition::Origin(vec![Origin::Igp, Origin::Egp, Origin::Incomplete]))),
+        option::of(Just(Condition::Source(Source::ALL.to_vec()))),
+        option::of(number().prop_map(Condition::Med)),
+        option::of(number().prop_map(Condition::LocalPref)),
+        option::of(Just(Condition::Validation(Validation::ALL.to_vec()))),
+    );
+    (first, second).prop_map(|((a, b, c, d, e, f, g, h), (i, j, k, l, m, n, o))| {
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o].into_iter().flatten().collect()
+    })
+}
+
+fn set() -> impl Strategy<Value = Set> {
+    let adjust = || {
+        option::of(prop_oneof![
+            any::<u32>().prop_map(Adjust::To),
+            any::<u32>().prop_map(Adjust::Up),
+            any::<u32>().prop_map(Adjust::Down),
+        ])
+    };
+    let next_hop = option::of(address().prop_map(SetNextHop::Address));
+    let bandwidth = option::of((1u64..=Bandwidth::MOST).prop_map(|bits| Bandwidth::from_bits(bits).unwrap()));
+    let communities = (vec(community(), 0..3), vec(pattern(), 0..3), vec(community(), 0..3));
+    let numbers = (option::of(any::<u32>()), adjust(), adjust(), vec(1u32.., 0..3), 0u8..=32);
+    (numbers, communities, bandwidth, next_hop).prop_map(
+        |((weight, local_pref, med, asns, prepend), (replace, remove, add), link_bandwidth, next_hop)| Set {
+            weight,
+            local_pref,
+            med,
+            replace_communities: replace,
+            remove_communities: remove,
+            add_communities: add,
+            link_bandwidth,
+            prepend_as: asns.into_iter().map(Asn).collect(),
+            prepend,
+            next_hop,
+        },
+    )
+}
+
 fn rule() -> impl Strategy<Value = Rule> {
-    let community = || any::<u32>().prop_map(Community);
-    let large = || any::<[u32; 3]>().prop_map(|[global, local1, local2]| LargeCommunity { global, local1, local2 });
-    let set =
-        (option::of(any::<u32>()), option::of(any::<u32>()), vec(community(), 0..3), vec(large(), 0..3), 0u8..=32)
-            .prop_map(|(local_pref, med, add_communities, add_large_communities, prepend)| Set {
-                local_pref,
-                med,
-                add_communities,
-                add_large_communities,
-                prepend,
-            });
-    let conditions = (vec(prefix_match(), 0..3), vec(community(), 0..3), vec(large(), 0..3), option::of(any::<bool>()));
-    (conditions, set, any::<bool>()).prop_map(|((prefixes, communities, large_communities, local), set, accept)| Rule {
-        prefixes,
-        communities,
-        large_communities,
-        local,
-        set: if accept { set } else { Set::default() },
-        accept,
+    let then = prop_oneof![Just(Then::Accept), Just(Then::Reject), Just(Then::Next)];
+    (conditions(), conditions(), set(), then).prop_map(|(conditions, except, set, then)| Rule {
+        conditions,
+        except,
+        set: if then == Then::Reject { Set::default() } else { set },
+        then,
     })
 }
 
@@ -107,6 +180,7 @@ fn settings() -> impl Strategy<Value = PeerSettings> {
                     client: flags[1],
                     next_hop_self: flags[2],
                     extended_next_hop: flags[3],
+                    blackhole: flags[0] ^ flags[1],
                     conduct,
                     max_prefixes,
                     hold_time,
@@ -156,6 +230,7 @@ prop_compose! {
         graceful_restart in option::of((1u16..=4095, 0u64..=3600, any::<bool>())),
         peers in vec((any::<u16>(), settings()), 0..4),
         dynamic in option::of((prefix(), 1usize..=10_000, settings())),
+        entries in vec(prefix_match(), 0..5),
         rules in vec(vec(rule(), 0..4), 1..3),
         rpki in rpki(),
     ) -> Bgp {
@@ -165,7 +240,15 @@ prop_compose! {
             port: port.max(1),
             settings: PeerSettings { local_address: Some(Ipv4Addr::new(10, 0, 0, 9).into()), ..settings },
         };
-        let filter = |(index, rules)| Filter { name: format!("f-{index}"), rules };
+        let list = Arc::new(PrefixList::new("list".into(), entries.clone()));
+        let filter = |(index, mut rules): (usize, Vec<Rule>)| {
+            for condition in rules.iter_mut().flat_map(|rule| rule.conditions.iter_mut().chain(&mut rule.except)) {
+                if let Condition::PrefixList(lists) = condition {
+                    *lists = vec![list.clone()];
+                }
+            }
+            Filter { name: format!("f-{index}"), rules }
+        };
         Bgp {
             asn,
             router_id: RouterId(router_id),
@@ -188,6 +271,7 @@ prop_compose! {
                 limit,
                 settings: PeerSettings { passive: true, ..settings },
             }).collect(),
+            prefix_lists: vec![Arc::new(PrefixList::new("list".into(), entries.clone()))],
             filters: rules.into_iter().enumerate().map(filter).collect(),
             rpki,
         }

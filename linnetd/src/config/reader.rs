@@ -170,6 +170,11 @@ impl<'a> Field<'a> {
         matches!(self.value, DeValue::Integer(_))
     }
 
+    /// Whether the value is a list (where a key takes one value or several).
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.value, DeValue::Array(_))
+    }
+
     /// A string that reads as a `T`; `what` names it, `example` shows one.
     pub(super) fn parsed<T: FromStr>(&self, what: &str, example: &str) -> Option<T> {
         let text = self.string()?;

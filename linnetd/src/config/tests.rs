@@ -1,6 +1,6 @@
 //! What files mean, and what is said about wrong ones.
 
-use bgp_proto::filter::Rule;
+use bgp_proto::filter::{Condition, Rule};
 
 use super::{Config, Environment, Finding, Parsed, parse};
 
@@ -183,10 +183,49 @@ fn prefixes_with_lengths_read_as_every_router_reads_them() {
         let config = accepted(&format!(
             "[bgp]\nasn = 1\n[[bgp.filter]]\nname = \"f\"\nrules = [{{ match = {{ prefix = [\"{text}\"] }}, then = \"accept\" }}]\n"
         ));
-        let wanted = config.bgp.filters[0].rules[0].prefixes[0];
+        let Condition::Prefix(wanted) = &config.bgp.filters[0].rules[0].conditions[0] else { panic!("{text}") };
+        let wanted = wanted[0];
         assert_eq!((wanted.ge, wanted.le), (ge, le), "{text}");
         assert_eq!(wanted.to_string(), shown);
     }
+}
+
+#[test]
+fn a_wrong_filter_is_answered_with_what_to_write() {
+    for (rule, part) in [
+        ("match = { as-path = \"_65001_\" }", "write \"65001\" for _65001_"),
+        ("match = { as-path = [] }", "\"as-path\" names nothing that could match"),
+        ("match = { community = \"65536:1\" }", "\"65536:1\" is not a community"),
+        ("match = { prefix-list = \"bogon\" }", "did you mean \"bogons\"?"),
+        ("match = { next-hop = \"192.0.2\" }", "write 192.0.2.1 or 192.0.2.0/24"),
+        ("match = { origin-as = \"9-1\" }", "\"9-1\" is not an AS number or a range"),
+        ("match = { med = \"le\" }", "\"le\" is not a number or a range"),
+        ("match = { local = true, source = \"local\" }", "both \"source\" and \"local\""),
+        ("match = { not = { prefx = \"0.0.0.0/0\" } }", "did you mean \"prefix\"?"),
+        ("match = { validation = \"unknown\" }", "\"unknown\" is not a value of \"validation\""),
+        ("set = { local-pref = \"10%\" }", "\"10%\" is not a number or a change of one"),
+        ("set = { replace-community = [] }", "remove-community = [\"*\"]"),
+        ("set = { add-community = \"65001:*\" }", "\"65001:*\" is not a community"),
+        ("set = { link-bandwidth = \"fast\" }", "write bits a second like \"10G\""),
+        ("set = { next-hop = \"me\" }", "write \"self\", \"unchanged\" or an address"),
+    ] {
+        let text = format!(
+            "[bgp]\nasn = 1\n[[bgp.prefix-list]]\nname = \"bogons\"\nprefixes = []\n[[bgp.filter]]\nname = \"f\"\nrules = [{{ {rule}, then = \"accept\" }}]\n"
+        );
+        let said = lines(&read(&text).expect_err(rule));
+        assert!(said.contains(part), "{rule}: {said}");
+    }
+    let nexts = "{ then = \"next\" },".repeat(33);
+    let said = findings(&format!("[bgp]\nasn = 1\n[[bgp.filter]]\nname = \"f\"\nrules = [{nexts}]\n"));
+    assert!(said.contains("at most 32 may"), "{said}");
+}
+
+#[test]
+fn a_next_hop_of_exports_is_refused_on_import() {
+    let said = findings(
+        "[bgp]\nasn = 1\n[[bgp.filter]]\nname = \"f\"\nrules = [{ set = { next-hop = \"self\" }, then = \"accept\" }]\n[[bgp.peer]]\nname = \"a\"\naddress = \"10.0.0.1\"\nasn = 2\nimport = \"f\"\nexport = \"f\"\n",
+    );
+    assert!(said.contains("means nothing on import"), "{said}");
 }
 
 #[test]
@@ -236,7 +275,7 @@ directory = "/tmp/state"
     );
     let peer = &config.bgp.peers[0].settings;
     assert!(peer.passive && !peer.internal() && !config.fib.install);
-    assert_eq!(config.bgp.filter("all").unwrap().rules, [Rule { accept: true, ..Rule::default() }]);
+    assert_eq!(config.bgp.filter("all").unwrap().rules, [Rule::accept(vec![])]);
 }
 
 const FULL: &str = r#"
@@ -269,6 +308,7 @@ ttl-security = 1
 passive = false
 route-reflector-client = false
 next-hop-self = false
+blackhole = true
 add-path = "none"
 max-prefixes = 10000
 hold-time = 30
@@ -287,9 +327,16 @@ prefix = "192.168.10.0/24"
 asn = "internal"
 limit = 100
 
+[[bgp.prefix-list]]
+name = "bogons"
+prefixes = ["10.0.0.0/8 le 32", "fc00::/7 le 128"]
+
 [[bgp.filter]]
 name = "from-tor"
 rules = [
+  { match = { prefix-list = "bogons", not = { peer = "tor-a", as-path = ["^65001 .* (65002|65003)$"] } }, then = "reject" },
+  { match = { family = "ipv4-unicast", origin-as = [65001, "64512-65534"], neighbor-as = 65001, as-path-length = "le 10" }, set = { weight = 10, local-pref = "+50", med = "-5", remove-community = ["65001:*", "rt:*"] }, then = "next" },
+  { match = { next-hop = ["192.0.2.0/24", "fd00::1"], origin = "igp", source = ["external"], med = "ge 1 le 9", local-pref = 100 }, set = { replace-community = ["64512:1:1"], link-bandwidth = "10G", prepend-as = [65001, 65001], next-hop = "192.0.2.9" }, then = "accept" },
   { match = { prefix = ["0.0.0.0/0"] }, then = "accept" },
   { match = { prefix = ["10.0.0.0/8 le 24"], community = ["65001:100"] }, set = { local-pref = 200, add-community = ["64512:1", "no-export"], add-large-community = ["64512:1:2"], med = 5, prepend = 2 }, then = "accept" },
   { match = { large-community = ["1:2:3"], local = false }, then = "reject" },

@@ -34,7 +34,7 @@ fn path(next_hop: &str, endpoint: Option<&str>) -> BestPath {
         .map(|end| Tunnel::Vxlan { endpoint: ip(end), vni: 4096, mac: MAC, udp_port: None, other: Bytes::new() })
         .into_iter()
         .collect();
-    BestPath { peer: PeerId(1), attributes: Arc::new(attributes) }
+    BestPath { peer: PeerId(1), attributes: Arc::new(attributes), discard: false }
 }
 
 fn best(to: &str, paths: Vec<BestPath>) -> BestChange {

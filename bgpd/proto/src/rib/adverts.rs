@@ -10,6 +10,7 @@ use super::loc;
 use super::path_sets::{PathSets, SetPath};
 use super::peers::Peers;
 use super::table::{Path, PrefixId, Table};
+use crate::filter::Accepted;
 use crate::types::{Family, PathId, PeerId};
 
 /// What an export depends on, within a group and family.
@@ -19,7 +20,7 @@ struct AdvertKey {
     source: PeerId,
     /// The source's, so that a result from before it changed is not found.
     generation: u32,
-    rule: Option<u32>,
+    accepted: Option<Accepted>,
     /// Found too large when it was encoded.
     too_large: bool,
 }
@@ -221,9 +222,9 @@ impl FamilyOut {
             (_, Some(peer)) => (Source::of(peer), peer.generation),
             (_, None) => return 0,
         };
-        let Ok(rule) = permits(group, view.table.prefix(id), &attributes, source) else { return 0 };
-        let key =
-            AdvertKey { attrs, source: path.peer, generation, rule: rule.map(|rule| rule as u32), too_large: false };
+        let peer = view.peers.get(path.peer);
+        let Ok(accepted) = permits(group, view.table.prefix(id), &attributes, source, peer) else { return 0 };
+        let key = AdvertKey { attrs, source: path.peer, generation, accepted, too_large: false };
         match self.adverts.acquire(&key) {
             Found::Id(word) if self.adverts.get(word).is_some_and(|(_, advert)| advert.too_large) => {
                 let word_too_large = self.too_large_word(key, view.store);
@@ -232,7 +233,7 @@ impl FamilyOut {
             }
             Found::Id(word) => word,
             Found::Absent(hash) => {
-                let out = transform(view.config, group, view.family, &attributes, source, rule);
+                let out = transform(view.config, group, view.family, &attributes, source, accepted);
                 let out = out.map(|attributes| view.store.intern(&attributes));
                 view.store.retain(attrs);
                 self.adverts.insert(hash, key, Advert { out, too_large: false })

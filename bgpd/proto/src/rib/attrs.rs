@@ -13,6 +13,7 @@ use super::decision::Merit;
 use super::packed::{Packed, Packer};
 use super::path_sets::PathIds;
 use super::table::{Path, PathFlags};
+use crate::filter::Accepted;
 use crate::wire::attributes::Attributes;
 
 /// Values with a key, counted and numbered from 1.
@@ -134,7 +135,8 @@ pub(crate) struct ImportKey {
     pub(crate) original: AttrId,
     /// Number of the import policy; never used again for another.
     pub(crate) policy: u32,
-    pub(crate) rule: u32,
+    /// `None`: no filter, or one that changes nothing.
+    pub(crate) accepted: Option<Accepted>,
 }
 
 /// All attributes that paths and adverts use.
@@ -288,7 +290,7 @@ mod tests {
     fn an_import_is_worked_out_once_and_takes_its_sets_with_it() {
         let mut store = AttrStore::default();
         let original = store.intern(&set(1));
-        let key = ImportKey { original, policy: 7, rule: 0 };
+        let key = ImportKey { original, policy: 7, accepted: None };
         let id = store.import(key, |_| set(2));
         assert_eq!(store.import(key, |_| panic!("worked out twice")), id);
         store.release(original);

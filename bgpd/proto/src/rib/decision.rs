@@ -6,7 +6,7 @@
 //!
 //! | step | kept |
 //! |---|---|
-//! | 0 | what this speaker originates itself (RFC 4271 leaves this to the implementation; every router does it) |
+//! | 0 | highest weight, which filters set and nobody else hears of; what this speaker originates itself has 32768, the rest 0 (RFC 4271 leaves this to the implementation; so do other routers) |
 //! | 1 | highest LOCAL_PREF; absent counts as 100 (section 9.1.1) |
 //! | 2 | shortest AS_PATH, a set counting as one hop (section 9.1.2.2 a) |
 //! | 3 | lowest ORIGIN (b) |
@@ -29,11 +29,14 @@ use crate::wire::attributes::{Attributes, Origin};
 /// LOCAL_PREF of a route that has none.
 pub(crate) const DEFAULT_LOCAL_PREF: u32 = 100;
 
+/// Weight of what this speaker originates itself.
+pub const LOCAL_WEIGHT: u32 = 32768;
+
 /// A step of the decision process. Its number is its place in [`Step::ALL`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
     /// 0
-    LocalOrigin,
+    Weight,
     /// 1
     LocalPref,
     /// 2
@@ -59,7 +62,7 @@ pub enum Step {
 impl Step {
     /// In order.
     pub const ALL: [Self; 11] = [
-        Self::LocalOrigin,
+        Self::Weight,
         Self::LocalPref,
         Self::AsPathLength,
         Self::Origin,
@@ -82,7 +85,7 @@ impl Step {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::LocalOrigin => "local origin",
+            Self::Weight => "weight",
             Self::LocalPref => "local-pref",
             Self::AsPathLength => "as-path length",
             Self::Origin => "origin",
@@ -99,7 +102,7 @@ impl Step {
     /// What this step compares; the lowest is kept.
     fn key(self, path: &Candidate) -> u128 {
         match self {
-            Self::LocalOrigin => u128::from(!path.local),
+            Self::Weight => u128::from(u32::MAX - path.weight()),
             Self::LocalPref => u128::from(u32::MAX - path.merit.local_pref),
             Self::AsPathLength => u128::from(path.merit.hops),
             Self::Origin => path.merit.origin as u128,
@@ -119,7 +122,8 @@ impl Step {
     /// The same for a person.
     fn shown(self, path: &Candidate) -> String {
         match self {
-            Self::LocalOrigin => if path.local { "originated here" } else { "learned" }.to_owned(),
+            Self::Weight if path.local => format!("{} (originated here)", path.weight()),
+            Self::Weight => path.weight().to_string(),
             Self::LocalPref => path.merit.local_pref.to_string(),
             Self::AsPathLength => path.merit.hops.to_string(),
             Self::Origin => match path.merit.origin {
@@ -142,6 +146,7 @@ impl Step {
 /// What the decision process compares of a set of attributes: worked out once, when the set is interned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Merit {
+    weight: u32,
     local_pref: u32,
     hops: u32,
     origin: Origin,
@@ -155,6 +160,7 @@ pub(crate) struct Merit {
 impl Merit {
     pub(crate) fn of(attributes: &Attributes) -> Self {
         Self {
+            weight: attributes.weight,
             local_pref: attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF),
             hops: u32::try_from(attributes.as_path.hops()).unwrap_or(u32::MAX),
             origin: attributes.origin,
@@ -184,6 +190,10 @@ impl Candidate {
     /// RFC 4456 section 9: ORIGINATOR_ID stands for the BGP Identifier.
     fn speaker(&self) -> RouterId {
         self.merit.originator.unwrap_or(self.router_id)
+    }
+
+    fn weight(&self) -> u32 {
+        if self.local { LOCAL_WEIGHT } else { self.merit.weight }
     }
 }
 
@@ -294,8 +304,8 @@ impl fmt::Display for Fate {
             Self::BeyondMaxPaths(most) => write!(f, "equal to the best path, but max-paths is {most}"),
             Self::Lost { step, own, winner } => {
                 let relation = match step {
-                    Step::LocalOrigin | Step::ExternalOverInternal | Step::InteriorCost => "against",
-                    Step::LocalPref => "<",
+                    Step::ExternalOverInternal | Step::InteriorCost => "against",
+                    Step::Weight | Step::LocalPref => "<",
                     Step::AsPathLength
                     | Step::Origin
                     | Step::Med

@@ -44,14 +44,14 @@ fn each_step_decides_between_paths_that_tie_before_it_and_says_what_it_compared(
         c.address = Ipv4Addr::new(10, 0, 0, 9).into();
         c.path_id = PathId(9);
     };
-    let cases: [(Candidate, &str); 11] = [
+    let cases: [(Candidate, &str); 12] = [
         (
             path(|c, a| {
                 worse(c, a);
                 c.local = true;
                 a.local_pref = Some(1);
             }),
-            "lost at 0 local origin: learned against originated here",
+            "lost at 0 weight: 0 < 32768 (originated here)",
         ),
         (
             path(|c, a| {
@@ -60,6 +60,14 @@ fn each_step_decides_between_paths_that_tie_before_it_and_says_what_it_compared(
                 a.as_path = hops(&[65001, 1, 2, 3]);
             }),
             "lost at 1 local-pref: 100 < 101",
+        ),
+        (
+            path(|c, a| {
+                worse(c, a);
+                a.weight = 1;
+                a.local_pref = Some(1);
+            }),
+            "lost at 0 weight: 0 < 1",
         ),
         (
             path(|c, a| {

@@ -10,7 +10,7 @@ use super::decision::DEFAULT_LOCAL_PREF;
 use super::drain::Drain;
 use super::outward::Outward;
 use super::peers::Peer;
-use crate::filter::{Decision, Filter};
+use crate::filter::{self, Accepted, Decision, Filter, MatchContext, SetNextHop, Validation};
 use crate::types::{Asn, Family, NextHop, Prefix, RouterId};
 use crate::wire::UpdateContext;
 use crate::wire::attributes::Attributes;
@@ -120,6 +120,27 @@ pub(crate) enum Source {
     },
 }
 
+/// What an export filter is asked about. `peer`: whom the route was learned from, `None` for our own.
+pub(crate) fn context<'a>(
+    prefix: Prefix,
+    attributes: &'a Attributes,
+    source: Source,
+    peer: Option<&'a Peer>,
+) -> MatchContext<'a> {
+    MatchContext {
+        prefix,
+        attributes,
+        peer: peer.map_or("", |peer| &peer.policy.name),
+        source: match source {
+            Source::Local => filter::Source::Local,
+            Source::External => filter::Source::External,
+            Source::Internal { .. } => filter::Source::Internal,
+        },
+        // As on import (`import::context`).
+        validation: Validation::NotFound,
+    }
+}
+
 impl Source {
     pub(crate) fn of(peer: &Peer) -> Self {
         match peer.external {
@@ -138,7 +159,8 @@ pub(crate) enum Withheld {
     TooLarge,
 }
 
-/// Which rule of the export filter lets the path through to the group: `Ok(None)` where there is no filter.
+/// By which rules of the export filter the path goes through to the group: `Ok(None)` where there is no filter. `peer`: whom
+/// it was learned from.
 ///
 /// # Errors
 /// Why the group does not hear of it, for a person.
@@ -147,7 +169,8 @@ pub(crate) fn permits(
     prefix: Prefix,
     attributes: &Attributes,
     source: Source,
-) -> Result<Option<usize>, &'static str> {
+    peer: Option<&Peer>,
+) -> Result<Option<Accepted>, &'static str> {
     // 0. A drained speaker says nothing (RFC 8326 section 4.2).
     if group.drain == Drain::Withdrawn {
         return Err("this speaker is drained");
@@ -175,8 +198,8 @@ pub(crate) fn permits(
     group.outward.permits(group.local_as, attributes)?;
     // 4. The export filter; an external peer without one hears nothing (RFC 8212 section 2).
     match (&group.filter, group.kind) {
-        (Some(filter), _) => match filter.decide(prefix, attributes, source == Source::Local) {
-            Decision::Accept(rule) => Ok(Some(rule)),
+        (Some(filter), _) => match filter.decide(&context(prefix, attributes, source, peer), group.local_as) {
+            Decision::Accept(accepted) => Ok(Some(accepted)),
             Decision::Reject(_) => Err("rejected by the export filter"),
         },
         (None, Kind::External) => Err("an external peer without an export filter (RFC 8212)"),
@@ -184,25 +207,35 @@ pub(crate) fn permits(
     }
 }
 
-/// The attributes as the group hears them. `rule` is what [`permits`] said.
+/// The attributes as the group hears them. `accepted` is what [`permits`] said.
 pub(crate) fn transform(
     config: &RibConfig,
     group: &GroupKey,
     family: Family,
     attributes: &Attributes,
     source: Source,
-    rule: Option<usize>,
+    accepted: Option<Accepted>,
 ) -> Result<Attributes, Withheld> {
+    let filter = accepted.zip(group.filter.as_deref());
     let mut sent = attributes.clone();
-    // 1. The next hop (RFC 4271 section 5.1.3).
-    sent.next_hop = next_hop(group, family, attributes.next_hop)?;
-    if source != Source::Local && takes_over(group, attributes.next_hop) {
+    sent.weight = 0;
+    // 1. The next hop (RFC 4271 section 5.1.3), or what the filter says of it.
+    let wanted = filter.and_then(|(accepted, filter)| filter.next_hop(accepted));
+    sent.next_hop = next_hop(group, family, attributes.next_hop, wanted)?;
+    let replaced =
+        takes_over(group, attributes.next_hop, wanted) || sent.next_hop.address() != attributes.next_hop.address();
+    if source != Source::Local && replaced {
         // RFC 9012 section 8: the tunnels lead to the old next hop.
         sent.tunnels = Box::default();
     }
-    // 2. MULTI_EXIT_DISC of a neighbouring AS goes no further than our own (RFC 4271 section 5.1.4).
+    // 2. MULTI_EXIT_DISC of a neighbouring AS goes no further than our own (RFC 4271 section 5.1.4), nor do extended
+    // communities that are not transitive (RFC 4360 section 6), unless the filter sets them.
     if group.kind == Kind::External && source != Source::Local {
         sent.med = None;
+    }
+    if group.kind == Kind::External && sent.extended_communities.iter().any(|community| !community.is_transitive()) {
+        sent.extended_communities =
+            sent.extended_communities.iter().copied().filter(|community| community.is_transitive()).collect();
     }
     // 3. Reflection (RFC 4456 section 8).
     match (source, group.kind) {
@@ -215,9 +248,10 @@ pub(crate) fn transform(
     }
     // 4. Only to Customer (RFC 9234 section 5).
     sent.otc = group.outward.otc(group.local_as, sent.otc);
-    // 5. What the filter's rule sets.
-    if let Some(rule) = rule.zip(group.filter.as_ref()).and_then(|(rule, filter)| filter.rules.get(rule)) {
-        rule.set.apply(&mut sent, group.local_as);
+    // 5. What the filter's rules set.
+    if let Some((accepted, filter)) = filter {
+        filter.apply(accepted, &mut sent, group.local_as);
+        sent.weight = 0;
     }
     // 6. What belongs to one side of the border only.
     match group.kind {
@@ -234,18 +268,34 @@ pub(crate) fn transform(
     Ok(sent)
 }
 
-/// Whether we stand as the next hop in place of the one that was learned.
-fn takes_over(group: &GroupKey, learned: NextHop) -> bool {
+/// Whether we stand as the next hop in place of the one that was learned. `wanted`: what the filter says of it.
+fn takes_over(group: &GroupKey, learned: NextHop, wanted: Option<SetNextHop>) -> bool {
     // A lone link-local next hop means nothing behind the link it came from (RFC 2545 section 3).
     let only_here = match learned {
         NextHop::V4(address) => address.is_unspecified(),
         NextHop::V6 { global, .. } => global.is_unspecified(),
     };
-    group.kind == Kind::External || group.next_hop_self || only_here
+    let usual = group.kind == Kind::External || group.next_hop_self;
+    only_here
+        || match wanted {
+            Some(SetNextHop::Own) => true,
+            Some(SetNextHop::Unchanged) => false,
+            Some(SetNextHop::Address(_)) | None => usual,
+        }
 }
 
-fn next_hop(group: &GroupKey, family: Family, learned: NextHop) -> Result<NextHop, Withheld> {
-    if takes_over(group, learned) {
+fn next_hop(
+    group: &GroupKey,
+    family: Family,
+    learned: NextHop,
+    wanted: Option<SetNextHop>,
+) -> Result<NextHop, Withheld> {
+    if let Some(SetNextHop::Address(address)) = wanted
+        && address.is_ipv4() == (family == Family::Ipv4Unicast)
+    {
+        return Ok(NextHop::from(address));
+    }
+    if takes_over(group, learned, wanted) {
         return group.own(family).ok_or(Withheld::NoNextHop);
     }
     match (family, learned) {

@@ -27,7 +27,7 @@ fn config() -> RibConfig {
 }
 
 fn filter(set: Set) -> Option<Arc<Filter>> {
-    Some(Arc::new(Filter { name: "out".into(), rules: vec![Rule { set, accept: true, ..Rule::default() }] }))
+    Some(Arc::new(Filter { name: "out".into(), rules: vec![Rule { set, ..Rule::accept(vec![]) }] }))
 }
 
 fn group(kind: Kind) -> GroupKey {
@@ -67,7 +67,12 @@ fn learned() -> Attributes {
 }
 
 fn sent(group: &GroupKey, attributes: &Attributes, source: Source) -> Attributes {
-    transform(&config(), group, Family::Ipv4Unicast, attributes, source, Some(0)).unwrap()
+    let route = context("10.0.0.0/8".parse().unwrap(), attributes, source, None);
+    let accepted = match group.filter.as_ref().unwrap().decide(&route, group.local_as) {
+        Decision::Accept(accepted) => accepted,
+        Decision::Reject(_) => panic!("rejected"),
+    };
+    transform(&config(), group, Family::Ipv4Unicast, attributes, source, Some(accepted)).unwrap()
 }
 
 #[test]
@@ -88,7 +93,7 @@ fn who_hears_whom() {
         (FROM_OTHER, Client, true),
     ] {
         let net = "10.0.0.0/8".parse().unwrap();
-        assert_eq!(permits(&group(kind), net, &learned(), source).is_ok(), hears, "{source:?} to {kind:?}");
+        assert_eq!(permits(&group(kind), net, &learned(), source, None).is_ok(), hears, "{source:?} to {kind:?}");
     }
 }
 
@@ -104,7 +109,7 @@ fn well_known_communities_stop_a_route_where_rfc_1997_says() {
         attributes.communities = [community].into();
         for (kind, hears) in [(Kind::External, external), (Kind::Internal, internal)] {
             let net = "10.0.0.0/8".parse().unwrap();
-            let permitted = permits(&group(kind), net, &attributes, Source::External).is_ok();
+            let permitted = permits(&group(kind), net, &attributes, Source::External, None).is_ok();
             assert_eq!(permitted, hears, "{community} to {kind:?}");
         }
     }
@@ -115,7 +120,7 @@ fn an_external_group_without_a_filter_hears_nothing_and_an_internal_one_everythi
     for (kind, hears) in [(Kind::External, false), (Kind::Internal, true), (Kind::Client, true)] {
         let open = GroupKey { filter: None, ..group(kind) };
         let net = "10.0.0.0/8".parse().unwrap();
-        assert_eq!(permits(&open, net, &learned(), Source::Local).is_ok(), hears, "{kind:?}");
+        assert_eq!(permits(&open, net, &learned(), Source::Local, None).is_ok(), hears, "{kind:?}");
     }
 }
 
@@ -130,7 +135,7 @@ fn an_external_peer_hears_our_as_our_next_hop_and_nothing_of_our_inside() {
 
 #[test]
 fn med_reaches_another_as_only_if_it_is_ours_or_the_filter_sets_it() {
-    let sets = GroupKey { filter: filter(Set { med: Some(9), ..Set::default() }), ..group(Kind::External) };
+    let sets = GroupKey { filter: filter(Set { med: Some(9.into()), ..Set::default() }), ..group(Kind::External) };
     assert_eq!(sent(&group(Kind::External), &learned(), Source::Local).med, Some(7));
     assert_eq!(sent(&group(Kind::External), &learned(), Source::External).med, None);
     assert_eq!(sent(&sets, &learned(), Source::External).med, Some(9));
@@ -196,13 +201,14 @@ fn a_next_hop_is_of_the_prefixs_family_or_the_route_is_withheld() {
         (extended, Family::Ipv6Unicast, v4, Err(Withheld::NoNextHop)),
     ];
     for (number, (group, family, learned, expected)) in cases.into_iter().enumerate() {
-        assert_eq!(next_hop(&group, family, learned), expected, "case {number}");
+        assert_eq!(next_hop(&group, family, learned, None), expected, "case {number}");
     }
 }
 
 #[test]
 fn what_the_rule_sets_is_set_before_what_may_not_leave_is_taken_away() {
-    let set = Set { local_pref: Some(5), prepend: 2, add_communities: vec![Community(1)], ..Set::default() };
+    let set =
+        Set { local_pref: Some(5.into()), prepend: 2, add_communities: vec![Community(1).into()], ..Set::default() };
     let result = sent(&GroupKey { filter: filter(set), ..group(Kind::External) }, &learned(), Source::External);
     assert_eq!(result.local_pref, None);
     assert_eq!(result.as_path, AsPath::sequence([64512, 64512, 64512, 65001].map(Asn)));
@@ -211,7 +217,7 @@ fn what_the_rule_sets_is_set_before_what_may_not_leave_is_taken_away() {
 
 #[test]
 fn a_draining_speaker_is_the_last_resort_whatever_its_filter_sets_and_a_drained_one_says_nothing() {
-    let set = Set { local_pref: Some(500), ..Set::default() };
+    let set = Set { local_pref: Some(500.into()), ..Set::default() };
     for (kind, local_pref) in [(Kind::External, None), (Kind::Internal, Some(0)), (Kind::Client, Some(0))] {
         let draining = GroupKey { drain: Drain::LastResort, filter: filter(set.clone()), ..group(kind) };
         let result = sent(&draining, &learned(), FROM_CLIENT);
@@ -219,6 +225,51 @@ fn a_draining_speaker_is_the_last_resort_whatever_its_filter_sets_and_a_drained_
         assert_eq!(*result.communities, [Community::GRACEFUL_SHUTDOWN], "{kind:?}");
         let drained = GroupKey { drain: Drain::Withdrawn, ..group(kind) };
         let net: Prefix = "10.0.0.0/8".parse().unwrap();
-        assert_eq!(permits(&drained, net, &learned(), Source::Local), Err("this speaker is drained"), "{kind:?}");
+        assert_eq!(permits(&drained, net, &learned(), Source::Local, None), Err("this speaker is drained"), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_filter_has_the_last_word_on_the_next_hop() {
+    let other = Ipv4Addr::new(192, 0, 2, 77);
+    let own = NextHop::V4(Ipv4Addr::new(192, 0, 2, 200));
+    let (address, six) = (SetNextHop::Address(other.into()), SetNextHop::Address("fd00::1".parse().unwrap()));
+    for (kind, wanted, expected) in [
+        (Kind::External, SetNextHop::Unchanged, learned().next_hop),
+        (Kind::External, SetNextHop::Own, own),
+        (Kind::External, address, NextHop::V4(other)),
+        (Kind::External, six, own),
+        (Kind::Internal, SetNextHop::Own, own),
+        (Kind::Internal, SetNextHop::Unchanged, learned().next_hop),
+        (Kind::Internal, six, learned().next_hop),
+    ] {
+        let sets = GroupKey { filter: filter(Set { next_hop: Some(wanted), ..Set::default() }), ..group(kind) };
+        let result = sent(&sets, &learned(), FROM_CLIENT);
+        assert_eq!(result.next_hop, expected, "{wanted:?} to {kind:?}");
+        assert_eq!(result.tunnels.is_empty(), expected != learned().next_hop, "tunnels lead to the old one");
+    }
+    // What we originate has no other next hop than ourselves.
+    let ours = Attributes { next_hop: NextHop::V4(Ipv4Addr::UNSPECIFIED), ..learned() };
+    let unchanged = Set { next_hop: Some(SetNextHop::Unchanged), ..Set::default() };
+    let group = GroupKey { filter: filter(unchanged), ..group(Kind::External) };
+    assert_eq!(sent(&group, &ours, Source::Local).next_hop, own);
+}
+
+#[test]
+fn a_weight_is_never_passed_on_and_what_is_not_transitive_stays_in_its_as_unless_the_filter_sets_it() {
+    let mut attributes = learned();
+    attributes.weight = 7;
+    attributes.extended_communities = ["rt:1:1", "lb:65001:10G"].map(|text| text.parse().unwrap()).into();
+    let set = Set { weight: Some(9), link_bandwidth: Some("1G".parse().unwrap()), ..Set::default() };
+    let sets = GroupKey { filter: filter(set), ..group(Kind::External) };
+    for (group, shown) in [
+        (group(Kind::Internal), vec!["rt:1:1", "lb:65001:10G"]),
+        (group(Kind::External), vec!["rt:1:1"]),
+        (sets, vec!["rt:1:1", "lb:64512:1G"]),
+    ] {
+        let result = sent(&group, &attributes, Source::External);
+        assert_eq!(result.weight, 0);
+        let extended: Vec<String> = result.extended_communities.iter().map(ToString::to_string).collect();
+        assert_eq!(extended, shown);
     }
 }

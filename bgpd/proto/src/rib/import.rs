@@ -11,9 +11,10 @@ use super::attrs::{AttrId, AttrStore, ImportKey};
 use super::inward::Inward;
 use super::peers::Peer;
 use super::table::PathFlags;
-use crate::filter::Decision;
+use crate::filter::{Accepted, Decision, Filter, MatchContext, Source, Validation};
 use crate::types::{NextHop, Prefix};
 use crate::wire::attributes::Attributes;
+use crate::wire::community::Community;
 
 /// Why a path is not used. The codes stand in a path's flags; 0 means accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,7 +158,33 @@ pub(crate) struct Import<'a> {
     entered: Cow<'a, Attributes>,
     original: AttrId,
     /// What the checks say, or the filter if it does not look at prefixes.
-    whole: Option<Result<Option<usize>, Rejection>>,
+    whole: Option<Result<Option<Accepted>, Rejection>>,
+}
+
+/// What an import filter is asked about.
+pub(crate) fn context<'a>(peer: &'a Peer, prefix: Prefix, attributes: &'a Attributes) -> MatchContext<'a> {
+    MatchContext {
+        prefix,
+        attributes,
+        peer: &peer.policy.name,
+        source: if peer.external { Source::External } else { Source::Internal },
+        // The validator's answer for the prefix and the path's origin AS belongs here; a filter that asks for it is known
+        // to look at the prefix, so that it is asked again for each. When an answer changes, the peers whose filters ask
+        // are imported again (`Rib::import_again`).
+        validation: Validation::NotFound,
+    }
+}
+
+fn decide(
+    peer: &Peer,
+    filter: &Filter,
+    prefix: Prefix,
+    attributes: &Attributes,
+) -> Result<Option<Accepted>, Rejection> {
+    match filter.decide(&context(peer, prefix, attributes), peer.policy.local_as) {
+        Decision::Accept(accepted) => Ok(Some(accepted)),
+        Decision::Reject(_) => Err(Rejection::Filter),
+    }
 }
 
 impl<'a> Import<'a> {
@@ -180,52 +207,54 @@ impl<'a> Import<'a> {
             (Ok(()), Some(filter)) => {
                 // Without a rule that looks at it, any prefix stands for all.
                 let any = Prefix::from(ipnetwork::IpNetwork::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
-                Some(decided(filter.decide(any, &entered, false)))
+                Some(decide(peer, filter, any, &entered))
             }
         };
         Self { peer, entered, original, whole }
     }
 
-    /// The outcome for one prefix: the rule that accepts (`None`: there is no filter), or why it is refused.
-    pub(crate) fn decide(&self, prefix: Prefix) -> Result<Option<usize>, Rejection> {
+    /// The outcome for one prefix: by which rules it is accepted (`None`: there is no filter), or why it is refused.
+    pub(crate) fn decide(&self, prefix: Prefix) -> Result<Option<Accepted>, Rejection> {
         if martian(prefix) {
             return Err(Rejection::Martian);
         }
         match (self.whole, &self.peer.policy.import) {
             (Some(whole), _) => whole,
-            (None, Some(filter)) => decided(filter.decide(prefix, &self.entered, false)),
+            (None, Some(filter)) => decide(self.peer, filter, prefix, &self.entered),
             (None, None) => Ok(None),
         }
     }
 
     /// The attribute word and flags of the path, with one more reference in the store.
     pub(crate) fn apply(&self, prefix: Prefix, store: &mut AttrStore) -> (u32, PathFlags) {
-        let rule = match self.decide(prefix) {
-            Ok(rule) => rule,
+        let accepted = match self.decide(prefix) {
+            Ok(accepted) => accepted,
             Err(rejection) => {
                 store.retain(self.original);
                 return (self.original.0, rejection.flags());
             }
         };
-        let set = rule.zip(self.peer.policy.import.as_deref()).and_then(|(rule, filter)| {
-            let set = &filter.rules.get(rule)?.set;
-            (!set.is_empty()).then_some(set)
-        });
-        // RFC 8326 section 4.1: behind the filter, whose LOCAL_PREF it takes the place of.
+        let policy = &self.peer.policy;
+        let changing = accepted.zip(policy.import.as_deref()).filter(|(accepted, filter)| filter.changes(*accepted));
+        // RFC 8326 section 4.1: behind the filter, whose weight and LOCAL_PREF it takes the place of.
         let leaving = Inward::of(self.peer).is_leaving(&self.entered);
-        if set.is_none() && !leaving && matches!(self.entered, Cow::Borrowed(_)) {
+        let kept_in = policy.blackhole && self.entered.communities.contains(&Community::BLACKHOLE);
+        if changing.is_none() && !leaving && !kept_in && matches!(self.entered, Cow::Borrowed(_)) {
             store.retain(self.original);
             return (self.original.0, PathFlags::NONE);
         }
-        // Without a rule, a number that none has.
-        let rule = rule.map_or(u32::MAX, |rule| rule as u32);
-        let key = ImportKey { original: self.original, policy: self.peer.import, rule };
-        let local_as = self.peer.policy.local_as;
+        let accepted = changing.map(|(accepted, _)| accepted);
+        let key = ImportKey { original: self.original, policy: self.peer.import, accepted };
         let id = store.import(key, |_| {
             let mut result = self.entered.clone().into_owned();
-            set.into_iter().for_each(|set| set.apply(&mut result, local_as));
+            if let Some((accepted, filter)) = changing {
+                filter.apply(accepted, &mut result, policy.local_as);
+            }
+            if policy.blackhole {
+                keep_in(&mut result);
+            }
             if leaving {
-                result.local_pref = Some(0);
+                (result.weight, result.local_pref) = (0, Some(0));
             }
             result
         });
@@ -233,10 +262,14 @@ impl<'a> Import<'a> {
     }
 }
 
-fn decided(decision: Decision) -> Result<Option<usize>, Rejection> {
-    match decision {
-        Decision::Accept(rule) => Ok(Some(rule)),
-        Decision::Reject(_) => Err(Rejection::Filter),
+/// RFC 7999 section 3.2: who honours BLACKHOLE adds NO_ADVERTISE or NO_EXPORT. The latter lets the rest of our AS discard, too.
+fn keep_in(attributes: &mut Attributes) {
+    let communities = &attributes.communities;
+    if communities.contains(&Community::BLACKHOLE) && !communities.contains(&Community::NO_ADVERTISE) {
+        let mut all: Vec<Community> = communities.iter().copied().chain([Community::NO_EXPORT]).collect();
+        all.sort_unstable();
+        all.dedup();
+        attributes.communities = all.into();
     }
 }
 

@@ -11,6 +11,7 @@ use super::table::{Path, PathFlags, PrefixId, Table};
 use super::{BestChange, BestPath, Rib};
 use crate::types::{Family, PathId, PeerId, RouterId};
 use crate::wire::attributes::Attributes;
+use crate::wire::community::Community;
 
 /// Buffers of the decision process, used again for each prefix.
 #[derive(Debug, Default)]
@@ -63,8 +64,8 @@ impl Rib {
 
     fn tell(&mut self, family: Family, id: PrefixId, news: &mut Vec<BestChange>) {
         let table = &self.tables[at(family)];
-        let store = &mut self.store;
-        news.push(best_change(table, id, |path| store.recent(store.effective(path))));
+        let (store, peers) = (&mut self.store, &self.peers);
+        news.push(best_change(table, id, peers, |path| store.recent(store.effective(path))));
         self.tell_groups(family, id, true);
     }
 
@@ -165,10 +166,16 @@ pub(super) fn candidate(path: &Path, store: &AttrStore, peers: &Peers) -> Option
 pub(super) fn best_change(
     table: &Table,
     id: PrefixId,
+    peers: &Peers,
     mut attributes: impl FnMut(&Path) -> Option<Arc<Attributes>>,
 ) -> BestChange {
     let mut chosen: Vec<&Path> = table.paths(id).as_slice().iter().filter(|path| path.flags.chosen()).collect();
     chosen.sort_by_key(|path| !path.flags.contains(PathFlags::BEST));
-    let best_path = |path: &Path| Some(BestPath { peer: path.peer, attributes: attributes(path)? });
+    let best_path = |path: &Path| {
+        let attributes = attributes(path)?;
+        let may_discard = peers.get(path.peer).is_some_and(|peer| peer.policy.blackhole);
+        let discard = may_discard && attributes.communities.contains(&Community::BLACKHOLE);
+        Some(BestPath { peer: path.peer, attributes, discard })
+    };
     BestChange { prefix: table.prefix(id), paths: chosen.into_iter().filter_map(best_path).collect() }
 }

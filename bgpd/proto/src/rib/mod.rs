@@ -117,6 +117,8 @@ pub struct PeerPolicy {
     pub import: Option<Arc<Filter>>,
     /// Filter of what it hears. `None`: an external peer hears nothing (RFC 8212), an internal one everything it may.
     pub export: Option<Arc<Filter>>,
+    /// What it sends with the community BLACKHOLE, and is accepted, is to be discarded (RFC 7999).
+    pub blackhole: bool,
     /// Most prefixes it may send, all families together: above, the owner ends the session (RFC 4486 subcode 1).
     pub max_prefixes: Option<u32>,
     /// An external peer's routes with GRACEFUL_SHUTDOWN are used only where there is no other (RFC 8326 section 4.1).
@@ -154,6 +156,8 @@ pub struct BestPath {
     pub peer: PeerId,
     /// Its attributes behind the import filter.
     pub attributes: Arc<Attributes>,
+    /// Packets are to be dropped: it has the community BLACKHOLE, from a peer that may say so (RFC 7999).
+    pub discard: bool,
 }
 
 /// A route as a person sees it.
@@ -167,6 +171,8 @@ pub struct RouteView {
     pub path_id: PathId,
     /// Attributes: behind the import filter if it was accepted, else as they came; as sent for [`Scope::Advertised`].
     pub attributes: Arc<Attributes>,
+    /// As they came, before the import filter; as sent for [`Scope::Advertised`].
+    pub received: Arc<Attributes>,
     /// The best path.
     pub best: bool,
     /// In the multipath set (the best path too).
@@ -285,9 +291,12 @@ impl Rib {
 
     fn change_policy(&mut self, id: PeerId, policy: PeerPolicy) {
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let source_changed = (peer.policy.client, peer.policy.address) != (policy.client, policy.address);
+        // A filter may ask for the name.
+        let renamed = peer.policy.name != policy.name;
+        let seen = |policy: &PeerPolicy| (policy.client, policy.address, policy.blackhole);
+        let source_changed = seen(&peer.policy) != seen(&policy) || renamed;
         peer.set_policy(policy);
-        if self.number_import(id) {
+        if self.number_import(id) || renamed {
             self.import_again(id);
         }
         if source_changed {
@@ -502,7 +511,7 @@ impl Rib {
         let of_table = |table: &'_ Table| -> Vec<BestChange> {
             let chosen = table.occupied(0).filter(|id| table.best(*id).is_some());
             let attributes = |path: &Path| self.store.attributes(self.store.effective(path)).map(Arc::new);
-            chosen.map(|id| best_change(table, id, attributes)).collect()
+            chosen.map(|id| best_change(table, id, &self.peers, attributes)).collect()
         };
         self.tables.iter().flat_map(of_table).collect()
     }

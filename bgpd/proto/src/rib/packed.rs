@@ -50,6 +50,7 @@ mod has {
     pub(super) const CLUSTER_LIST: u16 = 1 << 12;
     pub(super) const OTC: u16 = 1 << 13;
     pub(super) const LINK: u16 = 1 << 14;
+    pub(super) const WEIGHT: u16 = 1 << 15;
 }
 
 impl Hash for Packed {
@@ -91,6 +92,7 @@ impl Packer {
             cluster_list,
             tunnels,
             otc,
+            weight,
             unknown,
         } = attributes;
         let out = &mut self.octets;
@@ -124,6 +126,7 @@ impl Packer {
         number(has::AGGREGATOR, aggregator.map(|aggregator| aggregator.router_id.0.into()));
         number(has::ORIGINATOR_ID, originator_id.map(|id| id.0.into()));
         number(has::OTC, otc.map(|asn| asn.0));
+        number(has::WEIGHT, Some(*weight).filter(|weight| *weight != 0));
         flags |= if *atomic_aggregate { has::ATOMIC_AGGREGATE } else { 0 };
         flags |= list(has::COMMUNITIES, communities, |community| community.0.to_be_bytes(), out);
         flags |= list(has::EXTENDED_COMMUNITIES, extended_communities, |community| community.0, out);
@@ -200,6 +203,7 @@ impl Packed {
             .then(|| Aggregator { asn: Asn(rest.number()), router_id: RouterId(Ipv4Addr::from(rest.number())) });
         made.originator_id = is(has::ORIGINATOR_ID).then(|| RouterId(Ipv4Addr::from(rest.number())));
         made.otc = is(has::OTC).then(|| Asn(rest.number()));
+        made.weight = if is(has::WEIGHT) { rest.number() } else { 0 };
         made.atomic_aggregate = is(has::ATOMIC_AGGREGATE);
         if is(has::COMMUNITIES) {
             made.communities = rest.list(|octets| Community(u32::from_be_bytes(octets)));
@@ -282,6 +286,7 @@ mod tests {
         let mut set = Attributes::new(Origin::Incomplete, AsPath::default(), NextHop::V4(Ipv4Addr::UNSPECIFIED));
         set.as_path.prepend(Asn(0), 70_000);
         set.communities = (0..300).map(Community).collect();
+        set.weight = 7;
         assert_eq!(packed(&set).unpack(), set);
     }
 

@@ -155,11 +155,13 @@ pub(crate) struct ImportPolicy {
     /// What the filter prepends.
     local_as: Asn,
     inward: Inward,
+    blackhole: bool,
 }
 
 impl ImportPolicy {
     pub(crate) fn of(peer: &Peer) -> Self {
-        Self { filter: peer.policy.import.clone(), local_as: peer.policy.local_as, inward: Inward::of(peer) }
+        let PeerPolicy { import, local_as, blackhole, .. } = &peer.policy;
+        Self { filter: import.clone(), local_as: *local_as, inward: Inward::of(peer), blackhole: *blackhole }
     }
 
     /// Equal at less cost: filters are mostly the same value.
@@ -169,7 +171,7 @@ impl ImportPolicy {
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
-        filters && (self.local_as, self.inward) == (other.local_as, other.inward)
+        filters && (self.local_as, self.inward, self.blackhole) == (other.local_as, other.inward, other.blackhole)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::adverts::Told;
 use super::decision::{Fate, explain};
 use super::export::{Source, permits};
-use super::import::Rejection;
+use super::import::{self, Rejection};
 use super::inward::Inward;
 use super::loc::candidate;
 use super::peers::at;
@@ -74,12 +74,18 @@ impl Rib {
         chosen.sort_by_key(|path| (!path.flags.contains(PathFlags::BEST), !path.flags.chosen()));
         let fates = self.fates(paths);
         let view = |path: &Path| {
-            let attributes = Arc::new(self.store.attributes(self.store.effective(path))?);
+            let (original, effective) = (self.store.original(path), self.store.effective(path));
+            let attributes = Arc::new(self.store.attributes(effective)?);
+            let received = match original == effective {
+                true => attributes.clone(),
+                false => Arc::new(self.store.attributes(original)?),
+            };
             let fate = fates.iter().find(|(of, _)| std::ptr::eq(*of, path)).map(|(_, fate)| fate);
             Some(RouteView {
                 prefix: self.tables[at(family)].prefix(id),
                 peer: path.peer,
                 path_id: path.path_id,
+                received,
                 attributes,
                 best: path.flags.contains(PathFlags::BEST),
                 multipath: path.flags.contains(PathFlags::MULTIPATH),
@@ -120,8 +126,10 @@ impl Rib {
             return Rejection::Filter.to_string();
         };
         let prefix = self.tables[at(family)].prefix(id);
-        let entered = peer.and_then(|peer| Inward::of(peer).enter(&attributes).ok());
-        let decision = filter.decide(prefix, entered.as_deref().unwrap_or(&attributes), false);
+        let Some(peer) = peer else { return Rejection::Filter.to_string() };
+        let entered = Inward::of(peer).enter(&attributes).ok();
+        let route = import::context(peer, prefix, entered.as_deref().unwrap_or(&attributes));
+        let decision = filter.decide(&route, peer.policy.local_as);
         format!("rejected by import filter {}", decisive_rule(filter, decision))
     }
 
@@ -153,10 +161,11 @@ impl Rib {
         let best = path.is_none_or(|path| path.flags.contains(PathFlags::BEST));
         let reason = path.and_then(|path| {
             let learned = self.store.attributes(self.store.effective(path))?;
-            let source = self.peers.get(path.peer).map_or(Source::Local, Source::of);
-            Some(match (permits(key, prefix, &learned, source), &key.filter) {
-                (Ok(Some(rule)), Some(filter)) => {
-                    format!("accepted by export filter {}", decisive_rule(filter, Decision::Accept(rule)))
+            let learned_from = self.peers.get(path.peer);
+            let source = learned_from.map_or(Source::Local, Source::of);
+            Some(match (permits(key, prefix, &learned, source, learned_from), &key.filter) {
+                (Ok(Some(accepted)), Some(filter)) => {
+                    format!("accepted by export filter {}", decisive_rule(filter, Decision::Accept(accepted)))
                 }
                 (Ok(_), _) if !best => "a further path, for a peer that takes several; no export filter".to_owned(),
                 (Ok(_), _) => "the best path; no export filter".to_owned(),
@@ -167,6 +176,7 @@ impl Rib {
             prefix,
             peer: path.map_or(PeerId::LOCAL, |path| path.peer),
             path_id: told.path_id,
+            received: attributes.clone(),
             attributes,
             best,
             multipath: path.is_none_or(|path| path.flags.chosen()),
@@ -181,7 +191,8 @@ impl Rib {
 /// A filter's name with the rule that decided, counted from 1 as a person counts.
 fn decisive_rule(filter: &Filter, decision: Decision) -> String {
     match decision {
-        Decision::Accept(rule) | Decision::Reject(Some(rule)) => format!("\"{}\", rule {}", filter.name, rule + 1),
+        Decision::Accept(accepted) => format!("\"{}\", rule {}", filter.name, accepted.rule + 1),
+        Decision::Reject(Some(rule)) => format!("\"{}\", rule {}", filter.name, rule + 1),
         Decision::Reject(None) => format!("\"{}\": no rule matches, and the end rejects", filter.name),
     }
 }

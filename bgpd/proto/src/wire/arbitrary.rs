@@ -165,6 +165,7 @@ pub(crate) fn attributes(family: Family) -> impl Strategy<Value = Attributes> {
             cluster_list: clusters.into_boxed_slice(),
             tunnels: tunnels.into_boxed_slice(),
             otc,
+            weight: 0,
             unknown,
         }
     })

@@ -87,6 +87,11 @@ impl AsPath {
         }
     }
 
+    /// Puts these numbers in front, in their order.
+    pub fn prepend_all(&mut self, asns: &[Asn]) {
+        asns.iter().rev().for_each(|asn| self.prepend(*asn, 1));
+    }
+
     /// Parses the value of AS_PATH, or of AS4_PATH with `four_octet`.
     ///
     /// # Errors

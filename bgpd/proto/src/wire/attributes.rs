@@ -87,6 +87,8 @@ pub struct Attributes {
     pub tunnels: Box<[Tunnel]>,
     /// Only to Customer (RFC 9234 section 5): the AS that began to send the route down.
     pub otc: Option<Asn>,
+    /// No attribute: a preference of this speaker alone, set by its filters and compared before anything else. Never sent.
+    pub weight: u32,
     /// Optional transitive attributes that Linnet does not know, sorted by type; sent on with Partial set (RFC 4271 section 5).
     pub unknown: Box<[UnknownAttribute]>,
 }
@@ -119,8 +121,19 @@ impl Attributes {
             cluster_list: Box::default(),
             tunnels: Box::default(),
             otc: None,
+            weight: 0,
             unknown: Box::default(),
         }
+    }
+
+    /// The link bandwidth that the route carries, in octets a second: the community that stays in its AS before the other.
+    #[must_use]
+    pub fn link_bandwidth(&self) -> Option<f32> {
+        let of = |transitive: bool| {
+            let mut kind = self.extended_communities.iter().filter(|known| known.is_transitive() == transitive);
+            kind.find_map(|community| community.bandwidth())
+        };
+        of(false).or_else(|| of(true))
     }
 
     /// Appends all of them but MP_REACH_NLRI, in ascending order of their types (RFC 4271 section 5).

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bgp_proto::filter::{Filter, Rule};
+use bgp_proto::filter::Filter;
 use bgp_proto::rib::{Awaited, BestChange, Drain, PeerPolicy, RibConfig, RouteView, Scope};
 use bgp_proto::session::{Direction, DownReason, Extensions, LocalRestart, RemoteAs, SessionConfig, State};
 use bgp_proto::speaker::{Output, Speaker};
@@ -40,7 +40,7 @@ impl Peering {
 
 /// A filter that accepts all.
 pub(crate) fn accept() -> Filter {
-    Filter { name: "all".to_owned(), rules: vec![Rule { accept: true, ..Rule::default() }] }
+    Filter::accept_all("all")
 }
 
 struct Node {
@@ -151,6 +151,7 @@ impl Net {
                 own_address6: Some([0xfd00, 0, 0, 0, 0, 0, 0, 1 + node as u16].into()),
                 import: says.import.map(Arc::new),
                 export: says.export.map(Arc::new),
+                blackhole: false,
                 max_prefixes: says.max_prefixes,
                 graceful_shutdown: true,
             };

@@ -9,7 +9,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::world::*;
-use crate::filter::{Decision, Filter, Rule, Set};
+use crate::filter::number::Adjust;
+use crate::filter::{Condition, Decision, Filter, MatchContext, Rule, Set, Then, Validation};
 use crate::rib::adj_out::Limits;
 use crate::rib::decision::{Candidate, Choice, Merit};
 use crate::rib::export::{GroupKey, Source, permits, transform};
@@ -121,20 +122,34 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 fn filter(number: usize) -> Option<Arc<Filter>> {
-    let accept = |set: Set| Rule { set, accept: true, ..Rule::default() };
+    let accept = |set: Set| Rule { set, ..Rule::accept(vec![]) };
     let rules = match number {
         0 => return None,
         1 => vec![accept(Set::default())],
         2 => {
             let first = Rule {
-                prefixes: vec!["10.0.0.0/13 le 16".parse().unwrap()],
-                ..accept(Set { local_pref: Some(150), add_communities: vec![Community(9)], ..Set::default() })
+                conditions: vec![Condition::Prefix(vec!["10.0.0.0/13 le 16".parse().unwrap()])],
+                ..accept(Set {
+                    local_pref: Some(150.into()),
+                    add_communities: vec![Community(9).into()],
+                    ..Set::default()
+                })
             };
-            vec![first, Rule { prefixes: vec!["fd00::/16 le 64".parse().unwrap()], ..accept(Set::default()) }]
+            vec![first, Rule::accept(vec![Condition::Prefix(vec!["fd00::/16 le 64".parse().unwrap()])])]
         }
         _ => vec![
-            Rule { communities: vec![Community(3)], ..Rule::default() },
-            accept(Set { med: Some(5), prepend: 1, ..Set::default() }),
+            Rule::reject(vec![Condition::Community(vec!["0:3".parse().unwrap()])]),
+            Rule {
+                set: Set { weight: Some(3), remove_communities: vec!["0:4".parse().unwrap()], ..Set::default() },
+                then: Then::Next,
+                ..Rule::accept(vec![Condition::Community(vec!["0:4".parse().unwrap()])])
+            },
+            Rule {
+                set: Set { med: Some(Adjust::Up(4)), ..Set::default() },
+                then: Then::Next,
+                ..Rule::accept(vec![Condition::AsPathLength("ge 2".parse().unwrap())])
+            },
+            accept(Set { med: Some(Adjust::Up(5)), prepend: 1, ..Set::default() }),
         ],
     };
     Some(Arc::new(Filter { name: format!("filter-{number}"), rules }))
@@ -320,13 +335,24 @@ impl Model {
         let Some(filter) = &peer.policy.import else {
             return (!external).then(|| sent.clone());
         };
-        match filter.decide(net, sent, false) {
-            Decision::Accept(rule) => {
+        let source = match peer.role {
+            Role::External(_) => crate::filter::Source::External,
+            Role::Internal | Role::Client => crate::filter::Source::Internal,
+        };
+        let route = MatchContext {
+            prefix: net,
+            attributes: sent,
+            peer: &peer.policy.name,
+            source,
+            validation: Validation::NotFound,
+        };
+        match filter.decide(&route, OUR_AS) {
+            Decision::Accept(accepted) => {
                 let mut made = sent.clone();
-                filter.rules[rule].set.apply(&mut made, OUR_AS);
+                filter.apply(accepted, &mut made, OUR_AS);
                 let leaving = sent.communities.contains(&Community::GRACEFUL_SHUTDOWN);
                 if external && peer.policy.graceful_shutdown && leaving {
-                    made.local_pref = Some(0);
+                    (made.weight, made.local_pref) = (0, Some(0));
                 }
                 Some(made)
             }
@@ -386,8 +412,8 @@ impl Model {
                     router_id: crate::types::RouterId([10, 0, 0, from as u8].into()),
                 },
             };
-            let rule = permits(&key, net, made, source).ok()?;
-            transform(&self.world.rib.config, &key, net.family(), made, source, rule).ok()
+            let accepted = permits(&key, net, made, source, self.world.rib.peers.get(PeerId(from))).ok()?;
+            transform(&self.world.rib.config, &key, net.family(), made, source, accepted).ok()
         };
         let mut due = BTreeMap::new();
         for net in prefixes() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::world::*;
-use crate::filter::{Filter, Rule, Set};
+use crate::filter::{Condition, Filter, Rule, Set};
 use crate::rib::{Awaited, PageStart, PeerPolicy, Rib, Scope};
 use crate::session::Established;
 use crate::types::{ClusterId, Family, NextHop, PeerId, Prefix, RouterId};
@@ -124,7 +124,7 @@ fn a_changed_export_filter_withdraws_what_it_no_longer_lets_through() {
         world.rib.originate(prefix(net), local(), world.now);
     }
     world.settle();
-    let only = Rule { prefixes: vec!["10.2.0.0/16".parse().unwrap()], accept: true, ..Rule::default() };
+    let only = Rule::accept(vec![Condition::Prefix(vec!["10.2.0.0/16".parse().unwrap()])]);
     let filter = Filter { name: "only".into(), rules: vec![only] };
     let narrow = PeerPolicy { export: Some(Arc::new(filter)), ..policy(1, EBGP) };
     world.rib.set_peer(PeerId(1), narrow, world.now);
@@ -138,8 +138,8 @@ fn a_changed_export_filter_withdraws_what_it_no_longer_lets_through() {
 fn an_import_filter_sets_attributes_and_what_it_rejects_says_which_rule() {
     let mut world = World::new();
     let rules = vec![
-        Rule { communities: vec![Community(666)], ..Rule::default() },
-        Rule { set: Set { local_pref: Some(300), ..Set::default() }, accept: true, ..Rule::default() },
+        Rule::reject(vec![Condition::Community(vec!["0:666".parse().unwrap()])]),
+        Rule { set: Set { local_pref: Some(300.into()), ..Set::default() }, ..Rule::accept(vec![]) },
     ];
     let filter = Arc::new(Filter { name: "from-tor".into(), rules });
     world.up_with(1, EBGP, PeerPolicy { import: Some(filter), ..policy(1, EBGP) }, None);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use crate::conduct::Conduct;
-use crate::filter::{Filter, Rule};
+use crate::filter::Filter;
 use crate::rib::{Awaited, BestPath, Drain, Output, PeerPolicy, Rib, RibConfig};
 use crate::session::{Direction, Established};
 use crate::time::Instant;
@@ -40,7 +40,7 @@ pub(super) fn our_address() -> Ipv4Addr {
 }
 
 pub(super) fn accept_all(name: &str) -> Option<Arc<Filter>> {
-    Some(Arc::new(Filter { name: name.into(), rules: vec![Rule { accept: true, ..Rule::default() }] }))
+    Some(Arc::new(Filter::accept_all(name)))
 }
 
 pub(super) fn policy(peer: u16, role: Role) -> PeerPolicy {
@@ -57,6 +57,7 @@ pub(super) fn policy(peer: u16, role: Role) -> PeerPolicy {
         own_address6: Some("fd00::200".parse().unwrap()),
         import: accept_all("in").filter(|_| open),
         export: accept_all("out").filter(|_| open),
+        blackhole: false,
         max_prefixes: None,
         graceful_shutdown: true,
     }

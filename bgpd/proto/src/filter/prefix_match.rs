@@ -1,37 +1,9 @@
-//! Filters: a list of rules, of which the first that matches decides; the end rejects.
+//! A prefix with lengths, and a named list of them.
 
 use std::fmt;
 use std::str::FromStr;
 
-use crate::types::{Asn, Prefix};
-use crate::wire::attributes::Attributes;
-use crate::wire::community::{Community, LargeCommunity};
-
-/// A named list of rules.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Filter {
-    /// Its name in configuration.
-    pub name: String,
-    /// In order.
-    pub rules: Vec<Rule>,
-}
-
-/// One rule: all of its conditions must hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rule {
-    /// One of these must match; empty: any prefix.
-    pub prefixes: Vec<PrefixMatch>,
-    /// All of these must be there.
-    pub communities: Vec<Community>,
-    /// All of these must be there.
-    pub large_communities: Vec<LargeCommunity>,
-    /// Only routes that this speaker originates (`Some(true)`), only learned ones (`Some(false)`), or both.
-    pub local: Option<bool>,
-    /// What an accepted route gets.
-    pub set: Set,
-    /// Whether the rule accepts.
-    pub accept: bool,
-}
+use crate::types::{Family, Prefix};
 
 /// A prefix with the lengths that may match it: `10.0.0.0/8 ge 16 le 24`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,55 +16,60 @@ pub struct PrefixMatch {
     pub le: u8,
 }
 
-/// Changes to the attributes of an accepted route.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Set {
-    /// LOCAL_PREF.
-    pub local_pref: Option<u32>,
-    /// MULTI_EXIT_DISC.
-    pub med: Option<u32>,
-    /// Communities to add.
-    pub add_communities: Vec<Community>,
-    /// Large communities to add.
-    pub add_large_communities: Vec<LargeCommunity>,
-    /// Times to prepend our own AS.
-    pub prepend: u8,
+/// A named list of prefixes with lengths, `[[bgp.prefix-list]]`: matches what one of them matches. A look-up takes one
+/// binary search for each length that the list has, however long the list is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrefixList {
+    name: String,
+    entries: Vec<PrefixMatch>,
+    /// The same by length, family and prefix.
+    sorted: Vec<PrefixMatch>,
+    /// Where each length and family begins in `sorted`, and ends.
+    lengths: Vec<(u8, Family, usize, usize)>,
 }
 
-/// What a filter makes of a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// Accepted by the rule with this index.
-    Accept(usize),
-    /// Rejected by the rule with this index, or by the end (`None`).
-    Reject(Option<usize>),
-}
-
-impl Filter {
-    /// Which rule decides. `local`: this speaker originates the route.
+impl PrefixList {
+    /// A list with this name.
     #[must_use]
-    pub fn decide(&self, prefix: Prefix, attributes: &Attributes, local: bool) -> Decision {
-        match self.rules.iter().position(|rule| rule.matches(prefix, attributes, local)) {
-            Some(index) if self.rules[index].accept => Decision::Accept(index),
-            decisive => Decision::Reject(decisive),
+    pub fn new(name: String, entries: Vec<PrefixMatch>) -> Self {
+        let mut sorted = entries.clone();
+        sorted.sort_by_key(|entry| (entry.prefix.length(), entry.prefix));
+        let mut lengths: Vec<(u8, Family, usize, usize)> = Vec::new();
+        for (at, entry) in sorted.iter().enumerate() {
+            let (length, family) = (entry.prefix.length(), entry.prefix.family());
+            match lengths.last_mut() {
+                Some((known, of, _, end)) if (*known, *of) == (length, family) => *end = at + 1,
+                _ => lengths.push((length, family, at, at + 1)),
+            }
         }
+        Self { name, entries, sorted, lengths }
     }
 
-    /// Whether some rule looks at the prefix. If none does, one decision holds for every prefix with the same attributes.
+    /// Its name in configuration.
     #[must_use]
-    pub fn looks_at_prefix(&self) -> bool {
-        self.rules.iter().any(|rule| !rule.prefixes.is_empty())
+    pub fn name(&self) -> &str {
+        &self.name
     }
-}
 
-impl Rule {
-    /// Whether all conditions hold.
+    /// As they were written.
     #[must_use]
-    pub fn matches(&self, prefix: Prefix, attributes: &Attributes, local: bool) -> bool {
-        self.local.is_none_or(|wanted| wanted == local)
-            && (self.prefixes.is_empty() || self.prefixes.iter().any(|entry| entry.matches(prefix)))
-            && self.communities.iter().all(|community| attributes.communities.contains(community))
-            && self.large_communities.iter().all(|community| attributes.large_communities.contains(community))
+    pub fn entries(&self) -> &[PrefixMatch] {
+        &self.entries
+    }
+
+    /// The entry that matches `prefix`, if one does: of several, one with the shortest prefix.
+    #[must_use]
+    pub fn find(&self, prefix: Prefix) -> Option<PrefixMatch> {
+        let fitting = |(length, family, ..): &&(u8, Family, usize, usize)| {
+            *length <= prefix.length() && *family == prefix.family()
+        };
+        self.lengths.iter().filter(fitting).find_map(|&(length, _, start, end)| {
+            let covering = Prefix::new(prefix.address(), length)?;
+            let of_length = self.sorted.get(start..end)?;
+            let first = of_length.partition_point(|entry| entry.prefix < covering);
+            let same = of_length.get(first..)?.iter().take_while(|entry| entry.prefix == covering);
+            same.into_iter().find(|entry| entry.matches(prefix)).copied()
+        })
     }
 }
 
@@ -186,52 +163,11 @@ impl FromStr for PrefixMatch {
     }
 }
 
-impl Set {
-    /// Whether it changes anything at all.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// Changes `attributes`. `local_as` is what `prepend` puts in front.
-    pub fn apply(&self, attributes: &mut Attributes, local_as: Asn) {
-        attributes.local_pref = self.local_pref.or(attributes.local_pref);
-        attributes.med = self.med.or(attributes.med);
-        add_sorted(&mut attributes.communities, &self.add_communities);
-        add_sorted(&mut attributes.large_communities, &self.add_large_communities);
-        attributes.as_path.prepend(local_as, usize::from(self.prepend));
-    }
-}
-
-/// Keeps `list` as the attributes' canonical form has it: sorted, each once.
-fn add_sorted<T: Copy + Ord>(list: &mut Box<[T]>, added: &[T]) {
-    if added.is_empty() {
-        return;
-    }
-    let mut all: Vec<T> = list.iter().chain(added).copied().collect();
-    all.sort_unstable();
-    all.dedup();
-    *list = all.into();
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::types::NextHop;
-    use crate::wire::aspath::{AsPath, SegmentKind};
-    use crate::wire::attributes::Origin;
-
-    fn route(communities: &[u32]) -> Attributes {
-        let mut attributes = Attributes::new(
-            Origin::Igp,
-            AsPath { segments: vec![(SegmentKind::Sequence, vec![Asn(65001)].into())] },
-            NextHop::V4([192, 0, 2, 1].into()),
-        );
-        attributes.communities = communities.iter().copied().map(Community).collect();
-        attributes
-    }
 
     fn prefix(text: &str) -> Prefix {
         text.parse().unwrap()
@@ -292,48 +228,25 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_first_rule_that_matches_decides_and_the_end_rejects() {
-        let filter = Filter {
-            name: "f".into(),
-            rules: vec![
-                Rule { communities: vec![Community(666)], ..Rule::default() },
-                Rule { prefixes: vec!["10.0.0.0/8 le 24".parse().unwrap()], accept: true, ..Rule::default() },
-                Rule {
-                    local: Some(true),
-                    communities: vec![Community(1), Community(2)],
-                    accept: true,
-                    ..Rule::default()
-                },
-            ],
-        };
-        for (candidate, communities, local, decision) in [
-            ("10.1.0.0/16", &[][..], false, Decision::Accept(1)),
-            ("10.1.0.0/16", &[666][..], false, Decision::Reject(Some(0))),
-            ("11.0.0.0/16", &[1, 2][..], true, Decision::Accept(2)),
-            ("11.0.0.0/16", &[1, 2][..], false, Decision::Reject(None)),
-            ("11.0.0.0/16", &[1][..], true, Decision::Reject(None)),
-        ] {
-            assert_eq!(filter.decide(prefix(candidate), &route(communities), local), decision, "{candidate}");
+    proptest! {
+        #[test]
+        fn a_list_finds_what_looking_at_each_entry_finds(
+            entries in prop::collection::vec((any::<u32>(), 0u8..=32, 0u8..=32, any::<bool>()), 0..20),
+            candidate: u32, length in 0u8..=32, six: bool,
+        ) {
+            // Few bits, so that prefixes cover one another.
+            let make = |bits: u32, length: u8, six: bool| match six {
+                true => Prefix::new(std::net::Ipv6Addr::from(u128::from(bits & 0xc000_0003) << 96).into(), length),
+                false => Prefix::new(std::net::Ipv4Addr::from(bits & 0xc000_0003).into(), length),
+            };
+            let entries: Vec<PrefixMatch> = entries.into_iter().map(|(bits, length, le, six)| {
+                PrefixMatch { prefix: make(bits, length, six).unwrap(), ge: length, le: le.max(length) }
+            }).collect();
+            let list = PrefixList::new("l".into(), entries.clone());
+            let candidate = make(candidate, length, six).unwrap();
+            let naive = entries.iter().any(|entry| entry.matches(candidate));
+            prop_assert_eq!(list.find(candidate).is_some(), naive);
+            prop_assert!(list.find(candidate).is_none_or(|found| found.matches(candidate)));
         }
-        assert!(filter.looks_at_prefix());
-    }
-
-    #[test]
-    fn set_leaves_attributes_canonical() {
-        let set = Set {
-            local_pref: Some(200),
-            med: None,
-            add_communities: vec![Community(5), Community(1)],
-            add_large_communities: vec![],
-            prepend: 2,
-        };
-        let mut attributes = route(&[3, 5]);
-        attributes.med = Some(7);
-        set.apply(&mut attributes, Asn(64512));
-        assert_eq!((attributes.local_pref, attributes.med), (Some(200), Some(7)));
-        assert_eq!(*attributes.communities, [Community(1), Community(3), Community(5)]);
-        let hops = vec![Asn(64512), Asn(64512), Asn(65001)];
-        assert_eq!(attributes.as_path.segments, [(SegmentKind::Sequence, hops.into())]);
     }
 }

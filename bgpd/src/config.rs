@@ -5,9 +5,11 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bgp_proto::bmp::Stage;
 use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::Filter;
 use bgp_proto::rib::Drain;
@@ -50,6 +52,40 @@ pub struct Config {
     /// RPKI caches, by which routes are validated. Two must not share an address and port, or a name. Empty: routes are not
     /// validated.
     pub rpki: Vec<CacheConfig>,
+    /// The name under which stations know us.
+    pub name: String,
+    /// Monitoring stations. Two must not share a name.
+    pub bmp: Vec<StationConfig>,
+    /// Files of routes; `None`: none are written.
+    pub mrt: Option<MrtConfig>,
+}
+
+/// A monitoring station (BMP, RFC 7854).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StationConfig {
+    /// Its name, for people and for the API.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its TCP port.
+    pub port: u16,
+    /// Which tables it is told of, each once.
+    pub stages: Vec<Stage>,
+    /// How often it is sent a Stats Report; `None`: never.
+    pub statistics: Option<Duration>,
+}
+
+/// Files of routes (MRT, RFC 6396).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MrtConfig {
+    /// Where they are.
+    pub directory: PathBuf,
+    /// How often the table is written; `None`: never.
+    pub table_interval: Option<Duration>,
+    /// How long one file of updates goes on; `None`: updates are not written.
+    pub updates_interval: Option<Duration>,
+    /// Files that stay, of each of both kinds; at least 1.
+    pub keep: usize,
 }
 
 /// An RPKI cache that speaks RPKI-RTR (RFC 8210).
@@ -215,6 +251,9 @@ impl Config {
             peers: Vec::new(),
             dynamic_peers: Vec::new(),
             rpki: Vec::new(),
+            name: String::new(),
+            bmp: Vec::new(),
+            mrt: None,
         }
     }
 }

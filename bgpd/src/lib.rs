@@ -7,10 +7,12 @@
 //! of its socket brought, within a budget of bytes that all share; the RIB tells a session what to send, within what it
 //! knows the session's socket has not taken yet. Nobody holds a lock, and no task waits for one thing alone.
 
+mod bmp;
 mod clock;
 pub mod config;
 mod connection;
 mod listener;
+mod mrt;
 mod peer;
 mod reconfigure;
 mod rib_port;
@@ -20,6 +22,7 @@ mod rpki;
 mod socket_options;
 pub mod status;
 mod strangers;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -28,7 +31,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bgp_proto::rib::{self, BestChange, PageStart, PeerCounts, Scope};
 use bgp_proto::rtr::Vrp;
-use bgp_proto::types::{Family, PeerId, Prefix};
+use bgp_proto::types::{Asn, Family, PeerId, Prefix, RouterId};
 use bgp_proto::wire::Notification;
 use bgp_proto::wire::attributes::Attributes;
 use bgp_proto::wire::notification::Cease;
@@ -41,7 +44,11 @@ use rib_thread::Order;
 use roster::{Command, ListedPeer, Listing, Roster, ToRib};
 
 pub use bgp_proto::rib::Drain;
-pub use config::{CacheConfig, Config, DynamicPeerConfig, GracefulRestart, Password, PeerConfig, Ttl};
+pub use bmp::{StationState, StationStatus};
+pub use config::{
+    CacheConfig, Config, DynamicPeerConfig, GracefulRestart, MrtConfig, Password, PeerConfig, StationConfig, Ttl,
+};
+pub use mrt::MrtStatus;
 pub use rpki::CacheStatus;
 pub use status::{CapabilityStatus, PeerStatus, RouteQuery, RouteScope, RouteView};
 
@@ -142,6 +149,8 @@ pub struct Bgp {
     commands: mpsc::Sender<Command>,
     orders: mpsc::UnboundedSender<Order>,
     rpki: mpsc::Sender<rpki::Command>,
+    bmp: mpsc::Sender<bmp::Command>,
+    mrt: mpsc::Sender<mrt::Command>,
     refused: Arc<AtomicU64>,
 }
 
@@ -153,7 +162,8 @@ impl Bgp {
     /// See [`StartError`]; nothing is left running.
     pub async fn start(config: Config, restarted: bool) -> Result<(Self, mpsc::Receiver<Event>), StartError> {
         roster::check(&config)?;
-        let caches = config.rpki.clone();
+        let (caches, stations, files) = (config.rpki.clone(), config.bmp.clone(), config.mrt.clone());
+        let identity = identity(&config);
         let clock = Clock::start();
         let (orders, orders_received) = mpsc::unbounded_channel();
         let (reports, reports_received) = mpsc::unbounded_channel();
@@ -167,21 +177,51 @@ impl Bgp {
         let (commands, commands_received) = mpsc::channel(16);
         tokio::spawn(roster.run(commands_received));
         let rpki = rpki::start(caches, clock, orders.clone());
-        Ok((Self { commands, orders, rpki, refused }, events_received))
+        let mrt =
+            mrt::start(files, identity.router_id, identity.local_as, orders.clone()).map_err(StartError::Thread)?;
+        let bmp = bmp::start(identity, stations, orders.clone());
+        Ok((Self { commands, orders, rpki, bmp, mrt, refused }, events_received))
     }
 
     /// Applies a changed configuration in place: what changed, a line each. A session is reset only if what its OPEN says,
     /// its address, port, local address or TTL changed; filters and keys are changed under it. A change of our AS, router id
     /// or cluster id resets all sessions. A configuration that [`Bgp::start`] would refuse changes nothing.
     pub async fn reconfigure(&self, config: Config) -> Vec<String> {
-        let caches = roster::check(&config).is_ok().then(|| config.rpki.clone());
+        let sound = roster::check(&config).is_ok();
+        let beside = sound.then(|| (identity(&config), config.rpki.clone(), config.bmp.clone(), config.mrt.clone()));
         let mut lines = self.ask(|answer| Command::Reconfigure(Box::new(config), answer)).await.unwrap_or_default();
-        if let Some(caches) = caches {
+        if let Some((identity, caches, stations, files)) = beside {
             let (answer, answered) = oneshot::channel();
             let _ = self.rpki.send(rpki::Command::Configure(caches, answer)).await;
             lines.extend(answered.await.unwrap_or_default());
+            let (answer, answered) = oneshot::channel();
+            let (router_id, local_as) = (identity.router_id, identity.local_as);
+            let _ = self.bmp.send(bmp::Command::Configure(identity, stations, answer)).await;
+            lines.extend(answered.await.unwrap_or_default());
+            let (answer, answered) = oneshot::channel();
+            let _ = self.mrt.send(mrt::Command::Configure(files, router_id, local_as, answer)).await;
+            lines.extend(answered.await.unwrap_or_default());
         }
         lines
+    }
+
+    /// The monitoring stations.
+    pub async fn stations(&self) -> Vec<StationStatus> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.bmp.send(bmp::Command::Status(answer)).await;
+        answered.await.unwrap_or_default()
+    }
+
+    /// What the writer of MRT files has done; `None` where none are written.
+    pub async fn mrt(&self) -> Option<MrtStatus> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.mrt.send(mrt::Command::Status(answer)).await;
+        answered.await.ok().flatten()
+    }
+
+    /// The table as an MRT file (RFC 6396, TABLE_DUMP_V2), part by part: the accepted paths, as the import filter left them.
+    pub fn table_dump(&self, router_id: RouterId, local_as: Asn) -> mpsc::Receiver<Vec<u8>> {
+        mrt::dump(self.orders.clone(), router_id, local_as)
     }
 
     /// The RPKI caches, in the order of the configuration.
@@ -367,6 +407,10 @@ impl Bgp {
 
     /// Stops the speaker; returns when the last word has left or a peer has not taken it within two seconds.
     pub async fn stop(&self, how: Shutdown) {
+        let (answer, answered) = oneshot::channel();
+        if self.bmp.send(bmp::Command::Stop(answer)).await.is_ok() {
+            let _ = answered.await;
+        }
         self.ask(|answer| Command::Stop(how, answer)).await;
     }
 
@@ -388,6 +432,11 @@ fn administrative(subcode: Cease, communication: Option<&str>) -> Notification {
         Some(text) if !text.is_empty() => Notification::cease_saying(subcode, text),
         Some(_) | None => Notification::cease(subcode),
     }
+}
+
+/// Who we are, for those who watch.
+fn identity(config: &Config) -> bmp::Speaker {
+    bmp::Speaker { name: config.name.clone(), local_as: config.local_as, router_id: config.router_id }
 }
 
 /// What stands for ourselves where a peer's name stands.

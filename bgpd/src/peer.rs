@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use crate::connection::{self, Connection, Read};
 use crate::rib_port::{Report, RibPort};
 use crate::rib_thread::FromRib;
 use crate::socket_options::{self, KeyScope};
+use crate::watch::Carrier;
 
 /// A connection that cannot be written any more may still hold what the peer said last: so many reads for it.
 const READS_OF_A_BROKEN_CONNECTION: usize = 4;
@@ -472,7 +474,8 @@ impl Peer {
         self.retained_until = None;
         (self.owed, self.unbilled) = (0, 0);
         self.agreed = Some(established.clone());
-        self.port.up(established);
+        let carrier = self.carrier(established.direction);
+        self.port.up(established, Box::new(carrier));
     }
 
     fn down(&mut self, reason: &DownReason) {
@@ -494,7 +497,20 @@ impl Peer {
         self.history.down = Some(now);
         self.owed = 0;
         self.retained_until = retain.filter(|_| self.dynamic).map(|retain| now + retain);
-        self.port.down(retain, text);
+        self.port.down(retain, text, reason.clone());
+    }
+
+    /// What began the session on this connection.
+    fn carrier(&self, direction: Direction) -> Carrier {
+        let opens = self.session.opens().cloned().unwrap_or_default();
+        let socket = self.connection(direction).map(Connection::socket);
+        let port = |address: io::Result<SocketAddr>| address.map_or(0, |address| address.port());
+        Carrier {
+            local_port: socket.map_or(0, |socket| port(socket.local_addr())),
+            remote_port: socket.map_or(0, |socket| port(socket.peer_addr())),
+            sent_open: opens.sent,
+            received_open: opens.received,
+        }
     }
 }
 

@@ -11,10 +11,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bgp_proto::session::Established;
+use bgp_proto::session::{DownReason, Established};
 use bgp_proto::types::{Family, PeerId};
 use bgp_proto::wire::Update;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::watch::Carrier;
 
 /// Octets of messages, as they came from sockets, on the way to the RIB. Parsed, an octet becomes up to ten.
 pub(crate) const BUDGET: usize = 1024 * 1024;
@@ -35,8 +37,8 @@ pub(crate) struct SessionTag {
 /// What a session tells the RIB.
 #[derive(Debug)]
 pub(crate) enum Report {
-    Up(Box<Established>),
-    Down { retain: Option<Duration>, reason: String },
+    Up(Box<Established>, Box<Carrier>),
+    Down { retain: Option<Duration>, reason: String, why: DownReason },
     Updates(Vec<Update>),
     Refresh(Family),
     Sent(usize),
@@ -92,18 +94,18 @@ impl RibPort {
     }
 
     /// A new session is up.
-    pub(crate) fn up(&mut self, established: Box<Established>) {
+    pub(crate) fn up(&mut self, established: Box<Established>, carrier: Box<Carrier>) {
         self.tag.session = self.tag.session.wrapping_add(1);
         self.up_told = false;
-        self.push(Report::Up(established), UNIT);
+        self.push(Report::Up(established, carrier), UNIT);
     }
 
     /// The session is down. What the RIB has not taken of it by now, it need not see.
-    pub(crate) fn down(&mut self, retain: Option<Duration>, reason: String) {
+    pub(crate) fn down(&mut self, retain: Option<Duration>, reason: String, why: DownReason) {
         self.pending.clear();
         self.waiting = None;
         if std::mem::take(&mut self.up_told) {
-            self.tell(Report::Down { retain, reason }, None);
+            self.tell(Report::Down { retain, reason, why }, None);
         }
     }
 
@@ -154,7 +156,7 @@ impl RibPort {
     }
 
     fn tell(&mut self, report: Report, part: Option<OwnedSemaphorePermit>) {
-        self.up_told |= matches!(report, Report::Up(_));
+        self.up_told |= matches!(report, Report::Up(..));
         // The RIB's thread is gone only when the speaker stops.
         let _ = self.reports.send(Envelope { tag: self.tag, report, _part: part });
     }
@@ -206,12 +208,12 @@ mod tests {
     #[tokio::test]
     async fn a_report_without_budget_waits_and_leaves_in_order() {
         let (mut port, mut received) = port(2);
-        port.up(established());
+        port.up(established(), Box::default());
         port.push(Report::Updates(Vec::new()), 1);
         port.push(Report::Refresh(Family::Ipv4Unicast), 1);
         assert!(port.is_behind());
         let up = received.recv().await.unwrap();
-        assert!(matches!(up.report, Report::Up(_)));
+        assert!(matches!(up.report, Report::Up(..)));
         drop(up);
         port.room().await;
         assert!(!port.is_behind());
@@ -223,9 +225,9 @@ mod tests {
     async fn a_session_that_the_rib_never_saw_is_not_reported_down_either() {
         let (mut port, mut received) = port(0);
         for _ in 0..100 {
-            port.up(established());
+            port.up(established(), Box::default());
             port.push(Report::Updates(Vec::new()), 1000);
-            port.down(None, String::new());
+            port.down(None, String::new(), DownReason::HoldTimerExpired);
         }
         assert!(!port.is_behind());
         assert!(received.try_recv().is_err());
@@ -234,10 +236,10 @@ mod tests {
     #[tokio::test]
     async fn down_passes_a_spent_budget() {
         let (mut port, mut received) = port(1);
-        port.up(established());
+        port.up(established(), Box::default());
         port.push(Report::Updates(Vec::new()), 1000);
-        port.down(None, "gone".to_owned());
-        assert!(matches!(received.recv().await.unwrap().report, Report::Up(_)));
+        port.down(None, "gone".to_owned(), DownReason::HoldTimerExpired);
+        assert!(matches!(received.recv().await.unwrap().report, Report::Up(..)));
         assert!(matches!(received.recv().await.unwrap().report, Report::Down { .. }));
     }
 

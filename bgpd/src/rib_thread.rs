@@ -6,17 +6,22 @@
 //! [`crate::rib_port`] runs out, and peers are read no further.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
-use bgp_proto::rib::{BestChange, Drain, Output, PageStart, PeerCounts, PeerPolicy, Rib, RibConfig, RouteView, Scope};
+use bgp_proto::rib::{
+    BestChange, Drain, Held, KnownPeer, Output, PageStart, PeerCounts, PeerPolicy, Rib, RibConfig, RouteView, Scope,
+};
 use bgp_proto::rtr::{Changes, Vrp};
-use bgp_proto::types::{Family, PeerId, Prefix};
+use bgp_proto::types::{Asn, Family, PeerId, Prefix};
 use bgp_proto::wire::attributes::Attributes;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Event;
+use crate::bmp::Counted;
 use crate::clock::Clock;
 use crate::rib_port::{Envelope, Report};
+use crate::watch::{Ending, Feed, Watchers, Witness};
 
 /// Most reports that one round takes before it decides: what changes again and again within them is decided once.
 const REPORTS_A_ROUND: usize = 32;
@@ -61,8 +66,28 @@ pub(crate) enum Order {
     ChangeVrps(Changes, oneshot::Sender<()>),
     /// The VRPs that cover a prefix.
     Vrps(Prefix, oneshot::Sender<Vec<Vrp>>),
+    /// Somebody wants to hear what the RIB sees.
+    Watch(Feed),
+    /// A watcher has room again.
+    Look,
+    /// Sessions that are up, with their numbers.
+    Statistics(oneshot::Sender<Vec<Counted>>),
+    /// Some of all paths, and where the next ones begin.
+    Walk { start: PageStart, answer: oneshot::Sender<(Vec<Held>, Option<PageStart>)> },
+    /// Every peer.
+    Known(oneshot::Sender<Known>),
     /// Ends the thread.
     Stop(oneshot::Sender<()>),
+}
+
+/// Every peer of the RIB.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) peers: Vec<KnownPeer>,
+    /// Those with a session.
+    pub(crate) up: Vec<Arc<Witness>>,
+    /// Now, in the seconds that [`Held::since`] counts.
+    pub(crate) now_seconds: u32,
 }
 
 /// Routes, and where the next page begins.
@@ -72,6 +97,8 @@ pub(crate) type Page = (Vec<RouteView>, Option<PageStart>);
 struct Link {
     task: u64,
     name: String,
+    /// Our AS towards it.
+    local_as: Asn,
     /// Its session that is up.
     session: Option<u32>,
     to: mpsc::UnboundedSender<FromRib>,
@@ -97,6 +124,7 @@ struct RibThread {
     /// What waits for the owner.
     untold: VecDeque<Event>,
     stopped: Option<oneshot::Sender<()>>,
+    watchers: Watchers,
 }
 
 /// Starts the thread. It ends on [`Order::Stop`], and when the senders of orders are gone.
@@ -121,6 +149,7 @@ pub(crate) fn start(
             events,
             untold: VecDeque::new(),
             stopped: None,
+            watchers: Watchers::default(),
         };
         runtime.block_on(thread.run());
     })?;
@@ -156,12 +185,14 @@ impl RibThread {
         let now = self.clock.now();
         if self.rib.poll_timeout().is_some_and(|at| at <= now) {
             self.rib.handle_timeout(now);
+            self.watchers.observe(&mut self.rib);
         }
         let more = self.rib.run(now);
         while let Some(output) = self.rib.poll() {
             self.hand_out(output);
         }
-        more || taken == REPORTS_A_ROUND
+        let walks = self.watchers.walk(&mut self.rib);
+        more || walks || taken == REPORTS_A_ROUND
     }
 
     /// Waits until one of the queues, the owner or the clock has something for us.
@@ -228,11 +259,14 @@ impl RibThread {
         match order {
             Order::SetPeer { peer, task, policy, to } => {
                 let session = self.links.get(&peer).filter(|link| link.task == task).and_then(|link| link.session);
-                self.links.insert(peer, Link { task, name: policy.name.clone(), session, to });
+                self.links
+                    .insert(peer, Link { task, name: policy.name.clone(), local_as: policy.local_as, session, to });
                 self.rib.set_peer(peer, policy, now);
+                self.watchers.observe(&mut self.rib);
             }
             Order::RemovePeer { peer } => {
                 if let Some(link) = self.links.remove(&peer) {
+                    self.watchers.down(peer, Ending::Removed);
                     self.rib.remove_peer(peer, now);
                     if link.session.is_some() {
                         self.untold
@@ -248,11 +282,14 @@ impl RibThread {
                 if !gone.is_empty() {
                     self.untold.push_back(Event::Best(gone));
                 }
-                self.links.clear();
+                for peer in self.links.drain().map(|(peer, _)| peer) {
+                    self.watchers.down(peer, Ending::Removed);
+                }
                 let vrps = self.rib.take_vrps();
                 // A drain outlives what is configured.
                 self.rib = Rib::new(RibConfig { drain: self.rib.drain(), ..config }, now);
                 self.rib.put_vrps(vrps);
+                self.watchers.renew(&mut self.rib);
                 for (prefix, attributes) in &self.originated {
                     self.rib.originate(*prefix, attributes.clone(), now);
                 }
@@ -282,6 +319,22 @@ impl RibThread {
             Order::Vrps(prefix, answer) => {
                 let _ = answer.send(self.rib.vrps().map(|vrps| vrps.covering(prefix)).unwrap_or_default());
             }
+            Order::Watch(feed) => self.watchers.add(feed, &mut self.rib),
+            // The round that follows does.
+            Order::Look => {}
+            Order::Statistics(answer) => {
+                let counted = |witness: &Arc<Witness>| {
+                    (witness.clone(), self.rib.counts(witness.peer), self.rib.held_by_family(witness.peer))
+                };
+                let _ = answer.send(self.watchers.witnesses().map(counted).collect());
+            }
+            Order::Walk { start, answer } => {
+                let _ = answer.send(self.rib.walk(start, ROUTES_A_PAGE));
+            }
+            Order::Known(answer) => {
+                let up = self.watchers.witnesses().cloned().collect();
+                let _ = answer.send(Known { peers: self.rib.known_peers(), up, now_seconds: now.seconds() });
+            }
             Order::Stop(stopped) => self.stopped = Some(stopped),
         }
     }
@@ -308,8 +361,10 @@ impl RibThread {
         let Some(link) = self.links.get_mut(&tag.peer).filter(|link| link.task == tag.task) else {
             return; // of a peer that is gone
         };
-        if let Report::Up(established) = report {
+        if let Report::Up(established, carrier) = report {
             link.session = Some(tag.session);
+            let local_as = link.local_as;
+            self.watchers.up(Witness { peer: tag.peer, local_as, established: established.clone(), carrier });
             self.untold.push_back(Event::Up { peer: link.name.clone() });
             return self.rib.handle_up(tag.peer, &established, now);
         }
@@ -317,9 +372,10 @@ impl RibThread {
             return; // of a session that is gone
         }
         match report {
-            Report::Up(_) => {}
-            Report::Down { retain, reason } => {
+            Report::Up(..) => {}
+            Report::Down { retain, reason, why } => {
                 link.session = None;
+                self.watchers.down(tag.peer, Ending::Down(why));
                 self.untold.push_back(Event::Down { peer: link.name.clone(), reason });
                 self.rib.handle_down(tag.peer, retain, now);
             }
@@ -327,13 +383,17 @@ impl RibThread {
             Report::Refresh(family) => self.rib.handle_refresh(tag.peer, family),
             Report::Sent(octets) => self.rib.handle_sent(tag.peer, octets),
         }
+        self.watchers.observe(&mut self.rib);
     }
 
     fn hand_out(&mut self, output: Output) {
         match output {
             Output::Send(peer, messages) => self.tell_peer(peer, |session| FromRib::Send { session, messages }),
             Output::TooManyPrefixes(peer) => self.tell_peer(peer, |session| FromRib::TooManyPrefixes { session }),
-            Output::Best(changes) => self.untold.push_back(Event::Best(changes)),
+            Output::Best(changes) => {
+                self.watchers.best(&changes);
+                self.untold.push_back(Event::Best(changes));
+            }
             Output::Converged(family) => self.untold.push_back(Event::Converged(family)),
         }
     }

@@ -111,6 +111,14 @@ pub(crate) enum BgpCommand {
         /// Show the VRPs that cover this prefix.
         prefix: Option<IpNetwork>,
     },
+    /// Monitoring stations (BMP), and how far each one is.
+    #[command(after_help = "Examples:\n  linnet bgp bmp\n  linnet bgp bmp -o json")]
+    Bmp,
+    /// Files of routes (MRT).
+    Mrt {
+        #[command(subcommand)]
+        command: MrtCommand,
+    },
     /// Ends a session and keeps it down until `enable`, `linnet reload` or the daemon's next start.
     #[command(
         after_help = "Examples:\n  linnet bgp disable tor-a\n  linnet bgp disable tor-a --message 'new optics, back at 17:00'"
@@ -141,6 +149,22 @@ pub(crate) enum BgpCommand {
         /// What to tell the person at the other end (RFC 9003), at most 255 octets.
         #[arg(long, value_name = "TEXT", conflicts_with = "soft", value_parser = communication)]
         message: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MrtCommand {
+    /// What the daemon has written.
+    #[command(after_help = "Examples:\n  linnet bgp mrt status")]
+    Status,
+    /// Writes the table as it is now: the accepted paths of every peer (TABLE_DUMP_V2).
+    #[command(
+        after_help = "The file has its name only once it is whole.\n\nExamples:\n  linnet bgp mrt dump /tmp/table.mrt\n  \
+        linnet bgp mrt dump - | bgpdump -m -"
+    )]
+    Dump {
+        /// Where to; `-`: standard output.
+        file: PathBuf,
     },
 }
 

@@ -1,8 +1,9 @@
-//! `linnet bgp summary|neighbor|routes|rpki|reset|disable|enable`.
+//! `linnet bgp summary|neighbor|routes|rpki|bmp|mrt|reset|disable|enable`.
 
 mod neighbor;
 mod routes;
 mod rpki;
+mod watch;
 
 use linnet_api as api;
 use serde::Serialize;
@@ -18,6 +19,7 @@ use crate::output::{Page, Present, Printer, dash, present};
 pub(crate) use neighbor::neighbor;
 pub(crate) use routes::routes;
 pub(crate) use rpki::rpki;
+pub(crate) use watch::{bmp, mrt_dump, mrt_status};
 
 #[derive(Debug, Serialize)]
 struct Summary {

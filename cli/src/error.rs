@@ -11,6 +11,8 @@ pub(crate) enum Error {
     Refused(tonic::Status),
     /// A file named on the command line cannot be read.
     File { path: PathBuf, cause: std::io::Error },
+    /// A file named on the command line cannot be written.
+    Write { path: PathBuf, cause: std::io::Error },
     /// Standard output does not take what there is to print.
     Output(std::io::Error),
 }
@@ -18,7 +20,7 @@ pub(crate) enum Error {
 impl Error {
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
-            Self::Refused(_) | Self::Output(_) => 1,
+            Self::Refused(_) | Self::Output(_) | Self::Write { .. } => 1,
             Self::File { .. } => 2,
             Self::NoDaemon { .. } => 3,
         }
@@ -36,6 +38,9 @@ impl fmt::Display for Error {
             Self::Refused(status) => f.write_str(status.message()),
             Self::File { path, cause } => {
                 write!(f, "{} cannot be read: {cause}; nothing was checked; name a file that can", path.display())
+            }
+            Self::Write { path, cause } => {
+                write!(f, "{} cannot be written: {cause}; nothing of it was kept; name a file that can", path.display())
             }
             Self::Output(error) => write!(f, "standard output takes no more: {error}; what was printed is incomplete"),
         }

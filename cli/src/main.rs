@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use args::{Args, BgpCommand, Command, EndpointCommand, OverlayCommand, PolicyCommand, RouteCommand};
+use args::{Args, BgpCommand, Command, EndpointCommand, MrtCommand, OverlayCommand, PolicyCommand, RouteCommand};
 use client::Client;
 use error::Error;
 use output::Printer;
@@ -71,6 +71,9 @@ async fn run(args: Args) -> Result<Answer, Error> {
             BgpCommand::Summary => bgp::summary(&client, &print).await,
             BgpCommand::Neighbor { peer } => bgp::neighbor(&client, &print, peer).await,
             BgpCommand::Routes(query) => bgp::routes(&client, &print, query).await,
+            BgpCommand::Bmp => bgp::bmp(&client, &print).await,
+            BgpCommand::Mrt { command: MrtCommand::Status } => bgp::mrt_status(&client, &print).await,
+            BgpCommand::Mrt { command: MrtCommand::Dump { file } } => bgp::mrt_dump(&client, &file).await,
             BgpCommand::Rpki { prefix } => bgp::rpki(&client, &print, prefix).await,
             BgpCommand::Disable { peer, message } => bgp::set_enabled(&client, peer, false, message).await,
             BgpCommand::Enable { peer } => bgp::set_enabled(&client, peer, true, None).await,

@@ -4,11 +4,12 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bgp_proto::rtr::CacheState;
 use bgp_proto::session::State;
+use bgpd::StationState;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::CONTENT_TYPE;
@@ -100,6 +101,7 @@ async fn text(daemon: &Daemon) -> String {
     gauge(&mut registry, "uptime_seconds", "Seconds since linnetd started", daemon.uptime().as_secs());
     register_peers(&mut registry, daemon).await;
     register_caches(&mut registry, daemon).await;
+    register_watchers(&mut registry, daemon).await;
     if let Some(kernel) = daemon.kernel() {
         register_kernel(&mut registry, kernel).await;
     }
@@ -135,6 +137,54 @@ async fn register_peers(registry: &mut Registry, daemon: &Daemon) {
     registry.register("bgp_peer_unsent_bytes", "Bytes that wait for the peer to read", unsent);
     registry.register("bgp_peer_established", "Times the session came up", established);
     registry.register("bgp_peer_treated_as_withdraw", "UPDATEs treated as withdraw (RFC 7606)", withdrawn);
+}
+
+async fn register_watchers(registry: &mut Registry, daemon: &Daemon) {
+    let stations = daemon.bgp().stations().await;
+    if !stations.is_empty() {
+        let gauges = [
+            ("bmp_station_up", "1 while this BMP station has the table and hears what changes"),
+            ("bmp_station_waiting_bytes", "Bytes that wait for this BMP station"),
+        ]
+        .map(|(name, help)| {
+            let gauges = Family::<[(&'static str, String); 1], Gauge>::default();
+            registry.register(name, help, gauges.clone());
+            gauges
+        });
+        let counters = [
+            ("bmp_station_messages", "Messages to this BMP station"),
+            ("bmp_station_connections", "Connections to this BMP station"),
+            ("bmp_station_behind", "Connections that ended because this BMP station was too slow"),
+        ]
+        .map(|(name, help)| {
+            let counters = PeerCounters::default();
+            registry.register(name, help, counters.clone());
+            counters
+        });
+        for station in stations {
+            let label = [("station", station.config.name.clone())];
+            let up = station.state == StationState::Up;
+            for (gauge, value) in gauges.iter().zip([u64::from(up), station.waiting as u64]) {
+                gauge.get_or_create(&label).set(i64::try_from(value).unwrap_or(i64::MAX));
+            }
+            for (counter, value) in counters.iter().zip([station.messages, station.connections, station.behind]) {
+                counter.get_or_create(&label).inner().store(value, Ordering::Relaxed);
+            }
+        }
+    }
+    if let Some(mrt) = daemon.bgp().mrt().await {
+        for (name, help, value) in [
+            ("mrt_files", "MRT files finished", mrt.files),
+            ("mrt_bytes", "Bytes in finished MRT files", mrt.octets),
+            ("mrt_lost", "Times that updates are missing in MRT files because the disk was too slow", mrt.lost),
+        ] {
+            let counter = Counter::<u64, AtomicU64>::default();
+            counter.inner().store(value, Ordering::Relaxed);
+            registry.register(name, help, counter);
+        }
+        let failing = u64::from(mrt.last_error.is_some());
+        gauge(registry, "mrt_failing", "1 while MRT files cannot be written", failing);
+    }
 }
 
 async fn register_caches(registry: &mut Registry, daemon: &Daemon) {

@@ -7,7 +7,7 @@ use bgp_proto::filter::{Condition, Filter, PrefixMatch, Rule};
 use bgp_proto::rtr::ClientConfig;
 use bgp_proto::types::{Family, Prefix};
 
-use crate::config::{Config, PeerSettings, RpkiCache, Ttl};
+use crate::config::{BmpStation, Config, PeerSettings, RpkiCache, Ttl};
 
 /// The name of the filter that applies to internal peers without an import filter.
 pub const MESH: &str = "mesh";
@@ -101,6 +101,24 @@ pub fn speaker(config: &Config) -> bgpd::Config {
             })
             .collect(),
         rpki: bgp.rpki.iter().map(cache).collect(),
+        name: node.name.clone(),
+        bmp: bgp.bmp.iter().map(station).collect(),
+        mrt: bgp.mrt.as_ref().map(|mrt| bgpd::MrtConfig {
+            directory: mrt.directory.clone(),
+            table_interval: mrt.table_interval,
+            updates_interval: mrt.updates_interval,
+            keep: mrt.keep as usize,
+        }),
+    }
+}
+
+fn station(station: &BmpStation) -> bgpd::StationConfig {
+    bgpd::StationConfig {
+        name: station.name.clone(),
+        address: station.address,
+        port: station.port,
+        stages: station.stages.clone(),
+        statistics: station.statistics,
     }
 }
 

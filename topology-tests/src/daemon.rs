@@ -84,6 +84,12 @@ pub const IMAGES: &[Image] = &[
         programs: Programs::One { command: "stayrtr", arguments: &[], ready: "" },
     },
     Image {
+        names: &["pmbmpd"],
+        package: "pmacct",
+        folders: &[],
+        programs: Programs::One { command: "pmbmpd", arguments: &["-f", "/etc/pmacct/pmbmpd.conf"], ready: "" },
+    },
+    Image {
         names: &["linnet"],
         package: "linnet (cargo build -p linnetd -p linnet)",
         folders: &["/etc/linnet", "/var/lib/linnet"],

@@ -11,8 +11,10 @@
 //!
 //! No input from the network can make a function of this crate panic, hang, or grow memory without bound.
 
+pub mod bmp;
 pub mod conduct;
 pub mod filter;
+pub mod mrt;
 pub mod rib;
 pub mod role;
 pub mod rtr;

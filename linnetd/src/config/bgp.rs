@@ -10,6 +10,7 @@ use super::peer::{Defaults, dynamic_peers, peers};
 use super::reader::{Field, NOT_APPLIED, Section};
 use super::rooms::{all, prefix};
 use super::rpki::caches;
+use super::watch::{mrt, stations};
 use super::{Bgp, GracefulRestart, Node};
 
 /// An address with a port. An IPv6 address without its brackets is understood, because the port must be there: what
@@ -56,7 +57,7 @@ pub(super) fn bgp(section: Section<'_>, node: Option<&Node>) -> Option<Bgp> {
         Defaults { asn, node, filters: filters.as_deref().unwrap_or_default(), filters_read: filters.is_some() };
     let peers = peers(&section, &mut defaults);
     let dynamic_peers = dynamic_peers(&section, &defaults);
-    let rpki = caches(&section);
+    let (rpki, bmp, mrt) = (caches(&section), stations(&section), mrt(&section));
     section.finish();
     Some(Bgp {
         asn: asn?,
@@ -74,6 +75,8 @@ pub(super) fn bgp(section: Section<'_>, node: Option<&Node>) -> Option<Bgp> {
         prefix_lists: prefix_lists?,
         filters: filters?,
         rpki: rpki?,
+        bmp: bmp?,
+        mrt: mrt?,
     })
 }
 

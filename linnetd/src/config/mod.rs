@@ -13,6 +13,7 @@ mod reader;
 mod report;
 mod rooms;
 mod rpki;
+mod watch;
 
 #[cfg(test)]
 mod property;
@@ -34,6 +35,7 @@ use toml::de::DeTable;
 pub use environment::Environment;
 pub use report::{Finding, Severity};
 pub use rpki::RpkiCache;
+pub use watch::{BmpStation, Mrt};
 
 use reader::{NOT_APPLIED, Section};
 use report::Report;
@@ -106,6 +108,10 @@ pub struct Bgp {
     pub filters: Vec<Filter>,
     /// `[[bgp.rpki]]`, likewise. Empty: routes are not validated.
     pub rpki: Vec<RpkiCache>,
+    /// `[[bgp.bmp]]`, likewise.
+    pub bmp: Vec<BmpStation>,
+    /// `[bgp.mrt]`; `None`: no files are written.
+    pub mrt: Option<Mrt>,
 }
 
 impl Bgp {

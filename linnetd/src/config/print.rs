@@ -6,7 +6,7 @@ use bgp_proto::filter::{Filter, PrefixList};
 use bgp_proto::session::RemoteAs;
 
 use super::conduct;
-use super::{Config, DynamicPeer, OverlayMode, Peer, PeerSettings, RpkiCache, Ttl};
+use super::{BmpStation, Config, DynamicPeer, Mrt, OverlayMode, Peer, PeerSettings, RpkiCache, Ttl};
 
 impl Display for Config {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -44,6 +44,8 @@ impl Display for Config {
         bgp.prefix_lists.iter().try_for_each(|list| print_prefix_list(f, list))?;
         bgp.filters.iter().try_for_each(|filter| print_filter(f, filter))?;
         bgp.rpki.iter().try_for_each(|cache| print_cache(f, cache))?;
+        bgp.bmp.iter().try_for_each(|station| print_station(f, station))?;
+        bgp.mrt.iter().try_for_each(|mrt| print_mrt(f, mrt))?;
 
         let mode = match overlay.mode {
             OverlayMode::Auto => "auto",
@@ -137,6 +139,23 @@ fn print_settings(f: &mut Formatter<'_>, settings: &PeerSettings, dynamic: bool)
         }
     }
     Ok(())
+}
+
+fn print_station(f: &mut Formatter<'_>, station: &BmpStation) -> fmt::Result {
+    writeln!(f, "\n[[bgp.bmp]]")?;
+    writeln!(f, "name = {}", string(&station.name))?;
+    writeln!(f, "address = {}", string(station.address))?;
+    writeln!(f, "port = {}", station.port)?;
+    writeln!(f, "monitor = {}", list(station.stages.iter().map(|stage| stage.name())))?;
+    writeln!(f, "statistics-interval = {}", station.statistics.unwrap_or_default().as_secs())
+}
+
+fn print_mrt(f: &mut Formatter<'_>, mrt: &Mrt) -> fmt::Result {
+    writeln!(f, "\n[bgp.mrt]")?;
+    writeln!(f, "directory = {}", string(mrt.directory.display()))?;
+    writeln!(f, "table-interval = {}", mrt.table_interval.unwrap_or_default().as_secs())?;
+    writeln!(f, "updates-interval = {}", mrt.updates_interval.unwrap_or_default().as_secs())?;
+    writeln!(f, "keep = {}", mrt.keep)
 }
 
 fn print_cache(f: &mut Formatter<'_>, cache: &RpkiCache) -> fmt::Result {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bgp_proto::bmp::Stage;
 use bgp_proto::filter::as_path::AsPathPattern;
 use bgp_proto::filter::community::{AnyCommunity, CommunityPattern, Part};
 use bgp_proto::filter::number::{Adjust, AsnRange, NumberMatch};
@@ -198,6 +199,31 @@ fn settings() -> impl Strategy<Value = PeerSettings> {
         )
 }
 
+fn bmp() -> impl Strategy<Value = Vec<BmpStation>> {
+    let stages = proptest::sample::subsequence(Stage::ALL.to_vec(), 1..=3);
+    vec((address(), 1u16.., stages, option::of(1u64..=86_400)), 0..3).prop_map(|stations| {
+        let station = |(index, (address, port, stages, statistics))| BmpStation {
+            name: format!("station-{index}"),
+            address,
+            port,
+            stages,
+            statistics: Option::map(statistics, Duration::from_secs),
+        };
+        stations.into_iter().enumerate().map(station).collect()
+    })
+}
+
+fn mrt() -> impl Strategy<Value = Option<Mrt>> {
+    option::of((path(), option::of(1u64..=604_800), option::of(1u64..=86_400), 1u32..=100_000)).prop_map(|mrt| {
+        mrt.map(|(directory, table, updates, keep)| Mrt {
+            directory,
+            table_interval: table.map(Duration::from_secs),
+            updates_interval: updates.map(Duration::from_secs),
+            keep,
+        })
+    })
+}
+
 fn rpki() -> impl Strategy<Value = Vec<RpkiCache>> {
     let seconds = |range| option::of(range).prop_map(|time: Option<u64>| time.map(Duration::from_secs));
     let times = (seconds(1u64..=599), seconds(1u64..=599), seconds(600u64..=172_800));
@@ -233,6 +259,7 @@ prop_compose! {
         entries in vec(prefix_match(), 0..5),
         rules in vec(vec(rule(), 0..4), 1..3),
         rpki in rpki(),
+        (bmp, mrt) in (bmp(), mrt()),
     ) -> Bgp {
         let peer = |(index, (port, settings)): (usize, (u16, PeerSettings))| Peer {
             name: format!("peer-{index}"),
@@ -274,6 +301,8 @@ prop_compose! {
             prefix_lists: vec![Arc::new(PrefixList::new("list".into(), entries.clone()))],
             filters: rules.into_iter().enumerate().map(filter).collect(),
             rpki,
+            bmp,
+            mrt,
         }
     }
 }

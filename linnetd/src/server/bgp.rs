@@ -10,15 +10,17 @@ use futures_util::{Stream, stream};
 use linnet_api::bgp_routes_request::Scope;
 use linnet_api::bgp_server::Bgp;
 use linnet_api::{
-    BgpResetReply, BgpResetRequest, BgpRoutesPage, BgpRoutesRequest, BgpRpkiReply, BgpRpkiRequest, BgpSetEnabledReply,
-    BgpSetEnabledRequest, BgpSummaryReply, BgpSummaryRequest, Capability, MessageCount, Neighbor, NeighborReply,
-    NeighborRequest, Peer,
+    BgpMonitoringReply, BgpMonitoringRequest, BgpMrtDumpPart, BgpMrtDumpRequest, BgpResetReply, BgpResetRequest,
+    BgpRoutesPage, BgpRoutesRequest, BgpRpkiReply, BgpRpkiRequest, BgpSetEnabledReply, BgpSetEnabledRequest,
+    BgpSummaryReply, BgpSummaryRequest, Capability, MessageCount, Neighbor, NeighborReply, NeighborRequest, Peer,
 };
 use tonic::{Request, Response, Status};
 
 use super::{notation, watch};
 use crate::daemon::Daemon;
 
+/// Octets of one message of a dump.
+const MRT_PIECE: usize = 256 * 1024;
 /// Routes of one message of the stream: about 100 KiB.
 const PAGE: usize = 500;
 
@@ -97,6 +99,30 @@ impl Bgp for BgpService {
             SetEnabledError::Dynamic { .. } => Status::failed_precondition(error.to_string()),
         })?;
         Ok(Response::new(BgpSetEnabledReply {}))
+    }
+
+    async fn monitoring(&self, _: Request<BgpMonitoringRequest>) -> Result<Response<BgpMonitoringReply>, Status> {
+        let config = self.0.config().await;
+        let directory = config.bgp.mrt.as_ref().map(|mrt| mrt.directory.display().to_string());
+        let mrt = self.0.bgp().mrt().await.map(|status| watch::mrt(directory.unwrap_or_default(), &status));
+        let stations = self.0.bgp().stations().await.iter().map(watch::station).collect();
+        Ok(Response::new(BgpMonitoringReply { stations, mrt }))
+    }
+
+    type MrtDumpStream = Pin<Box<dyn Stream<Item = Result<BgpMrtDumpPart, Status>> + Send>>;
+
+    async fn mrt_dump(&self, _: Request<BgpMrtDumpRequest>) -> Result<Response<Self::MrtDumpStream>, Status> {
+        let config = self.0.config().await;
+        let parts = self.0.bgp().table_dump(config.bgp.router_id, config.bgp.asn);
+        // A part of the table may be longer than a message may be.
+        let pieces = stream::unfold((parts, Vec::new()), |(mut parts, mut rest)| async move {
+            while rest.is_empty() {
+                rest = parts.recv().await?;
+            }
+            let later = rest.split_off(rest.len().min(MRT_PIECE));
+            Some((Ok(BgpMrtDumpPart { data: rest }), (parts, later)))
+        });
+        Ok(Response::new(Box::pin(pieces)))
     }
 
     async fn rpki(&self, request: Request<BgpRpkiRequest>) -> Result<Response<BgpRpkiReply>, Status> {

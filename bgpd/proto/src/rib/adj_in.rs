@@ -70,10 +70,15 @@ impl Rib {
             match known.zip(slot) {
                 Some((prefix, slot)) => {
                     let old = table.paths(prefix).as_slice()[slot];
+                    let same = (old.attrs, old.flags.outcome()) == (path.attrs, path.flags.outcome());
+                    if !same || old.flags.contains(PathFlags::STALE) {
+                        self.journal.announced(*nlri, &path, &mut self.store);
+                    }
                     accepted[family] -= isize::from(old.flags.accepted());
                     replace(table, &mut self.store, prefix, slot, path);
                 }
                 None => {
+                    self.journal.announced(*nlri, &path, &mut self.store);
                     let prefix = known.unwrap_or_else(|| table.find_or_insert(nlri.prefix));
                     let paths = table.paths_mut(prefix);
                     let place = paths.find(id, nlri.path_id).unwrap_or_else(|place| place);
@@ -110,6 +115,9 @@ impl Rib {
     fn remove_slot(&mut self, family: usize, prefix: PrefixId, slot: usize) {
         let table = &mut self.tables[family];
         let Some(path) = table.paths(prefix).as_slice().get(slot).copied() else { return };
+        if self.journal.is_on() && self.peers.get(path.peer).is_some_and(|peer| peer.session.is_some()) {
+            self.journal.withdrawn(path.peer, Nlri { prefix: table.prefix(prefix), path_id: path.path_id });
+        }
         table.paths_mut(prefix).remove(slot);
         // Even what was never accepted: the prefix may have no path left, and `run` lets go of it.
         table.mark(prefix, path.flags.chosen());
@@ -183,6 +191,11 @@ impl Rib {
                 let (attrs, flags) = import.apply(key, &mut rib.store);
                 accepted += usize::from(flags.accepted());
                 let flags = flags.with(PathFlags::STALE, path.flags.contains(PathFlags::STALE));
+                let same = (path.attrs, path.flags.outcome()) == (attrs, flags.outcome());
+                if !same && peer.session.is_some() && !path.flags.contains(PathFlags::STALE) {
+                    let nlri = Nlri { prefix: key, path_id: path.path_id };
+                    rib.journal.announced(nlri, &Path { attrs, flags, ..path }, &mut rib.store);
+                }
                 replace(&mut rib.tables[at(family)], &mut rib.store, prefix, slot, Path { attrs, flags, ..path });
             });
             if let Some(peer) = self.peers.get_mut(id) {
@@ -227,6 +240,7 @@ impl Rib {
         let Some(peer) = self.peers.get_mut(id) else { return };
         if let Some(live) = peer.session.as_mut() {
             live.ended.insert(family);
+            self.journal.end_of_rib(id, family);
         }
         if peer.stale_until.is_some() {
             self.remove_paths(id, family, true);

@@ -17,6 +17,7 @@ mod drain;
 mod export;
 mod import;
 mod inward;
+mod journal;
 mod lag;
 mod loc;
 mod otc;
@@ -51,6 +52,8 @@ use attrs::AttrStore;
 use convergence::Convergence;
 pub use drain::Drain;
 use export::GroupKey;
+use journal::Journal;
+pub use journal::{Held, KnownPeer, Seen};
 use loc::{Scratch, best_change};
 use peers::{ImportPolicies, ImportPolicy, Live, Peer, Peers, at};
 pub use query::PageStart;
@@ -237,6 +240,7 @@ pub struct Rib {
     convergence: Convergence,
     /// What routes are validated against; `None`: they are not.
     vrps: Option<VrpTable>,
+    journal: Journal,
     scratch: Scratch,
     outputs: VecDeque<Output>,
 }
@@ -259,6 +263,7 @@ impl Rib {
             remembered: Default::default(),
             groups: Groups::default(),
             vrps: None,
+            journal: Journal::default(),
             scratch: Scratch::default(),
             outputs: VecDeque::new(),
         }

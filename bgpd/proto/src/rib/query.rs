@@ -18,8 +18,8 @@ use crate::types::{Family, PeerId, Prefix};
 /// Where the next page of routes begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PageStart {
-    family: usize,
-    prefix: u32,
+    pub(super) family: usize,
+    pub(super) prefix: u32,
 }
 
 /// Prefixes looked at for one page at most, so that a page of few routes among many takes no longer than another.

@@ -69,6 +69,11 @@ impl PathFlags {
         (self.0 >> 8) as u8
     }
 
+    /// What import made of the path, and nothing of what is decided later.
+    pub(crate) fn outcome(self) -> Self {
+        Self(self.0 & (Self::TRANSFORMED.0 | 0xff00))
+    }
+
     pub(crate) fn accepted(self) -> bool {
         self.rejection() == 0
     }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::BytesMut;
 
-use super::{Direction, Established, State};
+use super::{Direction, Established, Opens, State};
 use crate::time::Instant;
 use crate::timers::Timers;
 
@@ -32,6 +32,8 @@ pub(super) struct Connection {
     pub(super) timers: Timers,
     /// From OpenConfirm on.
     pub(super) agreed: Option<Box<Established>>,
+    /// Our OPEN and the peer's, whole messages, once they were said.
+    pub(super) opens: Opens,
     /// When the TCP connection came up.
     pub(super) since: Instant,
 }
@@ -49,6 +51,7 @@ impl Connection {
             buffer: BytesMut::new(),
             timers: Timers::default(),
             agreed: None,
+            opens: Opens::default(),
             since: Instant::START,
         }
     }
@@ -66,6 +69,7 @@ impl Connection {
         self.transport = Transport::None;
         self.buffer = BytesMut::new();
         self.agreed = None;
+        self.opens = Opens::default();
     }
 
     /// Seconds of the negotiated hold time; 0 where none runs.

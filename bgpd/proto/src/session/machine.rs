@@ -120,8 +120,10 @@ impl Session {
             }
             Action::SendOpen => {
                 let open = negotiate::local_open(&self.config, self.came_up);
-                self.say(direction, &Message::Open(open));
+                let open = Message::Open(open);
+                self.say(direction, &open);
                 if let Some(connection) = self.connection_mut(direction) {
+                    connection.opens.sent = open.encode(&UpdateContext::before_open());
                     connection.timers.clear(Timer::ConnectRetry);
                     connection.timers.set(Timer::Hold, now + OPEN_HOLD);
                 }

@@ -187,6 +187,15 @@ pub struct Established {
     pub remote_address: IpAddr,
 }
 
+/// The OPENs of a connection as they were, whole messages: what a monitoring station is told (RFC 7854 section 4.10).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opens {
+    /// Ours.
+    pub sent: Bytes,
+    /// The peer's.
+    pub received: Bytes,
+}
+
 /// Why a session went down, for the RIB (which keeps or drops routes) and for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DownReason {
@@ -545,6 +554,12 @@ impl Session {
     #[must_use]
     pub fn established(&self) -> Option<&Established> {
         self.established_connection()?.agreed.as_deref()
+    }
+
+    /// The OPENs of the session, while Established.
+    #[must_use]
+    pub fn opens(&self) -> Option<&Opens> {
+        self.established_connection().map(|connection| &connection.opens)
     }
 
     /// What it was told before it started.

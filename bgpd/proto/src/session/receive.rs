@@ -62,6 +62,9 @@ impl Session {
         let Some(connection) = self.connection_mut(direction) else { return };
         let state = connection.state;
         let context = connection.agreed.as_ref().map_or_else(UpdateContext::before_open, |agreed| agreed.receive);
+        if frame.kind == MessageType::Open && state == State::OpenSent {
+            connection.opens.received = frame.whole();
+        }
         let enhanced_refresh = connection.agreed.as_ref().is_some_and(|agreed| agreed.enhanced_refresh);
         // A message that the state does not allow is answered by its type alone.
         let (event, detail) = match (frame.kind, state) {

@@ -140,7 +140,7 @@ impl Attributes {
     ///
     /// `four_octet_as`: the session carries AS numbers in four octets; otherwise AS4_PATH and AS4_AGGREGATOR are added where
     /// two do not do (RFC 6793 section 4.2.2). `with_next_hop`: write NEXT_HOP, if the next hop is IPv4.
-    pub(super) fn encode(&self, four_octet_as: bool, with_next_hop: bool, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, four_octet_as: bool, with_next_hop: bool, out: &mut Vec<u8>) {
         let mut list = Ascending { out, unknown: &self.unknown };
         list.put(WELL_KNOWN, code::ORIGIN, |out| out.push(self.origin as u8));
         list.put(WELL_KNOWN, code::AS_PATH, |out| self.as_path.encode(four_octet_as, out));

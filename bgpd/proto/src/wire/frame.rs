@@ -61,6 +61,14 @@ pub struct Frame {
     pub body: Bytes,
 }
 
+impl Frame {
+    /// The message with its header, in memory of its own.
+    #[must_use]
+    pub fn whole(&self) -> Bytes {
+        enclose(self.kind, &self.body)
+    }
+}
+
 /// Takes the first whole message off `buffer`; `None` when more bytes are needed.
 ///
 /// A faulty header is noticed as soon as it is there, without waiting for a body that may never come. `max_len` is what

@@ -15,8 +15,8 @@ use crate::rib::adj_out::Limits;
 use crate::rib::decision::{Candidate, Choice, Merit};
 use crate::rib::export::{GroupKey, Source, permits, transform};
 use crate::rib::peers::at;
-use crate::rib::{Drain, PeerPolicy};
-use crate::types::{Family, FamilySet, PathId, PeerId, Prefix};
+use crate::rib::{Drain, Held, PageStart, PeerPolicy, Seen};
+use crate::types::{Family, FamilySet, Nlri, PathId, PeerId, Prefix};
 use crate::wire::attributes::Attributes;
 use crate::wire::community::Community;
 
@@ -201,6 +201,8 @@ struct Model {
     world: World,
     peers: BTreeMap<u16, ModelPeer>,
     local: BTreeMap<Prefix, Attributes>,
+    /// What somebody who watches has: as it came, and behind the import filter.
+    watched: BTreeMap<(PeerId, Nlri), (Attributes, Option<Attributes>)>,
 }
 
 impl Model {
@@ -221,7 +223,28 @@ impl Model {
             };
             peers.insert(peer, known);
         }
-        Self { world, peers, local: BTreeMap::new() }
+        let mut world = world;
+        world.rib.set_watched(true);
+        Self { world, peers, local: BTreeMap::new(), watched: BTreeMap::new() }
+    }
+
+    /// What somebody who watches has seen by now.
+    fn watch(&mut self) {
+        for seen in self.world.rib.take_seen() {
+            match seen {
+                Seen::Announced { peer, received, accepted, nlri } => {
+                    let made = ((*received).clone(), accepted.map(|accepted| (*accepted).clone()));
+                    self.watched.extend(nlri.into_iter().map(|nlri| ((peer, nlri), made.clone())));
+                }
+                Seen::Withdrawn { peer, nlri } => {
+                    nlri.into_iter().for_each(|nlri| drop(self.watched.remove(&(peer, nlri))))
+                }
+                Seen::EndOfRib { .. } => {}
+            }
+        }
+        // That a session ended is said by whoever ends it.
+        let peers = &self.peers;
+        self.watched.retain(|(peer, _), _| peers.get(&peer.0).is_some_and(|peer| peer.up));
     }
 
     fn happen(&mut self, event: &Event) {
@@ -444,7 +467,7 @@ impl Model {
         single.chain(several).collect()
     }
 
-    fn check(&self) -> Result<(), TestCaseError> {
+    fn check(&mut self) -> Result<(), TestCaseError> {
         for net in prefixes() {
             let known = self
                 .world
@@ -465,6 +488,16 @@ impl Model {
             prop_assert_eq!(counts.accepted, accepted.count(), "accepted of peer {}", number);
             prop_assert_eq!(self.world.ears[number].ended.len(), 2, "End-of-RIB to peer {}", number);
         }
+        let (walked, rest) = self.world.rib.walk(PageStart::default(), usize::MAX / 16);
+        prop_assert!(rest.is_none());
+        let up = |peer: PeerId| self.peers.get(&peer.0).is_some_and(|peer| peer.up);
+        let made = |held: &Held| ((*held.received).clone(), held.accepted.as_deref().cloned());
+        let walked: BTreeMap<_, _> = walked
+            .iter()
+            .filter(|held| up(held.peer) && !held.stale)
+            .map(|held| ((held.peer, held.nlri), made(held)))
+            .collect();
+        prop_assert_eq!(&self.watched, &walked, "what somebody who watches has, and a walk finds");
         let prefixes_held: usize = self.world.rib.tables.iter().map(|table| table.len()).sum();
         let mut listed: Vec<Prefix> =
             self.peers.values().flat_map(|peer| peer.routes.keys()).map(|(net, _)| *net).collect();
@@ -491,8 +524,10 @@ proptest! {
         let mut model = Model::new();
         for event in &events {
             model.happen(event);
+            model.watch();
         }
         model.read_all();
+        model.watch();
         model.check()?;
 
         // And nothing is left behind once all of it is undone.

@@ -14,6 +14,10 @@ use crate::wire::{RefreshMark, Update};
 /// How long a peer may take to announce everything once more, from BoRR to EoRR, before what it has not announced goes.
 const REFRESH: Duration = Duration::from_secs(360);
 
+/// Most paths to one prefix that a peer may send (RFC 7911). They are compared with one another at each change, so that
+/// without a bound a peer could make a single prefix as dear as a table.
+const MOST_PATHS: usize = 1024;
+
 /// Families that one batch has had a BoRR of. Each looks at all of the peer's paths, so that a batch has it once: the
 /// refreshes of a peer that sends more of them remove nothing, which they need not as long as every withdrawal is said.
 #[derive(Default)]
@@ -59,7 +63,11 @@ impl Rib {
             let table = &mut self.tables[family];
             let known = table.find(nlri.prefix);
             let slot = known.and_then(|prefix| table.paths(prefix).find(id, nlri.path_id).ok());
-            if slot.is_none() && held >= most {
+            let crowded = known.is_some_and(|prefix| {
+                let paths = table.paths(prefix);
+                paths.as_slice().len() >= MOST_PATHS && paths.of_peer(id).len() >= MOST_PATHS
+            });
+            if slot.is_none() && (held >= most || crowded) {
                 // RFC 4271 section 6.7: what is above the limit is not kept, and the owner ends the session.
                 too_many = true;
                 continue;

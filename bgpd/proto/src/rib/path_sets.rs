@@ -7,34 +7,52 @@
 use super::attrs::{Found, Interner};
 use crate::types::{PathId, PeerId};
 
-/// Our path identifiers, from 1: each stands for a peer and the identifier that this peer gave the path.
+/// Our path identifiers: each stands for a peer and the identifier that this peer gave the path.
+///
+/// The only path of a peer has an identifier of the peer's number, so that after a restart it is the same if the peers are:
+/// whoever kept our routes meanwhile is not told of another path in the place of this (RFC 7911 section 5). Identifiers of
+/// others are given as they come, and given again when nobody is told of them any more.
 #[derive(Debug, Default)]
 pub(crate) struct PathIds(Interner<(PeerId, PathId), ()>);
 
 impl PathIds {
+    /// Above those that stand for a peer, which begin with 1.
+    const GIVEN: u32 = 1 << 16;
+
     /// Ours for a path, with one more reference.
     pub(crate) fn acquire(&mut self, peer: PeerId, theirs: PathId) -> PathId {
+        if theirs == PathId(0) {
+            return PathId(u32::from(peer.0) + 1);
+        }
         let key = (peer, theirs);
-        PathId(match self.0.acquire(&key) {
+        let given = match self.0.acquire(&key) {
             Found::Id(id) => id,
             Found::Absent(hash) => self.0.insert(hash, key, ()),
-        })
+        };
+        PathId(Self::GIVEN + given)
     }
 
     pub(crate) fn retain(&mut self, ours: PathId) {
-        self.0.retain(ours.0);
+        if let Some(given) = ours.0.checked_sub(Self::GIVEN) {
+            self.0.retain(given);
+        }
     }
 
     pub(crate) fn release(&mut self, ours: PathId) {
-        self.0.release(ours.0);
+        if let Some(given) = ours.0.checked_sub(Self::GIVEN) {
+            self.0.release(given);
+        }
     }
 
     /// Which path it stands for, as long as somebody holds a reference.
     pub(crate) fn path(&self, ours: PathId) -> Option<(PeerId, PathId)> {
-        self.0.get(ours.0).map(|(path, ())| *path)
+        match ours.0.checked_sub(Self::GIVEN) {
+            Some(given @ 1..) => self.0.get(given).map(|(path, ())| *path),
+            Some(0) | None => Some((PeerId(u16::try_from(ours.0.checked_sub(1)?).ok()?), PathId(0))),
+        }
     }
 
-    /// Identifiers in use.
+    /// Identifiers given, and in use.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.0.len()
@@ -92,7 +110,7 @@ mod tests {
     #[test]
     fn a_path_keeps_its_identifier_until_nobody_is_told_it() {
         let mut ids = PathIds::default();
-        let [a, b] = [(PeerId(1), PathId(0)), (PeerId(1), PathId(7))];
+        let [a, b] = [(PeerId(1), PathId(8)), (PeerId(1), PathId(7))];
         let (first, other) = (ids.acquire(a.0, a.1), ids.acquire(b.0, b.1));
         assert_ne!(first, other);
         assert_eq!(ids.acquire(a.0, a.1), first);
@@ -100,6 +118,18 @@ mod tests {
         assert_eq!((ids.path(first), ids.path(other)), (Some(a), Some(b)));
         ids.release(first);
         assert_eq!((ids.path(first), ids.len()), (None, 1));
+    }
+
+    #[test]
+    fn the_only_path_of_a_peer_has_an_identifier_of_its_own_for_ever() {
+        let mut ids = PathIds::default();
+        for peer in [PeerId(0), PeerId(7), PeerId::LOCAL] {
+            let id = ids.acquire(peer, PathId(0));
+            ids.release(id);
+            assert_eq!((id, ids.path(id)), (PathId(u32::from(peer.0) + 1), Some((peer, PathId(0)))));
+        }
+        assert!(ids.acquire(PeerId::LOCAL, PathId(1)) > ids.acquire(PeerId::LOCAL, PathId(0)));
+        assert_eq!((ids.path(PathId(0)), ids.len()), (None, 1));
     }
 
     #[test]

@@ -223,5 +223,21 @@ fn prefixes_with_the_same_paths_share_what_is_remembered_of_them() {
     world.settle();
     assert_eq!(world.rib.counts(PeerId(READER)).advertised, 400);
     assert_eq!(world.rib.groups.sets(), 1);
-    assert_eq!(world.rib.store.path_ids.len(), 2);
+}
+
+#[test]
+fn a_peer_that_sends_paths_to_one_prefix_without_end_is_stopped() {
+    let mut world = reflector(16);
+    let send = |world: &mut World, ids: std::ops::Range<u32>| {
+        let paths = ids.map(|path_id| announce_path(route(1, &[]), &[net()], path_id));
+        world.hear(READER, paths.collect());
+        world.settle();
+    };
+    send(&mut world, 0..1024);
+    assert!(world.too_many.is_empty());
+    // One that is there already is no more.
+    send(&mut world, 5..6);
+    assert!(world.too_many.is_empty());
+    send(&mut world, 1024..1030);
+    assert_eq!((&world.too_many[..], world.rib.counts(PeerId(READER)).received), (&[READER][..], 1024));
 }

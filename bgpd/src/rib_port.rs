@@ -191,6 +191,7 @@ mod tests {
             receive: context,
             send: context,
             route_refresh: true,
+            add_path_received: false,
             enhanced_refresh: true,
             remote_role: None,
             graceful_restart: None,

@@ -7,6 +7,7 @@ use bgp_proto::rib;
 use bgp_proto::session::{Counters, Established, State};
 use bgp_proto::types::{Family, PeerId, Prefix};
 use bgp_proto::wire::MAX_MESSAGE_LEN;
+use bgp_proto::wire::capability::AddPath;
 
 use crate::config::{GracefulRestart, PeerConfig};
 
@@ -103,6 +104,11 @@ impl PeerStatus {
                 name: "extended-next-hop",
                 sent: self.config.extended_next_hop && self.config.families.contains(Family::Ipv4Unicast),
                 received: peer.is_some_and(|peer| !peer.send.extended_next_hop.is_empty()),
+            },
+            CapabilityStatus {
+                name: "add-path",
+                sent: self.config.add_path != AddPath::NONE,
+                received: peer.is_some_and(|peer| peer.add_path_received),
             },
             CapabilityStatus {
                 name: "graceful-restart",

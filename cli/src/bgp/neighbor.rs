@@ -40,10 +40,21 @@ struct Neighbor {
     times_established: u64,
     unsent_bytes: u64,
     communication: Option<String>,
+    add_path: Vec<AddPath>,
+    configured_add_path: String,
+    add_path_send: Option<u32>,
     role: Option<String>,
     role_strict: bool,
     remote_role: Option<String>,
     graceful_shutdown: bool,
+}
+
+/// Several paths to one prefix of a family (RFC 7911).
+#[derive(Debug, Serialize)]
+struct AddPath {
+    family: String,
+    send: bool,
+    receive: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,6 +76,7 @@ impl From<api::Neighbor> for Neighbor {
         let some = |number: u32| (number != 0).then_some(number);
         let peer = Peer::from(neighbor.peer.unwrap_or_default());
         let capability = |it: api::Capability| Capability { name: it.name, sent: it.sent, received: it.received };
+        let add_path = |it: api::AddPathFamily| AddPath { family: it.family, send: it.send, receive: it.receive };
         let messages = |it: api::MessageCount| Messages { kind: it.kind, sent: it.sent, received: it.received };
         Self {
             kind: neighbor.kind,
@@ -88,6 +100,9 @@ impl From<api::Neighbor> for Neighbor {
             times_established: neighbor.times_established,
             unsent_bytes: neighbor.unsent_bytes,
             communication: present(neighbor.communication),
+            add_path: neighbor.add_path.into_iter().map(add_path).collect(),
+            configured_add_path: neighbor.configured_add_path,
+            add_path_send: some(neighbor.add_path_send),
             role: present(neighbor.role),
             role_strict: neighbor.role_strict,
             remote_role: present(neighbor.remote_role),
@@ -149,6 +164,9 @@ impl Neighbor {
             peer.advertised,
             if self.next_hop_self { ", with ourselves as the next hop" } else { "" }
         ));
+        if let Some(line) = self.several_paths() {
+            page.line(line);
+        }
         page.line(format!(
             "  faults (RFC 7606): {} attributes discarded, {} updates treated as withdraw; {} bytes unsent",
             self.attributes_discarded, self.treated_as_withdraw, self.unsent_bytes
@@ -166,6 +184,26 @@ impl Neighbor {
             messages.row([format!("  {}", kind.kind), kind.sent.to_string(), kind.received.to_string()]);
         }
         page.table(&messages);
+    }
+
+    /// What there is of ADD-PATH, if anybody asked for it.
+    fn several_paths(&self) -> Option<String> {
+        let configured = present(self.configured_add_path.clone()).filter(|word| word != "none")?;
+        let family = |it: &AddPath| {
+            let directions = match (it.send, it.receive) {
+                (true, true) => "both ways",
+                (true, false) => "sent",
+                (false, true) => "received",
+                (false, false) => "no",
+            };
+            format!("{} {directions}", it.family)
+        };
+        let mut words: Vec<String> = self.add_path.iter().map(family).collect();
+        words.push(match self.add_path_send {
+            Some(most) => format!("{configured} configured, at most {most} sent of a prefix"),
+            None => format!("{configured} configured"),
+        });
+        Some(format!("  several paths (RFC 7911): {}", words.join(", ")))
     }
 
     fn transport(&self) -> Vec<String> {
@@ -234,6 +272,12 @@ mod tests {
             ttl_security_hops: 1,
             times_established: 1,
             max_prefixes: 10_000,
+            add_path: vec![
+                api::AddPathFamily { family: "ipv4-unicast".into(), send: true, receive: true },
+                api::AddPathFamily { family: "ipv6-unicast".into(), send: false, receive: true },
+            ],
+            configured_add_path: "both".into(),
+            add_path_send: 16,
             role: "customer".into(),
             remote_role: "provider".into(),
             graceful_shutdown: true,

@@ -17,6 +17,7 @@ use crate::output::{Format, Printer, dash, present};
 #[derive(Debug, Serialize)]
 struct Route {
     prefix: String,
+    path_id: u32,
     next_hop: String,
     peer: String,
     as_path: String,
@@ -39,6 +40,7 @@ impl From<api::BgpRoute> for Route {
     fn from(route: api::BgpRoute) -> Self {
         Self {
             prefix: route.prefix,
+            path_id: route.path_id,
             next_hop: route.next_hop,
             peer: route.peer,
             as_path: route.as_path,
@@ -66,6 +68,16 @@ impl Route {
             (false, false) => " ",
         };
         format!("{mark}{}", if self.stale { "s" } else { " " })
+    }
+}
+
+impl Route {
+    /// With the path identifier, where there are several paths to the prefix (RFC 7911).
+    fn prefix_and_path(&self) -> String {
+        match self.path_id {
+            0 => self.prefix.clone(),
+            path_id => format!("{} #{path_id}", self.prefix),
+        }
     }
 }
 
@@ -131,7 +143,7 @@ fn row(route: &Route, wide: bool) -> Vec<(String, Tone)> {
     let number = |number: Option<u32>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
     let mut cells = vec![
         route.marks(),
-        route.prefix.clone(),
+        route.prefix_and_path(),
         route.next_hop.clone(),
         route.peer.clone(),
         number(route.local_pref),
@@ -213,6 +225,7 @@ mod tests {
             best: false,
             multipath: false,
             stale: true,
+            path_id: 7,
             peer: "tor-b".into(),
             as_path: "65002 65009 64513".into(),
             med: Some(10),

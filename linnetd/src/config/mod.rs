@@ -3,6 +3,7 @@
 //! [`parse`] reads a whole file and either gives a [`Config`] in which everything was checked, with warnings, or every
 //! error at once. [`Config`]'s `Display` prints the canonical file, defaults written out; it parses back to the same value.
 
+mod add_path;
 mod bgp;
 mod conduct;
 mod environment;
@@ -30,8 +31,10 @@ use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::{Filter, PrefixList};
 use bgp_proto::session::RemoteAs;
 use bgp_proto::types::{Asn, ClusterId, FamilySet, HoldTime, Prefix, RouterId};
+use bgp_proto::wire::capability::AddPath;
 use toml::de::DeTable;
 
+pub use add_path::word as add_path_word;
 pub use environment::Environment;
 pub use report::{Finding, Severity};
 pub use rpki::RpkiCache;
@@ -181,6 +184,10 @@ pub struct PeerSettings {
     pub client: bool,
     /// `next-hop-self`
     pub next_hop_self: bool,
+    /// `add-path`
+    pub add_path: AddPath,
+    /// `add-path-send`: 1 to 255; [`PeerSettings::ADD_PATH_SEND`] where no paths are sent.
+    pub add_path_send: u8,
     /// `role` and others, see `conduct.rs`.
     pub conduct: Conduct,
     /// `extended-next-hop`
@@ -202,6 +209,9 @@ pub struct PeerSettings {
 }
 
 impl PeerSettings {
+    /// `add-path-send` unless set: as many as a multipath set has by default.
+    pub const ADD_PATH_SEND: u8 = 16;
+
     /// Whether the peer is in our AS.
     #[must_use]
     pub fn internal(&self) -> bool {

@@ -8,6 +8,7 @@ use bgp_proto::filter::{Filter, Rule, SetNextHop};
 use bgp_proto::session::RemoteAs;
 use bgp_proto::types::{Asn, Family, FamilySet, Prefix};
 
+use super::add_path;
 use super::bgp::{as_number, hold_time};
 use super::conduct;
 use super::environment::read_password;
@@ -135,12 +136,7 @@ fn settings(
     let conduct = conduct::conduct(table);
     let extended_next_hop = flag(table, "extended-next-hop");
     let blackhole = flag(table, "blackhole");
-    if let Some(field) = table.field("add-path") {
-        let words = [("none", true), ("receive", false), ("send", false), ("both", false)];
-        if field.word(&words) == Some(false) {
-            field.not_yet("write \"none\" or leave it out");
-        }
-    }
+    let several = add_path::add_path(table);
     let max_prefixes = table.field("max-prefixes").map_or(Some(None), |field| field.integer(1..=u32::MAX).map(Some));
     let hold = table.field("hold-time").map_or(Some(None), |field| hold_time(&field).map(Some));
     let retry = table.field("connect-retry").map_or(Some(5u32), |field| field.integer(1..=65535));
@@ -151,6 +147,7 @@ fn settings(
     let import =
         filter_name(table, "import", defaults).filter(|name| sets_no_way_out(table, name.as_deref(), defaults));
     let export = filter_name(table, "export", defaults);
+    let (add_path, add_path_send) = several?;
     let settings = PeerSettings {
         remote_as: remote_as?,
         local_as: local_as?,
@@ -161,6 +158,8 @@ fn settings(
         passive: passive?,
         client: client?,
         next_hop_self: next_hop_self?,
+        add_path,
+        add_path_send,
         conduct: conduct?,
         extended_next_hop: extended_next_hop?,
         blackhole: blackhole?,

@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use bgp_proto::filter::{Filter, PrefixList};
 use bgp_proto::session::RemoteAs;
 
+use super::add_path;
 use super::conduct;
 use super::{BmpStation, Config, DynamicPeer, Mrt, OverlayMode, Peer, PeerSettings, RpkiCache, Ttl};
 
@@ -122,6 +123,7 @@ fn print_settings(f: &mut Formatter<'_>, settings: &PeerSettings, dynamic: bool)
     }
     writeln!(f, "route-reflector-client = {}", settings.client)?;
     writeln!(f, "next-hop-self = {}", settings.next_hop_self)?;
+    add_path::print(f, settings)?;
     conduct::print(f, &settings.conduct)?;
     writeln!(f, "extended-next-hop = {}", settings.extended_next_hop)?;
     writeln!(f, "blackhole = {}", settings.blackhole)?;

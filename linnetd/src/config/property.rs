@@ -162,13 +162,13 @@ fn settings() -> impl Strategy<Value = PeerSettings> {
     let hold = option::of((3u16..).prop_map(|seconds| HoldTime::from_seconds(seconds).unwrap()));
     let filter = || option::of(Just("f 0".replace(' ', "-")));
     (
-        (remote, asn(), families, ttl, any::<[bool; 4]>(), conduct()),
-        (option::of(1u32..), hold, 1u64..=65535, filter(), filter()),
+        (remote, asn(), families, ttl, any::<[bool; 6]>(), conduct()),
+        (option::of(1u32..), hold, 1u64..=65535, filter(), filter(), 1u8..),
     )
         .prop_map(
             |(
                 (remote_as, local_as, families, ttl, flags, conduct),
-                (max_prefixes, hold_time, retry, import, export),
+                (max_prefixes, hold_time, retry, import, export, add_path_send),
             )| {
                 let mut settings = PeerSettings {
                     remote_as,
@@ -182,6 +182,8 @@ fn settings() -> impl Strategy<Value = PeerSettings> {
                     next_hop_self: flags[2],
                     extended_next_hop: flags[3],
                     blackhole: flags[0] ^ flags[1],
+                    add_path: AddPath { send: flags[4], receive: flags[5] },
+                    add_path_send: if flags[4] { add_path_send } else { PeerSettings::ADD_PATH_SEND },
                     conduct,
                     max_prefixes,
                     hold_time,

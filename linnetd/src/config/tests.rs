@@ -118,7 +118,6 @@ asn = 64512
 name = "tor-a"
 interface = "eth0"
 asn = "external"
-add-path = "both"
 bfd = { min-interval-ms = 300, multiplier = 3 }
 [overlay]
 encapsulation = "ipip"
@@ -309,7 +308,8 @@ passive = false
 route-reflector-client = false
 next-hop-self = false
 blackhole = true
-add-path = "none"
+add-path = "both"
+add-path-send = 4
 max-prefixes = 10000
 hold-time = 30
 connect-retry = 10

@@ -3,20 +3,22 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use bgp_proto::session::State;
-use bgp_proto::types::Prefix;
+use bgp_proto::session::{Established, State};
+use bgp_proto::types::{Family, Prefix};
 use bgpd::{PeerStatus, RouteQuery, RouteScope, SetEnabledError, Ttl, UnknownPeer};
 use futures_util::{Stream, stream};
 use linnet_api::bgp_routes_request::Scope;
 use linnet_api::bgp_server::Bgp;
 use linnet_api::{
-    BgpMonitoringReply, BgpMonitoringRequest, BgpMrtDumpPart, BgpMrtDumpRequest, BgpResetReply, BgpResetRequest,
-    BgpRoutesPage, BgpRoutesRequest, BgpRpkiReply, BgpRpkiRequest, BgpSetEnabledReply, BgpSetEnabledRequest,
-    BgpSummaryReply, BgpSummaryRequest, Capability, MessageCount, Neighbor, NeighborReply, NeighborRequest, Peer,
+    AddPathFamily, BgpMonitoringReply, BgpMonitoringRequest, BgpMrtDumpPart, BgpMrtDumpRequest, BgpResetReply,
+    BgpResetRequest, BgpRoutesPage, BgpRoutesRequest, BgpRpkiReply, BgpRpkiRequest, BgpSetEnabledReply,
+    BgpSetEnabledRequest, BgpSummaryReply, BgpSummaryRequest, Capability, MessageCount, Neighbor, NeighborReply,
+    NeighborRequest, Peer,
 };
 use tonic::{Request, Response, Status};
 
 use super::{notation, watch};
+use crate::config::add_path_word;
 use crate::daemon::Daemon;
 
 /// Octets of one message of a dump.
@@ -199,6 +201,16 @@ fn peer(status: &PeerStatus) -> Peer {
     }
 }
 
+/// What was negotiated of several paths to one prefix, by family.
+fn add_path(established: &Established) -> Vec<AddPathFamily> {
+    let of_family = |family: Family| AddPathFamily {
+        family: family.to_string(),
+        send: established.send.add_path.contains(family),
+        receive: established.receive.add_path.contains(family),
+    };
+    established.send.families.iter().map(of_family).collect()
+}
+
 fn neighbor(status: &PeerStatus, hold_time: u32) -> Neighbor {
     let config = &status.config;
     let established = status.established.as_ref();
@@ -255,6 +267,9 @@ fn neighbor(status: &PeerStatus, hold_time: u32) -> Neighbor {
         next_hop_self: config.next_hop_self,
         max_prefixes: config.max_prefixes.unwrap_or_default(),
         communication: status.communication.clone().unwrap_or_default(),
+        add_path: established.map(add_path).unwrap_or_default(),
+        configured_add_path: add_path_word(config.add_path).into(),
+        add_path_send: if config.add_path.send { u32::from(config.add_path_send) } else { 0 },
         role: config.conduct.role.map(|local| local.role.name().into()).unwrap_or_default(),
         role_strict: config.conduct.role.is_some_and(|local| local.strict),
         remote_role: established.and_then(|it| it.remote_role).map(|role| role.name().into()).unwrap_or_default(),

@@ -100,6 +100,7 @@ pub(super) fn route(peer: String, route: &RouteView) -> linnet_api::BgpRoute {
         reason: route.reason.clone(),
         age_seconds: route.age.as_secs(),
         stale: route.stale,
+        path_id: route.path_id.0,
         tunnels: attributes.tunnels.iter().map(tunnel).collect(),
         validation: route.validation.map(|state| state.to_string()).unwrap_or_default(),
     }

@@ -175,6 +175,9 @@ pub struct Established {
     pub route_refresh: bool,
     /// Both sides say where a refresh begins and ends (RFC 7313).
     pub enhanced_refresh: bool,
+    /// The peer sends or takes several paths to one prefix (RFC 7911), in some family that both sides have; what is in use
+    /// is in `receive` and `send`.
+    pub add_path_received: bool,
     /// The peer's role (RFC 9234), if it said one.
     pub remote_role: Option<Role>,
     /// The peer's graceful restart capability; `None` also when we sent none.

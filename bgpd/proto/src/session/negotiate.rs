@@ -114,6 +114,7 @@ pub(super) fn negotiate(
         receive,
         send,
         route_refresh: open.has_route_refresh(),
+        add_path_received: families.iter().any(|family| open.add_path(family) != AddPath::NONE),
         enhanced_refresh: config.extensions.enhanced_refresh && open.has_enhanced_route_refresh(),
         remote_role,
         graceful_restart: config.graceful_restart.and_then(|_| open.graceful_restart().cloned()),

@@ -1,7 +1,7 @@
 //! Filters: a list of rules, of which the first that matches and says `accept` or `reject` decides; the end rejects.
 //!
 //! A rule that says `next` changes the route and lets the rules behind it look at it as changed. A filter is asked in one
-//! place, [`Filter::walk`]: what decides is what explains.
+//! place, `Filter::walk`: what decides is what explains.
 
 pub mod as_path;
 pub mod community;

@@ -140,6 +140,7 @@ pub(crate) fn rib_config(config: &Config, restarted: bool) -> RibConfig {
         awaited,
         convergence: CONVERGENCE,
         drain: config.drain,
+        tell_best: !config.off_path,
     }
 }
 

@@ -189,6 +189,7 @@ impl Topology {
             awaited: if restarted { Awaited::Known } else { Awaited::Up },
             convergence: Duration::from_secs(60),
             drain: spec.drain,
+            tell_best: true,
         }
     }
 

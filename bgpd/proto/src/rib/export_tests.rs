@@ -23,6 +23,7 @@ fn config() -> RibConfig {
         awaited: crate::rib::Awaited::Up,
         convergence: std::time::Duration::from_secs(60),
         drain: Drain::Off,
+        tell_best: true,
     }
 }
 

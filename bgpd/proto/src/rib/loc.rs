@@ -64,8 +64,10 @@ impl Rib {
 
     fn tell(&mut self, family: Family, id: PrefixId, news: &mut Vec<BestChange>) {
         let table = &self.tables[at(family)];
-        let (store, peers) = (&mut self.store, &self.peers);
-        news.push(best_change(table, id, peers, |path| store.recent(store.effective(path))));
+        if self.config.tell_best {
+            let (store, peers) = (&mut self.store, &self.peers);
+            news.push(best_change(table, id, peers, |path| store.recent(store.effective(path))));
+        }
         self.tell_groups(family, id, true);
     }
 

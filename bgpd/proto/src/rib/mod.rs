@@ -82,6 +82,8 @@ pub struct RibConfig {
     pub convergence: Duration,
     /// How far this speaker is drained at the start (RFC 8326); [`Rib::set_drain`] changes it.
     pub drain: Drain,
+    /// Whether the owner wants [`Output::Best`]. Who programs no kernel does not, and saves the work.
+    pub tell_best: bool,
 }
 
 /// Whose routes must be here, or be late, before what is not in the RIB may be taken not to exist.

@@ -199,6 +199,7 @@ impl World {
             awaited,
             convergence: Duration::from_secs(60),
             drain: Drain::Off,
+            tell_best: true,
         };
         let now = Instant::from_start(Duration::from_secs(1000));
         Self {

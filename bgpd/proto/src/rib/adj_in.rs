@@ -61,9 +61,9 @@ impl Rib {
         for nlri in &announcement.nlri {
             let family = at(nlri.prefix.family());
             let table = &mut self.tables[family];
-            let known = table.find(nlri.prefix);
-            let slot = known.and_then(|prefix| table.paths(prefix).find(id, nlri.path_id).ok());
-            let crowded = known.is_some_and(|prefix| {
+            let known = table.look_up(nlri.prefix);
+            let slot = known.ok().and_then(|prefix| table.paths(prefix).find(id, nlri.path_id).ok());
+            let crowded = known.is_ok_and(|prefix| {
                 let paths = table.paths(prefix);
                 paths.as_slice().len() >= MOST_PATHS && paths.of_peer(id).len() >= MOST_PATHS
             });
@@ -75,7 +75,7 @@ impl Rib {
             let (attrs, flags) = import.apply(nlri.prefix, &mut self.store);
             let path = Path { attrs, path_id: nlri.path_id, since: now.seconds(), peer: id, flags };
             accepted[family] += isize::from(flags.accepted());
-            match known.zip(slot) {
+            match known.ok().zip(slot) {
                 Some((prefix, slot)) => {
                     let old = table.paths(prefix).as_slice()[slot];
                     let same = (old.attrs, old.flags.outcome()) == (path.attrs, path.flags.outcome());
@@ -87,7 +87,7 @@ impl Rib {
                 }
                 None => {
                     self.journal.announced(*nlri, &path, &mut self.store);
-                    let prefix = known.unwrap_or_else(|| table.find_or_insert(nlri.prefix));
+                    let prefix = known.unwrap_or_else(|hash| table.insert(nlri.prefix, hash));
                     let paths = table.paths_mut(prefix);
                     let place = paths.find(id, nlri.path_id).unwrap_or_else(|place| place);
                     paths.insert(place, path);

@@ -229,6 +229,11 @@ impl Choice {
     /// `lost` hears of each path that a step drops: the path, the step, and a path that it lost to.
     fn run(&mut self, candidates: &[Candidate], max_paths: usize, mut lost: impl FnMut(usize, Step, usize)) {
         self.paths.clear();
+        if candidates.len() == 1 {
+            // Most prefixes of a table have one path.
+            self.paths.push(0);
+            return;
+        }
         self.remaining.clear();
         self.remaining.extend(0..candidates.len());
         for step in Step::ALL {

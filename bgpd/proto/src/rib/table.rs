@@ -16,6 +16,10 @@ use crate::types::{Family, Ipv4Prefix, Ipv6Prefix, PathId, PeerId, Prefix};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PrefixId(pub(crate) u32);
 
+/// The hash of a prefix that is not in its table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PrefixHash(u64);
+
 /// One path, in 16 bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Path {
@@ -223,6 +227,11 @@ impl Table {
     }
 
     pub(crate) fn find(&self, prefix: Prefix) -> Option<PrefixId> {
+        self.look_up(prefix).ok()
+    }
+
+    /// The prefix's number, or its hash, with which [`Self::insert`] gives it one.
+    pub(crate) fn look_up(&self, prefix: Prefix) -> Result<PrefixId, PrefixHash> {
         let hash = hash_of(&self.hasher, prefix);
         match (&self.keys, prefix) {
             (Keys::V4(keys), Prefix::V4(key)) => self.index.find(hash, |&at| keys[at as usize] == key),
@@ -230,20 +239,22 @@ impl Table {
             (Keys::V4(_), Prefix::V6(_)) | (Keys::V6(_), Prefix::V4(_)) => None,
         }
         .map(|&at| PrefixId(at))
+        .ok_or(PrefixHash(hash))
     }
 
     /// The prefix's number; a new one, without paths, if it is not there. `prefix` is of the table's family.
     pub(crate) fn find_or_insert(&mut self, prefix: Prefix) -> PrefixId {
-        if let Some(id) = self.find(prefix) {
-            return id;
-        }
+        self.look_up(prefix).unwrap_or_else(|hash| self.insert(prefix, hash))
+    }
+
+    /// A new number, without paths. `hash` is what [`Self::look_up`] said.
+    pub(crate) fn insert(&mut self, prefix: Prefix, PrefixHash(hash): PrefixHash) -> PrefixId {
         let at = self.free.pop().unwrap_or_else(|| {
             self.entries.push(Paths::None);
             self.marks.push(0);
             (self.entries.len() - 1) as u32
         });
         let hasher = &self.hasher;
-        let hash = hash_of(hasher, prefix);
         match (&mut self.keys, prefix) {
             (Keys::V4(keys), Prefix::V4(key)) => {
                 place(keys, at, key);

@@ -96,43 +96,76 @@ impl UpdateBuilder {
         nlri: &[Nlri],
         out: &mut Vec<u8>,
     ) -> Result<(), TooLarge> {
-        let classic = family == Family::Ipv4Unicast && matches!(attributes.next_hop, NextHop::V4(_));
-        let mut block = Vec::with_capacity(256);
-        attributes.encode(self.context.four_octet_as, classic, &mut block);
-        let mut reach = Vec::with_capacity(40);
-        if !classic {
-            mp::encode_reach(family, attributes.next_hop, &mut reach);
+        if family == Family::Ipv4Unicast && matches!(attributes.next_hop, NextHop::V4(_)) {
+            self.announce_classic(attributes, nlri, out)
+        } else {
+            self.announce_mp(family, attributes, nlri, out)
         }
+    }
 
-        let octets = block.len() + if classic { 0 } else { MP_HEADER + reach.len() };
-        let limit = self.limit();
-        let room = limit.saturating_sub(EMPTY + octets);
-        if room < nlri::longest(family, self.context.add_path.contains(family)) {
-            return Err(TooLarge { octets, limit });
+    fn announce_classic(&self, attributes: &Attributes, nlri: &[Nlri], out: &mut Vec<u8>) -> Result<(), TooLarge> {
+        let family = Family::Ipv4Unicast;
+        // The attributes are encoded where the first message has them, and copied from there into the others: most sets of
+        // a full table need one message, and it costs no buffer besides `out`.
+        let mut block = 0..0;
+        let mut rest = nlri;
+        while !rest.is_empty() {
+            let start = begin(MessageType::Update, out);
+            out.extend_from_slice(&[0, 0, 0, 0]);
+            let attributes_start = out.len();
+            if block.is_empty() {
+                attributes.encode(self.context.four_octet_as, true, out);
+                block = attributes_start..out.len();
+            } else {
+                out.extend_from_within(block.clone());
+            }
+            let room = self.room(family, block.len())?;
+            set_length(out, attributes_start - 2, block.len());
+            rest = self.fill(family, rest, room, out);
+            end(start, out);
         }
+        Ok(())
+    }
+
+    fn announce_mp(
+        &self,
+        family: Family,
+        attributes: &Attributes,
+        nlri: &[Nlri],
+        out: &mut Vec<u8>,
+    ) -> Result<(), TooLarge> {
+        let mut block = Vec::with_capacity(256);
+        attributes.encode(self.context.four_octet_as, false, &mut block);
+        let mut reach = Vec::with_capacity(40);
+        mp::encode_reach(family, attributes.next_hop, &mut reach);
+        let room = self.room(family, block.len() + MP_HEADER + reach.len())?;
 
         let mut rest = nlri;
         while !rest.is_empty() {
             let start = begin(MessageType::Update, out);
             out.extend_from_slice(&[0, 0, 0, 0]);
             let attributes_start = out.len();
-            if classic {
-                out.extend_from_slice(&block);
-                set_length(out, attributes_start - 2, block.len());
-                rest = self.fill(family, rest, room, out);
-            } else {
-                out.extend_from_slice(&[OPTIONAL | flag::EXTENDED_LENGTH, code::MP_REACH_NLRI, 0, 0]);
-                out.extend_from_slice(&reach);
-                rest = self.fill(family, rest, room, out);
-                let value = out.len() - attributes_start - MP_HEADER;
-                set_length(out, attributes_start + 2, value);
-                out.extend_from_slice(&block);
-                let attributes = out.len() - attributes_start;
-                set_length(out, attributes_start - 2, attributes);
-            }
+            out.extend_from_slice(&[OPTIONAL | flag::EXTENDED_LENGTH, code::MP_REACH_NLRI, 0, 0]);
+            out.extend_from_slice(&reach);
+            rest = self.fill(family, rest, room, out);
+            let value = out.len() - attributes_start - MP_HEADER;
+            set_length(out, attributes_start + 2, value);
+            out.extend_from_slice(&block);
+            let attributes = out.len() - attributes_start;
+            set_length(out, attributes_start - 2, attributes);
             end(start, out);
         }
         Ok(())
+    }
+
+    /// Octets for prefixes in a message whose attributes take `octets`, if they hold one.
+    fn room(&self, family: Family, octets: usize) -> Result<usize, TooLarge> {
+        let limit = self.limit();
+        let room = limit.saturating_sub(EMPTY + octets);
+        if room < nlri::longest(family, self.context.add_path.contains(family)) {
+            return Err(TooLarge { octets, limit });
+        }
+        Ok(room)
     }
 
     fn withdraw_classic(&self, nlri: &[Nlri], out: &mut Vec<u8>) {

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use crate::config::StationConfig;
 use crate::connection::{Connection, Read};
-use crate::rib_thread::Order;
+use crate::rib_task::Order;
 use crate::watch::{Ending, Sight, Watch, What, Wish, Witness, each_message};
 
 /// Octets that a connection holds before the station's task takes no more from the RIB.

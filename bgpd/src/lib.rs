@@ -1,9 +1,9 @@
-//! The tokio shell around `bgp-proto`: listeners, connections, socket options, and the thread that owns the RIB.
+//! The tokio shell around `bgp-proto`: listeners, connections, socket options, and the task that owns the RIB.
 //!
 //! [`Bgp::start`] makes a speaker and returns a handle, which can be cloned, and the stream of [`Event`]s.
 //!
 //! Who runs where: the roster (one task) knows who the peers are and takes what the listeners accepted; each peer has one
-//! task, which owns its session and its connections; the RIB has a thread of its own. A session tells the RIB what one read
+//! task, which owns its session and its connections; the RIB has a task of its own. A session tells the RIB what one read
 //! of its socket brought, within a budget of bytes that all share; the RIB tells a session what to send, within what it
 //! knows the session's socket has not taken yet. Nobody holds a lock, and no task waits for one thing alone.
 
@@ -16,7 +16,7 @@ mod mrt;
 mod peer;
 mod reconfigure;
 mod rib_port;
-mod rib_thread;
+mod rib_task;
 mod roster;
 mod rpki;
 mod socket_options;
@@ -40,7 +40,7 @@ use tokio::sync::{mpsc, oneshot};
 use clock::Clock;
 use peer::PeerCommand;
 use rib_port::RibPort;
-use rib_thread::Order;
+use rib_task::Order;
 use roster::{Command, ListedPeer, Listing, Roster, ToRib};
 
 pub use bgp_proto::rib::Drain;
@@ -111,9 +111,6 @@ pub enum StartError {
         /// Which.
         name: String,
     },
-    /// The thread of the RIB could not be made.
-    #[error("cannot start the RIB's thread: {0}; raise the limit of threads of this process")]
-    Thread(std::io::Error),
 }
 
 /// No peer has this name.
@@ -170,8 +167,8 @@ impl Bgp {
         let (events, events_received) = mpsc::channel(EVENTS);
         let rib_config = roster::rib_config(&config, restarted);
         let rib = ToRib { orders: orders.clone(), reports, budget: RibPort::budget() };
-        // The thread ends by itself when a fault below drops the senders of orders.
-        rib_thread::start(rib_config, clock, orders_received, reports_received, events).map_err(StartError::Thread)?;
+        // The task ends by itself when a fault below drops the senders of orders.
+        rib_task::start(rib_config, clock, orders_received, reports_received, events);
         let roster = Roster::start(config, clock, restarted, rib)?;
         let refused = roster.refused();
         let (commands, commands_received) = mpsc::channel(16);

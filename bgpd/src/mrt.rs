@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::config::MrtConfig;
-use crate::rib_thread::{Known, Order};
+use crate::rib_task::{Known, Order};
 use crate::watch::{Sight, Watch, What, Wish, Witness, each_message};
 
 /// Octets of one file of updates, above which the next begins early.

@@ -24,7 +24,7 @@ use crate::clock::{self, Clock};
 use crate::config::PeerConfig;
 use crate::connection::{self, Connection, Read};
 use crate::rib_port::{Report, RibPort};
-use crate::rib_thread::FromRib;
+use crate::rib_task::FromRib;
 use crate::socket_options::{self, KeyScope};
 use crate::watch::Carrier;
 

@@ -1,4 +1,4 @@
-//! The way from a session to the RIB's thread: bounded for all sessions together by bytes, fair, and never blocking.
+//! The way from a session to the RIB's task: bounded for all sessions together by bytes, fair, and never blocking.
 //!
 //! What one read of a socket brought is one message. Every message holds a part of a common budget until the RIB has
 //! taken it in; a session that gets none keeps its message, reads its peer no further ([`RibPort::is_behind`]), and goes
@@ -157,7 +157,7 @@ impl RibPort {
 
     fn tell(&mut self, report: Report, part: Option<OwnedSemaphorePermit>) {
         self.up_told |= matches!(report, Report::Up(..));
-        // The RIB's thread is gone only when the speaker stops.
+        // The RIB's task is gone only when the speaker stops.
         let _ = self.reports.send(Envelope { tag: self.tag, report, _part: part });
     }
 }

@@ -22,7 +22,7 @@ use crate::listener::{Accepted, Listener};
 use crate::peer::{Peer, PeerCommand};
 use crate::reconfigure::{Differences, session_config};
 use crate::rib_port::{Envelope, RibPort};
-use crate::rib_thread::Order;
+use crate::rib_task::Order;
 use crate::socket_options::KeyScope;
 use crate::strangers::Strangers;
 use crate::{Shutdown, StartError};
@@ -84,7 +84,7 @@ struct Entry {
     task: u64,
     runtime_task: Id,
     commands: mpsc::Sender<PeerCommand>,
-    to_rib: mpsc::UnboundedSender<crate::rib_thread::FromRib>,
+    to_rib: mpsc::UnboundedSender<crate::rib_task::FromRib>,
 }
 
 /// The way to the RIB.
@@ -354,7 +354,7 @@ impl Roster {
         let task = self.next_task;
         let (to_rib, from_rib) = mpsc::unbounded_channel();
         let order = Order::SetPeer { peer: id, task, policy: self.policy(&config), to: to_rib.clone() };
-        // The RIB's thread ends only after this roster.
+        // The RIB's task ends only after this roster.
         let _ = self.rib.orders.send(order);
         if dynamic.is_none() && config.password.is_some() {
             self.set_key(KeyScope::Address(config.address), &config);

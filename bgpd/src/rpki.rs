@@ -20,7 +20,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::clock::Clock;
 use crate::config::CacheConfig;
 use crate::connection::{Connection, Read};
-use crate::rib_thread::Order;
+use crate::rib_task::Order;
 
 /// VRPs of one order to the RIB, which takes some milliseconds.
 const VRPS_AN_ORDER: usize = 1 << 14;

@@ -1,6 +1,6 @@
 //! Who watches the RIB: monitoring stations and files hear of sessions and routes in the order in which the RIB did.
 //!
-//! The RIB's thread encodes what it sees once, for all who want it, and hands it out. A watcher that is behind by more than
+//! The RIB's task encodes what it sees once, for all who want it, and hands it out. A watcher that is behind by more than
 //! [`BEHIND`] octets is let go and has to begin anew: it costs bounded memory, and never a session's time. The table as it
 //! was when a watcher came is told page by page, as fast as the watcher takes it.
 
@@ -20,7 +20,7 @@ use bgp_proto::wire::update::UpdateBuilder;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::rib_thread::Order;
+use crate::rib_task::Order;
 
 /// Octets that may wait for a watcher.
 pub(crate) const BEHIND: usize = 16 * 1024 * 1024;

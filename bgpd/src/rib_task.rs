@@ -1,5 +1,10 @@
-//! The thread that owns the RIB: it takes reports and orders, decides, and hands out what sessions are to send and what
+//! The task that owns the RIB: it takes reports and orders, decides, and hands out what sessions are to send and what
 //! the owner is to know.
+//!
+//! It is a task among those of the sessions and not a thread of its own, because a change in a network that is quiet has to
+//! be fast: the worker that read it decides it and writes it, where a thread would have to be woken twice, which takes
+//! longer than all of the work. What may take long runs in the place of its worker ([`tokio::task::block_in_place`]): another
+//! thread takes over the worker's other tasks, so that a busy RIB starves no timer and uses a core of its own.
 //!
 //! Orders (configuration, questions) come by a queue of their own and are taken at any time. Reports of sessions are
 //! taken only while nothing waits for the owner: when the owner is behind, the RIB stands still, the budget of
@@ -15,6 +20,7 @@ use bgp_proto::rtr::{Changes, Vrp};
 use bgp_proto::types::{Asn, Family, PeerId, Prefix};
 use bgp_proto::wire::attributes::Attributes;
 use bytes::Bytes;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Event;
@@ -76,7 +82,7 @@ pub(crate) enum Order {
     Walk { start: PageStart, answer: oneshot::Sender<(Vec<Held>, Option<PageStart>)> },
     /// Every peer.
     Known(oneshot::Sender<Known>),
-    /// Ends the thread.
+    /// Ends the task.
     Stop(oneshot::Sender<()>),
 }
 
@@ -93,7 +99,7 @@ pub(crate) struct Known {
 /// Routes, and where the next page begins.
 pub(crate) type Page = (Vec<RouteView>, Option<PageStart>);
 
-/// A peer, as this thread knows it.
+/// A peer, as this task knows it.
 struct Link {
     task: u64,
     name: String,
@@ -112,8 +118,8 @@ enum Next {
     Look,
 }
 
-/// Everything that the thread owns.
-struct RibThread {
+/// Everything that the task owns.
+struct RibTask {
     rib: Rib,
     clock: Clock,
     links: HashMap<PeerId, Link>,
@@ -125,52 +131,70 @@ struct RibThread {
     untold: VecDeque<Event>,
     stopped: Option<oneshot::Sender<()>>,
     watchers: Watchers,
+    /// The runtime has other threads, which can take over from ours.
+    threads: bool,
 }
 
-/// Starts the thread. It ends on [`Order::Stop`], and when the senders of orders are gone.
+/// Starts the task, in the runtime of the caller. It ends on [`Order::Stop`], and when the senders of orders are gone.
 pub(crate) fn start(
     config: RibConfig,
     clock: Clock,
     orders: mpsc::UnboundedReceiver<Order>,
     reports: mpsc::UnboundedReceiver<Envelope>,
     events: mpsc::Sender<Event>,
-) -> std::io::Result<()> {
-    // A runtime of its own with one thread: waits for queues and a timer at once, and shares nothing with the sessions.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    std::thread::Builder::new().name("rib".to_owned()).spawn(move || {
-        let rib = Rib::new(config, clock.now());
-        let thread = RibThread {
-            rib,
-            clock,
-            links: HashMap::new(),
-            originated: HashMap::new(),
-            orders,
-            reports,
-            events,
-            untold: VecDeque::new(),
-            stopped: None,
-            watchers: Watchers::default(),
-        };
-        runtime.block_on(thread.run());
-    })?;
-    Ok(())
+) {
+    let task = RibTask {
+        rib: Rib::new(config, clock.now()),
+        clock,
+        links: HashMap::new(),
+        originated: HashMap::new(),
+        orders,
+        reports,
+        events,
+        untold: VecDeque::new(),
+        stopped: None,
+        watchers: Watchers::default(),
+        threads: Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread,
+    };
+    tokio::spawn(task.run());
 }
 
-impl RibThread {
+impl RibTask {
     async fn run(mut self) {
+        let mut busy = false;
         while self.stopped.is_none() {
-            self.take_orders();
-            // What a wait has taken in may have left an event; a round follows only when that is told.
-            self.tell_owner();
-            let busy = self.untold.is_empty() && self.round();
-            self.tell_owner();
-            if !busy || !self.untold.is_empty() {
+            // A single report is what a quiet network brings: one read of one socket.
+            let long = busy || self.reports.len() > 1 || !self.orders.is_empty();
+            busy = self.work(long, Self::turn);
+            if busy {
+                tokio::task::yield_now().await;
+            } else {
                 self.wait().await;
             }
         }
+        // Sessions that ended before the order to stop was given have said so, and the order may have come by first.
+        while let Ok(envelope) = self.reports.try_recv() {
+            self.take_report(envelope);
+        }
+        self.tell_owner();
         if let Some(stopped) = self.stopped {
             let _ = stopped.send(());
         }
+    }
+
+    /// Works. What may be `long` does not keep this worker's other tasks waiting.
+    fn work<T>(&mut self, long: bool, work: impl FnOnce(&mut Self) -> T) -> T {
+        if long && self.threads { tokio::task::block_in_place(|| work(self)) } else { work(self) }
+    }
+
+    /// Whether there is more to do at once.
+    fn turn(&mut self) -> bool {
+        self.take_orders();
+        // What a wait has taken in may have left an event; a round follows only when that is told.
+        self.tell_owner();
+        let busy = self.untold.is_empty() && self.round();
+        self.tell_owner();
+        busy && self.untold.is_empty()
     }
 
     /// Takes reports, decides, hands out; whether there is more to do at once.
@@ -224,10 +248,14 @@ impl RibThread {
             () = timer, if may_work => Next::Look,
         };
         match next {
-            Next::Order(Some(order)) => self.take_order(order),
+            Next::Order(Some(order)) => self.work(true, |task| task.take_order(order)),
             // All handles are gone, and with them whoever could ask for anything.
             Next::Order(None) => self.stopped = Some(oneshot::channel().0),
-            Next::Report(Some(envelope)) => self.take_report(envelope),
+            Next::Report(Some(envelope)) => {
+                // That a session is gone concerns all the peer's paths.
+                let long = !matches!(envelope.report, Report::Updates(_) | Report::Sent(_));
+                self.work(long, |task| task.take_report(envelope));
+            }
             // The roster holds a sender for as long as it holds one of orders.
             Next::Report(None) | Next::Look => {}
         }

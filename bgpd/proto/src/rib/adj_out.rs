@@ -3,21 +3,23 @@
 //! A change is worked out and encoded once for a group, and every member that is in step gets the same bytes. A member
 //! that is not (see [`super::lag`]) is fed from the group's words when its socket has taken enough of what it was sent.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use bytes::Bytes;
 
 use super::Output;
-use super::adverts::{Change, FamilyOut, Told, View};
+use super::adverts::{Change, FamilyOut, Learned, Told, View};
 use super::attrs::AttrStore;
 use super::export::GroupKey;
 use super::lag::{FamilyLag, Held, Lag};
 use super::pack::{Announce, Batch, Chunk, Withdraw};
 use super::peers::at;
-use super::table::{PrefixId, Table};
+use super::table::PrefixId;
 use crate::types::{Family, FamilySet, PathId, PeerId};
 use crate::wire::RefreshMark;
+use crate::wire::attributes::Attributes;
 use crate::wire::update::UpdateBuilder;
 
 /// How much is done at once, and how far a member may be behind.
@@ -218,16 +220,11 @@ impl Groups {
     }
 
     /// Tells the members what has changed since the last time.
-    pub(crate) fn flush(
-        &mut self,
-        family: Family,
-        table: &Table,
-        store: &mut AttrStore,
-        outputs: &mut VecDeque<Output>,
-    ) {
+    pub(crate) fn flush(&mut self, view: &mut View<'_>, outputs: &mut VecDeque<Output>) {
         let limits = self.limits;
         for group in self.slots.iter_mut().flatten() {
-            self.progress |= group.flush(family, limits, table, store, outputs);
+            self.progress |= group.flush(limits, view, outputs);
+            group.families[at(view.family)].forget_made();
         }
     }
 
@@ -290,6 +287,12 @@ impl Groups {
         out.held_by(member.word(family, id, out).unwrap_or(0), peer).collect()
     }
 
+    /// The attributes with which a path of [`Self::sent_paths`] is sent.
+    pub(crate) fn sent_attributes(&self, peer: PeerId, told: Told, learned: Learned<'_>) -> Option<Attributes> {
+        let group = self.group_of(peer)?;
+        group.families[at(learned.family)].attributes(told.advert, &group.key, learned).map(Cow::into_owned)
+    }
+
     /// Adverts in use, for tests of what is left behind.
     #[cfg(test)]
     pub(crate) fn adverts(&self) -> usize {
@@ -348,14 +351,8 @@ impl Group {
         held
     }
 
-    fn flush(
-        &mut self,
-        family: Family,
-        limits: Limits,
-        table: &Table,
-        store: &mut AttrStore,
-        outputs: &mut VecDeque<Output>,
-    ) -> bool {
+    fn flush(&mut self, limits: Limits, view: &mut View<'_>, outputs: &mut VecDeque<Output>) -> bool {
+        let family = view.family;
         let changes = std::mem::take(&mut self.families[at(family)].changes);
         if changes.is_empty() {
             return false;
@@ -364,7 +361,9 @@ impl Group {
             if member.unsent <= limits.low {
                 member.keep_step();
             } else if member.unsent > limits.high && member.lag.is_none() {
-                member.lag = Some(Box::new(Lag::in_step()));
+                // While a table is loaded, what is new has numbers above all that it was told: a cursor stands for all of it.
+                let families = self.families.each_ref().map(|out| FamilyLag::new(out.told_below, Held::default()));
+                member.lag = Some(Box::new(Lag { families }));
             }
         }
         let out = &mut self.families[at(family)];
@@ -372,26 +371,32 @@ impl Group {
         for member in &mut self.members {
             let peer = member.peer;
             if let Some(lag) = member.lag_of(family) {
-                changes.iter().for_each(|change| progress |= note_behind(out, lag, peer, *change, store));
+                changes.iter().for_each(|change| progress |= note_behind(out, lag, peer, *change, view.store));
             }
         }
         if self.members.iter().any(|member| member.lag.is_none()) {
-            self.broadcast(family, &changes, table, store, outputs);
+            self.broadcast(&changes, view, outputs);
         }
-        changes.iter().for_each(|change| self.families[at(family)].release(change.old, store));
+        let out = &mut self.families[at(family)];
+        out.told_below = out.told_below.max(out.end());
+        changes.iter().for_each(|change| out.release(change.old, view.store));
         progress
     }
 
     /// Tells every member in step of the changes.
-    fn broadcast(
-        &mut self,
-        family: Family,
-        changes: &[Change],
-        table: &Table,
-        store: &mut AttrStore,
-        outputs: &mut VecDeque<Output>,
-    ) {
+    fn broadcast(&mut self, changes: &[Change], view: &mut View<'_>, outputs: &mut VecDeque<Output>) {
+        let family = view.family;
         let out = &self.families[at(family)];
+        // Prefixes that share their attributes mostly change together: one comparison answers for all of them.
+        let mut compared = None;
+        let mut say_the_same = |old, new| match compared {
+            Some((pair, answer)) if pair == (old, new) => answer,
+            _ => {
+                let answer = out.say_the_same(old, new, &self.key, view.learned());
+                compared = Some(((old, new), answer));
+                answer
+            }
+        };
         let mut all = Batch::default();
         // What only one member hears: a route's old source hears it for the first time, its new one no more.
         let mut single: BTreeMap<PeerId, Batch> = BTreeMap::new();
@@ -403,14 +408,14 @@ impl Group {
                     (Some(Told { path_id, source, .. }), None) => {
                         all.withdraw.push(Withdraw { except: self.except(source), id, path_id });
                     }
-                    (None, Some(Told { path_id, attrs, source })) => {
-                        all.announce.push(Announce { attrs, except: self.except(source), id, path_id });
+                    (None, Some(Told { path_id, advert, source })) => {
+                        all.announce.push(Announce { advert, except: self.except(source), id, path_id });
                     }
-                    (Some(old), Some(Told { path_id, attrs, source })) => {
-                        if old.attrs != attrs {
-                            all.announce.push(Announce { attrs, except: self.except(source), id, path_id });
+                    (Some(old), Some(Told { path_id, advert, source })) => {
+                        if !say_the_same(old.advert, advert) {
+                            all.announce.push(Announce { advert, except: self.except(source), id, path_id });
                         } else if source != old.source {
-                            let item = Announce { attrs, except: PeerId::LOCAL, id, path_id };
+                            let item = Announce { advert, except: PeerId::LOCAL, id, path_id };
                             single.entry(old.source).or_default().announce.push(item);
                         }
                         if source != old.source {
@@ -421,17 +426,18 @@ impl Group {
                 }
             }
         }
-        let (chunks, mut too_large) = all.pack(table, store, &self.builder);
+        let attributes = |advert| out.attributes(advert, &self.key, view.learned());
+        let (chunks, mut too_large) = all.pack(view.table, attributes, &self.builder);
         for member in self.members.iter_mut().filter(|member| member.lag.is_none()) {
             member.send_chunks(&chunks, outputs);
             if let Some(batch) = single.remove(&member.peer) {
-                let (chunks, not_sent) = batch.pack(table, store, &self.builder);
+                let (chunks, not_sent) = batch.pack(view.table, attributes, &self.builder);
                 member.send_chunks(&chunks, outputs);
                 too_large.extend(not_sent);
             }
         }
         for (id, path_id) in too_large {
-            self.families[at(family)].withhold(id, path_id, store);
+            self.families[at(family)].withhold(id, path_id, view.store);
         }
     }
 
@@ -475,17 +481,20 @@ impl Group {
         let family = view.family;
         let out = &mut self.families[at(family)];
         out.fill(window.end, &self.key, view);
+        out.told_below = out.told_below.max(window.end);
         let out = &self.families[at(family)];
         let mut batch = Batch::default();
         for id in window.clone().map(PrefixId) {
-            for Told { path_id, attrs, source } in out.told(out.word(id)) {
-                batch.announce.push(Announce { attrs, except: self.except(source), id, path_id });
+            for Told { path_id, advert, source } in out.told(out.word(id)) {
+                batch.announce.push(Announce { advert, except: self.except(source), id, path_id });
             }
         }
-        let (chunks, too_large) = batch.pack(view.table, view.store, &self.builder);
+        let attributes = |advert| out.attributes(advert, &self.key, view.learned());
+        let (chunks, too_large) = batch.pack(view.table, attributes, &self.builder);
         for (id, path_id) in too_large {
             self.families[at(family)].withhold(id, path_id, view.store);
         }
+        self.families[at(family)].forget_made();
         let out = &self.families[at(family)];
         for &place in places {
             let member = &mut self.members[place];
@@ -506,7 +515,7 @@ impl Group {
                 lag.cursor = FamilyLag::SENT;
                 lag.before = Held::default();
             }
-            let (chunks, _) = gone.pack(view.table, view.store, &self.builder);
+            let (chunks, _) = gone.pack(view.table, |_| None, &self.builder);
             member.send_chunks(&chunks, outputs);
             member.keep_step();
         }
@@ -524,8 +533,8 @@ impl Group {
             let Some((id, old)) = lag.behind.pop_first() else { break };
             for (held, due) in by_path_id(out.held_by(old, peer), out.held_by(out.word(id), peer)) {
                 match (held, due) {
-                    (held, Some(Told { path_id, attrs, .. })) if held.map(|held| held.attrs) != Some(attrs) => {
-                        batch.announce.push(Announce { attrs, except: PeerId::LOCAL, id, path_id });
+                    (held, Some(Told { path_id, advert, .. })) if held.map(|held| held.advert) != Some(advert) => {
+                        batch.announce.push(Announce { advert, except: PeerId::LOCAL, id, path_id });
                     }
                     (Some(Told { path_id, .. }), None) => {
                         batch.withdraw.push(Withdraw { except: PeerId::LOCAL, id, path_id });
@@ -535,7 +544,8 @@ impl Group {
             }
             out.release(old, view.store);
         }
-        let (chunks, too_large) = batch.pack(view.table, view.store, &self.builder);
+        let attributes = |advert| out.attributes(advert, &self.key, view.learned());
+        let (chunks, too_large) = batch.pack(view.table, attributes, &self.builder);
         for (id, path_id) in too_large {
             out.withhold(id, path_id, view.store);
         }

@@ -1,5 +1,11 @@
 //! Adj-RIB-Out of one family for one group: one word of four bytes for each prefix, the number of an advert or, for peers
 //! that take several paths to one prefix (RFC 7911), of a set of them.
+//!
+//! An advert says where what is sent comes from: the received attributes, their source and the rule that let them through.
+//! What is sent is worked out of these when it is encoded and not kept: with an external group it would be as many sets
+//! again as were received, each a next hop and an AS away from the set that is there already.
+
+use std::borrow::Cow;
 
 use rustc_hash::FxHashMap;
 
@@ -12,6 +18,7 @@ use super::peers::Peers;
 use super::table::{Path, PrefixId, Table};
 use crate::filter::Accepted;
 use crate::types::{Family, PathId, PeerId};
+use crate::wire::attributes::Attributes;
 
 /// What an export depends on, within a group and family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,7 +34,7 @@ struct AdvertKey {
 
 #[derive(Debug)]
 struct Advert {
-    out: Result<AttrId, Withheld>,
+    out: Result<(), Withheld>,
     /// Encoding failed: from now on the key with `too_large` stands for it.
     too_large: bool,
 }
@@ -40,19 +47,24 @@ pub(crate) struct Change {
     pub(crate) old: u32,
 }
 
+/// What a group is told of a set of attributes: equal ones say the same. Different ones may, too
+/// ([`FamilyOut::say_the_same`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct AdvertId(u32);
+
 /// A path that members may hold.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Told {
     /// Ours; 0 in a family without several paths.
     pub(crate) path_id: PathId,
-    pub(crate) attrs: AttrId,
+    pub(crate) advert: AdvertId,
     pub(crate) source: PeerId,
 }
 
 impl Told {
     /// What a member sees of it.
-    fn seen(self) -> (PathId, AttrId) {
-        (self.path_id, self.attrs)
+    fn seen(self) -> (PathId, AdvertId) {
+        (self.path_id, self.advert)
     }
 }
 
@@ -64,9 +76,15 @@ pub(crate) struct FamilyOut {
     /// `None`: at most one path to one prefix.
     sets: Option<PathSets>,
     adverts: Interner<AdvertKey, Advert>,
+    /// What was worked out for adverts that are new and about to be encoded for the first time.
+    made: FxHashMap<u32, Attributes>,
+    /// The advert that was last exported: prefixes that share their attributes mostly come one behind the other.
+    last: Option<(AdvertKey, u32)>,
     /// Words below are worked out; [`FamilyOut::COMPLETE`] when all are, and new prefixes too.
     filled: u32,
     pub(crate) changes: Vec<Change>,
+    /// Members in step have been told of prefixes below this number only.
+    pub(crate) told_below: u32,
     held: usize,
     withheld: usize,
     held_by_source: FxHashMap<PeerId, usize>,
@@ -85,7 +103,20 @@ pub(crate) struct View<'a> {
     pub(crate) ranked: Option<(PrefixId, Vec<Path>)>,
 }
 
+/// What the attributes of an advert are worked out of.
+#[derive(Clone, Copy)]
+pub(crate) struct Learned<'a> {
+    pub(crate) family: Family,
+    pub(crate) store: &'a AttrStore,
+    pub(crate) peers: &'a Peers,
+    pub(crate) config: &'a RibConfig,
+}
+
 impl View<'_> {
+    pub(crate) fn learned(&self) -> Learned<'_> {
+        Learned { family: self.family, store: self.store, peers: self.peers, config: self.config }
+    }
+
     /// The accepted paths of a prefix, the best first.
     fn take_ranked(&mut self, id: PrefixId) -> Vec<Path> {
         match self.ranked.take() {
@@ -124,14 +155,48 @@ impl FamilyOut {
     /// The paths of a word that members may hold, by path identifier.
     pub(crate) fn told(&self, word: u32) -> impl Iterator<Item = Told> + use<'_> {
         self.paths(word).filter_map(|SetPath { path_id, advert }| {
-            let (key, advert) = self.adverts.get(advert)?;
-            advert.out.ok().map(|attrs| Told { path_id, attrs, source: key.source })
+            let (key, known) = self.adverts.get(advert)?;
+            known.out.ok().map(|()| Told { path_id, advert: AdvertId(advert), source: key.source })
         })
     }
 
     /// The paths that `peer` holds if it has been told this word: none is sent back to its source.
     pub(crate) fn held_by(&self, word: u32, peer: PeerId) -> impl Iterator<Item = Told> + use<'_> {
         self.told(word).filter(move |path| path.source != peer)
+    }
+
+    /// The attributes of an advert as they are sent. `None`: its source is gone, and it is about to be withdrawn.
+    pub(crate) fn attributes(
+        &self,
+        advert: AdvertId,
+        group: &GroupKey,
+        learned: Learned<'_>,
+    ) -> Option<Cow<'_, Attributes>> {
+        if let Some(made) = self.made.get(&advert.0) {
+            return Some(Cow::Borrowed(made));
+        }
+        let (key, _) = self.adverts.get(advert.0)?;
+        let (source, _) = source_of(key.source, learned.peers)?;
+        let attributes = learned.store.attributes(key.attrs)?;
+        transform(learned.config, group, learned.family, &attributes, source, key.accepted).ok().map(Cow::Owned)
+    }
+
+    /// Whether both adverts are sent with the same attributes: a change that the group's rules hide is not worth an UPDATE.
+    /// `false` also where that cannot be told any more.
+    pub(crate) fn say_the_same(&self, one: AdvertId, other: AdvertId, group: &GroupKey, learned: Learned<'_>) -> bool {
+        let current = |advert: AdvertId| {
+            let key = self.adverts.get(advert.0).map(|(key, _)| key);
+            key.is_some_and(|key| source_of(key.source, learned.peers).is_some_and(|(_, now)| now == key.generation))
+        };
+        let same = || self.attributes(one, group, learned) == self.attributes(other, group, learned);
+        one == other || (current(one) && current(other) && same())
+    }
+
+    /// What was new is encoded.
+    pub(crate) fn forget_made(&mut self) {
+        self.made.clear();
+        // After a burst.
+        self.made.shrink_to(1024);
     }
 
     /// Whether `peer` holds the same, whichever of two words it has been told.
@@ -217,28 +282,35 @@ impl FamilyOut {
     fn export_path(&mut self, id: PrefixId, path: &Path, group: &GroupKey, view: &mut View<'_>) -> u32 {
         let attrs = view.store.effective(path);
         let Some(attributes) = view.store.recent(attrs) else { return 0 };
-        let (source, generation) = match (path.peer, view.peers.get(path.peer)) {
-            (PeerId::LOCAL, _) => (Source::Local, 0),
-            (_, Some(peer)) => (Source::of(peer), peer.generation),
-            (_, None) => return 0,
-        };
+        let Some((source, generation)) = source_of(path.peer, view.peers) else { return 0 };
         let peer = view.peers.get(path.peer);
         let Ok(accepted) = permits(group, view.table.prefix(id), &attributes, source, peer) else { return 0 };
         let key = AdvertKey { attrs, source: path.peer, generation, accepted, too_large: false };
-        match self.adverts.acquire(&key) {
+        if let Some((_, advert)) = self.last.filter(|(last, _)| *last == key) {
+            self.adverts.retain(advert);
+            return advert;
+        }
+        let advert = match self.adverts.acquire(&key) {
             Found::Id(word) if self.adverts.get(word).is_some_and(|(_, advert)| advert.too_large) => {
                 let word_too_large = self.too_large_word(key, view.store);
                 self.release_advert(word, view.store);
-                word_too_large
+                return word_too_large;
             }
             Found::Id(word) => word,
             Found::Absent(hash) => {
                 let out = transform(view.config, group, view.family, &attributes, source, accepted);
-                let out = out.map(|attributes| view.store.intern(&attributes));
                 view.store.retain(attrs);
-                self.adverts.insert(hash, key, Advert { out, too_large: false })
+                let (made, out) = match out {
+                    Ok(made) => (Some(made), Ok(())),
+                    Err(withheld) => (None, Err(withheld)),
+                };
+                let word = self.adverts.insert(hash, key, Advert { out, too_large: false });
+                self.made.extend(made.map(|made| (word, made)));
+                word
             }
-        }
+        };
+        self.last = Some((key, advert));
+        advert
     }
 
     fn too_large_word(&mut self, key: AdvertKey, store: &mut AttrStore) -> u32 {
@@ -261,6 +333,7 @@ impl FamilyOut {
         if let Some(advert) = self.adverts.get_mut(advert) {
             advert.too_large = true;
         }
+        self.last = None;
         let instead = match &self.sets {
             None => self.too_large_word(key, store),
             Some(sets) => {
@@ -338,11 +411,11 @@ impl FamilyOut {
     }
 
     fn release_advert(&mut self, advert: u32, store: &mut AttrStore) {
-        if let Some((key, advert)) = self.adverts.release(advert) {
+        if let Some((key, _)) = self.adverts.release(advert) {
             store.release(key.attrs);
-            if let Ok(out) = advert.out {
-                store.release(out);
-            }
+            // The number may soon be another advert's.
+            self.made.remove(&advert);
+            self.last.take_if(|(_, last)| *last == advert);
         }
     }
 
@@ -365,4 +438,12 @@ impl FamilyOut {
     pub(crate) fn adverts(&self) -> usize {
         self.adverts.len()
     }
+}
+
+/// What a peer is as a source of routes, and since which change of it.
+fn source_of(peer: PeerId, peers: &Peers) -> Option<(Source, u32)> {
+    if peer == PeerId::LOCAL {
+        return Some((Source::Local, 0));
+    }
+    peers.get(peer).map(|peer| (Source::of(peer), peer.generation))
 }

@@ -446,11 +446,11 @@ impl Rib {
         let mut more = false;
         for family in Family::ALL {
             let table = &self.tables[at(family)];
-            self.groups.flush(family, table, &mut self.store, &mut self.outputs);
             let deferred = self.convergence.defers(family);
             let settled = !deferred && !table.has_dirty();
             let (peers, config) = (&self.peers, &self.config);
             let mut view = View { family, table, store: &mut self.store, peers, config, deferred, ranked: None };
+            self.groups.flush(&mut view, &mut self.outputs);
             let complete = settled && self.convergence.may_end(family);
             let hungry = self.groups.feed(&mut view, complete, &mut self.outputs);
             more |= hungry || !(settled || deferred);

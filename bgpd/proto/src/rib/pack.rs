@@ -1,13 +1,15 @@
 //! Packs what a group is to hear into messages, encoded once, of which each member gets all but its own routes.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::attrs::{AttrId, AttrStore};
+use super::adverts::AdvertId;
 use super::table::{PrefixId, Table};
 use crate::types::{Nlri, PathId, PeerId};
+use crate::wire::attributes::Attributes;
 use crate::wire::update::UpdateBuilder;
 
 /// A chunk is closed once it is this long.
@@ -18,7 +20,7 @@ const RUN_PREFIXES: usize = 2048;
 /// A prefix to announce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Announce {
-    pub(crate) attrs: AttrId,
+    pub(crate) advert: AdvertId,
     /// The member it came from, which does not hear it; [`PeerId::LOCAL`]: everybody does.
     pub(crate) except: PeerId,
     pub(crate) id: PrefixId,
@@ -44,19 +46,22 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Encodes all of it. What turns out to be too large to announce is withdrawn instead, and returned.
-    pub(crate) fn pack(
+    /// Encodes all of it. What turns out to be too large to announce is withdrawn instead, and returned. `attributes` says
+    /// with which ones an advert is sent; what has none any more is left out.
+    pub(crate) fn pack<'a>(
         mut self,
         table: &Table,
-        store: &AttrStore,
+        attributes: impl Fn(AdvertId) -> Option<Cow<'a, Attributes>>,
         builder: &UpdateBuilder,
     ) -> (Vec<Chunk>, BTreeSet<(PrefixId, PathId)>) {
-        let mut packer = Packer { table, builder, buffer: Vec::new(), cuts: Vec::new(), chunks: Vec::new() };
+        let (nlri, buffer, cuts, chunks) = Default::default();
+        let mut packer = Packer { table, builder, nlri, buffer, cuts, chunks };
         let mut too_large = BTreeSet::new();
         self.announce.sort_unstable();
-        for run in self.announce.chunk_by(|a, b| (a.attrs, a.except) == (b.attrs, b.except)) {
+        for run in self.announce.chunk_by(|a, b| (a.advert, a.except) == (b.advert, b.except)) {
+            let Some(attributes) = run.first().and_then(|first| attributes(first.advert)) else { continue };
             for piece in run.chunks(RUN_PREFIXES) {
-                if !packer.announce(store, piece) {
+                if !packer.announce(&attributes, piece) {
                     too_large.extend(piece.iter().map(|item| (item.id, item.path_id)));
                 }
             }
@@ -100,23 +105,26 @@ impl Chunk {
 struct Packer<'a> {
     table: &'a Table,
     builder: &'a UpdateBuilder,
+    /// Of the piece at hand.
+    nlri: Vec<Nlri>,
     buffer: Vec<u8>,
     cuts: Vec<(PeerId, Range<usize>)>,
     chunks: Vec<Chunk>,
 }
 
 impl Packer<'_> {
-    fn nlri(&self, ids: impl Iterator<Item = (PrefixId, PathId)>) -> Vec<Nlri> {
-        ids.map(|(id, path_id)| Nlri { prefix: self.table.prefix(id), path_id }).collect()
+    fn take_nlri(&mut self, ids: impl Iterator<Item = (PrefixId, PathId)>) {
+        self.nlri.clear();
+        let table = self.table;
+        self.nlri.extend(ids.map(|(id, path_id)| Nlri { prefix: table.prefix(id), path_id }));
     }
 
     /// Prefixes that share attributes and exception; `false` if the attributes are too large.
-    fn announce(&mut self, store: &AttrStore, piece: &[Announce]) -> bool {
+    fn announce(&mut self, attributes: &Attributes, piece: &[Announce]) -> bool {
         let Some(first) = piece.first() else { return true };
-        let Some(attributes) = store.attributes(first.attrs) else { return false };
-        let nlri = self.nlri(piece.iter().map(|item| (item.id, item.path_id)));
+        self.take_nlri(piece.iter().map(|item| (item.id, item.path_id)));
         let start = self.buffer.len();
-        if self.builder.announce(&attributes, &nlri, &mut self.buffer).is_err() {
+        if self.builder.announce(attributes, &self.nlri, &mut self.buffer).is_err() {
             self.buffer.truncate(start);
             return false;
         }
@@ -126,9 +134,9 @@ impl Packer<'_> {
 
     fn withdraw(&mut self, piece: &[Withdraw]) {
         let Some(first) = piece.first() else { return };
-        let nlri = self.nlri(piece.iter().map(|item| (item.id, item.path_id)));
+        self.take_nlri(piece.iter().map(|item| (item.id, item.path_id)));
         let start = self.buffer.len();
-        self.builder.withdraw(&nlri, &mut self.buffer);
+        self.builder.withdraw(&self.nlri, &mut self.buffer);
         self.said(first.except, start);
     }
 

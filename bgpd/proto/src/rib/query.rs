@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::adverts::Told;
+use super::adverts::{Learned, Told};
 use super::decision::{Fate, explain};
 use super::export::{Source, permits};
 use super::import::{self, Rejection};
@@ -146,7 +146,8 @@ impl Rib {
         told: Told,
         now: Instant,
     ) -> Option<RouteView> {
-        let attributes = Arc::new(self.store.attributes(told.attrs)?);
+        let learned = Learned { family, store: &self.store, peers: &self.peers, config: &self.config };
+        let attributes = Arc::new(self.groups.sent_attributes(peer, told, learned)?);
         let table = &self.tables[at(family)];
         let prefix = table.prefix(id);
         let key = self.groups.key_of(peer)?;

@@ -1,5 +1,7 @@
 //! `linnetd`: the node daemon's command line. What it does stands in the library beside it.
 
+mod allocator;
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -41,7 +41,8 @@ pub struct Config {
     pub graceful_restart: Option<GracefulRestart>,
     /// Nobody forwards by this speaker, which programs no kernel (a route reflector, a collector): to its peers nothing is
     /// lost with it, and each start may be a restart. It decides and announces at once, but says End-of-RIB, on which they
-    /// drop what they kept of it, only when it has heard them all. There is no [`crate::Event::Best`].
+    /// drop what they kept of it, only when it has heard them all. Best paths are told
+    /// ([`crate::Event::Best`]) only while a station or a file watches them.
     pub off_path: bool,
     /// How far the speaker is drained when it starts; [`crate::Bgp::set_drain`] changes it, a changed configuration does not.
     pub drain: Drain,

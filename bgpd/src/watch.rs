@@ -379,6 +379,7 @@ impl Watchers {
 
     fn set_watched(&self, rib: &mut Rib) {
         rib.set_watched(self.wanted(Stage::PrePolicy) || self.wanted(Stage::PostPolicy));
+        rib.watch_best(self.wanted(Stage::LocRib));
     }
 }
 

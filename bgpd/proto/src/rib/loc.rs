@@ -64,7 +64,7 @@ impl Rib {
 
     fn tell(&mut self, family: Family, id: PrefixId, news: &mut Vec<BestChange>) {
         let table = &self.tables[at(family)];
-        if self.config.tell_best {
+        if self.config.tell_best || self.best_watched {
             let (store, peers) = (&mut self.store, &self.peers);
             news.push(best_change(table, id, peers, |path| store.recent(store.effective(path))));
         }

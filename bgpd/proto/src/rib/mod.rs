@@ -82,7 +82,8 @@ pub struct RibConfig {
     pub convergence: Duration,
     /// How far this speaker is drained at the start (RFC 8326); [`Rib::set_drain`] changes it.
     pub drain: Drain,
-    /// Whether the owner wants [`Output::Best`]. Who programs no kernel does not, and saves the work.
+    /// Whether the owner wants [`Output::Best`]. Who programs no kernel does not, and saves the work; see also
+    /// [`Rib::watch_best`].
     pub tell_best: bool,
 }
 
@@ -245,6 +246,7 @@ pub struct Rib {
     journal: Journal,
     scratch: Scratch,
     outputs: VecDeque<Output>,
+    best_watched: bool,
 }
 
 impl Rib {
@@ -268,6 +270,7 @@ impl Rib {
             journal: Journal::default(),
             scratch: Scratch::default(),
             outputs: VecDeque::new(),
+            best_watched: false,
         }
     }
 
@@ -334,6 +337,11 @@ impl Rib {
         }
         self.peers.remove(peer);
         self.own_addresses = self.peers.own_addresses();
+    }
+
+    /// Whether somebody else wants [`Output::Best`] of what changes from now on, whatever [`RibConfig::tell_best`] says.
+    pub fn watch_best(&mut self, on: bool) {
+        self.best_watched = on;
     }
 
     /// Changes how many paths a multipath set may have; every prefix is decided again.

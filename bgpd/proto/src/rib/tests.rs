@@ -7,4 +7,5 @@ mod model;
 mod next_hops;
 mod refresh;
 mod scenarios;
+mod unwatched;
 mod world;

@@ -111,6 +111,9 @@ pub enum StartError {
         /// Which.
         name: String,
     },
+    /// The thread that writes MRT files could not be made.
+    #[error("cannot start the thread that writes MRT files: {0}; raise the limit of threads of this process")]
+    Thread(std::io::Error),
 }
 
 /// No peer has this name.

@@ -32,11 +32,19 @@ struct NextHop {
     via: Option<String>,
     dev: Option<String>,
     encap: Option<String>,
+    /// 1 to 256; absent where all are taken alike.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weight: Option<u32>,
 }
 
 impl From<api::FibNextHop> for NextHop {
     fn from(hop: api::FibNextHop) -> Self {
-        Self { via: present(hop.via), dev: present(hop.dev), encap: present(hop.encap) }
+        Self {
+            via: present(hop.via),
+            dev: present(hop.dev),
+            encap: present(hop.encap),
+            weight: (hop.weight != 0).then_some(hop.weight),
+        }
     }
 }
 
@@ -57,7 +65,7 @@ impl From<api::FibRoute> for Route {
 impl Present for Routes {
     /// One line for each next hop: of an ECMP route the later lines name the next hop only.
     fn draw(&self, page: &mut Page) {
-        let mut table = Table::new(&["PREFIX", "VIA", "DEV", "ENCAP", ">MTU", "SOURCE", "STATE"]);
+        let mut table = Table::new(&["PREFIX", "VIA", "DEV", "ENCAP", ">WEIGHT", ">MTU", "SOURCE", "STATE"]);
         for route in &self.routes {
             let (state, tone) = match (&route.error, route.installed) {
                 (Some(error), _) => (error.clone(), Tone::Bad),
@@ -66,24 +74,27 @@ impl Present for Routes {
             };
             let mtu = dash(route.mtu.map(|mtu| mtu.to_string()).as_deref());
             let hop = |hop: &NextHop| {
-                [dash(hop.via.as_deref()), dash(hop.dev.as_deref()), dash(hop.encap.as_deref())]
+                let weight = hop.weight.map(|weight| weight.to_string());
+                [hop.via.as_deref(), hop.dev.as_deref(), hop.encap.as_deref(), weight.as_deref()]
+                    .map(dash)
                     .map(|cell| (cell, Tone::Plain))
             };
             let mut hops = route.next_hops.iter().map(hop);
-            let [via, dev, encap] = hops
+            let [via, dev, encap, weight] = hops
                 .next()
-                .unwrap_or_else(|| [route.kind.as_str(), "-", "-"].map(|cell| (cell.to_owned(), Tone::Plain)));
+                .unwrap_or_else(|| [route.kind.as_str(), "-", "-", "-"].map(|cell| (cell.to_owned(), Tone::Plain)));
             table.toned([
                 (route.prefix.clone(), Tone::Plain),
                 via,
                 dev,
                 encap,
+                weight,
                 (mtu, Tone::Plain),
                 (route.source.clone(), Tone::Plain),
                 (state, tone),
             ]);
-            for [via, dev, encap] in hops {
-                table.push(vec![(String::new(), Tone::Plain), via, dev, encap]);
+            for [via, dev, encap, weight] in hops {
+                table.push(vec![(String::new(), Tone::Plain), via, dev, encap, weight]);
             }
         }
         page.table(&table);
@@ -162,7 +173,7 @@ mod tests {
     use crate::output::{json, plain};
 
     fn hop(via: &str, dev: &str, encap: &str) -> api::FibNextHop {
-        api::FibNextHop { via: via.into(), dev: dev.into(), encap: encap.into() }
+        api::FibNextHop { via: via.into(), dev: dev.into(), encap: encap.into(), weight: 0 }
     }
 
     fn routes() -> Routes {
@@ -175,6 +186,8 @@ mod tests {
             ..Default::default()
         };
         let ecmp = vec![hop("10.1.0.0", "eth1", ""), hop("10.1.0.2", "eth2", "")];
+        let weighted = |(hop, weight)| api::FibNextHop { weight, ..hop };
+        let weighted = ecmp.iter().cloned().zip([2, 5]).map(weighted).collect();
         let mut tunnel = route("10.244.5.0/24", vec![hop("172.31.0.5", "linnet.vxlan", "vxlan")], "bgp", "unicast");
         tunnel.mtu = 1450;
         let mut failed = route("10.244.6.0/24", vec![hop("10.9.9.9", "", "")], "bgp", "unicast");
@@ -183,6 +196,8 @@ mod tests {
         let routes = vec![
             route("10.244.1.0/24", vec![], "local", "unreachable"),
             route("10.244.3.0/24", ecmp, "bgp", "unicast"),
+            route("10.244.4.0/24", weighted, "bgp", "unicast"),
+            route("203.0.113.9/32", vec![], "bgp", "blackhole"),
             tunnel,
             failed,
         ];

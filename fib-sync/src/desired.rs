@@ -19,11 +19,7 @@ pub(crate) struct Path {
 
 impl Path {
     pub(crate) fn tunnels(&self) -> impl Iterator<Item = TunnelEnd> + '_ {
-        let hops = match &self.target {
-            Target::Forward(hops) => hops.as_slice(),
-            Target::Unreachable | Target::Device(_) => &[],
-        };
-        hops.iter().filter_map(|hop| match hop {
+        self.target.hops().filter_map(|(hop, _)| match hop {
             Hop::Tunnel(end) => Some(*end),
             Hop::Direct { .. } => None,
         })
@@ -123,6 +119,11 @@ fn normal(target: Target) -> Target {
             hops.dedup();
             Target::Forward(hops)
         }
-        Target::Unreachable | Target::Device(_) => target,
+        Target::Weighted(mut hops) => {
+            hops.sort();
+            hops.dedup();
+            Target::Weighted(hops)
+        }
+        Target::Unreachable | Target::Blackhole | Target::Device(_) => target,
     }
 }

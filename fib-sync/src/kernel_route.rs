@@ -28,6 +28,7 @@ pub(crate) struct KernelPath {
 pub(crate) enum Kind {
     Unicast,
     Unreachable,
+    Blackhole,
     /// A type that Linnet never makes: a route of protocol 76 with one is somebody's change.
     Other(u8),
 }
@@ -95,6 +96,7 @@ pub(crate) fn addition(prefix: IpNetwork, table: u32, metric: u32, path: &Kernel
     message.header.kind = match path.kind {
         Kind::Unicast => RouteType::Unicast,
         Kind::Unreachable => RouteType::Unreachable,
+        Kind::Blackhole => RouteType::BlackHole,
         Kind::Other(other) => RouteType::from(other),
     };
     let on_link = path.hops.iter().any(|hop| hop.via.is_none());
@@ -173,6 +175,7 @@ pub(crate) fn read(message: &RouteMessage) -> Option<KernelRoute> {
     let kind = match header.kind {
         RouteType::Unicast => Kind::Unicast,
         RouteType::Unreachable => Kind::Unreachable,
+        RouteType::BlackHole => Kind::Blackhole,
         other => Kind::Other(other.into()),
     };
     if kind != Kind::Unicast {

@@ -37,7 +37,7 @@ pub use fib::{Fib, FibConfig, FibEvent, KernelAnswer};
 pub use forwarding::{enable_forwarding, forwarding_enabled};
 pub use overlay::{OverlaySpec, OverlayStatus};
 pub use reach::Reach;
-pub use route::{Change, Hop, ResolvedHop, Route, RouteStatus, Target, TunnelEnd};
+pub use route::{Change, Hop, ResolvedHop, Route, RouteStatus, Target, TunnelEnd, Weight};
 
 /// The route protocol number that marks every route of Linnet's (`rtm_protocol`, linux/rtnetlink.h); 76 is `L`.
 pub const PROTOCOL: u8 = 76;

@@ -36,6 +36,7 @@ pub(crate) fn resolve(path: &Path, v6: bool, view: View<'_>) -> Resolution {
     };
     match &path.target {
         Target::Unreachable => Resolution { path: made(Kind::Unreachable, Vec::new(), path.mtu), complaint: None },
+        Target::Blackhole => Resolution { path: made(Kind::Blackhole, Vec::new(), path.mtu), complaint: None },
         Target::Device(name) => match view.links.by_name(name) {
             None => nothing(format!("device {name} does not exist; the route waits for it")),
             Some((_, link)) if !link.up => nothing(format!("device {name} is down; the route waits for it")),
@@ -44,21 +45,28 @@ pub(crate) fn resolve(path: &Path, v6: bool, view: View<'_>) -> Resolution {
                 Resolution { path: made(Kind::Unicast, vec![hop], path.mtu), complaint: None }
             }
         },
-        Target::Forward(wanted) => {
-            let (mut hops, mut complaints) = (Vec::with_capacity(wanted.len()), Vec::new());
-            for hop in wanted {
+        target @ (Target::Forward(_) | Target::Weighted(_)) => {
+            let (mut hops, mut complaints): (Vec<KernelHop>, _) = (Vec::new(), Vec::new());
+            for (hop, weight) in target.hops() {
                 match resolve_hop(hop, v6, view) {
-                    Ok(hop) => hops.push(hop),
+                    Ok(hop) => hops.push(KernelHop { weight: weight.less_one(), ..hop }),
                     Err(complaint) => complaints.push(complaint),
                 }
             }
             hops.sort();
-            hops.dedup();
-            if wanted.is_empty() {
+            // Two ways that turn out to be one: the larger weight, which is the later one.
+            hops.reverse();
+            hops.dedup_by_key(|hop| (hop.via, hop.link, hop.onlink));
+            hops.reverse();
+            if let [only] = hops.as_mut_slice() {
+                // Where there is no choice the kernel keeps no weight.
+                only.weight = 0;
+            }
+            if target.hops().next().is_none() {
                 complaints.push("it has no next hop".into());
             }
             // The kernel's path MTU is a route's, not a hop's: one tunnel among several decides for all.
-            let tunnel = wanted.iter().any(|hop| matches!(hop, Hop::Tunnel(_)));
+            let tunnel = path.tunnels().next().is_some();
             let mtu = path.mtu.or_else(|| view.overlay.filter(|_| tunnel).map(|overlay| overlay.status.mtu));
             Resolution {
                 path: if hops.is_empty() { None } else { made(Kind::Unicast, hops, mtu) },

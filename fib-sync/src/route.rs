@@ -22,10 +22,57 @@ pub struct Route {
 pub enum Target {
     /// To one of these, chosen by flow, with equal weights. Not empty; an empty one is reported as an error.
     Forward(Vec<Hop>),
+    /// To one of these, chosen by flow, each as often as its weight says. Not empty either.
+    Weighted(Vec<(Hop, Weight)>),
     /// Nowhere: the sender gets an ICMP unreachable.
     Unreachable,
+    /// Nowhere, and nobody is told.
+    Blackhole,
     /// Onto this device, the destination itself being on its link: a pod's host route.
     Device(String),
+}
+
+impl Target {
+    /// Its hops with their weights.
+    pub fn hops(&self) -> impl Iterator<Item = (&Hop, Weight)> {
+        let (equal, weighted): (&[Hop], &[(Hop, Weight)]) = match self {
+            Self::Forward(hops) => (hops, &[]),
+            Self::Weighted(hops) => (&[], hops),
+            Self::Unreachable | Self::Blackhole | Self::Device(_) => (&[], &[]),
+        };
+        let equal = equal.iter().map(|hop| (hop, Weight::ONE));
+        equal.chain(weighted.iter().map(|(hop, weight)| (hop, *weight)))
+    }
+}
+
+/// How often a hop is taken, beside the others: 1 to 256, which is what the kernel has room for (`rtnh_hops`, less one).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Weight(u8);
+
+impl Weight {
+    /// The least, and what hops have that were given none.
+    pub const ONE: Self = Self(0);
+
+    /// `None` for 0 and above 256.
+    #[must_use]
+    pub fn new(weight: u16) -> Option<Self> {
+        u8::try_from(weight.checked_sub(1)?).ok().map(Self)
+    }
+
+    /// 1 to 256.
+    #[must_use]
+    pub fn get(self) -> u16 {
+        u16::from(self.0) + 1
+    }
+
+    /// As the kernel writes it.
+    pub(crate) fn less_one(self) -> u8 {
+        self.0
+    }
+
+    pub(crate) fn from_less_one(weight: u8) -> Self {
+        Self(weight)
+    }
 }
 
 /// One way out of several.
@@ -88,4 +135,6 @@ pub struct ResolvedHop {
     pub device: Arc<str>,
     /// The tunnel, if the device is the overlay's.
     pub tunnel: Option<TunnelEnd>,
+    /// How often it is taken beside the others.
+    pub weight: Weight,
 }

@@ -5,7 +5,7 @@ mod support;
 
 use std::net::IpAddr;
 
-use fib_sync::{Fib, FibEvent, Hop, Reach, Target};
+use fib_sync::{Fib, FibEvent, Hop, Reach, Target, Weight};
 use support::*;
 
 /// Two uplinks, each with a router's address on its net.
@@ -31,6 +31,46 @@ fn a_route_by_one_next_hop_is_written_for_both_families() {
     });
 }
 
+fn weighted(gateways: &[(&str, u16)]) -> Target {
+    let hop = |(via, weight): &(&str, u16)| {
+        let hop = Hop::Direct { via: via.parse().expect("an address"), device: None };
+        (hop, Weight::new(*weight).expect("a weight"))
+    };
+    Target::Weighted(gateways.iter().map(hop).collect())
+}
+
+/// As `ip` shows them, in its order.
+fn weights(text: &str) -> Vec<u16> {
+    let behind = text.split(" weight ").skip(1);
+    behind.filter_map(|rest| rest.split_whitespace().next()?.parse().ok()).collect()
+}
+
+#[test]
+fn weights_are_adopted_and_put_back_and_a_hop_alone_has_none() {
+    in_namespace(|| async {
+        uplinks();
+        let wanted = || put("10.9.0.0/16", weighted(&[("10.0.1.2", 2), ("10.0.2.2", 5)]));
+        let (fib, events) = start().await;
+        fib.change(vec![wanted()]).await;
+        assert_eq!(weights(&routes().join(" ")), [2, 5]);
+        end(fib, events).await;
+        let (fib, _events) = start().await;
+        fib.change(vec![wanted()]).await;
+        let status = fib.status().await;
+        let shown: Vec<u16> = status[0].hops.iter().map(|hop| hop.weight.get()).collect();
+        assert_eq!((shown, status[0].installed, status[0].repairs), (vec![2, 5], true, 0));
+        ip("route replace 10.9.0.0/16 proto 76 metric 76 nexthop via 10.0.1.2 weight 9 nexthop via 10.0.2.2 weight 5");
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while weights(&routes().join(" ")) != [2, 5] {
+            assert!(std::time::Instant::now() < deadline, "{:?}", routes());
+            let _ = fib.status().await;
+        }
+        fib.change(vec![put("10.9.0.0/16", weighted(&[("10.0.1.2", 7)]))]).await;
+        assert!(fib.status().await[0].installed, "{:?}", fib.status().await);
+        assert_eq!(weights(&routes().join(" ")), [0u16; 0]);
+    });
+}
+
 #[test]
 fn each_kind_of_route_turns_into_each_other_kind() {
     in_namespace(|| async {
@@ -43,6 +83,9 @@ fn each_kind_of_route_turns_into_each_other_kind() {
                 ("one", via(&[one])),
                 ("other", via(&[two])),
                 ("both", via(&[one, two])),
+                ("weighted", weighted(&[(one, 1), (two, 3)])),
+                ("other weights", weighted(&[(one, 256), (two, 1)])),
+                ("blackhole", Target::Blackhole),
                 ("unreachable", Target::Unreachable),
                 ("device", Target::Device("up1".into())),
             ];
@@ -55,7 +98,10 @@ fn each_kind_of_route_turns_into_each_other_kind() {
                         "one" => hops == (true, false),
                         "other" => hops == (false, true),
                         "both" => hops == (true, true),
+                        "weighted" => hops == (true, true) && weights(&text) == [1, 3],
+                        "other weights" => hops == (true, true) && weights(&text) == [256, 1],
                         "unreachable" => text.starts_with("unreachable") && hops == (false, false),
+                        "blackhole" => text.starts_with("blackhole") && hops == (false, false),
                         "device" => text.contains("dev up1") && hops == (false, false),
                         _ => false,
                     }

@@ -8,6 +8,7 @@
 //! share one verdict, so that a next hop that changes is judged once, whatever number of routes follow it.
 
 mod judge;
+mod weights;
 
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use fib_sync::{Change, Hop, Reach, Route, Target, TunnelEnd};
 use crate::config::OverlayMode;
 pub use judge::Verdict;
 use judge::judge;
+use weights::weights;
 
 /// What the translation depends on besides routes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +45,8 @@ pub struct Way {
     pub link: Option<Interface>,
     /// The VXLAN tunnel that the path carries (RFC 9012).
     pub tunnel: Option<Offer>,
+    /// The link bandwidth that the path carries, in octets a second.
+    pub bandwidth: Option<u64>,
 }
 
 impl Way {
@@ -86,10 +90,23 @@ struct Group {
 }
 
 impl Group {
-    /// Each usable way once.
-    fn hops(&self) -> Vec<Hop> {
-        let hops: BTreeSet<Hop> = self.verdicts.iter().filter_map(|verdict| verdict.hop.clone()).collect();
-        hops.into_iter().collect()
+    /// Each usable way once, by its bandwidth if all of them have one; `None`: there is none.
+    fn target(&self) -> Option<Target> {
+        let mut hops: BTreeMap<Hop, Option<u64>> = BTreeMap::new();
+        for (way, verdict) in self.ways.iter().zip(&self.verdicts) {
+            let Some(hop) = &verdict.hop else { continue };
+            let sum = |one: u64, other: u64| one.saturating_add(other);
+            hops.entry(hop.clone())
+                .and_modify(|known| *known = known.zip(way.bandwidth).map(|(one, other)| sum(one, other)))
+                .or_insert(way.bandwidth);
+        }
+        let bandwidths: Option<Vec<u64>> = hops.values().copied().collect();
+        let hops: Vec<Hop> = hops.into_keys().collect();
+        match bandwidths.and_then(|bandwidths| weights(&bandwidths)) {
+            _ if hops.is_empty() => None,
+            Some(weights) => Some(Target::Weighted(hops.into_iter().zip(weights).collect())),
+            None => Some(Target::Forward(hops)),
+        }
     }
 }
 
@@ -100,6 +117,8 @@ pub struct Routes {
     /// What this host has of its own; it goes before any path.
     local: BTreeMap<Prefix, Target>,
     chosen: HashMap<Prefix, u32>,
+    /// What is to be dropped (RFC 7999).
+    discarded: HashSet<Prefix>,
     groups: Vec<Group>,
     /// Numbers of groups without users.
     free: Vec<u32>,
@@ -120,6 +139,7 @@ impl Routes {
             settings,
             local: BTreeMap::new(),
             chosen: HashMap::new(),
+            discarded: HashSet::new(),
             groups: Vec::new(),
             free: Vec::new(),
             numbers: HashMap::new(),
@@ -155,7 +175,12 @@ impl Routes {
     /// What [`bgp_proto::rib::Output::Best`] brought.
     pub fn take_in(&mut self, changes: &[BestChange]) {
         for change in changes {
-            let learned = change.paths.iter().filter(|path| path.peer != PeerId::LOCAL);
+            let discard = change.paths.first().is_some_and(|path| path.discard);
+            let was_discarded = match discard {
+                true => !self.discarded.insert(change.prefix),
+                false => self.discarded.remove(&change.prefix),
+            };
+            let learned = change.paths.iter().filter(|path| path.peer != PeerId::LOCAL && !discard);
             let mut ways: Vec<Way> = learned.map(|path| way(change.prefix, path)).collect();
             ways.sort_unstable();
             ways.dedup();
@@ -167,7 +192,7 @@ impl Routes {
             if let Some(before) = before {
                 self.release(before);
             }
-            if before != group {
+            if before != group || was_discarded != discard {
                 self.dirty.push(change.prefix);
             }
         }
@@ -253,9 +278,9 @@ impl Routes {
                 continue;
             }
             let verdicts = self.verdicts(group.v6, &group.ways);
-            let before = self.groups[number].hops();
+            let before = self.groups[number].target();
             self.groups[number].verdicts = verdicts;
-            if self.groups[number].hops() != before {
+            if self.groups[number].target() != before {
                 changed.insert(u32::try_from(number).unwrap_or(u32::MAX));
             }
         }
@@ -286,9 +311,10 @@ impl Routes {
         if let Some(target) = self.local.get(&prefix) {
             return Some(target.clone());
         }
-        let group = &self.groups[*self.chosen.get(&prefix)? as usize];
-        let hops = group.hops();
-        (!hops.is_empty()).then_some(Target::Forward(hops))
+        if self.discarded.contains(&prefix) {
+            return Some(Target::Blackhole);
+        }
+        self.groups[*self.chosen.get(&prefix)? as usize].target()
     }
 
     /// Routes that have no usable way, and are therefore not handed to the kernel.
@@ -344,7 +370,13 @@ fn addresses(way: &Way) -> impl Iterator<Item = IpAddr> + use<> {
 fn way(prefix: Prefix, path: &BestPath) -> Way {
     let leads_out = |offer: &Offer| !covers(prefix, offer.end.endpoint);
     let (next_hop, link) = path.attributes.next_hop.gateway();
-    Way { next_hop: next_hop.to_canonical(), link, tunnel: offer(&path.attributes).filter(leads_out) }
+    Way {
+        next_hop: next_hop.to_canonical(),
+        link,
+        tunnel: offer(&path.attributes).filter(leads_out),
+        // Less than one octet is more than nothing.
+        bandwidth: path.attributes.link_bandwidth().map(|bandwidth| (bandwidth as u64).max(1)),
+    }
 }
 
 /// Whether the address lies in the prefix.

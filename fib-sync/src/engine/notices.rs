@@ -144,11 +144,15 @@ impl Engine {
     fn words(&self, path: &KernelPath) -> String {
         match path.kind {
             Kind::Unreachable => "unreachable".into(),
+            Kind::Blackhole => "blackhole".into(),
             Kind::Other(kind) => format!("a route of type {kind}"),
             Kind::Unicast => {
-                let hops = path.hops.iter().map(|hop| match hop.via {
-                    Some(via) => format!("via {via} dev {}", self.links.name(hop.link)),
-                    None => format!("dev {}", self.links.name(hop.link)),
+                let weighted = path.hops.iter().any(|hop| hop.weight != 0);
+                let hops = path.hops.iter().map(|hop| {
+                    let via = hop.via.map(|via| format!("via {via} ")).unwrap_or_default();
+                    let weight =
+                        if weighted { format!(" weight {}", u16::from(hop.weight) + 1) } else { String::new() };
+                    format!("{via}dev {}{weight}", self.links.name(hop.link))
                 });
                 hops.collect::<Vec<_>>().join(", ")
             }

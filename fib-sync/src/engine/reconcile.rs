@@ -18,7 +18,7 @@ use crate::{
     netlink::{Refusal, Request},
     plan::{Intent, Operation, Verdict, decide, order},
     resolve::{Resolution, View, resolve},
-    route::{Hop, Target, TunnelEnd},
+    route::{Hop, TunnelEnd},
 };
 
 /// Operations that are turned into messages at a time, so that a full table needs no memory of its own for them.
@@ -31,11 +31,7 @@ fn key(path: &Arc<Path>, v6: bool) -> (usize, bool) {
 
 /// Next hops whose link has to be asked for.
 fn gateways(path: &Path) -> impl Iterator<Item = IpAddr> + '_ {
-    let hops = match &path.target {
-        Target::Forward(hops) => hops.as_slice(),
-        Target::Unreachable | Target::Device(_) => &[],
-    };
-    hops.iter().filter_map(|hop| match hop {
+    path.target.hops().filter_map(|(hop, _)| match hop {
         Hop::Direct { via, device: None } => Some(*via),
         Hop::Direct { device: Some(_), .. } | Hop::Tunnel(_) => None,
     })

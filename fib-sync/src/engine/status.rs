@@ -12,10 +12,10 @@ use super::Engine;
 use crate::{
     FibError, KernelAnswer, PROTOCOL, ResolvedHop, Route, RouteStatus,
     desired::{Path, Want},
-    kernel_route::{ip, mtu_of, read, type_word},
+    kernel_route::{Kind, ip, mtu_of, read, type_word},
     overlay::link_local,
     reach::question,
-    route::TunnelEnd,
+    route::{TunnelEnd, Weight},
 };
 
 impl Engine {
@@ -46,6 +46,7 @@ impl Engine {
                 via: hop.via,
                 device: self.links.name(hop.link),
                 tunnel: path.tunnels().find(|end| self.is_tunnel(hop.link) && leads_to(hop.via, end)),
+                weight: Weight::from_less_one(hop.weight),
             });
             hops.collect()
         });
@@ -79,12 +80,12 @@ impl Engine {
         let message = match answer {
             Ok(RouteNetlinkMessage::NewRoute(message)) => message,
             Ok(_) => return Err(FibError::Lost("an answer that is no route".into())),
-            // An unreachable route of Linnet's own makes the kernel answer with an error: the route says more.
+            // An unreachable or blackhole route of Linnet's own makes the kernel answer with an error: the route says more.
             Err(refusal) => {
                 return match matched {
                     Some(route) if route.protocol == PROTOCOL => Ok(KernelAnswer {
                         prefix: Some(route.prefix),
-                        kind: "unreachable".into(),
+                        kind: if route.path.kind == Kind::Blackhole { "blackhole" } else { "unreachable" }.into(),
                         via: None,
                         device: None,
                         source: None,

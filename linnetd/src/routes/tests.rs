@@ -9,7 +9,7 @@ use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Attributes, Origin};
 use bgp_proto::wire::tunnel::Tunnel;
 use bytes::Bytes;
-use fib_sync::{Change, Hop, Reach, Target};
+use fib_sync::{Change, Hop, Reach, Target, Weight};
 
 use super::{Routes, Settings};
 use crate::config::OverlayMode;
@@ -64,6 +64,11 @@ fn shown(changes: &[Change]) -> Vec<String> {
                 Target::Forward(hops) => {
                     format!("{} {}", route.prefix, hops.iter().map(hop).collect::<Vec<_>>().join(", "))
                 }
+                Target::Weighted(hops) => {
+                    let hop = |(to, weight): &(Hop, Weight)| format!("{} weight {}", hop(to), weight.get());
+                    format!("{} {}", route.prefix, hops.iter().map(hop).collect::<Vec<_>>().join(", "))
+                }
+                Target::Blackhole => format!("{} blackhole", route.prefix),
                 Target::Unreachable => format!("{} unreachable", route.prefix),
                 Target::Device(device) => format!("{} dev {device}", route.prefix),
             },
@@ -290,4 +295,50 @@ fn withdrawn_prefixes_leave_no_group_behind() {
     routes.take_in(&gone);
     assert!(routes.all_ways().is_empty() && routes.numbers.is_empty() && routes.chosen.is_empty());
     assert_eq!(routes.free.len(), routes.groups.len());
+}
+
+#[test]
+fn bandwidths_become_weights_where_every_way_has_one() {
+    let with = |next_hop: &str, bandwidth: Option<&str>| {
+        let mut path = path(next_hop, None);
+        let community = |text: &str| format!("lb:65001:{text}").parse().unwrap();
+        Arc::make_mut(&mut path.attributes).extended_communities = bandwidth.map(community).into_iter().collect();
+        path
+    };
+    let mut routes = Routes::new(settings(OverlayMode::Never));
+    answer(&mut routes, &[("10.0.0.1", "link eth1"), ("10.0.0.2", "link eth2")]);
+    for (one, other, expected) in [
+        (Some("10G"), Some("25G"), "10.9.0.0/16 via 10.0.0.1 dev eth1 weight 2, via 10.0.0.2 dev eth2 weight 5"),
+        (Some("10G"), Some("10G"), "10.9.0.0/16 via 10.0.0.1 dev eth1, via 10.0.0.2 dev eth2"),
+        (Some("25G"), Some("10G"), "10.9.0.0/16 via 10.0.0.1 dev eth1 weight 5, via 10.0.0.2 dev eth2 weight 2"),
+        (Some("10G"), None, "10.9.0.0/16 via 10.0.0.1 dev eth1, via 10.0.0.2 dev eth2"),
+    ] {
+        routes.take_in(&[best("10.9.0.0/16", vec![with("10.0.0.1", one), with("10.0.0.2", other)])]);
+        answer(&mut routes, &[("10.0.0.1", "link eth1"), ("10.0.0.2", "link eth2")]);
+        assert_eq!(shown(&routes.plan()), [expected], "{one:?} {other:?}");
+    }
+    // Several paths by one hop count together.
+    let three = vec![with("10.0.0.1", Some("10G")), with("10.0.0.1", Some("30G")), with("10.0.0.2", Some("10G"))];
+    routes.take_in(&[best("10.9.0.0/16", three)]);
+    answer(&mut routes, &[("10.0.0.1", "link eth1"), ("10.0.0.2", "link eth2")]);
+    let expected = "10.9.0.0/16 via 10.0.0.1 dev eth1 weight 4, via 10.0.0.2 dev eth2 weight 1";
+    assert_eq!(shown(&routes.plan()), [expected]);
+}
+
+#[test]
+fn what_is_to_be_discarded_is_a_blackhole_for_as_long_as_it_is_the_best_path() {
+    let mut routes = Routes::new(settings(OverlayMode::Never));
+    let discard = || BestPath { discard: true, ..path("10.0.0.1", None) };
+    routes.take_in(&[best("203.0.113.9/32", vec![discard()])]);
+    assert!(routes.unknown().is_empty(), "where it leads does not matter");
+    assert_eq!(shown(&routes.plan()), ["203.0.113.9/32 blackhole"]);
+    routes.take_in(&[best("203.0.113.9/32", vec![discard()])]);
+    assert_eq!(shown(&routes.plan()), [""; 0]);
+    routes.take_in(&[best("203.0.113.9/32", vec![path("10.0.0.1", None)])]);
+    answer(&mut routes, &[("10.0.0.1", "link eth1")]);
+    assert_eq!(shown(&routes.plan()), ["203.0.113.9/32 via 10.0.0.1 dev eth1"]);
+    routes.take_in(&[best("203.0.113.9/32", vec![discard()])]);
+    assert_eq!(shown(&routes.plan()), ["203.0.113.9/32 blackhole"]);
+    routes.take_in(&[best("203.0.113.9/32", vec![])]);
+    assert_eq!(shown(&routes.plan()), ["- 203.0.113.9/32"]);
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bgp_proto::types::Prefix;
-use fib_sync::{Hop, ResolvedHop, RouteStatus, Target};
+use fib_sync::{Hop, ResolvedHop, RouteStatus, Target, Weight};
 use linnet_api::fib_server::Fib;
 use linnet_api::{
     FibGetReply, FibGetRequest, FibNextHop, FibRoute, FibRoutesReply, FibRoutesRequest, OverlayPeer, OverlayReply,
@@ -49,11 +49,12 @@ impl Fib for FibService {
         let mut reply = match kernel.forwarding.fib().get(address).await {
             Ok(answer) => FibGetReply {
                 prefix: answer.prefix.map(|prefix| prefix.to_string()).unwrap_or_default(),
-                next_hop: Some(FibNextHop {
-                    via: answer.via.map(|via| via.to_string()).unwrap_or_default(),
-                    dev: answer.device.unwrap_or_default(),
-                    encap: String::new(),
-                }),
+                next_hop: Some(next_hop(
+                    answer.via.map(|via| via.to_string()).unwrap_or_default(),
+                    answer.device.unwrap_or_default(),
+                    "",
+                    0,
+                )),
                 source_address: answer.source.map(|source| source.to_string()).unwrap_or_default(),
                 mtu: answer.mtu.unwrap_or_default(),
                 ..FibGetReply::default()
@@ -126,48 +127,57 @@ fn why(status: &RouteStatus, ways: Option<&[(Way, Verdict)]>) -> String {
     match (&status.route.target, ways) {
         (Target::Device(device), _) => format!("the address of a pod on this host, on {device}"),
         (Target::Unreachable, _) => "one of this node's pod-cidrs; no pod here has this address".into(),
-        (Target::Forward(_), Some(ways)) => ways
+        (Target::Blackhole, _) => "a peer asks for its packets to be dropped (RFC 7999)".into(),
+        (Target::Forward(_) | Target::Weighted(_), Some(ways)) => ways
             .iter()
             .map(|(way, verdict)| format!("{}: {}", way.shown(), verdict.reason))
             .collect::<Vec<_>>()
             .join("; "),
-        (Target::Forward(_), None) => "a route of BGP that is being withdrawn".into(),
+        (Target::Forward(_) | Target::Weighted(_), None) => "a route of BGP that is being withdrawn".into(),
     }
 }
 
-fn resolved(hop: &ResolvedHop) -> FibNextHop {
+fn next_hop(via: String, dev: String, encap: &str, weight: u32) -> FibNextHop {
+    FibNextHop { via, dev, encap: encap.into(), weight }
+}
+
+/// 0 where all are taken alike.
+fn weight(target: &Target, weight: Weight) -> u32 {
+    if matches!(target, Target::Weighted(_)) { u32::from(weight.get()) } else { 0 }
+}
+
+fn resolved(hop: &ResolvedHop, weight: u32) -> FibNextHop {
+    let device = hop.device.to_string();
     match hop.tunnel {
-        Some(end) => FibNextHop { via: end.endpoint.to_string(), dev: hop.device.to_string(), encap: "vxlan".into() },
-        None => FibNextHop {
-            via: hop.via.map(|via| via.to_string()).unwrap_or_default(),
-            dev: hop.device.to_string(),
-            encap: String::new(),
-        },
+        Some(end) => next_hop(end.endpoint.to_string(), device, "vxlan", weight),
+        None => next_hop(hop.via.map(|via| via.to_string()).unwrap_or_default(), device, "", weight),
     }
 }
 
-fn wanted(hop: &Hop) -> FibNextHop {
+fn wanted(hop: &Hop, weight: u32) -> FibNextHop {
     match hop {
-        Hop::Direct { via, device } => {
-            FibNextHop { via: via.to_string(), dev: device.clone().unwrap_or_default(), encap: String::new() }
-        }
-        Hop::Tunnel(end) => FibNextHop { via: end.endpoint.to_string(), dev: String::new(), encap: "vxlan".into() },
+        Hop::Direct { via, device } => next_hop(via.to_string(), device.clone().unwrap_or_default(), "", weight),
+        Hop::Tunnel(end) => next_hop(end.endpoint.to_string(), String::new(), "vxlan", weight),
     }
 }
 
 fn route(status: &RouteStatus) -> FibRoute {
     let (kind, source) = match &status.route.target {
-        Target::Forward(_) => ("unicast", "bgp"),
+        Target::Forward(_) | Target::Weighted(_) => ("unicast", "bgp"),
+        Target::Blackhole => ("blackhole", "bgp"),
         Target::Unreachable => ("unreachable", "local"),
         Target::Device(_) => ("unicast", "endpoint"),
     };
-    let next_hops = match &status.route.target {
-        Target::Forward(hops) if status.hops.is_empty() => hops.iter().map(wanted).collect(),
-        Target::Device(device) if status.hops.is_empty() => {
-            vec![FibNextHop { via: String::new(), dev: device.clone(), encap: String::new() }]
+    let target = &status.route.target;
+    let next_hops = match target {
+        Target::Forward(_) | Target::Weighted(_) if status.hops.is_empty() => {
+            target.hops().map(|(hop, of)| wanted(hop, weight(target, of))).collect()
         }
-        Target::Forward(_) | Target::Device(_) => status.hops.iter().map(resolved).collect(),
-        Target::Unreachable => Vec::new(),
+        Target::Device(device) if status.hops.is_empty() => vec![next_hop(String::new(), device.clone(), "", 0)],
+        Target::Forward(_) | Target::Weighted(_) | Target::Device(_) => {
+            status.hops.iter().map(|hop| resolved(hop, weight(target, hop.weight))).collect()
+        }
+        Target::Unreachable | Target::Blackhole => Vec::new(),
     };
     FibRoute {
         prefix: status.route.prefix.to_string(),
@@ -183,7 +193,7 @@ fn route(status: &RouteStatus) -> FibRoute {
 /// A route of which no way can be used.
 fn unusable(prefix: Prefix, ways: &[(Way, Verdict)]) -> FibRoute {
     let device = |way: &Way| way.link.map(|link| link.to_string()).unwrap_or_default();
-    let hop = |way: &Way| FibNextHop { via: way.next_hop.to_string(), dev: device(way), encap: String::new() };
+    let hop = |way: &Way| next_hop(way.next_hop.to_string(), device(way), "", 0);
     FibRoute {
         prefix: prefix.to_string(),
         next_hops: ways.iter().map(|(way, _)| hop(way)).collect(),

@@ -102,6 +102,11 @@ pub(crate) enum BgpCommand {
         linnet bgp routes 10.244.2.0/24\n  linnet bgp routes --received tor-a\n  linnet bgp routes --rejected -o json"
     )]
     Routes(RoutesQuery),
+    /// The filters of this node, and what they make of a route.
+    Filter {
+        #[command(subcommand)]
+        command: FilterCommand,
+    },
     /// RPKI caches: their sessions, and what they say of a prefix.
     #[command(
         after_help = "With a prefix: who may originate it. Exit status 1 when no VRP covers it.\n\nExamples:\n  linnet bgp rpki\n  \
@@ -166,6 +171,58 @@ pub(crate) enum MrtCommand {
         /// Where to; `-`: standard output.
         file: PathBuf,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FilterCommand {
+    /// Every filter with its rules, and the peers that have it.
+    #[command(after_help = "Examples:\n  linnet bgp filter list")]
+    List,
+    /// Asks a filter about a route and says rule by rule what matched, or why not; exit status 1 when it rejects.
+    #[command(
+        after_help = "The route is the one that you describe, or with --from-rib each path to the prefix that is in the RIB: as its peer sent it\nwhere the filter is that peer's import filter, else as it stands in the table.\n\nExamples:\n  \
+        linnet bgp filter test from-tor 10.1.0.0/16 --as-path '65001 65010' --community 65001:100\n  \
+        linnet bgp filter test to-tor 10.244.1.0/24 --source local\n  linnet bgp filter test from-tor 10.1.0.0/16 --from-rib"
+    )]
+    Test(Box<FilterQuestion>),
+}
+
+#[derive(Debug, Arguments)]
+pub(crate) struct FilterQuestion {
+    /// The filter's name; "mesh" is what internal peers without an import filter have.
+    pub(crate) filter: String,
+    /// The route's prefix.
+    pub(crate) prefix: IpNetwork,
+    /// Ask about the paths to this prefix that are in the RIB.
+    #[arg(long, conflicts_with_all = ["as_path", "communities", "next_hop", "peer", "source", "med", "local_pref", "origin", "validation"])]
+    pub(crate) from_rib: bool,
+    /// AS numbers, nearest first, for example '65001 65002 {65003,65004}'.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) as_path: Option<String>,
+    /// A community of any kind, for example 65001:100, 64512:1:2, rt:65001:1 or lb:65001:10G; may be repeated.
+    #[arg(long = "community", value_name = "COMMUNITY")]
+    pub(crate) communities: Vec<String>,
+    /// The next hop.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) next_hop: Option<IpAddr>,
+    /// The peer that it is learned from.
+    #[arg(long, value_name = "PEER")]
+    pub(crate) peer: Option<String>,
+    /// From where it is learned; what the peer is unless said, else external.
+    #[arg(long, value_parser = ["local", "internal", "external"])]
+    pub(crate) source: Option<String>,
+    /// MULTI_EXIT_DISC.
+    #[arg(long)]
+    pub(crate) med: Option<u32>,
+    /// LOCAL_PREF.
+    #[arg(long)]
+    pub(crate) local_pref: Option<u32>,
+    /// ORIGIN, igp unless said.
+    #[arg(long, value_parser = ["igp", "egp", "incomplete"])]
+    pub(crate) origin: Option<String>,
+    /// Its origin's state (RFC 6811), not-found unless said.
+    #[arg(long, value_parser = ["valid", "invalid", "not-found"])]
+    pub(crate) validation: Option<String>,
 }
 
 #[derive(Debug, Arguments)]

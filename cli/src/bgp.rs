@@ -1,5 +1,6 @@
-//! `linnet bgp summary|neighbor|routes|rpki|bmp|mrt|reset|disable|enable`.
+//! `linnet bgp summary|neighbor|routes|filter|rpki|bmp|mrt|reset|disable|enable`.
 
+mod filter;
 mod neighbor;
 mod routes;
 mod rpki;
@@ -16,6 +17,7 @@ use crate::output::duration::ago;
 use crate::output::table::{Table, Tone};
 use crate::output::{Page, Present, Printer, dash, present};
 
+pub(crate) use filter::{filters, test as test_filter};
 pub(crate) use neighbor::neighbor;
 pub(crate) use routes::routes;
 pub(crate) use rpki::rpki;

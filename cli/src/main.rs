@@ -19,7 +19,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use args::{Args, BgpCommand, Command, EndpointCommand, MrtCommand, OverlayCommand, PolicyCommand, RouteCommand};
+use args::{
+    Args, BgpCommand, Command, EndpointCommand, FilterCommand, MrtCommand, OverlayCommand, PolicyCommand, RouteCommand,
+};
 use client::Client;
 use error::Error;
 use output::Printer;
@@ -71,6 +73,10 @@ async fn run(args: Args) -> Result<Answer, Error> {
             BgpCommand::Summary => bgp::summary(&client, &print).await,
             BgpCommand::Neighbor { peer } => bgp::neighbor(&client, &print, peer).await,
             BgpCommand::Routes(query) => bgp::routes(&client, &print, query).await,
+            BgpCommand::Filter { command: FilterCommand::List } => bgp::filters(&client, &print).await,
+            BgpCommand::Filter { command: FilterCommand::Test(question) } => {
+                bgp::test_filter(&client, &print, *question).await
+            }
             BgpCommand::Bmp => bgp::bmp(&client, &print).await,
             BgpCommand::Mrt { command: MrtCommand::Status } => bgp::mrt_status(&client, &print).await,
             BgpCommand::Mrt { command: MrtCommand::Dump { file } } => bgp::mrt_dump(&client, &file).await,

@@ -3,6 +3,7 @@
 mod bgp;
 mod endpoints;
 mod fib;
+mod filter;
 mod node;
 mod notation;
 mod policy;

@@ -30,6 +30,7 @@ struct Neighbor {
     import_filter: Option<String>,
     export_filter: Option<String>,
     next_hop_self: bool,
+    blackhole: bool,
     max_prefixes: Option<u32>,
     md5: bool,
     ttl_security_hops: Option<u32>,
@@ -90,6 +91,7 @@ impl From<api::Neighbor> for Neighbor {
             import_filter: present(neighbor.import_filter),
             export_filter: present(neighbor.export_filter),
             next_hop_self: neighbor.next_hop_self,
+            blackhole: neighbor.blackhole,
             max_prefixes: some(neighbor.max_prefixes),
             md5: neighbor.md5,
             ttl_security_hops: some(neighbor.ttl_security_hops),
@@ -155,6 +157,9 @@ impl Neighbor {
         ));
         if self.graceful_shutdown {
             page.line("  graceful shutdown (RFC 8326): honoured");
+        }
+        if self.blackhole {
+            page.line("  blackhole (RFC 7999): what it sends with this community is dropped");
         }
         page.line(format!(
             "  prefixes: {} received{}, {} accepted, {} sent{}",

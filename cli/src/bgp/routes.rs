@@ -15,16 +15,22 @@ use crate::output::table::{Table, Tone};
 use crate::output::{Format, Printer, dash, present};
 
 #[derive(Debug, Serialize)]
-struct Route {
-    prefix: String,
+pub(super) struct Route {
+    pub(super) prefix: String,
     path_id: u32,
-    next_hop: String,
-    peer: String,
-    as_path: String,
-    local_pref: Option<u32>,
-    med: Option<u32>,
-    communities: Vec<String>,
-    origin: String,
+    pub(super) next_hop: String,
+    pub(super) peer: String,
+    pub(super) as_path: String,
+    /// This speaker's own preference; absent where no filter has set one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) weight: Option<u32>,
+    pub(super) local_pref: Option<u32>,
+    pub(super) med: Option<u32>,
+    pub(super) communities: Vec<String>,
+    /// Octets a second, of the link bandwidth community.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link_bandwidth: Option<f64>,
+    pub(super) origin: String,
     best: bool,
     multipath: bool,
     stale: bool,
@@ -44,6 +50,8 @@ impl From<api::BgpRoute> for Route {
             next_hop: route.next_hop,
             peer: route.peer,
             as_path: route.as_path,
+            weight: (route.weight != 0).then_some(route.weight),
+            link_bandwidth: (route.link_bandwidth != 0.0).then_some(route.link_bandwidth),
             local_pref: route.local_pref,
             med: route.med,
             communities: route.communities,

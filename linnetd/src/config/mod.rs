@@ -36,6 +36,7 @@ use toml::de::DeTable;
 
 pub use add_path::word as add_path_word;
 pub use environment::Environment;
+pub(crate) use reader::nearest;
 pub use report::{Finding, Severity};
 pub use rpki::RpkiCache;
 pub use watch::{BmpStation, Mrt};

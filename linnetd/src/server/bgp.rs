@@ -12,12 +12,12 @@ use linnet_api::bgp_server::Bgp;
 use linnet_api::{
     AddPathFamily, BgpMonitoringReply, BgpMonitoringRequest, BgpMrtDumpPart, BgpMrtDumpRequest, BgpResetReply,
     BgpResetRequest, BgpRoutesPage, BgpRoutesRequest, BgpRpkiReply, BgpRpkiRequest, BgpSetEnabledReply,
-    BgpSetEnabledRequest, BgpSummaryReply, BgpSummaryRequest, Capability, MessageCount, Neighbor, NeighborReply,
-    NeighborRequest, Peer,
+    BgpSetEnabledRequest, BgpSummaryReply, BgpSummaryRequest, Capability, FilterListReply, FilterListRequest,
+    FilterTestReply, FilterTestRequest, MessageCount, Neighbor, NeighborReply, NeighborRequest, Peer,
 };
 use tonic::{Request, Response, Status};
 
-use super::{notation, watch};
+use super::{filter, notation, watch};
 use crate::config::add_path_word;
 use crate::daemon::Daemon;
 
@@ -103,6 +103,14 @@ impl Bgp for BgpService {
         Ok(Response::new(BgpSetEnabledReply {}))
     }
 
+    async fn filter_test(&self, request: Request<FilterTestRequest>) -> Result<Response<FilterTestReply>, Status> {
+        filter::test(&self.0, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn filter_list(&self, _: Request<FilterListRequest>) -> Result<Response<FilterListReply>, Status> {
+        Ok(Response::new(filter::list(&self.0).await))
+    }
+
     async fn monitoring(&self, _: Request<BgpMonitoringRequest>) -> Result<Response<BgpMonitoringReply>, Status> {
         let config = self.0.config().await;
         let directory = config.bgp.mrt.as_ref().map(|mrt| mrt.directory.display().to_string());
@@ -149,7 +157,7 @@ impl BgpService {
     }
 }
 
-fn named(peer: &PeerStatus, wanted: &str) -> bool {
+pub(super) fn named(peer: &PeerStatus, wanted: &str) -> bool {
     peer.config.name == wanted || wanted.parse() == Ok(peer.address())
 }
 
@@ -158,7 +166,7 @@ fn unknown(error: &UnknownPeer) -> Status {
 }
 
 /// A prefix; a lone address is its host route.
-fn parse_prefix(text: &str) -> Result<Prefix, Status> {
+pub(super) fn parse_prefix(text: &str) -> Result<Prefix, Status> {
     text.parse().map_err(|_| {
         Status::invalid_argument(format!(
             "\"{text}\" is not a prefix; no route was looked for; write it like 10.244.1.0/24"
@@ -265,6 +273,7 @@ fn neighbor(status: &PeerStatus, hold_time: u32) -> Neighbor {
         times_established: status.counters.established,
         unsent_bytes: status.unsent_bytes as u64,
         next_hop_self: config.next_hop_self,
+        blackhole: config.blackhole,
         max_prefixes: config.max_prefixes.unwrap_or_default(),
         communication: status.communication.clone().unwrap_or_default(),
         add_path: established.map(add_path).unwrap_or_default(),

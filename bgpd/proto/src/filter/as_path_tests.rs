@@ -2,19 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// `1 {2,3}` to a path.
 fn path(text: &str) -> AsPath {
-    let mut segments: Vec<(SegmentKind, Vec<Asn>)> = Vec::new();
-    for word in text.split_whitespace() {
-        let set = word.strip_prefix('{').and_then(|word| word.strip_suffix('}'));
-        let asns = set.unwrap_or(word).split(',').map(|asn| Asn(asn.parse().unwrap()));
-        match (set, segments.last_mut()) {
-            (None, Some((SegmentKind::Sequence, last))) => last.extend(asns),
-            (None, _) => segments.push((SegmentKind::Sequence, asns.collect())),
-            (Some(_), _) => segments.push((SegmentKind::Set, asns.collect())),
-        }
-    }
-    AsPath { segments: segments.into_iter().map(|(kind, asns)| (kind, asns.into())).collect() }
+    text.parse().unwrap()
 }
 
 #[test]

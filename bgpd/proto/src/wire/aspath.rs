@@ -3,6 +3,7 @@
 //! Every function takes time in proportion to the path's length: paths of a thousand hops are seen in the wild.
 
 use std::fmt;
+use std::str::FromStr;
 
 use crate::types::Asn;
 
@@ -211,6 +212,34 @@ impl Joined {
     }
 }
 
+/// Text that is no AS path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not a part of an AS path; write AS numbers with spaces between, and sets like {{65003,65004}}")]
+pub struct NotAnAsPath(pub String);
+
+impl FromStr for AsPath {
+    type Err = NotAnAsPath;
+
+    /// What `Display` writes.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut path = Joined::default();
+        for word in text.split_whitespace() {
+            let set = word.strip_prefix('{').and_then(|word| word.strip_suffix('}'));
+            let kind = if set.is_some() { SegmentKind::Set } else { SegmentKind::Sequence };
+            let asn = |text: &str| {
+                let plain = text.bytes().all(|digit| digit.is_ascii_digit());
+                plain.then(|| text.parse().ok().map(Asn))?
+            };
+            let asns: Option<Vec<Asn>> = match (kind, set) {
+                (SegmentKind::Set, Some(members)) => members.split(',').map(asn).collect(),
+                _ => asn(word).map(|asn| vec![asn]),
+            };
+            path.push(kind, asns.ok_or_else(|| NotAnAsPath(word.to_owned()))?.into_iter());
+        }
+        Ok(path.finish())
+    }
+}
+
 impl fmt::Display for AsPath {
     /// As routers show it: `65001 65002 {65003,65004}`; nothing for the empty path.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -239,21 +268,23 @@ mod tests {
     use super::*;
     use crate::wire::arbitrary;
 
-    /// `65001 {65002,65003}` to a path.
     fn path(text: &str) -> AsPath {
-        let mut path = Joined::default();
-        for word in text.split_whitespace() {
-            let set = word.strip_prefix('{').and_then(|word| word.strip_suffix('}'));
-            let kind = if set.is_some() { SegmentKind::Set } else { SegmentKind::Sequence };
-            path.push(kind, set.unwrap_or(word).split(',').map(|asn| Asn(asn.parse().unwrap())));
-        }
-        path.finish()
+        text.parse().unwrap()
     }
 
     #[test]
     fn a_path_reads_as_routers_show_it() {
         for text in ["", "65001", "65001 65002 {65003,65004}", "{1,2} 3 4 {5} {6,7}"] {
             assert_eq!(path(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_path_is_refused_at_the_word() {
+        for (text, word) in
+            [("1 x", "x"), ("1 {}", "{}"), ("{1,}", "{1,}"), ("1,2", "1,2"), ("+1", "+1"), ("4294967296", "4294967296")]
+        {
+            assert_eq!(text.parse::<AsPath>(), Err(NotAnAsPath(word.into())), "{text}");
         }
     }
 

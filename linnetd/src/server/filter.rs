@@ -1,0 +1,216 @@
+//! `FilterTest` and `FilterList` of service Bgp: filters asked about a route, by the code that decides.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use bgp_proto::filter::community::AnyCommunity;
+use bgp_proto::filter::{Decision, Filter, MatchContext, Set, Source, Validation};
+use bgp_proto::types::{Asn, NextHop, Prefix};
+use bgp_proto::wire::aspath::AsPath;
+use bgp_proto::wire::attributes::{Attributes, Origin};
+use bgpd::{PeerStatus, RouteQuery, RouteScope};
+use linnet_api::{
+    Filter as Listed, FilterCheck, FilterListReply, FilterRule, FilterTestReply, FilterTestRequest, FilterTrace,
+};
+use tonic::Status;
+
+use super::bgp::{named, parse_prefix};
+use super::notation;
+use crate::config::{Config, nearest};
+use crate::daemon::Daemon;
+use crate::speaker::{MESH, mesh_filter};
+
+/// What stands for ourselves where a peer's name stands.
+const LOCAL: &str = "local";
+
+/// A route that a filter is to be asked about.
+struct Question {
+    prefix: Prefix,
+    attributes: Attributes,
+    /// Empty for our own.
+    peer: String,
+    source: Source,
+    validation: Validation,
+    local_as: Asn,
+}
+
+pub(super) async fn test(daemon: &Daemon, request: FilterTestRequest) -> Result<FilterTestReply, Status> {
+    let config = daemon.config().await;
+    let filter = find(&config, &request.filter)?;
+    let prefix = parse_prefix(&request.prefix)?;
+    let peers = daemon.bgp().peers().await;
+    let questions = match request.from_rib {
+        true => in_rib(daemon, &config, &peers, &filter.name, prefix).await?,
+        false => vec![told(&config, &peers, prefix, &request)?],
+    };
+    Ok(FilterTestReply { traces: questions.iter().map(|question| ask(&filter, question)).collect() })
+}
+
+pub(super) async fn list(daemon: &Daemon) -> FilterListReply {
+    let config = daemon.config().await;
+    let peers = daemon.bgp().peers().await;
+    let used = |of: &dyn Fn(&PeerStatus) -> Option<Arc<Filter>>, name: &str| -> Vec<String> {
+        let with = peers.iter().filter(|peer| of(peer).is_some_and(|filter| filter.name == name));
+        with.map(|peer| peer.config.name.clone()).collect()
+    };
+    let listed = |filter: &Filter| Listed {
+        name: filter.name.clone(),
+        rules: filter.rules.iter().map(ToString::to_string).collect(),
+        imports: used(&|peer| peer.config.import.clone(), &filter.name),
+        exports: used(&|peer| peer.config.export.clone(), &filter.name),
+    };
+    let mesh = mesh_filter(&config);
+    FilterListReply { filters: config.bgp.filters.iter().chain([&mesh]).map(listed).collect() }
+}
+
+fn find(config: &Config, name: &str) -> Result<Filter, Status> {
+    if let Some(filter) = config.bgp.filter(name) {
+        return Ok(filter.clone());
+    }
+    if name == MESH {
+        return Ok(mesh_filter(config));
+    }
+    let known = || config.bgp.filters.iter().map(|filter| filter.name.as_str()).chain([MESH]);
+    let next = match nearest(name, known()) {
+        Some(near) => format!("did you mean \"{near}\"?"),
+        None => format!("there are: {}", known().collect::<Vec<_>>().join(", ")),
+    };
+    Err(Status::not_found(format!("no filter is named \"{name}\"; nothing was tested; {next}")))
+}
+
+/// A route as the request describes it.
+fn told(
+    config: &Config,
+    peers: &[PeerStatus],
+    prefix: Prefix,
+    request: &FilterTestRequest,
+) -> Result<Question, Status> {
+    let peer = peers.iter().find(|peer| named(peer, &request.peer));
+    let source = match request.source.as_str() {
+        "" if request.peer == LOCAL => Source::Local,
+        "" => peer.map_or(Source::External, source_of),
+        text => one_of(text, "source", &Source::ALL.map(|source| (source.name(), source)))?,
+    };
+    let origins = [Origin::Igp, Origin::Egp, Origin::Incomplete].map(|origin| (origin.name(), origin));
+    let origin = if request.origin.is_empty() { Origin::Igp } else { one_of(&request.origin, "origin", &origins)? };
+    let validation = match request.validation.as_str() {
+        "" => Validation::NotFound,
+        text => one_of(text, "validation state", &Validation::ALL.map(|state| (state.name(), state)))?,
+    };
+    // Addresses of documentation (RFC 5737, RFC 3849).
+    let next_hop = match (request.next_hop.as_str(), prefix) {
+        ("", Prefix::V4(_)) => IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+        ("", Prefix::V6(_)) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+        (text, _) => text.parse().map_err(|_| {
+            Status::invalid_argument(format!("\"{text}\" is not a next hop; nothing was tested; write an address"))
+        })?,
+    };
+    let mut attributes = Attributes::new(origin, spoken::<AsPath>(&request.as_path)?, NextHop::from(next_hop));
+    attributes.med = request.med;
+    attributes.local_pref = request.local_pref;
+    let communities: Vec<AnyCommunity> =
+        request.communities.iter().map(|text| spoken(text)).collect::<Result<_, Status>>()?;
+    Set { add_communities: communities, ..Set::default() }.apply(&mut attributes, config.bgp.asn);
+    Ok(Question {
+        prefix,
+        attributes,
+        peer: if source == Source::Local { String::new() } else { peer.map_or(request.peer.clone(), name_of) },
+        source,
+        validation,
+        local_as: peer.map_or(config.bgp.asn, |peer| peer.config.local_as),
+    })
+}
+
+/// Each path of the prefix: as its peer sent it, where the filter is that peer's import filter; else as it stands in the table.
+async fn in_rib(
+    daemon: &Daemon,
+    config: &Config,
+    peers: &[PeerStatus],
+    filter: &str,
+    prefix: Prefix,
+) -> Result<Vec<Question>, Status> {
+    let mut questions = Vec::new();
+    for scope in [RouteScope::Local, RouteScope::Rejected] {
+        let query = RouteQuery { scope, prefix: Some(prefix), limit: usize::MAX };
+        let routes = daemon.bgp().routes(query).await.map_err(|error| Status::not_found(error.to_string()))?;
+        for view in routes {
+            let peer = peers.iter().find(|peer| peer.config.name == view.peer);
+            let imports = peer.and_then(|peer| peer.config.import.as_ref()).is_some_and(|import| import.name == filter);
+            let attributes = if imports { &view.route.received } else { &view.route.attributes };
+            questions.push(Question {
+                prefix,
+                attributes: (**attributes).clone(),
+                peer: peer.map(name_of).unwrap_or_default(),
+                source: peer.map_or(Source::Local, source_of),
+                validation: Validation::NotFound,
+                local_as: peer.map_or(config.bgp.asn, |peer| peer.config.local_as),
+            });
+        }
+    }
+    if questions.is_empty() {
+        let next = "leave out --from-rib to describe one, or see `linnet bgp routes`";
+        return Err(Status::not_found(format!("the RIB has no path to {prefix}; nothing was tested; {next}")));
+    }
+    Ok(questions)
+}
+
+fn name_of(peer: &PeerStatus) -> String {
+    peer.config.name.clone()
+}
+
+fn source_of(peer: &PeerStatus) -> Source {
+    let internal = match &peer.established {
+        Some(established) => established.remote_as == peer.config.local_as,
+        None => peer.config.is_internal(),
+    };
+    if internal { Source::Internal } else { Source::External }
+}
+
+fn spoken<T: FromStr<Err: ToString>>(text: &str) -> Result<T, Status> {
+    text.parse().map_err(|error: T::Err| Status::invalid_argument(format!("{}; nothing was tested", error.to_string())))
+}
+
+fn one_of<T: Copy>(text: &str, what: &str, words: &[(&str, T)]) -> Result<T, Status> {
+    let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+    found.ok_or_else(|| {
+        let known = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+        Status::invalid_argument(format!("\"{text}\" is not a {what}; nothing was tested; write one of {known}"))
+    })
+}
+
+fn ask(filter: &Filter, question: &Question) -> FilterTrace {
+    let route = MatchContext {
+        prefix: question.prefix,
+        attributes: &question.attributes,
+        peer: &question.peer,
+        source: question.source,
+        validation: question.validation,
+    };
+    let explained = filter.explain(&route, question.local_as);
+    let peer = if question.source == Source::Local { LOCAL } else { &question.peer };
+    let shown = |attributes: &Attributes| notation::bare_route(question.prefix, peer, attributes);
+    let rules = explained.rules.into_iter().map(|rule| FilterRule {
+        number: u32::try_from(rule.index + 1).unwrap_or(u32::MAX),
+        matches: rule.matches,
+        checks: rule
+            .checks
+            .into_iter()
+            .map(|check| FilterCheck { condition: check.condition, passed: check.passed, found: check.found })
+            .collect(),
+        then: rule.then.name().into(),
+        sets: rule.sets,
+    });
+    FilterTrace {
+        route: Some(shown(&question.attributes)),
+        source: question.source.name().into(),
+        rules: rules.collect(),
+        accepted: matches!(explained.decision, Decision::Accept(_)),
+        rule: match explained.decision {
+            Decision::Accept(accepted) => accepted.rule + 1,
+            Decision::Reject(Some(rule)) => u32::try_from(rule + 1).unwrap_or(u32::MAX),
+            Decision::Reject(None) => 0,
+        },
+        result: explained.result.as_ref().map(shown),
+    }
+}

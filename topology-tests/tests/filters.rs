@@ -1,0 +1,137 @@
+//! Filters, weighted ECMP and blackholes beside FRR and BIRD (`labs/filters.clab.yml`). Needs root.
+
+#![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use topology_tests::lab::{Lab, Node, Options};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+/// What both FRRs announce.
+const SHARED: &str = "198.51.100.0/24";
+
+fn json(node: &Node, command: &[&str]) -> Result<Value, String> {
+    let said = node.exec(command).map_err(|error| error.to_string())?;
+    serde_json::from_str(&said.stdout).map_err(|error| format!("{error}: {said:?}"))
+}
+
+/// `condition`, or what was seen.
+fn holds(condition: bool, seen: impl std::fmt::Debug) -> Result<(), String> {
+    if condition { Ok(()) } else { Err(format!("{seen:?}")) }
+}
+
+fn wait(lab: &Lab, what: &str, look: impl FnMut() -> Result<(), String>) {
+    if let Err(error) = lab.poll(what, DEADLINE, look) {
+        panic!("{error}");
+    }
+}
+
+fn routes(node: &Node, arguments: &[&str]) -> Result<Vec<Value>, String> {
+    let shown = json(node, &[&["linnet", "bgp", "routes", "-o", "json"], arguments].concat())?;
+    Ok(shown["routes"].as_array().cloned().unwrap_or_default())
+}
+
+#[test]
+fn filters_weights_and_blackholes_beside_frr_and_bird() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/filters.clab.yml");
+    let lab = Lab::up(&file, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    link_bandwidths_of_frr_become_weights_in_the_kernel(&lab);
+    communities_of_all_kinds_are_matched_and_removed(&lab);
+    an_as_path_pattern_rejects_and_says_so(&lab);
+    what_we_set_reaches_bird(&lab);
+    a_blackhole_is_in_the_kernel_and_goes_no_further(&lab);
+    a_filter_explains_itself(&lab);
+}
+
+fn link_bandwidths_of_frr_become_weights_in_the_kernel(lab: &Lab) {
+    let linnet = lab.node("linnet").unwrap();
+    wait(lab, "weights of 2 to 5, as 1 Gbit/s and 2.5 Gbit/s are", || {
+        let kernel = linnet.shell(&format!("ip route show {SHARED}")).map_err(|error| error.to_string())?;
+        let hop = |via: &str, weight: u8| {
+            kernel
+                .lines()
+                .any(|line| line.contains(&format!("via {via} ")) && line.contains(&format!("weight {weight}")))
+        };
+        holds(hop("10.1.1.2", 2) && hop("10.1.2.2", 5), &kernel)?;
+        let list = json(linnet, &["linnet", "route", "list", "-o", "json"])?;
+        let route = list["routes"].as_array().into_iter().flatten().find(|route| route["prefix"] == SHARED).cloned();
+        let weights: Vec<Value> = route
+            .iter()
+            .flat_map(|route| route["next_hops"].as_array().cloned().unwrap_or_default())
+            .map(|hop| hop["weight"].clone())
+            .collect();
+        holds(weights == [2, 5] && route.as_ref().is_some_and(|route| route["installed"] == true), &route)
+    });
+}
+
+fn communities_of_all_kinds_are_matched_and_removed(lab: &Lab) {
+    let linnet = lab.node("linnet").unwrap();
+    wait(lab, "BIRD's route behind the import filter", || {
+        let paths = routes(linnet, &["192.0.2.0/25"])?;
+        let path = paths.first().cloned().unwrap_or_default();
+        holds(path["local_pref"] == 150 && path["weight"] == 7, &path)?;
+        holds(path["communities"] == serde_json::json!(["64512:1", "65003:7:1", "soo:64512:5"]), &path)
+    });
+}
+
+fn an_as_path_pattern_rejects_and_says_so(lab: &Lab) {
+    let linnet = lab.node("linnet").unwrap();
+    wait(lab, "what the AS-path pattern rejects", || {
+        let paths = routes(linnet, &["192.0.2.128/25", "--rejected"])?;
+        let path = paths.first().cloned().unwrap_or_default();
+        holds(path["as_path"] == "65003 65031 65030", &path)?;
+        holds(path["reason"] == "rejected by import filter \"from-bird\", rule 2", &path)
+    });
+}
+
+fn what_we_set_reaches_bird(lab: &Lab) {
+    let bird = lab.node("bird").unwrap();
+    wait(lab, "BIRD's view of our route", || {
+        let seen = bird.shell("birdc show route 10.244.9.0/24 all").map_err(|error| error.to_string())?;
+        holds(seen.contains("BGP.as_path: 64512 64999"), &seen)?;
+        holds(seen.contains("BGP.med: 30"), &seen)?;
+        holds(seen.contains("BGP.community: (64512,77)"), &seen)?;
+        holds(seen.contains("BGP.large_community: (64512, 7, 7)"), &seen)?;
+        // 25 Gbit/s are 3.125e9 octets a second, in four octets of floating point.
+        holds(seen.contains("(rt, 64512, 7)") && seen.contains("(unknown 0x4004, 64512, 1329218487)"), &seen)?;
+        // FRR's transitive link bandwidth is passed on.
+        let seen = bird.shell(&format!("birdc show route {SHARED} all")).map_err(|error| error.to_string())?;
+        holds(seen.contains("BGP.as_path: 64512 6500"), &seen)
+    });
+}
+
+fn a_blackhole_is_in_the_kernel_and_goes_no_further(lab: &Lab) {
+    let (linnet, frr) = (lab.node("linnet").unwrap(), lab.node("frr-a").unwrap());
+    wait(lab, "the blackhole", || {
+        let kernel = linnet.shell("ip route show 203.0.113.9").map_err(|error| error.to_string())?;
+        holds(kernel.starts_with("blackhole 203.0.113.9"), &kernel)?;
+        let paths = routes(linnet, &["203.0.113.9/32"])?;
+        let path = paths.first().cloned().unwrap_or_default();
+        holds(path["communities"] == serde_json::json!(["65535:666", "65535:65281"]), &path)?;
+        // By then FRR has BIRD's other route.
+        let other = frr.shell("vtysh -c 'show bgp ipv4 unicast 192.0.2.0/25'").map_err(|error| error.to_string())?;
+        holds(other.contains("64512 65003"), &other)?;
+        let seen = frr.shell("vtysh -c 'show bgp ipv4 unicast 203.0.113.9/32'").map_err(|error| error.to_string())?;
+        holds(!seen.contains("64512 65003"), &seen)
+    });
+}
+
+fn a_filter_explains_itself(lab: &Lab) {
+    let linnet = lab.node("linnet").unwrap();
+    let test = ["linnet", "bgp", "filter", "test", "from-bird", "192.0.2.0/25", "-o", "json"];
+    let from_rib = json(linnet, &[&test[..], &["--from-rib"]].concat()).unwrap();
+    let trace = &from_rib["routes"][0];
+    assert_eq!((&trace["accepted"], &trace["rule"]), (&Value::from(true), &Value::from(4)), "{from_rib}");
+    assert_eq!(trace["rules"][2]["matches"], true, "{from_rib}");
+    assert_eq!(trace["result"]["local_pref"], 150, "{from_rib}");
+    let told = json(linnet, &[&test[..], &["--as-path", "65003 65030", "--peer", "bird"]].concat()).unwrap();
+    let trace = &told["routes"][0];
+    assert_eq!((&trace["accepted"], &trace["rule"]), (&Value::from(false), &Value::from(2)), "{told}");
+    assert_eq!(trace["rules"][1]["checks"][0]["found"], "65003 65030", "{told}");
+    let status = linnet.exec(&["linnet", "bgp", "filter", "test", "form-bird", "192.0.2.0/25"]).unwrap();
+    assert!(status.stderr.contains("did you mean \"from-bird\"?"), "{status:?}");
+    let list = json(linnet, &["linnet", "bgp", "filter", "list", "-o", "json"]).unwrap();
+    assert_eq!(list["filters"][1]["imports"], serde_json::json!(["bird"]), "{list}");
+}

@@ -319,7 +319,7 @@ impl FamilyOut {
             Found::Id(word) => word,
             Found::Absent(hash) => {
                 store.retain(key.attrs);
-                self.adverts.insert(hash, key, Advert { out: Err(Withheld::TooLarge), too_large: false })
+                self.adverts.insert(hash, key, Advert { out: Err(Withheld::Unsendable), too_large: false })
             }
         }
     }

@@ -155,8 +155,8 @@ impl Source {
 pub(crate) enum Withheld {
     /// There is no address of ours in the prefix's family to be the next hop, or the next hop is of another family.
     NoNextHop,
-    /// The attributes leave no room for a prefix in a message of the negotiated size.
-    TooLarge,
+    /// The attributes leave no room for a prefix in a message of the negotiated size, or do not pass our own parser.
+    Unsendable,
 }
 
 /// By which rules of the export filter the path goes through to the group: `Ok(None)` where there is no filter. `peer`: whom

@@ -46,7 +46,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Encodes all of it. What turns out to be too large to announce is withdrawn instead, and returned. `attributes` says
+    /// Encodes all of it. What turns out to be unsendable is withdrawn instead, and returned. `attributes` says
     /// with which ones an advert is sent; what has none any more is left out.
     pub(crate) fn pack<'a>(
         mut self,
@@ -56,17 +56,17 @@ impl Batch {
     ) -> (Vec<Chunk>, BTreeSet<(PrefixId, PathId)>) {
         let (nlri, buffer, cuts, chunks) = Default::default();
         let mut packer = Packer { table, builder, nlri, buffer, cuts, chunks };
-        let mut too_large = BTreeSet::new();
+        let mut unsendable = BTreeSet::new();
         self.announce.sort_unstable();
         for run in self.announce.chunk_by(|a, b| (a.advert, a.except) == (b.advert, b.except)) {
             let Some(attributes) = run.first().and_then(|first| attributes(first.advert)) else { continue };
             for piece in run.chunks(RUN_PREFIXES) {
                 if !packer.announce(&attributes, piece) {
-                    too_large.extend(piece.iter().map(|item| (item.id, item.path_id)));
+                    unsendable.extend(piece.iter().map(|item| (item.id, item.path_id)));
                 }
             }
         }
-        let nobody = too_large.iter().map(|&(id, path_id)| Withdraw { except: PeerId::LOCAL, id, path_id });
+        let nobody = unsendable.iter().map(|&(id, path_id)| Withdraw { except: PeerId::LOCAL, id, path_id });
         self.withdraw.extend(nobody);
         self.withdraw.sort_unstable();
         for run in self.withdraw.chunk_by(|a, b| a.except == b.except) {
@@ -75,7 +75,7 @@ impl Batch {
             }
         }
         packer.close();
-        (packer.chunks, too_large)
+        (packer.chunks, unsendable)
     }
 }
 
@@ -119,7 +119,7 @@ impl Packer<'_> {
         self.nlri.extend(ids.map(|(id, path_id)| Nlri { prefix: table.prefix(id), path_id }));
     }
 
-    /// Prefixes that share attributes and exception; `false` if the attributes are too large.
+    /// Prefixes that share attributes and exception; `false` if no message may carry the attributes.
     fn announce(&mut self, attributes: &Attributes, piece: &[Announce]) -> bool {
         let Some(first) = piece.first() else { return true };
         self.take_nlri(piece.iter().map(|item| (item.id, item.path_id)));

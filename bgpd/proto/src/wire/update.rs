@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::attribute_list::AttributeList;
 use super::attributes::Attributes;
 use super::notification::UpdateError;
-pub use super::update_builder::{TooLarge, UpdateBuilder};
+pub use super::update_builder::{Unsendable, UpdateBuilder};
 use super::{Notification, RefreshMark, nlri};
 use crate::types::{Family, FamilySet, Interface, Nlri};
 
@@ -120,7 +120,7 @@ impl Update {
         let mut out = Vec::new();
         builder.withdraw(&self.withdrawn, &mut out);
         for announcement in &self.announced {
-            // One that fits into no message is left out, as `Message::encode` says: nothing was appended for it.
+            // One that no message may carry is left out, as `Message::encode` says: nothing was appended for it.
             let _ = builder.announce(&announcement.attributes, &announcement.nlri, &mut out);
         }
         if let Some(family) = self.end_of_rib {

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use super::attribute_list::AttributeList;
 use super::attributes::{Attributes, OPTIONAL, code, flag};
 use super::frame::{MessageType, begin, end};
 use super::update::UpdateContext;
@@ -17,14 +18,25 @@ pub struct UpdateBuilder {
     context: UpdateContext,
 }
 
-/// A set of attributes that fits into no message of the negotiated size.
+/// A set of attributes that no message may carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("attributes of {octets} octets leave no room for a prefix in a message of {limit}")]
-pub struct TooLarge {
-    /// Octets of the encoded attributes.
-    pub octets: usize,
-    /// The largest message.
-    pub limit: usize,
+pub enum Unsendable {
+    /// It fits into no message of the negotiated size.
+    #[error("attributes of {octets} octets leave no room for a prefix in a message of {limit}")]
+    TooLarge {
+        /// Octets of the encoded attributes.
+        octets: usize,
+        /// The largest message.
+        limit: usize,
+    },
+    /// Our own parser finds a fault in it.
+    #[error("attribute {code}: {reason}; a receiver might end the session for it")]
+    Unsound {
+        /// The attribute type code; 0 when it is the message as a whole.
+        code: u8,
+        /// What is wrong.
+        reason: &'static str,
+    },
 }
 
 /// Octets of an UPDATE without attributes and prefixes: header and two length fields.
@@ -46,13 +58,13 @@ impl UpdateBuilder {
     /// are written as they are: what an external peer does not get, the caller takes out.
     ///
     /// # Errors
-    /// [`TooLarge`] when the attributes leave no room for a prefix: nothing is appended, and the caller withdraws the
-    /// prefixes instead.
-    pub fn announce(&self, attributes: &Attributes, nlri: &[Nlri], out: &mut Vec<u8>) -> Result<(), TooLarge> {
+    /// [`Unsendable`] when the attributes leave no room for a prefix, or when this crate's own parser would find a fault in
+    /// them: nothing is appended, and the caller withdraws the prefixes instead.
+    pub fn announce(&self, attributes: &Attributes, nlri: &[Nlri], out: &mut Vec<u8>) -> Result<(), Unsendable> {
         let start = out.len();
         for part in of_one_family(nlri) {
             self.announce_family(part[0].prefix.family(), attributes, part, out)
-                .inspect_err(|TooLarge { .. }| out.truncate(start))?;
+                .inspect_err(|_| out.truncate(start))?;
         }
         Ok(())
     }
@@ -95,7 +107,7 @@ impl UpdateBuilder {
         attributes: &Attributes,
         nlri: &[Nlri],
         out: &mut Vec<u8>,
-    ) -> Result<(), TooLarge> {
+    ) -> Result<(), Unsendable> {
         if family == Family::Ipv4Unicast && matches!(attributes.next_hop, NextHop::V4(_)) {
             self.announce_classic(attributes, nlri, out)
         } else {
@@ -103,11 +115,11 @@ impl UpdateBuilder {
         }
     }
 
-    fn announce_classic(&self, attributes: &Attributes, nlri: &[Nlri], out: &mut Vec<u8>) -> Result<(), TooLarge> {
+    fn announce_classic(&self, attributes: &Attributes, nlri: &[Nlri], out: &mut Vec<u8>) -> Result<(), Unsendable> {
         let family = Family::Ipv4Unicast;
         // The attributes are encoded where the first message has them, and copied from there into the others: most sets of
         // a full table need one message, and it costs no buffer besides `out`.
-        let mut block = 0..0;
+        let (mut block, mut room) = (0..0, 0);
         let mut rest = nlri;
         while !rest.is_empty() {
             let start = begin(MessageType::Update, out);
@@ -116,10 +128,11 @@ impl UpdateBuilder {
             if block.is_empty() {
                 attributes.encode(self.context.four_octet_as, true, out);
                 block = attributes_start..out.len();
+                room = self.room(family, block.len())?;
+                self.proofread(&out[block.clone()], true)?;
             } else {
                 out.extend_from_within(block.clone());
             }
-            let room = self.room(family, block.len())?;
             set_length(out, attributes_start - 2, block.len());
             rest = self.fill(family, rest, room, out);
             end(start, out);
@@ -133,24 +146,26 @@ impl UpdateBuilder {
         attributes: &Attributes,
         nlri: &[Nlri],
         out: &mut Vec<u8>,
-    ) -> Result<(), TooLarge> {
+    ) -> Result<(), Unsendable> {
         let mut block = Vec::with_capacity(256);
+        block.extend_from_slice(&[OPTIONAL | flag::EXTENDED_LENGTH, code::MP_REACH_NLRI, 0, 0]);
+        mp::encode_reach(family, attributes.next_hop, &mut block);
+        let reach = block.len();
+        set_length(&mut block, 2, reach - MP_HEADER);
         attributes.encode(self.context.four_octet_as, false, &mut block);
-        let mut reach = Vec::with_capacity(40);
-        mp::encode_reach(family, attributes.next_hop, &mut reach);
-        let room = self.room(family, block.len() + MP_HEADER + reach.len())?;
+        let room = self.room(family, block.len())?;
+        self.proofread(&block, false)?;
 
         let mut rest = nlri;
         while !rest.is_empty() {
             let start = begin(MessageType::Update, out);
             out.extend_from_slice(&[0, 0, 0, 0]);
             let attributes_start = out.len();
-            out.extend_from_slice(&[OPTIONAL | flag::EXTENDED_LENGTH, code::MP_REACH_NLRI, 0, 0]);
-            out.extend_from_slice(&reach);
+            out.extend_from_slice(&block[..reach]);
             rest = self.fill(family, rest, room, out);
             let value = out.len() - attributes_start - MP_HEADER;
             set_length(out, attributes_start + 2, value);
-            out.extend_from_slice(&block);
+            out.extend_from_slice(&block[reach..]);
             let attributes = out.len() - attributes_start;
             set_length(out, attributes_start - 2, attributes);
             end(start, out);
@@ -158,12 +173,24 @@ impl UpdateBuilder {
         Ok(())
     }
 
+    /// Reads the attributes of a message, MP_REACH_NLRI still without prefixes, as strictly as its receiver may. `classic`:
+    /// the prefixes stand in the NLRI field.
+    fn proofread(&self, attributes: &[u8], classic: bool) -> Result<(), Unsendable> {
+        let unreadable = |_| Unsendable::Unsound { code: 0, reason: "the attributes do not read" };
+        let mut list = AttributeList::parse(attributes, &self.context).map_err(unreadable)?;
+        list.check_complete(classic);
+        match list.faults.first() {
+            None => Ok(()),
+            Some(fault) => Err(Unsendable::Unsound { code: fault.code, reason: fault.reason }),
+        }
+    }
+
     /// Octets for prefixes in a message whose attributes take `octets`, if they hold one.
-    fn room(&self, family: Family, octets: usize) -> Result<usize, TooLarge> {
+    fn room(&self, family: Family, octets: usize) -> Result<usize, Unsendable> {
         let limit = self.limit();
         let room = limit.saturating_sub(EMPTY + octets);
         if room < nlri::longest(family, self.context.add_path.contains(family)) {
-            return Err(TooLarge { octets, limit });
+            return Err(Unsendable::TooLarge { octets, limit });
         }
         Ok(room)
     }

@@ -107,7 +107,7 @@ fn attributes_that_leave_no_room_are_refused_and_nothing_is_written() {
             assert_eq!(answer, Ok(()));
             assert_eq!(updates(&out[3..], &plain()).len(), 2);
         } else {
-            assert_eq!(answer.unwrap_err().limit, 4096);
+            assert!(matches!(answer, Err(Unsendable::TooLarge { limit: 4096, .. })));
             assert_eq!(out, [1, 2, 3]);
         }
     }
@@ -123,6 +123,36 @@ fn a_two_octet_session_gets_as4_path_only_where_it_is_needed() {
         assert_eq!(out.windows(3).any(|octets| octets == [0xc0, 17, 6]), as4_path, "AS {asn}");
         assert_eq!(*updates(&out, &context)[0].announced[0].attributes, attributes);
     }
+}
+
+#[test]
+fn what_our_own_parser_would_fault_is_not_sent() {
+    let good = Attributes::new(Origin::Igp, AsPath::sequence([Asn(65001)]), V4);
+    let context = UpdateContext { external: true, ..plain() };
+    let builder = UpdateBuilder::new(context);
+    for (why, attributes, code) in [
+        ("LOCAL_PREF to an external peer", Attributes { local_pref: Some(100), ..good.clone() }, code::LOCAL_PREF),
+        (
+            "no address as next hop",
+            Attributes { next_hop: NextHop::V4([0, 0, 0, 0].into()), ..good.clone() },
+            code::NEXT_HOP,
+        ),
+        ("AS 0 in the path", Attributes { as_path: AsPath::sequence([Asn(0)]), ..good.clone() }, code::AS_PATH),
+        (
+            "a known attribute among those that are passed on unread",
+            Attributes {
+                unknown: [UnknownAttribute { code: code::ONLY_TO_CUSTOMER, value: Bytes::from_static(&[0; 5]) }].into(),
+                ..good.clone()
+            },
+            code::ONLY_TO_CUSTOMER,
+        ),
+    ] {
+        let mut out = b"what stood there".to_vec();
+        let error = builder.announce(&attributes, &v4_routes(1), &mut out).unwrap_err();
+        assert!(matches!(error, Unsendable::Unsound { code: found, .. } if found == code), "{why}: {error}");
+        assert_eq!(out, b"what stood there", "{why}");
+    }
+    assert_eq!(builder.announce(&good, &v4_routes(1), &mut Vec::new()), Ok(()));
 }
 
 proptest! {
@@ -152,7 +182,8 @@ proptest! {
                 let back: Vec<Nlri> = updates.iter().flat_map(|update| &update.announced[0].nlri).copied().collect();
                 prop_assert_eq!(&back, &nlri);
             }
-            Err(too_large) => prop_assert!(too_large.octets + 23 + 21 > too_large.limit, "{}", too_large),
+            Err(Unsendable::TooLarge { octets, limit }) => prop_assert!(octets + 23 + 21 > limit, "{octets} in {limit}"),
+            Err(error @ Unsendable::Unsound { .. }) => prop_assert!(false, "{error}"),
         }
 
         let mut withdrawn = Vec::new();

@@ -19,7 +19,7 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, mpsc};
 use crate::watch::Carrier;
 
 /// Octets of messages, as they came from sockets, on the way to the RIB. Parsed, an octet becomes up to ten.
-pub(crate) const BUDGET: usize = 1024 * 1024;
+pub(crate) const BUDGET: usize = 256 * 1024;
 /// Octets of one permit.
 const UNIT: usize = 64;
 

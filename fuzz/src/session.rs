@@ -20,9 +20,10 @@ pub fn session(data: &[u8]) {
     assert_eq!(told(established, &pieces), whole, "in pieces of {piece}");
 }
 
-/// What a session says of bytes that come in these pieces, without what may depend on the pieces: a request for routes
-/// counts once for what one read brought.
-fn told(established: bool, pieces: &[&[u8]]) -> Vec<String> {
+/// What a session says of bytes that come in these pieces, to the peer and to its owner, without what may depend on the
+/// pieces: a request for routes counts once for what one read brought, and the owner hears of a read's UPDATEs behind it, when
+/// the peer may have been answered already.
+fn told(established: bool, pieces: &[&[u8]]) -> [Vec<String>; 2] {
     let now = Instant::START + Duration::from_secs(1);
     let mut session = Session::new(config(), 7);
     session.start(now);
@@ -42,7 +43,7 @@ fn told(established: bool, pieces: &[&[u8]]) -> Vec<String> {
         session.handle_bytes(now, Direction::Incoming, &Message::Keepalive.encode(&context));
         assert!(session.established().is_some(), "{:?}", session.last_error());
     }
-    let mut told = Vec::new();
+    let (mut answers, mut told) = (Vec::new(), Vec::new());
     let mut octets = 0;
     for piece in pieces {
         octets += piece.len();
@@ -54,13 +55,14 @@ fn told(established: bool, pieces: &[&[u8]]) -> Vec<String> {
                     told.extend(updates.into_iter().map(|update| format!("{update:?}")));
                 }
                 Output::Refresh(_) => {}
+                Output::Send(..) | Output::Close(..) => answers.push(format!("{output:?}")),
                 other => told.push(format!("{other:?}")),
             }
         }
         assert!(session.poll_timeout().is_none_or(|due| due >= now));
     }
     told.push(format!("{:?} {:?} {:?}", session.state(), session.counters(), session.last_error()));
-    told
+    [answers, told]
 }
 
 fn our_open() -> Open {

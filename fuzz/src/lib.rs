@@ -4,10 +4,12 @@
 //! named as its folder and its target are.
 
 mod messages;
+mod rpki;
 mod session;
 mod texts;
 
 pub use messages::{notification, open, route_refresh, update};
+pub use rpki::rpki_cache;
 pub use session::session;
 pub use texts::{configuration, policy_documents};
 
@@ -15,11 +17,12 @@ pub use texts::{configuration, policy_documents};
 pub type Check = fn(&[u8]);
 
 /// All of them, by name.
-pub const CHECKS: [(&str, Check); 7] = [
+pub const CHECKS: [(&str, Check); 8] = [
     ("open", open),
     ("update", update),
     ("notification", notification),
     ("route_refresh", route_refresh),
+    ("rpki_cache", rpki_cache),
     ("session", session),
     ("configuration", configuration),
     ("policy_documents", policy_documents),

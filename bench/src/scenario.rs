@@ -66,10 +66,12 @@ pub(crate) struct Scenario {
     pub(crate) sessions: Sessions,
     /// Prefixes that are withdrawn and announced again, one at a time, once the table is there.
     pub(crate) changes: usize,
+    /// Seconds in which nothing happens once the table is there: the CPU time is that of these alone.
+    pub(crate) idle_seconds: u64,
 }
 
 /// The scenarios, in the order in which they run.
-pub(crate) const SCENARIOS: [Scenario; 8] = [
+pub(crate) const SCENARIOS: [Scenario; 9] = [
     Scenario { name: "S1", title: "1 x 1,000,000 IPv4 to 1", prefixes_each: 1_000_000, ..PLAIN },
     Scenario { name: "S2", title: "10 x 100,000 distinct, to all", senders: 10, ..PLAIN },
     Scenario { name: "S3", title: "10 x the same 100,000, to all", senders: 10, overlap: Overlap::Competing, ..PLAIN },
@@ -98,6 +100,13 @@ pub(crate) const SCENARIOS: [Scenario; 8] = [
         ..PLAIN
     },
     Scenario { name: "S7", title: "one change in 100,000", changes: 1_000, ..PLAIN },
+    Scenario {
+        name: "idle",
+        title: "2 peers, 1 prefix, nothing happens for 20 s",
+        prefixes_each: 1,
+        idle_seconds: 20,
+        ..PLAIN
+    },
     Scenario { name: "smoke", title: "1 x 100 to 1: does it run at all?", prefixes_each: 100, changes: 3, ..PLAIN },
 ];
 
@@ -111,6 +120,7 @@ const PLAIN: Scenario = Scenario {
     receivers: Receivers::Sinks(1),
     sessions: Sessions::External,
     changes: 0,
+    idle_seconds: 0,
 };
 
 impl Scenario {

@@ -39,7 +39,8 @@ pub(crate) struct Figures {
     pub(crate) quiet_s: f64,
     /// To the last octet sent.
     pub(crate) sent_s: f64,
-    /// CPU seconds of the daemon, user and system, all its processes, until it was quiet and idle.
+    /// CPU seconds of the daemon, user and system, all its processes, until it was quiet and idle; in a scenario with idle
+    /// seconds, in these.
     pub(crate) cpu_s: f64,
     /// The daemon's peak memory, the sum of its processes' VmHWM, MiB.
     pub(crate) memory_mib: f64,
@@ -107,7 +108,16 @@ fn measure(process: &Process, load: &mut Load, workload: &Workload, settings: &S
     let before = process.usage().cpu;
     let delivery = load.deliver(settings.timeout)?;
     wait_until_idle(process, load)?;
-    let after = process.usage();
+    let mut after = process.usage();
+    let before = match workload.scenario.idle_seconds {
+        0 => before,
+        seconds => {
+            let before = after.cpu;
+            load.turn_for(Duration::from_secs(seconds))?;
+            after = process.usage();
+            before
+        }
+    };
     let (elapsed, load_cpu) = (started.elapsed().as_secs_f64(), Usage::own().cpu - own);
     let cpu = after.cpu - before;
     let foreign = (machine_cpu() - machine - cpu - load_cpu).max(0.0);

@@ -8,6 +8,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bgp_proto::bmp::{self, PeerDown, PeerHeader, Stage, Statistic};
@@ -96,7 +97,10 @@ struct Known {
     connections: u64,
     behind: u64,
     messages: u64,
-    waiting: usize,
+    /// Octets that its connection holds.
+    held: usize,
+    /// Octets that the RIB has told and it has not taken.
+    told: Arc<AtomicUsize>,
     last_error: Option<String>,
 }
 
@@ -172,7 +176,8 @@ impl Stations {
                 connections: 0,
                 behind: 0,
                 messages: 0,
-                waiting: 0,
+                held: 0,
+                told: Arc::default(),
                 last_error: None,
             };
             let (sender, receiver) = watch::channel(known);
@@ -200,7 +205,7 @@ impl Stations {
                 connections: known.connections,
                 behind: known.behind,
                 messages: known.messages,
-                waiting: known.waiting,
+                waiting: known.held + known.told.load(Ordering::Relaxed),
                 last_error: known.last_error,
             }
         };
@@ -258,7 +263,8 @@ impl Station {
             self.known.send_modify(|known| {
                 known.state = StationState::Down;
                 known.since = None;
-                known.waiting = 0;
+                known.held = 0;
+                known.told = Arc::default();
                 known.behind += u64::from(behind);
                 known.last_error = Some(reason);
             });
@@ -294,6 +300,7 @@ impl Station {
             known.state = StationState::Telling;
             known.since = Some(Instant::now());
             known.connections += 1;
+            known.told = sights.waiting();
             known.last_error = None;
         });
         tracing::info!(station = self.config.name, address = %self.config.address, "BMP session up");
@@ -311,7 +318,7 @@ impl Station {
             };
             let room = connection.queued() < QUEUE;
             tokio::select! {
-                sight = sights.next(), if room => {
+                sight = sights.next_if(room) => {
                     let Some(sight) = sight else { return End::Behind };
                     self.tell(&mut connection, &sight);
                     for _ in 0..SIGHTS_A_WRITE {
@@ -344,8 +351,7 @@ impl Station {
                     return End::Stopped;
                 }
             }
-            let waiting = connection.queued() + sights.waiting();
-            self.known.send_modify(|known| known.waiting = waiting);
+            self.known.send_modify(|known| known.held = connection.queued());
         }
     }
 

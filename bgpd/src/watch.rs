@@ -18,7 +18,7 @@ use bgp_proto::wire::UpdateContext;
 use bgp_proto::wire::attributes::Attributes;
 use bgp_proto::wire::update::UpdateBuilder;
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::rib_task::Order;
 
@@ -104,6 +104,8 @@ pub(crate) struct Wish {
 pub(crate) struct Watch {
     sights: mpsc::UnboundedReceiver<Sight>,
     queued: Arc<AtomicUsize>,
+    /// Ends with the feed.
+    fed: oneshot::Receiver<()>,
     orders: mpsc::UnboundedSender<Order>,
 }
 
@@ -112,9 +114,22 @@ impl Watch {
     pub(crate) fn begin(orders: &mpsc::UnboundedSender<Order>, wish: Wish) -> Self {
         let (to, sights) = mpsc::unbounded_channel();
         let queued = Arc::new(AtomicUsize::new(0));
-        let feed = Feed { wish: wish.clone(), to, queued: queued.clone(), next: wish.table.then(PageStart::default) };
+        let (feeds, fed) = oneshot::channel();
+        let next = wish.table.then(PageStart::default);
+        let feed = Feed { wish, to, queued: queued.clone(), _feeds: feeds, next };
         let _ = orders.send(Order::Watch(feed));
-        Self { sights, queued, orders: orders.clone() }
+        Self { sights, queued, fed, orders: orders.clone() }
+    }
+
+    /// As [`Watch::next`], for who may have no room: then it takes none, and only waits to be let go.
+    pub(crate) async fn next_if(&mut self, room: bool) -> Option<Sight> {
+        if room {
+            return self.next().await;
+        }
+        if !self.fed.is_terminated() {
+            let _ = (&mut self.fed).await;
+        }
+        None
     }
 
     /// The next sight; `None`: the watcher was behind, or the speaker has stopped.
@@ -141,8 +156,8 @@ impl Watch {
     }
 
     /// Octets that wait.
-    pub(crate) fn waiting(&self) -> usize {
-        self.queued.load(Ordering::Relaxed)
+    pub(crate) fn waiting(&self) -> Arc<AtomicUsize> {
+        self.queued.clone()
     }
 }
 
@@ -162,6 +177,7 @@ pub(crate) struct Feed {
     wish: Wish,
     to: mpsc::UnboundedSender<Sight>,
     queued: Arc<AtomicUsize>,
+    _feeds: oneshot::Sender<()>,
     /// Where the rest of the table begins that it has not been told.
     next: Option<PageStart>,
 }

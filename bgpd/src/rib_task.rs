@@ -212,6 +212,8 @@ impl RibTask {
             self.watchers.observe(&mut self.rib);
         }
         let more = self.rib.run(now);
+        // What is imported again as VRPs change.
+        self.watchers.observe(&mut self.rib);
         while let Some(output) = self.rib.poll() {
             self.hand_out(output);
         }

@@ -30,6 +30,50 @@ fn of_linnet(node: &Node) -> Result<Verdicts, String> {
     Ok(routes.iter().map(|route| (text(&route["prefix"]), text(&route["validation"]))).collect())
 }
 
+/// Linnet's filter refuses what is invalid, prefers what is valid, and does so again when the cache changes its mind.
+fn obeys(node: &Node, verdicts: &Verdicts) -> Result<(), String> {
+    let prefixes = |arguments: &[&str], wanted: &dyn Fn(&Value) -> bool| -> Result<Vec<String>, String> {
+        let shown = json(node, &[&["linnet", "bgp", "routes", "-o", "json"], arguments].concat())?;
+        let routes = shown["routes"].as_array().cloned().unwrap_or_default();
+        let mut prefixes: Vec<_> = routes
+            .iter()
+            .filter(|route| wanted(route))
+            .map(|route| route["prefix"].as_str().unwrap_or_default().to_owned())
+            .collect();
+        prefixes.sort();
+        Ok(prefixes)
+    };
+    let of = |state: &str| {
+        let mut of: Vec<_> =
+            verdicts.iter().filter(|(_, one)| *one == state).map(|(prefix, _)| prefix.clone()).collect();
+        of.sort();
+        of
+    };
+    let (refused, preferred) =
+        (prefixes(&["--rejected"], &|_| true)?, prefixes(&[], &|route| route["local_pref"] == 200)?);
+    if refused == of("invalid") && preferred == of("valid") {
+        Ok(())
+    } else {
+        Err(format!("refused {refused:?}, preferred {preferred:?}"))
+    }
+}
+
+fn a_filter_says_by_which_state_it_decides(node: &Node, verdicts: &Verdicts) {
+    let (prefix, _) = verdicts.iter().find(|(_, state)| *state == "invalid").unwrap();
+    let ask = |how: &[&str]| {
+        let test = ["linnet", "bgp", "filter", "test", "judging", prefix, "-o", "json"];
+        let answer = json(node, &[&test[..], how].concat()).unwrap();
+        let trace = &answer["routes"][0];
+        let said = ["accepted", "rule"].map(|key| trace[key].to_string());
+        (trace["route"]["validation"].as_str().unwrap_or_default().to_owned(), said.join(" "))
+    };
+    let answer = |state: &str, said: &str| (state.to_owned(), said.to_owned());
+    let path = format!("65010 {}", origins(node)[prefix]);
+    assert_eq!(ask(&["--from-rib"]), answer("invalid", "false 1"), "{prefix}");
+    assert_eq!(ask(&["--as-path", &path]), answer("invalid", "false 1"), "{prefix} {path}");
+    assert_eq!(ask(&["--as-path", &path, "--validation", "valid"]), answer("valid", "true 2"), "{prefix} {path}");
+}
+
 /// What the routes' origins are, by Linnet.
 fn origins(node: &Node) -> BTreeMap<String, u32> {
     let shown = json(node, &["linnet", "bgp", "routes", "--received", "feeder", "-o", "json"]).unwrap();
@@ -91,6 +135,7 @@ fn agree(lab: &Lab, what: &str) -> Verdicts {
         }
         let birds = differences(&ours, &of_bird(bird, &origins(linnet))?);
         let frrs = differences(&ours, &of_frr(frr)?);
+        obeys(linnet, &ours)?;
         if birds.is_empty() && frrs.is_empty() { Ok(ours) } else { Err(format!("BIRD {birds:?} FRR {frrs:?}")) }
     })
 }
@@ -142,6 +187,8 @@ fn linnet_bird_and_frr_judge_every_route_alike_also_after_the_cache_has_changed_
     let vrps: Vec<_> = shown["vrps"].as_array().unwrap().iter().map(|vrp| vrp["asn"].as_u64().unwrap()).collect();
     assert_eq!(vrps.len(), 4, "{shown}");
     assert!(vrps.contains(&65099), "{shown}");
+
+    a_filter_says_by_which_state_it_decides(linnet, &after);
 
     // Dead, its data counts on; the cache that stands by takes over only when there is none: a restart of the daemon.
     lab.node("cache").unwrap().signal("stayrtr", "KILL").unwrap();

@@ -58,6 +58,16 @@ pub(super) fn bgp(section: Section<'_>, node: Option<&Node>) -> Option<Bgp> {
     let peers = peers(&section, &mut defaults);
     let dynamic_peers = dynamic_peers(&section, &defaults);
     let (rpki, bmp, mrt) = (caches(&section), stations(&section), mrt(&section));
+    if rpki.as_ref().is_some_and(Vec::is_empty)
+        && let Some(asking) = filters.iter().flatten().find(|filter| filter.looks_at_validation())
+    {
+        section.report.warning(
+            section.span.clone(),
+            &format!("filter \"{}\" asks for the validation state, and there is no RPKI cache", asking.name),
+            "every route is \"not-found\"",
+            "add [[bgp.rpki]] with the address of a cache",
+        );
+    }
     section.finish();
     Some(Bgp {
         asn: asn?,

@@ -147,6 +147,25 @@ next-hop-objects = true
 }
 
 #[test]
+fn a_filter_that_asks_for_a_state_that_nobody_knows_is_warned_about() {
+    insta::assert_snapshot!(findings(
+        r#"
+[bgp]
+asn = 64512
+[[bgp.peer]]
+name = "tor-a"
+address = "192.168.10.1"
+asn = 65001
+import = "judging"
+export = "judging"
+[[bgp.filter]]
+name = "judging"
+rules = [{ match = { not = { validation = "invalid" } }, then = "accept" }]
+"#
+    ));
+}
+
+#[test]
 fn a_node_without_default_route_or_ipv4_is_told_what_to_set() {
     let nowhere = Environment { host_name: None, address: None };
     let without = parse("f", "[bgp]\nasn = 1\n", &nowhere).unwrap_err();

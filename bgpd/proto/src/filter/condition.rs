@@ -27,8 +27,7 @@ pub struct MatchContext<'a> {
     pub peer: &'a str,
     /// From where it was learned.
     pub source: Source,
-    /// Whether its origin AS may announce the prefix. The RIB puts it in where it makes this context, in
-    /// `rib/import.rs` and `rib/export.rs`: there it is to ask the validator.
+    /// Whether its origin AS may announce the prefix (RFC 6811). Known on import only; on export it is not-found.
     pub validation: Validation,
 }
 

@@ -159,6 +159,13 @@ impl Filter {
         self.sets(accepted).filter_map(|set| set.next_hop).last()
     }
 
+    /// Whether some rule looks at the validation state, which changes when VRPs do.
+    #[must_use]
+    pub fn looks_at_validation(&self) -> bool {
+        let mut conditions = self.rules.iter().flat_map(|rule| rule.conditions.iter().chain(&rule.except));
+        conditions.any(|condition| matches!(condition, Condition::Validation(_)))
+    }
+
     /// Whether some rule looks at the prefix, or at what may be another for each prefix. If none does, one decision holds
     /// for every prefix with the same attributes from the same peer.
     #[must_use]

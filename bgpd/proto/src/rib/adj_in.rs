@@ -54,7 +54,8 @@ impl Rib {
     fn announce(&mut self, id: PeerId, announcement: &Announcement, now: Instant) {
         let Some(peer) = self.peers.get(id) else { return };
         let original = self.store.intern(&announcement.attributes);
-        let import = Import::new(&self.config, peer, &self.own_addresses, &announcement.attributes, original);
+        let (own, vrps) = (&self.own_addresses, self.vrps.as_ref());
+        let import = Import::new(&self.config, peer, own, vrps, &announcement.attributes, original);
         let most = peer.policy.max_prefixes.map_or(usize::MAX, |most| most as usize);
         let (mut held, mut received, mut accepted) = (peer.received_total(), [0isize; 2], [0isize; 2]);
         let mut too_many = false;
@@ -191,25 +192,31 @@ impl Rib {
         for family in Family::ALL {
             let mut accepted = 0;
             self.each_path_of(id, family, |rib, prefix, slot, path| {
-                let original = rib.store.original(&path);
-                let Some(attributes) = rib.store.recent(original) else { return };
-                let Some(peer) = rib.peers.get(id) else { return };
-                let import = Import::new(&rib.config, peer, &rib.own_addresses, &attributes, original);
-                let key = rib.tables[at(family)].prefix(prefix);
-                let (attrs, flags) = import.apply(key, &mut rib.store);
-                accepted += usize::from(flags.accepted());
-                let flags = flags.with(PathFlags::STALE, path.flags.contains(PathFlags::STALE));
-                let same = (path.attrs, path.flags.outcome()) == (attrs, flags.outcome());
-                if !same && peer.session.is_some() && !path.flags.contains(PathFlags::STALE) {
-                    let nlri = Nlri { prefix: key, path_id: path.path_id };
-                    rib.journal.announced(nlri, &Path { attrs, flags, ..path }, &mut rib.store);
-                }
-                replace(&mut rib.tables[at(family)], &mut rib.store, prefix, slot, Path { attrs, flags, ..path });
+                accepted += usize::from(rib.import_path(family, prefix, slot, path));
             });
             if let Some(peer) = self.peers.get_mut(id) {
                 peer.accepted[at(family)] = accepted;
             }
         }
+    }
+
+    /// Imports one path again; whether it is accepted now.
+    pub(super) fn import_path(&mut self, family: Family, prefix: PrefixId, slot: usize, path: Path) -> bool {
+        let original = self.store.original(&path);
+        let Some(attributes) = self.store.recent(original) else { return path.flags.accepted() };
+        let Some(peer) = self.peers.get(path.peer) else { return path.flags.accepted() };
+        let (own, vrps) = (&self.own_addresses, self.vrps.as_ref());
+        let import = Import::new(&self.config, peer, own, vrps, &attributes, original);
+        let key = self.tables[at(family)].prefix(prefix);
+        let (attrs, flags) = import.apply(key, &mut self.store);
+        let flags = flags.with(PathFlags::STALE, path.flags.contains(PathFlags::STALE));
+        let same = (path.attrs, path.flags.outcome()) == (attrs, flags.outcome());
+        if !same && peer.session.is_some() && !path.flags.contains(PathFlags::STALE) {
+            let nlri = Nlri { prefix: key, path_id: path.path_id };
+            self.journal.announced(nlri, &Path { attrs, flags, ..path }, &mut self.store);
+        }
+        replace(&mut self.tables[at(family)], &mut self.store, prefix, slot, Path { attrs, flags, ..path });
+        flags.accepted()
     }
 
     /// What is said of this peer as a source is other than it was: everything it sent is decided and exported again.

@@ -31,7 +31,7 @@ pub(crate) struct Limits {
     pub(crate) low: usize,
     /// Prefixes for one feed.
     pub(crate) window: u32,
-    /// Prefixes decided in one run.
+    /// Prefixes decided in one run, and those looked at after a change of the VRPs.
     pub(crate) decisions: usize,
 }
 

@@ -11,7 +11,9 @@ use super::attrs::{AttrId, AttrStore, ImportKey};
 use super::inward::Inward;
 use super::peers::Peer;
 use super::table::PathFlags;
+use super::validation::validity;
 use crate::filter::{Accepted, Decision, Filter, MatchContext, Source, Validation};
+use crate::rtr::VrpTable;
 use crate::types::{NextHop, Prefix};
 use crate::wire::attributes::Attributes;
 use crate::wire::community::Community;
@@ -154,6 +156,8 @@ pub(crate) fn martian(prefix: Prefix) -> bool {
 /// An announcement on its way in: what holds for all of its prefixes is worked out once.
 pub(crate) struct Import<'a> {
     peer: &'a Peer,
+    /// What routes are validated against.
+    vrps: Option<&'a VrpTable>,
     /// As they are behind the door.
     entered: Cow<'a, Attributes>,
     original: AttrId,
@@ -162,26 +166,32 @@ pub(crate) struct Import<'a> {
 }
 
 /// What an import filter is asked about.
-pub(crate) fn context<'a>(peer: &'a Peer, prefix: Prefix, attributes: &'a Attributes) -> MatchContext<'a> {
+pub(crate) fn context<'a>(
+    peer: &'a Peer,
+    vrps: Option<&VrpTable>,
+    prefix: Prefix,
+    attributes: &'a Attributes,
+) -> MatchContext<'a> {
     MatchContext {
         prefix,
         attributes,
         peer: &peer.policy.name,
         source: if peer.external { Source::External } else { Source::Internal },
-        // The validator's answer for the prefix and the path's origin AS belongs here; a filter that asks for it is known
-        // to look at the prefix, so that it is asked again for each. When an answer changes, the peers whose filters ask
-        // are imported again (`Rib::import_again`).
-        validation: Validation::NotFound,
+        validation: match peer.import_looks_at_validation {
+            true => validity(vrps, prefix, attributes, peer.policy.local_as),
+            false => Validation::NotFound,
+        },
     }
 }
 
 fn decide(
     peer: &Peer,
+    vrps: Option<&VrpTable>,
     filter: &Filter,
     prefix: Prefix,
     attributes: &Attributes,
 ) -> Result<Option<Accepted>, Rejection> {
-    match filter.decide(&context(peer, prefix, attributes), peer.policy.local_as) {
+    match filter.decide(&context(peer, vrps, prefix, attributes), peer.policy.local_as) {
         Decision::Accept(accepted) => Ok(Some(accepted)),
         Decision::Reject(_) => Err(Rejection::Filter),
     }
@@ -192,6 +202,7 @@ impl<'a> Import<'a> {
         config: &RibConfig,
         peer: &'a Peer,
         own_addresses: &[IpAddr],
+        vrps: Option<&'a VrpTable>,
         attributes: &'a Attributes,
         original: AttrId,
     ) -> Self {
@@ -207,10 +218,10 @@ impl<'a> Import<'a> {
             (Ok(()), Some(filter)) => {
                 // Without a rule that looks at it, any prefix stands for all.
                 let any = Prefix::from(ipnetwork::IpNetwork::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
-                Some(decide(peer, filter, any, &entered))
+                Some(decide(peer, vrps, filter, any, &entered))
             }
         };
-        Self { peer, entered, original, whole }
+        Self { peer, vrps, entered, original, whole }
     }
 
     /// The outcome for one prefix: by which rules it is accepted (`None`: there is no filter), or why it is refused.
@@ -220,7 +231,7 @@ impl<'a> Import<'a> {
         }
         match (self.whole, &self.peer.policy.import) {
             (Some(whole), _) => whole,
-            (None, Some(filter)) => decide(self.peer, filter, prefix, &self.entered),
+            (None, Some(filter)) => decide(self.peer, self.vrps, filter, prefix, &self.entered),
             (None, None) => Ok(None),
         }
     }

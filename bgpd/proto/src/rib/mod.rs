@@ -38,8 +38,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::conduct::Conduct;
-use crate::filter::Filter;
-use crate::rtr::{Validity, VrpTable};
+use crate::filter::{Filter, Validation};
+use crate::rtr::VrpTable;
 use crate::session::Established;
 use crate::time::Instant;
 use crate::types::{Asn, ClusterId, Family, PathId, PeerId, Prefix, RouterId};
@@ -58,6 +58,7 @@ use loc::{Scratch, best_change};
 use peers::{ImportPolicies, ImportPolicy, Live, Peer, Peers, at};
 pub use query::PageStart;
 use table::{Path, PrefixId, Table};
+use validation::Revalidation;
 
 /// What a RIB is told at the start.
 #[derive(Clone, Debug)]
@@ -186,7 +187,7 @@ pub struct RouteView {
     /// Kept for a peer that is restarting (RFC 4724), or not announced again yet in a refresh that is under way (RFC 7313).
     pub stale: bool,
     /// What the VRPs say of it (RFC 6811); `None` while routes are not validated, and for what we originate or sent.
-    pub validation: Option<Validity>,
+    pub validation: Option<Validation>,
     /// The step of the decision process, the filter's rule or the check that decided, with what it compared.
     pub reason: String,
     /// How long we have had it.
@@ -243,6 +244,7 @@ pub struct Rib {
     convergence: Convergence,
     /// What routes are validated against; `None`: they are not.
     vrps: Option<VrpTable>,
+    revalidation: Option<Box<Revalidation>>,
     journal: Journal,
     scratch: Scratch,
     outputs: VecDeque<Output>,
@@ -267,6 +269,7 @@ impl Rib {
             remembered: Default::default(),
             groups: Groups::default(),
             vrps: None,
+            revalidation: None,
             journal: Journal::default(),
             scratch: Scratch::default(),
             outputs: VecDeque::new(),
@@ -437,6 +440,7 @@ impl Rib {
     /// Returns whether work is left: call it again, after looking at what else has come in.
     pub fn run(&mut self, now: Instant) -> bool {
         self.update_convergence(now);
+        let revalidates = self.revalidate();
         let mut news = Vec::new();
         let mut budget = self.groups.limits.decisions;
         for family in Family::ALL {
@@ -451,7 +455,7 @@ impl Rib {
         }
         // Before any End-of-RIB, which may wait for it.
         self.say_converged();
-        let mut more = false;
+        let mut more = revalidates;
         for family in Family::ALL {
             let table = &self.tables[at(family)];
             let deferred = self.convergence.defers(family);

@@ -128,7 +128,7 @@ impl Rib {
         let prefix = self.tables[at(family)].prefix(id);
         let Some(peer) = peer else { return Rejection::Filter.to_string() };
         let entered = Inward::of(peer).enter(&attributes).ok();
-        let route = import::context(peer, prefix, entered.as_deref().unwrap_or(&attributes));
+        let route = import::context(peer, self.vrps.as_ref(), prefix, entered.as_deref().unwrap_or(&attributes));
         let decision = filter.decide(&route, peer.policy.local_as);
         format!("rejected by import filter {}", decisive_rule(filter, decision))
     }

@@ -8,4 +8,5 @@ mod next_hops;
 mod refresh;
 mod scenarios;
 mod unwatched;
+mod validation;
 mod world;

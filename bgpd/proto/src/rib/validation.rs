@@ -1,23 +1,43 @@
-//! Origin validation (RFC 6811): what the VRPs say of a route.
+//! Origin validation (RFC 6811): what the VRPs say of a route, and what is looked at again when they change.
 
 use super::Rib;
-use super::table::Path;
-use crate::rtr::{Changes, Validity, VrpTable};
-use crate::types::{Asn, PeerId, Prefix};
+use super::peers::at;
+use super::table::{Path, PrefixId};
+use crate::filter::Validation;
+use crate::rtr::{Changes, Vrp, VrpTable};
+use crate::types::{Asn, Family, Ipv4Prefix, Ipv6Prefix, PeerId, Prefix};
 use crate::wire::attributes::Attributes;
 
+/// VRPs that have come or gone, and how far the walk over what they cover has come. It is made in steps, so that it keeps
+/// nobody waiting.
+#[derive(Debug, Default)]
+pub(super) struct Revalidation {
+    changed: VrpTable,
+    /// The first prefix of each family that the walk has not come to.
+    next: [u32; 2],
+    /// What changed after it began: for the next walk, so that however often VRPs change each walk comes to its end.
+    later: VrpTable,
+}
+
 impl Rib {
-    /// Whether routes are validated; without it they have no state at all. Off is how a RIB starts.
+    /// Whether routes are validated; without it they have no state to show, and filters see not-found. Off is how a RIB starts.
     pub fn set_validation(&mut self, on: bool) {
-        if on != self.vrps.is_some() {
-            self.vrps = on.then(VrpTable::default);
+        if on == self.vrps.is_some() {
+            return;
+        }
+        let before = std::mem::replace(&mut self.vrps, on.then(VrpTable::default));
+        if before.is_some_and(|before| !before.is_empty()) {
+            let everything = [Prefix::V4(Ipv4Prefix::default()), Prefix::V6(Ipv6Prefix::default())];
+            self.look_again(everything.into_iter().filter_map(|prefix| Vrp::new(prefix, 0, Asn(0))));
         }
     }
 
-    /// Applies a change of the VRPs.
+    /// Applies a change of the VRPs. [`Rib::run`] looks again at the routes that it covers, if their peers' filters ask for
+    /// the state, and at no others.
     pub fn change_vrps(&mut self, changes: &Changes) {
         if let Some(vrps) = &mut self.vrps {
             vrps.apply(changes);
+            self.look_again(changes.announced.iter().chain(&changes.withdrawn).copied());
         }
     }
 
@@ -38,19 +58,63 @@ impl Rib {
     }
 
     /// What the VRPs say of a path; `None` while routes are not validated, and for what we originate ourselves.
-    pub(super) fn path_validity(&self, prefix: Prefix, path: &Path) -> Option<Validity> {
-        if path.peer == PeerId::LOCAL {
-            return None;
-        }
-        let local_as = self.peers.get(path.peer).map_or(self.config.local_as, |peer| peer.policy.local_as);
+    pub(super) fn path_validity(&self, prefix: Prefix, path: &Path) -> Option<Validation> {
+        let peer = self.peers.get(path.peer).filter(|_| path.peer != PeerId::LOCAL)?;
         let attributes = self.store.attributes(self.store.original(path))?;
-        self.vrps.as_ref().map(|vrps| validity(vrps, prefix, &attributes, local_as))
+        self.vrps.as_ref().map(|vrps| validity(Some(vrps), prefix, &attributes, peer.policy.local_as))
+    }
+
+    fn look_again(&mut self, changed: impl Iterator<Item = Vrp>) {
+        if !self.peers.iter().any(|(_, peer)| peer.import_looks_at_validation) {
+            return;
+        }
+        let work = self.revalidation.get_or_insert_default();
+        let begun = work.next != [0; 2];
+        changed.for_each(|vrp| if begun { work.later.insert(vrp) } else { work.changed.insert(vrp) });
+    }
+
+    /// Imports again what a change of the VRPs covers, up to a bounded amount of work. Whether there is more.
+    pub(super) fn revalidate(&mut self) -> bool {
+        let Some(mut work) = self.revalidation.take() else { return false };
+        let mut left = u32::try_from(self.groups.limits.decisions).unwrap_or(u32::MAX);
+        for family in Family::ALL {
+            let (from, end) = (work.next[at(family)], self.tables[at(family)].end());
+            let to = end.min(from.saturating_add(left));
+            for id in (from..to).map(PrefixId) {
+                let paths = self.tables[at(family)].paths(id).as_slice().len();
+                if paths > 0 && work.changed.covers(self.tables[at(family)].prefix(id)) {
+                    (0..paths).for_each(|slot| self.revalidate_path(family, id, slot));
+                }
+            }
+            left -= to.saturating_sub(from);
+            work.next[at(family)] = to;
+            if to < end {
+                self.revalidation = Some(work);
+                return true;
+            }
+        }
+        if work.later.is_empty() {
+            return false;
+        }
+        let Revalidation { later, .. } = *work;
+        self.revalidation = Some(Box::new(Revalidation { changed: later, ..Revalidation::default() }));
+        true
+    }
+
+    fn revalidate_path(&mut self, family: Family, id: PrefixId, slot: usize) {
+        let Some(path) = self.tables[at(family)].paths(id).as_slice().get(slot).copied() else { return };
+        if !self.peers.get(path.peer).is_some_and(|peer| peer.import_looks_at_validation) {
+            return;
+        }
+        let accepted = self.import_path(family, id, slot, path);
+        if let Some(peer) = self.peers.get_mut(path.peer) {
+            let change = isize::from(accepted) - isize::from(path.flags.accepted());
+            peer.accepted[at(family)] = peer.accepted[at(family)].saturating_add_signed(change);
+        }
     }
 }
 
-/// RFC 6811 section 2. `local_as` is the origin of a path that has not left our AS.
-pub(super) fn validity(vrps: &VrpTable, prefix: Prefix, attributes: &Attributes, local_as: Asn) -> Validity {
-    let path = &attributes.as_path;
-    let origin = if path.segments.is_empty() { Some(local_as) } else { path.origin() };
-    vrps.validity(prefix, origin)
+/// What a filter sees: without VRPs nothing is found.
+pub(super) fn validity(vrps: Option<&VrpTable>, prefix: Prefix, attributes: &Attributes, local_as: Asn) -> Validation {
+    vrps.map_or(Validation::NotFound, |vrps| vrps.validity_of(prefix, &attributes.as_path, local_as))
 }

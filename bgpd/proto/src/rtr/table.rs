@@ -1,43 +1,11 @@
 //! The VRPs that count, and what they say of a route (RFC 6811).
 
-use std::fmt;
-
 use super::caches::Changes;
 use super::trie::{Item, Key, Trie};
 use super::vrp::Vrp;
+use crate::filter::Validation;
 use crate::types::{Asn, Ipv4Prefix, Ipv6Prefix, Prefix};
-
-/// A route's validation state (RFC 6811 section 2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Validity {
-    /// A VRP of its origin AS covers it, and it is not longer than that allows.
-    Valid,
-    /// No VRP covers it.
-    NotFound,
-    /// VRPs cover it, and none of them allows it.
-    Invalid,
-}
-
-impl Validity {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Valid, Self::NotFound, Self::Invalid];
-
-    /// The name that configuration and the command line use.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Valid => "valid",
-            Self::NotFound => "not-found",
-            Self::Invalid => "invalid",
-        }
-    }
-}
-
-impl fmt::Display for Validity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+use crate::wire::aspath::AsPath;
 
 /// VRPs of both families, each once.
 #[derive(Clone, Debug, Default)]
@@ -86,17 +54,23 @@ impl VrpTable {
     /// The state of a route to `prefix`. `origin`: the AS that originated it; `None` where the path ends with a set, which
     /// no VRP matches.
     #[must_use]
-    pub fn validity(&self, prefix: Prefix, origin: Option<Asn>) -> Validity {
+    pub fn validity(&self, prefix: Prefix, origin: Option<Asn>) -> Validation {
         match prefix {
             Prefix::V4(prefix) => judge(&self.v4, prefix, origin),
             Prefix::V6(prefix) => judge(&self.v6, prefix, origin),
         }
     }
 
+    /// The state of a route with this path (RFC 6811 section 2). `local_as` is the origin of one that has not left our AS.
+    #[must_use]
+    pub fn validity_of(&self, prefix: Prefix, path: &AsPath, local_as: Asn) -> Validation {
+        self.validity(prefix, if path.segments.is_empty() { Some(local_as) } else { path.origin() })
+    }
+
     /// Whether any VRP covers `prefix`: its state can be other than not-found.
     #[must_use]
     pub fn covers(&self, prefix: Prefix) -> bool {
-        self.validity(prefix, None) != Validity::NotFound
+        self.validity(prefix, None) != Validation::NotFound
     }
 
     /// The VRPs that cover `prefix`, the shortest prefix first.
@@ -118,14 +92,14 @@ fn item(vrp: Vrp) -> Item {
     Item { asn: vrp.asn(), max_length: vrp.max_length() }
 }
 
-fn judge<K: Key>(trie: &Trie<K>, key: K, origin: Option<Asn>) -> Validity {
-    let mut state = Validity::NotFound;
+fn judge<K: Key>(trie: &Trie<K>, key: K, origin: Option<Asn>) -> Validation {
+    let mut state = Validation::NotFound;
     for (_, item) in trie.covering(key) {
         // AS 0 is in no path, so a VRP with it matches none (RFC 6483 section 4).
         if origin == Some(item.asn) && item.asn != Asn(0) && key.length() <= item.max_length {
-            return Validity::Valid;
+            return Validation::Valid;
         }
-        state = Validity::Invalid;
+        state = Validation::Invalid;
     }
     state
 }

@@ -9,7 +9,8 @@ use proptest::prelude::*;
 
 use super::client::{CacheState, Client, ClientConfig, Output};
 use super::pdu::{ErrorCode, Pdu, Version, error_report, next_pdu};
-use super::{CacheId, Caches, Validity, Vrp, VrpTable};
+use super::{CacheId, Caches, Vrp, VrpTable};
+use crate::filter::Validation;
 use crate::time::Instant;
 use crate::types::{Asn, Prefix};
 
@@ -138,9 +139,9 @@ proptest! {
             prop_assert_eq!(&table.covering(prefix).into_iter().collect::<BTreeSet<_>>(), &covering);
             let allows = |vrp: &Vrp| Some(vrp.asn()) == origin.map(Asn) && vrp.asn() != Asn(0) && prefix.length() <= vrp.max_length();
             let expected = match (covering.is_empty(), covering.iter().any(allows)) {
-                (true, _) => Validity::NotFound,
-                (false, true) => Validity::Valid,
-                (false, false) => Validity::Invalid,
+                (true, _) => Validation::NotFound,
+                (false, true) => Validation::Valid,
+                (false, false) => Validation::Invalid,
             };
             prop_assert_eq!(table.validity(prefix, origin.map(Asn)), expected, "{} {:?}", prefix, origin);
         }
@@ -182,20 +183,20 @@ fn a_route_is_judged_as_rfc_6811_says() {
         table.insert(vrp(prefix, max_length, asn));
     }
     for (prefix, origin, expected) in [
-        ("10.0.0.0/8", Some(1), Validity::Valid),
-        ("10.2.0.0/16", Some(1), Validity::Valid),
-        ("10.2.0.0/17", Some(1), Validity::Invalid),
-        ("10.1.2.0/24", Some(2), Validity::Valid),
-        ("10.1.2.0/24", Some(1), Validity::Invalid),
-        ("10.1.0.0/16", Some(1), Validity::Valid),
-        ("10.1.2.0/24", None, Validity::Invalid),
-        ("11.0.0.0/8", Some(1), Validity::NotFound),
-        ("0.0.0.0/0", Some(1), Validity::NotFound),
-        ("192.0.2.0/24", Some(0), Validity::Invalid),
-        ("192.0.2.0/25", Some(7), Validity::Invalid),
-        ("fd00:1::/32", Some(3), Validity::Valid),
-        ("fd00:1::/33", Some(3), Validity::Invalid),
-        ("fd01::/16", Some(3), Validity::NotFound),
+        ("10.0.0.0/8", Some(1), Validation::Valid),
+        ("10.2.0.0/16", Some(1), Validation::Valid),
+        ("10.2.0.0/17", Some(1), Validation::Invalid),
+        ("10.1.2.0/24", Some(2), Validation::Valid),
+        ("10.1.2.0/24", Some(1), Validation::Invalid),
+        ("10.1.0.0/16", Some(1), Validation::Valid),
+        ("10.1.2.0/24", None, Validation::Invalid),
+        ("11.0.0.0/8", Some(1), Validation::NotFound),
+        ("0.0.0.0/0", Some(1), Validation::NotFound),
+        ("192.0.2.0/24", Some(0), Validation::Invalid),
+        ("192.0.2.0/25", Some(7), Validation::Invalid),
+        ("fd00:1::/32", Some(3), Validation::Valid),
+        ("fd00:1::/33", Some(3), Validation::Invalid),
+        ("fd01::/16", Some(3), Validation::NotFound),
     ] {
         assert_eq!(table.validity(prefix.parse().unwrap(), origin.map(Asn)), expected, "{prefix} {origin:?}");
     }

@@ -34,12 +34,6 @@ fn conditions(section: &Section<'_>, lists: &[Arc<PrefixList>]) -> Option<Vec<Co
         section.field(key).map(|field| read(&field))
     };
     let validation = |field: &Field<'_>| {
-        field.report.warning(
-            field.span.clone(),
-            "nothing validates origins in this version",
-            "every route is \"not-found\"",
-            "keep it for the version that asks an RPKI server",
-        );
         Some(Condition::Validation(several(field, |item| {
             item.word(&Validation::ALL.map(|state| (state.name(), state)))
         })?))

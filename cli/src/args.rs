@@ -220,7 +220,7 @@ pub(crate) struct FilterQuestion {
     /// ORIGIN, igp unless said.
     #[arg(long, value_parser = ["igp", "egp", "incomplete"])]
     pub(crate) origin: Option<String>,
-    /// Its origin's state (RFC 6811), not-found unless said.
+    /// Its origin's state (RFC 6811), what the VRPs say of the path unless said.
     #[arg(long, value_parser = ["valid", "invalid", "not-found"])]
     pub(crate) validation: Option<String>,
 }

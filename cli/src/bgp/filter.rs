@@ -161,6 +161,7 @@ fn described(route: &Route) -> String {
     words.extend(route.weight.map(|weight| format!("weight {weight}")));
     words.extend(route.local_pref.map(|preference| format!("local-pref {preference}")));
     words.extend(route.med.map(|med| format!("med {med}")));
+    words.extend(route.validation.as_ref().map(|state| format!("validation {state}")));
     if !route.communities.is_empty() {
         words.push(format!("communities {}", route.communities.join(" ")));
     }
@@ -208,6 +209,7 @@ mod tests {
             as_path: "65001 65010".into(),
             origin: "igp".into(),
             communities: vec!["65001:100".into(), "64512:7:1".into(), "lb:65001:10G".into()],
+            validation: "valid".into(),
             ..Default::default()
         };
         let check = |condition: &str, passed, found: &str| api::FilterCheck {
@@ -242,7 +244,13 @@ mod tests {
             rule: 2,
             result: Some(result),
         };
-        let own = api::BgpRoute { peer: "local".into(), next_hop: String::new(), as_path: String::new(), ..route };
+        let own = api::BgpRoute {
+            peer: "local".into(),
+            next_hop: String::new(),
+            as_path: String::new(),
+            validation: String::new(),
+            ..route
+        };
         let rejected = api::FilterTrace { route: Some(own), source: "local".into(), ..Default::default() };
         Test::new("from-tor".into(), api::FilterTestReply { traces: vec![accepted, rejected] })
     }

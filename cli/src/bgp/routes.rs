@@ -37,7 +37,7 @@ pub(super) struct Route {
     tunnels: Vec<String>,
     /// Absent where routes are not validated.
     #[serde(skip_serializing_if = "Option::is_none")]
-    validation: Option<String>,
+    pub(super) validation: Option<String>,
     reason: Option<String>,
     age_seconds: u64,
 }

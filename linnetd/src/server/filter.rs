@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use bgp_proto::filter::community::AnyCommunity;
 use bgp_proto::filter::{Decision, Filter, MatchContext, Set, Source, Validation};
-use bgp_proto::types::{Asn, NextHop, Prefix};
+use bgp_proto::rtr::VrpTable;
+use bgp_proto::types::{Asn, NextHop, PathId, Prefix};
 use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Attributes, Origin};
 use bgpd::{PeerStatus, RouteQuery, RouteScope};
@@ -31,7 +32,9 @@ struct Question {
     /// Empty for our own.
     peer: String,
     source: Source,
-    validation: Validation,
+    /// `None`: nothing says anything of it, and the filter sees not-found.
+    validation: Option<Validation>,
+    path_id: PathId,
     local_as: Asn,
 }
 
@@ -42,7 +45,7 @@ pub(super) async fn test(daemon: &Daemon, request: FilterTestRequest) -> Result<
     let peers = daemon.bgp().peers().await;
     let questions = match request.from_rib {
         true => in_rib(daemon, &config, &peers, &filter.name, prefix).await?,
-        false => vec![told(&config, &peers, prefix, &request)?],
+        false => vec![told(daemon, &config, &peers, prefix, &request).await?],
     };
     Ok(FilterTestReply { traces: questions.iter().map(|question| ask(&filter, question)).collect() })
 }
@@ -80,7 +83,8 @@ fn find(config: &Config, name: &str) -> Result<Filter, Status> {
 }
 
 /// A route as the request describes it.
-fn told(
+async fn told(
+    daemon: &Daemon,
     config: &Config,
     peers: &[PeerStatus],
     prefix: Prefix,
@@ -94,10 +98,6 @@ fn told(
     };
     let origins = [Origin::Igp, Origin::Egp, Origin::Incomplete].map(|origin| (origin.name(), origin));
     let origin = if request.origin.is_empty() { Origin::Igp } else { one_of(&request.origin, "origin", &origins)? };
-    let validation = match request.validation.as_str() {
-        "" => Validation::NotFound,
-        text => one_of(text, "validation state", &Validation::ALL.map(|state| (state.name(), state)))?,
-    };
     // Addresses of documentation (RFC 5737, RFC 3849).
     let next_hop = match (request.next_hop.as_str(), prefix) {
         ("", Prefix::V4(_)) => IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
@@ -112,14 +112,35 @@ fn told(
     let communities: Vec<AnyCommunity> =
         request.communities.iter().map(|text| spoken(text)).collect::<Result<_, Status>>()?;
     Set { add_communities: communities, ..Set::default() }.apply(&mut attributes, config.bgp.asn);
+    let local_as = peer.map_or(config.bgp.asn, |peer| peer.config.local_as);
+    let validation = match request.validation.as_str() {
+        // On export no state is known, and what we originate has none.
+        "" if source == Source::Local || config.bgp.rpki.is_empty() || exports_only(peers, &request.filter) => None,
+        "" => Some(by_vrps(daemon, prefix, &attributes.as_path, local_as).await),
+        text => Some(one_of(text, "validation state", &Validation::ALL.map(|state| (state.name(), state)))?),
+    };
     Ok(Question {
         prefix,
         attributes,
         peer: if source == Source::Local { String::new() } else { peer.map_or(request.peer.clone(), name_of) },
         source,
         validation,
-        local_as: peer.map_or(config.bgp.asn, |peer| peer.config.local_as),
+        path_id: PathId::default(),
+        local_as,
     })
+}
+
+/// Peers have the filter on export, and none has it on import.
+fn exports_only(peers: &[PeerStatus], filter: &str) -> bool {
+    let named = |of: &Option<Arc<Filter>>| of.as_ref().is_some_and(|of| of.name == filter);
+    peers.iter().any(|peer| named(&peer.config.export)) && !peers.iter().any(|peer| named(&peer.config.import))
+}
+
+/// What the VRPs say now.
+async fn by_vrps(daemon: &Daemon, prefix: Prefix, path: &AsPath, local_as: Asn) -> Validation {
+    let mut covering = VrpTable::default();
+    daemon.bgp().vrps(prefix).await.into_iter().for_each(|vrp| covering.insert(vrp));
+    covering.validity_of(prefix, path, local_as)
 }
 
 /// Each path of the prefix: as its peer sent it, where the filter is that peer's import filter; else as it stands in the table.
@@ -131,6 +152,7 @@ async fn in_rib(
     prefix: Prefix,
 ) -> Result<Vec<Question>, Status> {
     let mut questions = Vec::new();
+    let exports_only = exports_only(peers, filter);
     for scope in [RouteScope::Local, RouteScope::Rejected] {
         let query = RouteQuery { scope, prefix: Some(prefix), limit: usize::MAX };
         let routes = daemon.bgp().routes(query).await.map_err(|error| Status::not_found(error.to_string()))?;
@@ -143,7 +165,8 @@ async fn in_rib(
                 attributes: (**attributes).clone(),
                 peer: peer.map(name_of).unwrap_or_default(),
                 source: peer.map_or(Source::Local, source_of),
-                validation: Validation::NotFound,
+                validation: view.route.validation.filter(|_| !exports_only),
+                path_id: view.route.path_id,
                 local_as: peer.map_or(config.bgp.asn, |peer| peer.config.local_as),
             });
         }
@@ -185,11 +208,15 @@ fn ask(filter: &Filter, question: &Question) -> FilterTrace {
         attributes: &question.attributes,
         peer: &question.peer,
         source: question.source,
-        validation: question.validation,
+        validation: question.validation.unwrap_or(Validation::NotFound),
     };
     let explained = filter.explain(&route, question.local_as);
     let peer = if question.source == Source::Local { LOCAL } else { &question.peer };
-    let shown = |attributes: &Attributes| notation::bare_route(question.prefix, peer, attributes);
+    let shown = |attributes: &Attributes| linnet_api::BgpRoute {
+        path_id: question.path_id.0,
+        validation: question.validation.map(|state| state.to_string()).unwrap_or_default(),
+        ..notation::bare_route(question.prefix, peer, attributes)
+    };
     let rules = explained.rules.into_iter().map(|rule| FilterRule {
         number: u32::try_from(rule.index + 1).unwrap_or(u32::MAX),
         matches: rule.matches,

@@ -9,10 +9,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::prefix_limit::PrefixLimit;
 use bgp_proto::bmp::Stage;
 use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::Filter;
-use bgp_proto::rib::Drain;
+use bgp_proto::rib::{Aggregates, Drain};
 use bgp_proto::rtr::ClientConfig;
 use bgp_proto::session::RemoteAs;
 use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, Prefix, RouterId};
@@ -35,6 +36,8 @@ pub struct Config {
     pub own_address6: Option<Ipv6Addr>,
     /// Most paths of one multipath set.
     pub max_paths: usize,
+    /// What is originated for what is inside of it (RFC 4271 section 9.2.2.2).
+    pub aggregates: Aggregates,
     /// What peers without a hold time of their own are offered.
     pub hold_time: HoldTime,
     /// `None`: no graceful restart.
@@ -151,8 +154,6 @@ pub struct PeerConfig {
     pub passive: bool,
     /// A route reflector client.
     pub client: bool,
-    /// Send ourselves as the next hop of what we pass on.
-    pub next_hop_self: bool,
     /// Several paths to one prefix (RFC 7911), in every family of the session.
     pub add_path: AddPath,
     /// What else is between us.
@@ -166,7 +167,7 @@ pub struct PeerConfig {
     pub blackhole: bool,
     /// Most prefixes it may send, all families together, those that the import filter rejects too, because they are kept
     /// with the reason. `None`: [`MOST_PREFIXES`].
-    pub max_prefixes: Option<u32>,
+    pub max_prefixes: Option<PrefixLimit>,
     /// In place of the speaker's.
     pub hold_time: Option<HoldTime>,
     /// Longest wait between two attempts to connect.
@@ -245,6 +246,7 @@ impl Config {
             own_address4: None,
             own_address6: None,
             max_paths: 16,
+            aggregates: Aggregates::default(),
             hold_time: HoldTime::default(),
             graceful_restart: Some(GracefulRestart::default()),
             off_path: false,
@@ -275,7 +277,6 @@ impl PeerConfig {
             ttl: Ttl::Default,
             passive: false,
             client: false,
-            next_hop_self: false,
             add_path: AddPath::NONE,
             conduct: Conduct::default(),
             add_path_send: 16,

@@ -14,11 +14,13 @@ mod connection;
 mod listener;
 mod mrt;
 mod peer;
+mod prefix_limit;
 mod reconfigure;
 mod rib_port;
 mod rib_task;
 mod roster;
 mod rpki;
+mod segment;
 mod socket_options;
 pub mod status;
 mod strangers;
@@ -49,6 +51,7 @@ pub use config::{
     CacheConfig, Config, DynamicPeerConfig, GracefulRestart, MrtConfig, Password, PeerConfig, StationConfig, Ttl,
 };
 pub use mrt::MrtStatus;
+pub use prefix_limit::{LimitAction, PrefixLimit};
 pub use rpki::CacheStatus;
 pub use status::{CapabilityStatus, PeerStatus, RouteQuery, RouteScope, RouteView};
 
@@ -279,6 +282,8 @@ impl Bgp {
                 counters: status.counters,
                 counts,
                 unsent_bytes: status.unsent_bytes,
+                prefix_limit_reached: status.prefix_limit_reached,
+                restarts_in: status.restarts_in,
                 graceful_restart,
             });
         }

@@ -21,8 +21,9 @@ use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
 use crate::clock::{self, Clock};
-use crate::config::PeerConfig;
+use crate::config::{MOST_PREFIXES, PeerConfig};
 use crate::connection::{self, Connection, Read};
+use crate::prefix_limit::{PrefixHistory, PrefixLimit};
 use crate::rib_port::{Report, RibPort};
 use crate::rib_task::FromRib;
 use crate::socket_options::{self, KeyScope};
@@ -63,6 +64,8 @@ pub(crate) struct TaskStatus {
     pub(crate) communication: Option<String>,
     pub(crate) counters: Counters,
     pub(crate) unsent_bytes: usize,
+    pub(crate) prefix_limit_reached: u32,
+    pub(crate) restarts_in: Option<Duration>,
 }
 
 type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
@@ -95,6 +98,7 @@ pub(crate) struct Peer {
     unbilled: usize,
     farewells: JoinSet<()>,
     history: History,
+    prefixes: PrefixHistory,
     /// A dynamic peer's routes are kept until then.
     retained_until: Option<Instant>,
     stopping: bool,
@@ -126,6 +130,7 @@ impl Peer {
             unbilled: 0,
             farewells: JoinSet::new(),
             history: History::default(),
+            prefixes: PrefixHistory::default(),
             retained_until: None,
             stopping: false,
         }
@@ -188,7 +193,7 @@ impl Peer {
     fn next_timeout(&self) -> Instant {
         let never = Instant::from_start(Duration::MAX);
         let session = self.session.poll_timeout().unwrap_or(never);
-        session.min(self.retained_until.unwrap_or(never))
+        session.min(self.retained_until.unwrap_or(never)).min(self.prefixes.until().unwrap_or(never))
     }
 
     /// Lets timers that are due have their say.
@@ -206,11 +211,14 @@ impl Peer {
         if self.retained_until.is_some_and(|at| at <= now) {
             self.retained_until = None;
         }
+        if self.prefixes.until().is_some_and(|at| at <= now) {
+            self.release();
+        }
     }
 
     fn is_done(&self) -> bool {
         let quiet = self.outgoing.is_none() && self.incoming.is_none();
-        self.stopping || (self.dynamic && quiet && self.retained_until.is_none())
+        self.stopping || (self.dynamic && quiet && self.retained_until.is_none() && self.prefixes.hold.is_none())
     }
 
     fn connection(&self, direction: Direction) -> Option<&Connection> {
@@ -235,11 +243,19 @@ impl Peer {
                 if self.config.password != config.password {
                     self.change_key(&config);
                 }
+                let other_limit = self.config.max_prefixes != config.max_prefixes;
                 self.config = *config;
                 self.session.set_config(*session);
+                if other_limit {
+                    self.release();
+                }
             }
+            PeerCommand::Reset(_) if self.prefixes.hold.is_some() => self.release(),
             PeerCommand::Reset(cease) => self.session.stop(now, Stop::Reset(cease)),
-            PeerCommand::Disable(cease) => self.session.stop(now, Stop::Cease(cease)),
+            PeerCommand::Disable(cease) => {
+                self.prefixes.hold = None;
+                self.session.stop(now, Stop::Cease(cease));
+            }
             PeerCommand::Enable => self.session.start(now),
             PeerCommand::Refresh => {
                 for family in Family::ALL {
@@ -251,6 +267,32 @@ impl Peer {
                 let _ = answer.send(self.status());
             }
         }
+    }
+
+    /// Ends the session of a peer that sent too many prefixes, and keeps it down as its limit says: at once it would send
+    /// them all again.
+    fn hold(&mut self) {
+        let now = self.clock.now();
+        let limit = self.prefix_limit();
+        self.prefixes.exceeded(limit, self.dynamic, self.history.up, now);
+        tracing::warn!(
+            peer = self.config.name,
+            limit = limit.hard(),
+            "{}",
+            self.prefixes.reason(limit, now).unwrap_or_default()
+        );
+        self.session.stop(now, Stop::Cease(Notification::cease(Cease::MaximumNumberOfPrefixesReached)));
+    }
+
+    /// Starts a session again that was held down for its prefixes.
+    fn release(&mut self) {
+        if self.prefixes.hold.take().is_some() {
+            self.session.start(self.clock.now());
+        }
+    }
+
+    fn prefix_limit(&self) -> PrefixLimit {
+        self.config.max_prefixes.unwrap_or(PrefixLimit::new(MOST_PREFIXES))
     }
 
     fn stop(&mut self, cease: Option<Notification>) {
@@ -276,15 +318,21 @@ impl Peer {
     fn status(&self) -> TaskStatus {
         let now = self.clock.now();
         let established = self.session.established().cloned();
+        let held = self
+            .prefixes
+            .reason(self.prefix_limit(), now)
+            .map(|why| format!("sent {}: {why}", Notification::cease(Cease::MaximumNumberOfPrefixesReached)));
         let since = |at: Option<Instant>| at.map(|at| now.saturating_since(at));
         TaskStatus {
             state: self.session.state(),
             uptime: established.as_ref().and_then(|_| since(self.history.up)),
             down: if established.is_none() { since(self.history.down) } else { None },
             established,
-            last_error: self.session.last_error().map(str::to_owned),
+            last_error: held.or_else(|| self.session.last_error().map(str::to_owned)),
             communication: self.session.communication().map(str::to_owned),
             counters: *self.session.counters(),
+            prefix_limit_reached: self.prefixes.times,
+            restarts_in: self.prefixes.until().map(|at| at.saturating_since(now)),
             unsent_bytes: [&self.outgoing, &self.incoming].into_iter().flatten().map(Connection::queued).sum(),
         }
     }
@@ -297,8 +345,8 @@ impl Peer {
                 self.owed += messages.len();
                 self.session.send(now, messages);
             }
-            FromRib::TooManyPrefixes { session } if session == current => {
-                self.session.stop(now, Stop::Reset(Notification::cease(Cease::MaximumNumberOfPrefixesReached)));
+            FromRib::TooManyPrefixes { session } if session == current && self.session.established().is_some() => {
+                self.hold();
             }
             // For a session that is gone; the RIB has heard so and counts anew.
             FromRib::Send { .. } | FromRib::TooManyPrefixes { .. } => {}
@@ -482,6 +530,9 @@ impl Peer {
         let now = self.clock.now();
         let text = match reason {
             // The last error is an earlier one's.
+            DownReason::Stopped { .. } if self.prefixes.hold.is_some() => {
+                Some("the peer sent more prefixes than it may (max-prefixes)")
+            }
             DownReason::Stopped { .. } => None,
             _ => self.session.last_error(),
         }

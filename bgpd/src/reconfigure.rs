@@ -66,9 +66,14 @@ impl Differences {
                 ("password-file", old.password != new.password),
                 ("passive", old.passive != new.passive),
                 ("connect-retry", old.connect_retry != new.connect_retry),
-                ("next-hop-self", old.next_hop_self != new.next_hop_self),
                 ("add-path-send", old.add_path_send != new.add_path_send),
                 ("blackhole", old.blackhole != new.blackhole),
+                ("allow-as-in", old.conduct.allow_as_in != new.conduct.allow_as_in),
+                ("as-override", old.conduct.as_override != new.conduct.as_override),
+                ("local-asn-prepend", old.conduct.local_as_prepend != new.conduct.local_as_prepend),
+                ("remove-private-asn", old.conduct.remove_private_as != new.conduct.remove_private_as),
+                ("next-hop", old.conduct.next_hop != new.conduct.next_hop),
+                ("default-originate", old.conduct.default_originate != new.conduct.default_originate),
                 ("max-prefixes", old.max_prefixes != new.max_prefixes),
                 ("graceful-shutdown", old.graceful_shutdown != new.graceful_shutdown),
                 ("import", old.import != new.import),
@@ -97,6 +102,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use bgp_proto::conduct::{DefaultOriginate, LocalAsPrepend, NextHopMode, RemovePrivateAs};
     use bgp_proto::filter::Filter;
     use bgp_proto::role::{LocalRole, Role};
     use bgp_proto::session::RemoteAs;
@@ -104,6 +110,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Password, Ttl};
+    use crate::prefix_limit::PrefixLimit;
 
     #[test]
     fn a_session_is_reset_for_what_its_open_or_its_connection_says_and_for_nothing_else() {
@@ -126,11 +133,16 @@ mod tests {
             ("password-file", false, |_, peer| peer.password = Password::new(b"key")),
             ("passive", false, |_, peer| peer.passive = true),
             ("connect-retry", false, |_, peer| peer.connect_retry = Duration::from_secs(1)),
-            ("next-hop-self", false, |_, peer| peer.next_hop_self = true),
             ("add-path-send", false, |_, peer| peer.add_path_send = 2),
             ("blackhole", false, |_, peer| peer.blackhole = true),
-            ("max-prefixes", false, |_, peer| peer.max_prefixes = Some(1)),
             ("graceful-shutdown", false, |_, peer| peer.graceful_shutdown = false),
+            ("allow-as-in", false, |_, peer| peer.conduct.allow_as_in = 1),
+            ("as-override", false, |_, peer| peer.conduct.as_override = true),
+            ("local-asn-prepend", false, |_, peer| peer.conduct.local_as_prepend = LocalAsPrepend::Sent),
+            ("remove-private-asn", false, |_, peer| peer.conduct.remove_private_as = RemovePrivateAs::All),
+            ("default-originate", false, |_, peer| peer.conduct.default_originate = DefaultOriginate::Always),
+            ("next-hop", false, |_, peer| peer.conduct.next_hop = NextHopMode::Own),
+            ("max-prefixes", false, |_, peer| peer.max_prefixes = Some(PrefixLimit::new(1))),
             ("import", false, |_, peer| {
                 peer.import = Some(Arc::new(Filter { name: "f".to_owned(), rules: Vec::new() }));
             }),

@@ -14,7 +14,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bgp_proto::rib::{
-    BestChange, Drain, Held, KnownPeer, Output, PageStart, PeerCounts, PeerPolicy, Rib, RibConfig, RouteView, Scope,
+    Aggregates, BestChange, Drain, Held, KnownPeer, Output, PageStart, PeerCounts, PeerPolicy, Rib, RibConfig,
+    RouteView, Scope,
 };
 use bgp_proto::rtr::{Changes, Vrp};
 use bgp_proto::types::{Asn, Family, PeerId, Prefix};
@@ -27,6 +28,7 @@ use crate::Event;
 use crate::bmp::Counted;
 use crate::clock::Clock;
 use crate::rib_port::{Envelope, Report};
+use crate::segment;
 use crate::watch::{Ending, Feed, Watchers, Witness};
 
 /// Most reports that one round takes before it decides: what changes again and again within them is decided once.
@@ -58,6 +60,8 @@ pub(crate) enum Order {
     SetMaxPaths(usize),
     /// Changes how far this speaker is drained.
     SetDrain(Drain),
+    /// Changes what is aggregated.
+    SetAggregates(Aggregates),
     /// Sends a peer everything again.
     Refresh(PeerId),
     /// Counts, one for each of these.
@@ -326,6 +330,7 @@ impl RibTask {
             }
             Order::SetDrain(drain) => self.rib.set_drain(drain),
             Order::SetMaxPaths(max_paths) => self.rib.set_max_paths(max_paths),
+            Order::SetAggregates(aggregates) => self.rib.set_aggregates(aggregates, now),
             Order::Refresh(peer) => {
                 for family in Family::ALL {
                     self.rib.handle_refresh(peer, family);
@@ -396,6 +401,9 @@ impl RibTask {
             let local_as = link.local_as;
             self.watchers.up(Witness { peer: tag.peer, local_as, established: established.clone(), carrier });
             self.untold.push_back(Event::Up { peer: link.name.clone() });
+            let external = established.receive.external;
+            let (ours, theirs) = (established.local_address, established.remote_address);
+            self.rib.set_segment(tag.peer, external.then(|| segment::shared(ours, theirs)).flatten());
             return self.rib.handle_up(tag.peer, &established, now);
         }
         if link.session != Some(tag.session) {
@@ -419,6 +427,14 @@ impl RibTask {
     fn hand_out(&mut self, output: Output) {
         match output {
             Output::Send(peer, messages) => self.tell_peer(peer, |session| FromRib::Send { session, messages }),
+            Output::ManyPrefixes(peer) => {
+                let (name, received) = (self.links.get(&peer).map(|link| &*link.name), self.rib.counts(peer).received);
+                tracing::warn!(
+                    peer = name,
+                    received,
+                    "the peer has sent nearly as many prefixes as it may (max-prefixes)"
+                );
+            }
             Output::TooManyPrefixes(peer) => self.tell_peer(peer, |session| FromRib::TooManyPrefixes { session }),
             Output::Best(changes) => {
                 self.watchers.best(&changes);

@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::{Config, GracefulRestart, MOST_PREFIXES, PeerConfig};
 use crate::listener::{Accepted, Listener};
 use crate::peer::{Peer, PeerCommand};
+use crate::prefix_limit::PrefixLimit;
 use crate::reconfigure::{Differences, session_config};
 use crate::rib_port::{Envelope, RibPort};
 use crate::rib_task::Order;
@@ -133,6 +134,7 @@ pub(crate) fn rib_config(config: &Config, restarted: bool) -> RibConfig {
         router_id: config.router_id,
         cluster_id: config.cluster_id,
         max_paths: config.max_paths,
+        aggregates: config.aggregates.clone(),
         deferral: restart_time(config).filter(|_| restarted).map(|asked| {
             let configured = config.graceful_restart.and_then(|restart| restart.deferral_time);
             configured.unwrap_or(asked.min(LONGEST_DEFERRAL))
@@ -321,7 +323,6 @@ impl Roster {
             address: peer.address,
             local_as: peer.local_as,
             client: peer.client,
-            next_hop_self: peer.next_hop_self,
             conduct: peer.conduct,
             add_path_most: usize::from(peer.add_path_send),
             own_address4: self.config.own_address4,
@@ -329,8 +330,9 @@ impl Roster {
             import: peer.import.clone(),
             export: peer.export.clone(),
             blackhole: peer.blackhole,
-            max_prefixes: Some(peer.max_prefixes.unwrap_or(MOST_PREFIXES)),
             graceful_shutdown: peer.graceful_shutdown,
+            max_prefixes: Some(peer.max_prefixes.map_or(MOST_PREFIXES, PrefixLimit::hard)),
+            warn_prefixes: peer.max_prefixes.map(PrefixLimit::warn_at),
         }
     }
 
@@ -535,6 +537,10 @@ impl Roster {
         if was.max_paths != is.max_paths {
             lines.push(format!("max-paths: {}", is.max_paths));
             let _ = self.rib.orders.send(Order::SetMaxPaths(is.max_paths));
+        }
+        if was.aggregates != is.aggregates {
+            lines.push("aggregates changed, in place".to_owned());
+            let _ = self.rib.orders.send(Order::SetAggregates(is.aggregates.clone()));
         }
         let changed = [
             ("asn", was.local_as != is.local_as),

@@ -41,6 +41,10 @@ pub struct PeerStatus {
     pub counts: rib::PeerCounts,
     /// Bytes that wait for its socket to take them.
     pub unsent_bytes: usize,
+    /// How often its session ended for its prefixes (`max_prefixes`).
+    pub prefix_limit_reached: u32,
+    /// In how long it starts again after that, while it is down for it; `None` too while it is down until a person resets it.
+    pub restarts_in: Option<Duration>,
     /// What our OPEN says of graceful restart, if it has it.
     pub graceful_restart: Option<GracefulRestart>,
 }

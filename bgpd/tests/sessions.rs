@@ -277,7 +277,7 @@ async fn what_the_person_at_the_other_end_said_is_shown_until_the_session_is_up_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_over_its_prefix_limit_is_ended_with_the_reason() {
-    let (left, right) = pair(|_, peer| peer.max_prefixes = Some(2), |_, _| ()).await;
+    let (left, right) = pair(|_, peer| peer.max_prefixes = Some(bgpd::PrefixLimit::new(2)), |_, _| ()).await;
     right.originate((0..3).map(|number| (support::numbered(number), attributes(None)))).await;
     let peer = right.wait_peer("left", "an end", |peer| peer.last_error.is_some()).await;
     let error = peer.last_error.unwrap_or_default();

@@ -126,6 +126,8 @@ pub struct Routes {
     reach: HashMap<IpAddr, Reach>,
     /// On which ways depend and of which `reach` has nothing.
     unknown: BTreeSet<IpAddr>,
+    /// Aggregates of our own: what is inside of them and has no route is not sent back to where it came from.
+    aggregates: HashSet<Prefix>,
     dirty: Vec<Prefix>,
     /// What the last plans have put and not removed.
     placed: HashSet<Prefix>,
@@ -145,6 +147,7 @@ impl Routes {
             numbers: HashMap::new(),
             reach: HashMap::new(),
             unknown: BTreeSet::new(),
+            aggregates: HashSet::new(),
             dirty: Vec::new(),
             placed: HashSet::new(),
         }
@@ -180,6 +183,10 @@ impl Routes {
                 true => !self.discarded.insert(change.prefix),
                 false => self.discarded.remove(&change.prefix),
             };
+            let ours = change.paths.first().filter(|path| path.peer == PeerId::LOCAL);
+            let aggregated = ours.is_some_and(|path| path.attributes.aggregator.is_some());
+            let noted =
+                if aggregated { self.aggregates.insert(change.prefix) } else { self.aggregates.remove(&change.prefix) };
             let learned = change.paths.iter().filter(|path| path.peer != PeerId::LOCAL && !discard);
             let mut ways: Vec<Way> = learned.map(|path| way(change.prefix, path)).collect();
             ways.sort_unstable();
@@ -192,7 +199,7 @@ impl Routes {
             if let Some(before) = before {
                 self.release(before);
             }
-            if before != group || was_discarded != discard {
+            if before != group || was_discarded != discard || noted {
                 self.dirty.push(change.prefix);
             }
         }
@@ -313,6 +320,10 @@ impl Routes {
         }
         if self.discarded.contains(&prefix) {
             return Some(Target::Blackhole);
+        }
+        // RFC 4632 section 5.1, rule 2.
+        if self.aggregates.contains(&prefix) {
+            return Some(Target::Unreachable);
         }
         self.groups[*self.chosen.get(&prefix)? as usize].target()
     }

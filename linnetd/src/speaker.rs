@@ -51,7 +51,6 @@ pub fn speaker(config: &Config) -> bgpd::Config {
         },
         passive: settings.passive,
         client: settings.client,
-        next_hop_self: settings.next_hop_self,
         add_path: settings.add_path,
         conduct: settings.conduct,
         add_path_send: settings.add_path_send,
@@ -82,6 +81,7 @@ pub fn speaker(config: &Config) -> bgpd::Config {
         own_address4: own_v4,
         own_address6: Some(own_v6),
         max_paths: bgp.max_paths,
+        aggregates: bgp.aggregates.iter().cloned().collect(),
         hold_time: bgp.hold_time,
         graceful_restart: bgp.graceful_restart.map(|restart| bgpd::GracefulRestart {
             restart_time: restart.restart_time,

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::Filter;
-use bgp_proto::rib::{Awaited, Drain, Output, PeerPolicy, Rib, RibConfig};
+use bgp_proto::rib::{Aggregates, Awaited, Drain, Output, PeerPolicy, Rib, RibConfig};
 use bgp_proto::session::{Direction, Established};
 use bgp_proto::time::Instant;
 use bgp_proto::types::{
@@ -89,6 +89,7 @@ fn rib(peers: u16) -> Rib {
         router_id: RouterId(Ipv4Addr::new(10, 0, 255, 1)),
         cluster_id: ClusterId(Ipv4Addr::new(10, 0, 255, 1)),
         max_paths: 1,
+        aggregates: Aggregates::default(),
         deferral: None,
         awaited: Awaited::Up,
         convergence: Duration::from_secs(60),
@@ -102,12 +103,12 @@ fn rib(peers: u16) -> Rib {
             address: IpAddr::V4(address(peer)),
             local_as: OUR_AS,
             client: false,
-            next_hop_self: false,
             own_address4: None,
             own_address6: None,
             import: everything.clone(),
             export: everything.clone(),
             max_prefixes: None,
+            warn_prefixes: None,
             conduct: Conduct::default(),
             add_path_most: 1,
             blackhole: false,

@@ -119,6 +119,11 @@ impl Speaker {
         self.peers.insert(peer, Peer { session, established: None, unsent: Unsent::default() });
     }
 
+    /// See [`Rib::set_segment`].
+    pub fn set_segment(&mut self, peer: PeerId, segment: Option<Prefix>) {
+        self.rib.set_segment(peer, segment);
+    }
+
     /// Ends a peer's session with Cease / Peer De-configured and forgets the peer and its routes.
     pub fn remove_peer(&mut self, peer: PeerId, now: Instant) {
         self.stop_peer(peer, Stop::Cease(Notification::cease(Cease::PeerDeConfigured)), now);
@@ -322,6 +327,7 @@ impl Speaker {
             }
             rib::Output::Best(changes) => self.outputs.push_back(Output::Best(changes)),
             rib::Output::Converged(family) => self.outputs.push_back(Output::Converged(family)),
+            rib::Output::ManyPrefixes(_) => {}
             rib::Output::TooManyPrefixes(peer) => {
                 let cease = Notification::cease(Cease::MaximumNumberOfPrefixesReached);
                 self.stop_peer(peer, Stop::Cease(cease), now);

@@ -18,6 +18,12 @@ impl Asn {
     /// What a two-octet field holds in place of a number that does not fit (RFC 6793 section 2).
     pub const TRANS: Self = Self(23456);
 
+    /// Whether it is for private use (RFC 6996 section 5).
+    #[must_use]
+    pub fn is_private(self) -> bool {
+        matches!(self.0, 64512..=65534 | 4_200_000_000..=4_294_967_294)
+    }
+
     /// The number as a two-octet field carries it: itself, or `AS_TRANS`.
     #[must_use]
     pub fn as_two_octets(self) -> u16 {
@@ -365,6 +371,22 @@ mod tests {
             assert_eq!(text.parse::<Prefix>().unwrap().to_string(), shown);
         }
         assert_eq!(Prefix::new("10.0.0.1".parse().unwrap(), 33), None);
+    }
+
+    #[test]
+    fn the_private_numbers_are_those_of_rfc_6996() {
+        for (number, private) in [
+            (64511, false),
+            (64512, true),
+            (65534, true),
+            (65535, false),
+            (4_199_999_999, false),
+            (4_200_000_000, true),
+            (4_294_967_294, true),
+            (4_294_967_295, false),
+        ] {
+            assert_eq!(Asn(number).is_private(), private, "{number}");
+        }
     }
 
     #[test]

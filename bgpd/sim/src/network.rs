@@ -334,6 +334,7 @@ impl Network {
                 let session = self.topology.session_config(node, *peer, restarted);
                 if let Some((session, policy)) = session.zip(self.topology.peer_policy(node, *peer)) {
                     speaker.add_peer(peer.as_peer(), session, policy, self.now);
+                    speaker.set_segment(peer.as_peer(), self.topology.segment(node, *peer));
                 }
             }
             state.disabled.clear();
@@ -411,9 +412,11 @@ impl Network {
         self.note(format_args!("{node} {} {peer}", if present { "adds" } else { "removes" }));
         let session = self.topology.session_config(node, peer, false);
         let Some((session, policy)) = session.zip(self.topology.peer_policy(node, peer)) else { return };
+        let segment = self.topology.segment(node, peer);
         self.tell(node, |speaker, now| {
             if present {
                 speaker.add_peer(peer.as_peer(), session, policy, now);
+                speaker.set_segment(peer.as_peer(), segment);
             } else {
                 speaker.remove_peer(peer.as_peer(), now);
             }
@@ -432,9 +435,11 @@ impl Network {
             return;
         }
         let Some(policy) = self.topology.peer_policy(node, peer) else { return };
+        let segment = self.topology.segment(node, peer);
         self.tell(node, |speaker, now| {
             if let Some(config) = speaker.session(peer.as_peer()).map(|session| session.config().clone()) {
                 speaker.add_peer(peer.as_peer(), config, policy, now);
+                speaker.set_segment(peer.as_peer(), segment);
             }
         });
         self.settle();

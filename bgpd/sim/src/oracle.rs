@@ -5,13 +5,15 @@
 //! The answer is the only one where the topology has one stable state, which [`crate::scenario`] sees to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use bgp_proto::conduct::{Conduct, NextHopMode, RemovePrivateAs};
 use bgp_proto::filter::{SetNextHop, Source};
-use bgp_proto::rib::Drain;
+use bgp_proto::rib::{Aggregate, Drain};
 use bgp_proto::role::Role;
 use bgp_proto::types::{Asn, Family, NextHop, Prefix};
-use bgp_proto::wire::attributes::Attributes;
+use bgp_proto::wire::aspath::AsPath;
+use bgp_proto::wire::attributes::{Aggregator, Attributes};
 use bgp_proto::wire::community::Community;
 
 use crate::policy;
@@ -38,10 +40,18 @@ const MOST_ROUNDS: usize = 100;
 /// A prefix for which the rounds do not come to an end.
 pub fn solve(topology: &Topology, running: &BTreeSet<NodeId>) -> Result<BTreeMap<NodeId, LocRib>, Prefix> {
     let mut ribs: BTreeMap<NodeId, LocRib> = running.iter().map(|node| (*node, LocRib::new())).collect();
-    let prefixes: BTreeSet<Prefix> =
-        running.iter().flat_map(|node| topology.node(*node).originated.keys().copied()).collect();
+    let of_node = |node: &NodeId| {
+        let spec = topology.node(*node);
+        spec.originated.keys().copied().chain(spec.aggregates.iter().map(|aggregate| aggregate.prefix))
+    };
+    let prefixes: BTreeSet<Prefix> = running.iter().flat_map(of_node).collect();
+    // The longest first: an aggregate depends on nothing but longer prefixes.
+    let mut prefixes: Vec<Prefix> = prefixes.into_iter().collect();
+    prefixes.sort_by_key(|prefix| std::cmp::Reverse(prefix.length()));
     for prefix in prefixes {
-        for (node, paths) in solve_prefix(topology, running, prefix)? {
+        let own = running.iter().filter_map(|node| Some((*node, own_route(topology, *node, prefix, &ribs[node])?)));
+        let own: BTreeMap<NodeId, Attributes> = own.collect();
+        for (node, paths) in solve_prefix(topology, running, prefix, &own)? {
             if let Some(rib) = ribs.get_mut(&node).filter(|_| !paths.is_empty()) {
                 rib.insert(prefix, paths);
             }
@@ -54,13 +64,14 @@ fn solve_prefix(
     topology: &Topology,
     running: &BTreeSet<NodeId>,
     prefix: Prefix,
+    own: &BTreeMap<NodeId, Attributes>,
 ) -> Result<BTreeMap<NodeId, Vec<Route>>, Prefix> {
     let mut known: BTreeMap<NodeId, Vec<Route>> = running.iter().map(|node| (*node, Vec::new())).collect();
     for _ in 0..MOST_ROUNDS {
         let mut next = BTreeMap::new();
         for &node in running {
             let mut paths: Vec<Route> = Vec::new();
-            if let Some(attributes) = topology.node(node).originated.get(&prefix) {
+            if let Some(attributes) = own.get(&node) {
                 paths.push(Route { from: None, attributes: attributes.clone() });
             }
             for &peer in topology.node(node).peers.keys().filter(|peer| running.contains(peer)) {
@@ -91,6 +102,26 @@ fn said(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, ranked:
     });
     // What came from the peer takes its place among the best, and does not go back.
     permitted.take(most).filter(|(from, _)| *from != Some(peer)).map(|(_, attributes)| attributes).collect()
+}
+
+/// What a node originates of a prefix: by itself, or as the aggregate of what it holds.
+fn own_route(topology: &Topology, node: NodeId, prefix: Prefix, held: &LocRib) -> Option<Attributes> {
+    let spec = topology.node(node);
+    if let Some(attributes) = spec.originated.get(&prefix) {
+        return Some(attributes.clone());
+    }
+    let aggregate = spec.aggregates.iter().find(|aggregate| aggregate.prefix == prefix)?;
+    let inside = held.iter().filter(|(other, _)| **other != prefix && prefix.contains(**other));
+    let origin = inside.filter_map(|(_, paths)| Some(paths.first()?.attributes.origin)).max()?;
+    let ourselves = match prefix.family() {
+        Family::Ipv4Unicast => NextHop::V4(Ipv4Addr::UNSPECIFIED),
+        Family::Ipv6Unicast => NextHop::V6 { global: Ipv6Addr::UNSPECIFIED, link_local: None },
+    };
+    let mut route = Attributes::new(origin, AsPath::default(), ourselves);
+    route.atomic_aggregate = true;
+    route.aggregator = Some(Aggregator { asn: spec.asn, router_id: spec.router_id });
+    route.communities = aggregate.communities.clone().into();
+    Some(route)
 }
 
 fn is_external(topology: &Topology, a: NodeId, b: NodeId) -> bool {
@@ -189,6 +220,10 @@ fn advertise(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, ro
     if ours.drain == Drain::Withdrawn {
         return None;
     }
+    let stands_for = |other: &Aggregate| other.summary_only && other.prefix != prefix && other.prefix.contains(prefix);
+    if ours.aggregates.iter().any(stands_for) {
+        return None;
+    }
     let communities = &route.attributes.communities;
     let kept_in = [Community::NO_EXPORT, Community::NO_EXPORT_SUBCONFED];
     if communities.contains(&Community::NO_ADVERTISE) || (external && kept_in.iter().any(|c| communities.contains(c))) {
@@ -232,10 +267,24 @@ fn advertise(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, ro
         Family::Ipv4Unicast if !(extended && over_ipv6) => NextHop::V4(ours.address4),
         Family::Ipv4Unicast | Family::Ipv6Unicast => NextHop::V6 { global: ours.address6, link_local: None },
     };
+    let announcer = route.from.and_then(|from| Some(topology.address(from, topology.link(node, from)?)));
+    let usual = match spec.conduct.next_hop {
+        NextHopMode::Own => true,
+        NextHopMode::Unchanged => false,
+        NextHopMode::Auto if !external => false,
+        // RFC 4271 section 5.1.3: the announcer's own address, on a subnet that all three are on.
+        NextHopMode::Auto => {
+            let of_segment = |next_hop: IpAddr| {
+                topology.segment(node, peer).is_some_and(|it| it.address().is_ipv4() == next_hop.is_ipv4())
+            };
+            let learned = sent.next_hop.address();
+            announcer != Some(learned) || !of_segment(learned)
+        }
+    };
     let ourselves = match wanted {
         Some(SetNextHop::Own) => true,
         Some(SetNextHop::Unchanged) => false,
-        Some(SetNextHop::Address(_)) | None => external || spec.next_hop_self,
+        Some(SetNextHop::Address(_)) | None => usual,
     };
     if ourselves || sent.next_hop.address().is_unspecified() {
         if route.from.is_some() && sent.next_hop != own {
@@ -263,6 +312,9 @@ fn advertise(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, ro
     if matches!(role, Some(Role::Provider | Role::RouteServer | Role::Peer)) && sent.otc.is_none() {
         sent.otc = Some(ours.asn);
     }
+    if external {
+        sent.as_path = rewritten(spec.conduct, ours.asn, topology.node(peer).asn, &sent.as_path);
+    }
     sets.iter().for_each(|set| policy::change(set, &mut sent, ours.asn));
     sent.weight = 0;
     if external {
@@ -282,6 +334,24 @@ fn advertise(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, ro
     Some(sent)
 }
 
+/// The path without private numbers (RFC 6996), and without the peer's own.
+fn rewritten(conduct: Conduct, ours: Asn, theirs: Asn, path: &AsPath) -> AsPath {
+    let private = |asn: &Asn| (64512..=65534).contains(&asn.0) || (4_200_000_000..=4_294_967_294).contains(&asn.0);
+    let mut numbers: Vec<Asn> = path.asns().collect();
+    let all_private = numbers.iter().all(private);
+    let goes = |asn: &Asn| private(asn) && *asn != theirs;
+    match conduct.remove_private_as {
+        RemovePrivateAs::Yes if all_private => numbers.retain(|asn| !goes(asn)),
+        RemovePrivateAs::All => numbers.retain(|asn| !goes(asn)),
+        RemovePrivateAs::Replace => numbers.iter_mut().filter(|asn| goes(asn)).for_each(|asn| *asn = ours),
+        RemovePrivateAs::Yes | RemovePrivateAs::No => {}
+    }
+    if conduct.as_override {
+        numbers.iter_mut().filter(|asn| **asn == theirs).for_each(|asn| *asn = ours);
+    }
+    AsPath::sequence(numbers)
+}
+
 /// What `node` makes of what `peer` sent: its attributes behind the import filter, or `None` if it is refused.
 #[must_use]
 pub fn accept(
@@ -292,9 +362,9 @@ pub fn accept(
     sent: &Attributes,
 ) -> Option<Attributes> {
     let (ours, spec) = (topology.node(node), topology.peer(node, peer)?);
-    let own_as = |asn: Asn| asn == ours.asn;
+    let own_as = |asn: &Asn| *asn == ours.asn;
     let own_address = [IpAddr::V4(ours.address4), IpAddr::V6(ours.address6)].contains(&sent.next_hop.address());
-    let loops = sent.as_path.asns().any(own_as)
+    let loops = sent.as_path.asns().filter(own_as).count() > usize::from(spec.conduct.allow_as_in)
         || sent.originator_id == Some(ours.router_id)
         || sent.cluster_list.contains(&ours.cluster_id)
         || own_address;

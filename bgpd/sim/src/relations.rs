@@ -1,8 +1,10 @@
 //! What neighbours are to each other beyond filters, drawn from a stream of chance of its own, so that the seeds of old go on
 //! to stand for the same networks.
 
-use bgp_proto::conduct::Conduct;
+use bgp_proto::conduct::{Conduct, NextHopMode, RemovePrivateAs};
+use bgp_proto::rib::Aggregate;
 use bgp_proto::role::{LocalRole, Role};
+use bgp_proto::wire::community::Community;
 
 use crate::random::Random;
 use crate::topology::{NodeId, Topology};
@@ -15,6 +17,10 @@ const RELATIONS: u64 = 4;
 pub(crate) fn relate(topology: &mut Topology, tiers: bool, seed: u64) {
     let mut random = Random::new(seed, RELATIONS);
     let with_roles = random.percent(50);
+    let with_paths = random.percent(50);
+    if random.percent(40) {
+        aggregate(topology, &mut random);
+    }
     let links: Vec<[NodeId; 2]> = topology.links.iter().map(|link| link.ends).collect();
     for [a, b] in links {
         let (asn, other) = (topology.node(a).asn, topology.node(b).asn);
@@ -33,6 +39,49 @@ pub(crate) fn relate(topology: &mut Topology, tiers: bool, seed: u64) {
             if both {
                 let role = ours.counterpart();
                 set(topology, b, a, |conduct| conduct.role = Some(LocalRole { role, strict }));
+            }
+        }
+        if asn != other && with_paths {
+            relate_paths(topology, tiers, &mut random, a, b);
+            relate_paths(topology, tiers, &mut random, b, a);
+        }
+    }
+}
+
+/// How `node` treats paths that come from the external neighbour `peer` and go to it.
+///
+/// What takes numbers out of a path takes the means to see a loop with them: only a neighbour that has nobody else to pass
+/// the path on to is given such ones, or a withdrawn route would go round for ever.
+fn relate_paths(topology: &mut Topology, tiers: bool, random: &mut Random, node: NodeId, peer: NodeId) {
+    let stub = topology.node(peer).peers.len() == 1;
+    let private =
+        random.pick(&[RemovePrivateAs::No, RemovePrivateAs::Yes, RemovePrivateAs::All, RemovePrivateAs::Replace]);
+    let (overrides, allowed, unchanged) = (random.percent(50), random.percent(30), random.percent(10));
+    let Some(spec) = topology.nodes[node.index()].peers.get_mut(&peer) else { return };
+    spec.segment = random.percent(50);
+    spec.conduct.allow_as_in = u8::from(allowed && !tiers);
+    if unchanged {
+        spec.conduct.next_hop = NextHopMode::Unchanged;
+    }
+    if stub {
+        (spec.conduct.as_override, spec.conduct.remove_private_as) = (overrides, private);
+    }
+}
+
+/// Some nodes aggregate what they have of some blocks.
+fn aggregate(topology: &mut Topology, random: &mut Random) {
+    for node in &mut topology.nodes {
+        for block in ["10.0.0.0/8", "10.200.0.0/16", "10.1.0.0/16", "96.0.0.0/3", "2001:db8::/32"] {
+            let Ok(prefix) = block.parse() else { continue };
+            if random.percent(20) {
+                node.aggregates.push(Aggregate {
+                    prefix,
+                    summary_only: random.percent(50),
+                    med: None,
+                    local_pref: None,
+                    communities: vec![Community(65000 << 16 | random.below(4) as u32)],
+                    large_communities: Vec::new(),
+                });
             }
         }
     }

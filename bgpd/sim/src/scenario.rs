@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bgp_proto::conduct::Conduct;
+use bgp_proto::conduct::{Conduct, NextHopMode};
 use bgp_proto::filter::community::{AnyCommunity, CommunityPattern};
 use bgp_proto::filter::number::{Adjust, AsnRange, NumberMatch};
 use bgp_proto::filter::{Condition, Filter, PrefixMatch, Rule, Set, SetNextHop, Source, Then};
@@ -117,8 +117,8 @@ impl Scenario {
         scenario.lay_out(&mut random);
         scenario.fill(&mut random);
         scenario.leave_out_extensions(seed);
-        relations::relate(&mut scenario.topology, scenario.tiers, seed);
         scenario.shut_down_gracefully(seed);
+        relations::relate(&mut scenario.topology, scenario.tiers, seed);
         scenario.add_paths(seed);
         scenario.leave_out_next_hops(seed);
         scenario.keep_routes_longer(seed);
@@ -254,6 +254,7 @@ impl Scenario {
                 deferral: random.between(Duration::from_secs(20), Duration::from_secs(90)),
                 notification: false,
                 drain: Drain::Off,
+                aggregates: Vec::new(),
                 originated: BTreeMap::new(),
                 peers: BTreeMap::new(),
             });
@@ -311,11 +312,11 @@ impl Scenario {
                 hold_time: hold_times[side],
                 passive: passive == Some(side),
                 client: false,
-                next_hop_self: random.percent(20),
                 add_path: AddPath::NONE,
-                conduct: Conduct::default(),
+                conduct: next_hop(random.percent(20)),
                 graceful_shutdown: true,
                 add_path_most: 16,
+                segment: false,
                 extensions: Extensions::default(),
                 import: None,
                 export: None,
@@ -487,7 +488,7 @@ impl Scenario {
     pub fn policy(&mut self, random: &mut Random, node: NodeId, peer: NodeId) -> Option<PeerSpec> {
         let mut policy = self.topology.peer(node, peer)?.clone();
         (policy.import, policy.export) = self.filters(random, node, peer);
-        policy.next_hop_self = random.percent(30);
+        policy.conduct.next_hop = next_hop(random.percent(30)).next_hop;
         policy.client ^= random.percent(20) && self.is_inside([node, peer]);
         if self.is_one_as() {
             // Without chance, so that no other draw is another.
@@ -665,6 +666,11 @@ impl Scenario {
 /// A route has this community.
 fn is(community: Community) -> Condition {
     Condition::Community(vec![CommunityPattern::exactly(community.into())])
+}
+
+/// With ourselves as the next hop, or not.
+fn next_hop(own: bool) -> Conduct {
+    Conduct { next_hop: if own { NextHopMode::Own } else { NextHopMode::Auto }, ..Conduct::default() }
 }
 
 /// A prefix that no other node has.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::Filter;
-use bgp_proto::rib::{Awaited, Drain, PeerPolicy, RibConfig};
+use bgp_proto::rib::{Aggregate, Awaited, Drain, PeerPolicy, RibConfig};
 use bgp_proto::session::{Extensions, LocalRestart, RemoteAs, SessionConfig};
 use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, PeerId, Prefix, RouterId};
 use bgp_proto::wire::attributes::Attributes;
@@ -70,6 +70,8 @@ pub struct NodeSpec {
     pub deferral: Duration,
     /// How far it is drained; outlives its process.
     pub drain: Drain,
+    /// What it aggregates.
+    pub aggregates: Vec<Aggregate>,
     /// What it originates.
     pub originated: BTreeMap<Prefix, Attributes>,
     /// By neighbour.
@@ -87,8 +89,6 @@ pub struct PeerSpec {
     pub passive: bool,
     /// The neighbour is a route reflector client.
     pub client: bool,
-    /// See [`PeerPolicy::next_hop_self`].
-    pub next_hop_self: bool,
     /// Several paths to one prefix (RFC 7911).
     pub add_path: AddPath,
     /// What else is between the two.
@@ -97,6 +97,8 @@ pub struct PeerSpec {
     pub graceful_shutdown: bool,
     /// See [`PeerPolicy::add_path_most`].
     pub add_path_most: usize,
+    /// The node takes the link for a subnet that all nodes are on (RFC 4271 section 5.1.3).
+    pub segment: bool,
     /// What its OPEN to the neighbour has.
     pub extensions: Extensions,
     /// Filter of what the neighbour sends.
@@ -185,6 +187,7 @@ impl Topology {
             router_id: spec.router_id,
             cluster_id: spec.cluster_id,
             max_paths: spec.max_paths,
+            aggregates: spec.aggregates.iter().cloned().collect(),
             deferral: spec.graceful_restart.filter(|_| restarted).map(|_| spec.deferral),
             awaited: if restarted { Awaited::Known } else { Awaited::Up },
             convergence: Duration::from_secs(60),
@@ -219,6 +222,13 @@ impl Topology {
         })
     }
 
+    /// The subnet that the node takes its link to a neighbour for.
+    #[must_use]
+    pub fn segment(&self, node: NodeId, peer: NodeId) -> Option<Prefix> {
+        let link = self.link(node, peer).filter(|_| self.peer(node, peer).is_some_and(|known| known.segment))?;
+        if self.links[link].over_ipv6 { "2001:db8::/64" } else { "192.0.2.0/24" }.parse().ok()
+    }
+
     /// For the RIB of the node's speaker; `None` if it does not have this neighbour.
     #[must_use]
     pub fn peer_policy(&self, node: NodeId, peer: NodeId) -> Option<PeerPolicy> {
@@ -229,7 +239,6 @@ impl Topology {
             address: self.address(peer, link),
             local_as: spec.asn,
             client: known.client,
-            next_hop_self: known.next_hop_self,
             conduct: known.conduct,
             add_path_most: known.add_path_most,
             own_address4: over_ipv6.then_some(spec.address4),
@@ -239,6 +248,7 @@ impl Topology {
             blackhole: false,
             max_prefixes: None,
             graceful_shutdown: known.graceful_shutdown,
+            warn_prefixes: None,
         })
     }
 }

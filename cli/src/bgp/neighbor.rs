@@ -44,6 +44,17 @@ struct Neighbor {
     add_path: Vec<AddPath>,
     configured_add_path: String,
     add_path_send: Option<u32>,
+    allow_as_in: u32,
+    as_override: bool,
+    local_asn_prepend: Option<String>,
+    remove_private_asn: Option<String>,
+    next_hop: Option<String>,
+    default_originate: Option<String>,
+    max_prefixes_action: Option<String>,
+    max_prefixes_warn_at: Option<u32>,
+    max_prefixes_warned: bool,
+    prefix_limit_reached: u32,
+    restarts_in_seconds: Option<u32>,
     role: Option<String>,
     role_strict: bool,
     remote_role: Option<String>,
@@ -105,6 +116,17 @@ impl From<api::Neighbor> for Neighbor {
             add_path: neighbor.add_path.into_iter().map(add_path).collect(),
             configured_add_path: neighbor.configured_add_path,
             add_path_send: some(neighbor.add_path_send),
+            allow_as_in: neighbor.allow_as_in,
+            as_override: neighbor.as_override,
+            local_asn_prepend: present(neighbor.local_asn_prepend),
+            remove_private_asn: present(neighbor.remove_private_asn),
+            next_hop: present(neighbor.next_hop),
+            default_originate: present(neighbor.default_originate),
+            max_prefixes_action: present(neighbor.max_prefixes_action),
+            max_prefixes_warn_at: some(neighbor.max_prefixes_warn_at),
+            max_prefixes_warned: neighbor.max_prefixes_warned,
+            prefix_limit_reached: neighbor.prefix_limit_reached,
+            restarts_in_seconds: some(neighbor.restarts_in_seconds),
             role: present(neighbor.role),
             role_strict: neighbor.role_strict,
             remote_role: present(neighbor.remote_role),
@@ -167,10 +189,29 @@ impl Neighbor {
             self.max_prefixes.map(|most| format!(" (at most {most})")).unwrap_or_default(),
             peer.accepted,
             peer.advertised,
-            if self.next_hop_self { ", with ourselves as the next hop" } else { "" }
+            match self.next_hop.as_deref() {
+                _ if self.next_hop_self => ", with ourselves as the next hop",
+                Some("unchanged") => ", with the next hop unchanged",
+                _ => "",
+            }
         ));
         if let Some(line) = self.several_paths() {
             page.line(line);
+        }
+        if let Some((action, warn_at)) = self.max_prefixes_action.as_ref().zip(self.max_prefixes_warn_at) {
+            let warned = if self.max_prefixes_warned { ", which it has reached" } else { "" };
+            let reached = match self.prefix_limit_reached {
+                0 => String::new(),
+                count => format!("; went above {}", times(count)),
+            };
+            page.line(format!("  prefix limit: {action} above, a warning at {warn_at}{warned}{reached}"));
+        }
+        if let Some(when) = &self.default_originate {
+            page.line(format!("  default route: originated for this peer, {when}"));
+        }
+        let paths = self.paths();
+        if !paths.is_empty() {
+            page.line(format!("  AS paths: {}", paths.join(", ")));
         }
         page.line(format!(
             "  faults (RFC 7606): {} attributes discarded, {} updates treated as withdraw; {} bytes unsent",
@@ -211,6 +252,25 @@ impl Neighbor {
         Some(format!("  several paths (RFC 7911): {}", words.join(", ")))
     }
 
+    /// What is done to AS paths, where it is more than usual.
+    fn paths(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        words.extend((self.allow_as_in > 0).then(|| format!("our AS in them up to {}", times(self.allow_as_in))));
+        words.extend(self.as_override.then(|| "ours in the place of the peer's".to_owned()));
+        words.extend(match self.remove_private_asn.as_deref() {
+            Some("yes") => Some("private ones removed where there are no others".to_owned()),
+            Some("all") => Some("private ones removed".to_owned()),
+            Some("replace") => Some("ours in the place of private ones".to_owned()),
+            _ => None,
+        });
+        words.extend(match self.local_asn_prepend.as_deref() {
+            Some("sent") => Some("our real AS shown".to_owned()),
+            Some("both") => Some(format!("our real AS shown, {} put before what comes", self.local_asn)),
+            _ => None,
+        });
+        words
+    }
+
     fn transport(&self) -> Vec<String> {
         let mut words = vec![if self.passive { "passive" } else { "active and passive" }.to_owned()];
         words.extend(self.md5.then(|| "TCP MD5".to_owned()));
@@ -218,6 +278,10 @@ impl Neighbor {
         words.extend(self.multihop.map(|hops| format!("multihop, {}", count(hops.into(), "hop"))));
         words
     }
+}
+
+fn times(number: u32) -> String {
+    count(number.into(), "time")
 }
 
 fn count(number: u64, noun: &str) -> String {
@@ -283,6 +347,15 @@ mod tests {
             ],
             configured_add_path: "both".into(),
             add_path_send: 16,
+            allow_as_in: 1,
+            as_override: true,
+            local_asn_prepend: "none".into(),
+            remove_private_asn: "all".into(),
+            next_hop: "auto".into(),
+            default_originate: "while 10.0.0.0/8".into(),
+            max_prefixes_action: "restart".into(),
+            max_prefixes_warn_at: 7500,
+            prefix_limit_reached: 2,
             role: "customer".into(),
             remote_role: "provider".into(),
             graceful_shutdown: true,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bgp_proto::types::{Asn, ClusterId, HoldTime, RouterId};
 
+use super::aggregate::aggregates;
 use super::filter::{filters, prefix_lists};
 use super::peer::{Defaults, dynamic_peers, peers};
 use super::reader::{Field, NOT_APPLIED, Section};
@@ -47,6 +48,7 @@ pub(super) fn bgp(section: Section<'_>, node: Option<&Node>) -> Option<Bgp> {
     };
     let max_paths = section.field("max-paths").map_or(Some(16), |field| field.integer::<u16>(1..=256));
     let networks = section.field("networks").map_or(Some(Vec::new()), |field| all(&field, prefix));
+    let aggregates = aggregates(&section);
     let cluster_cidrs = section.field("cluster-cidrs").map_or(Some(Vec::new()), |field| all(&field, prefix));
     let drain_time = section.field("drain-time").map_or(Some(10u32), |field| field.integer(0..=3600));
     let graceful_restart =
@@ -77,6 +79,7 @@ pub(super) fn bgp(section: Section<'_>, node: Option<&Node>) -> Option<Bgp> {
         cluster_id: ClusterId(cluster_id?),
         max_paths: usize::from(max_paths?),
         networks: networks?,
+        aggregates: aggregates?,
         cluster_cidrs: cluster_cidrs?,
         drain_time: Duration::from_secs(u64::from(drain_time?)),
         graceful_restart: graceful_restart?,

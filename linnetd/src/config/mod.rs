@@ -4,11 +4,13 @@
 //! error at once. [`Config`]'s `Display` prints the canonical file, defaults written out; it parses back to the same value.
 
 mod add_path;
+mod aggregate;
 mod bgp;
-mod conduct;
+pub mod conduct;
 mod environment;
 mod filter;
 mod peer;
+mod prefix_limit;
 mod print;
 mod reader;
 mod report;
@@ -16,6 +18,8 @@ mod rooms;
 mod rpki;
 mod watch;
 
+#[cfg(test)]
+mod conduct_tests;
 #[cfg(test)]
 mod property;
 #[cfg(test)]
@@ -29,9 +33,11 @@ use std::time::Duration;
 
 use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::{Filter, PrefixList};
+use bgp_proto::rib::Aggregate;
 use bgp_proto::session::RemoteAs;
 use bgp_proto::types::{Asn, ClusterId, FamilySet, HoldTime, Prefix, RouterId};
 use bgp_proto::wire::capability::AddPath;
+use bgpd::PrefixLimit;
 use toml::de::DeTable;
 
 pub use add_path::word as add_path_word;
@@ -95,6 +101,8 @@ pub struct Bgp {
     pub max_paths: usize,
     /// Prefixes to originate beside the pods'.
     pub networks: Vec<Prefix>,
+    /// `[[bgp.aggregate]]`, in the file's order.
+    pub aggregates: Vec<Aggregate>,
     /// What internal peers without an import filter may announce; empty: see [`crate::speaker::mesh_filter`].
     pub cluster_cidrs: Vec<Prefix>,
     /// `drain-time`: how long a node that is drained is the last resort before it withdraws everything (RFC 8326); whole
@@ -183,20 +191,18 @@ pub struct PeerSettings {
     pub passive: bool,
     /// `route-reflector-client`
     pub client: bool,
-    /// `next-hop-self`
-    pub next_hop_self: bool,
     /// `add-path`
     pub add_path: AddPath,
     /// `add-path-send`: 1 to 255; [`PeerSettings::ADD_PATH_SEND`] where no paths are sent.
     pub add_path_send: u8,
-    /// `role` and others, see `conduct.rs`.
+    /// `role`, `next-hop` and others, see `conduct.rs`.
     pub conduct: Conduct,
     /// `extended-next-hop`
     pub extended_next_hop: bool,
     /// `blackhole`
     pub blackhole: bool,
     /// `max-prefixes`
-    pub max_prefixes: Option<u32>,
+    pub max_prefixes: Option<PrefixLimit>,
     /// `hold-time`, `bgp.hold-time` unless set.
     pub hold_time: Option<HoldTime>,
     /// `connect-retry`, whole seconds, 1 to 65535.

@@ -13,6 +13,7 @@ use super::bgp::{as_number, hold_time};
 use super::conduct;
 use super::environment::read_password;
 use super::filter::name;
+use super::prefix_limit::prefix_limit;
 use super::reader::{Field, Section, nearest, quoted};
 use super::rooms::{absolute, all, prefix, unicast};
 use super::{DynamicPeer, Node, Password, Peer, PeerSettings, Ttl};
@@ -132,12 +133,11 @@ fn settings(
     let passive = if dynamic { Some(true) } else { flag(table, "passive") };
     let client_field = table.field("route-reflector-client");
     let client = client_field.as_ref().map_or(Some(false), Field::boolean);
-    let next_hop_self = flag(table, "next-hop-self");
     let conduct = conduct::conduct(table);
     let extended_next_hop = flag(table, "extended-next-hop");
     let blackhole = flag(table, "blackhole");
     let several = add_path::add_path(table);
-    let max_prefixes = table.field("max-prefixes").map_or(Some(None), |field| field.integer(1..=u32::MAX).map(Some));
+    let max_prefixes = table.field("max-prefixes").map_or(Some(None), |field| prefix_limit(&field).map(Some));
     let hold = table.field("hold-time").map_or(Some(None), |field| hold_time(&field).map(Some));
     let retry = table.field("connect-retry").map_or(Some(5u32), |field| field.integer(1..=65535));
     let graceful_shutdown = table.field("graceful-shutdown").map_or(Some(true), |field| field.boolean());
@@ -157,7 +157,6 @@ fn settings(
         ttl: ttl?,
         passive: passive?,
         client: client?,
-        next_hop_self: next_hop_self?,
         add_path,
         add_path_send,
         conduct: conduct?,
@@ -171,7 +170,7 @@ fn settings(
         export: export?,
     };
     cross_check(table, client_field.as_ref(), &settings)?;
-    conduct::check(table, &settings)?;
+    conduct::check(table, &settings, defaults.asn)?;
     Some(settings)
 }
 

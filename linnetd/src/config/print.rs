@@ -6,7 +6,9 @@ use bgp_proto::filter::{Filter, PrefixList};
 use bgp_proto::session::RemoteAs;
 
 use super::add_path;
+use super::aggregate;
 use super::conduct;
+use super::prefix_limit;
 use super::{BmpStation, Config, DynamicPeer, Mrt, OverlayMode, Peer, PeerSettings, RpkiCache, Ttl};
 
 impl Display for Config {
@@ -40,6 +42,7 @@ impl Display for Config {
             )?,
             None => writeln!(f, "graceful-restart = {{ enabled = false }}")?,
         }
+        bgp.aggregates.iter().try_for_each(|it| aggregate::print(f, it))?;
         bgp.peers.iter().try_for_each(|peer| print_peer(f, peer))?;
         bgp.dynamic_peers.iter().try_for_each(|peer| print_dynamic_peer(f, peer))?;
         bgp.prefix_lists.iter().try_for_each(|list| print_prefix_list(f, list))?;
@@ -122,13 +125,12 @@ fn print_settings(f: &mut Formatter<'_>, settings: &PeerSettings, dynamic: bool)
         writeln!(f, "passive = {}", settings.passive)?;
     }
     writeln!(f, "route-reflector-client = {}", settings.client)?;
-    writeln!(f, "next-hop-self = {}", settings.next_hop_self)?;
-    add_path::print(f, settings)?;
     conduct::print(f, &settings.conduct)?;
+    add_path::print(f, settings)?;
     writeln!(f, "extended-next-hop = {}", settings.extended_next_hop)?;
     writeln!(f, "blackhole = {}", settings.blackhole)?;
     if let Some(limit) = settings.max_prefixes {
-        writeln!(f, "max-prefixes = {limit}")?;
+        writeln!(f, "max-prefixes = {}", prefix_limit::text(limit))?;
     }
     if let Some(hold) = settings.hold_time {
         writeln!(f, "hold-time = {}", hold.seconds())?;
@@ -200,12 +202,12 @@ fn print_filter(f: &mut Formatter<'_>, filter: &Filter) -> fmt::Result {
     writeln!(f, "]")
 }
 
-fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
+pub(super) fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
     format!("[{}]", items.into_iter().map(string).collect::<Vec<_>>().join(", "))
 }
 
 /// A TOML basic string.
-fn string(value: impl Display) -> String {
+pub(super) fn string(value: impl Display) -> String {
     let mut quoted = String::from("\"");
     for c in value.to_string().chars() {
         match c {

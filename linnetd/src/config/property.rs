@@ -1,10 +1,13 @@
 //! Whatever a configuration says, its canonical file says the same.
+//!
+//! The larger strategies are boxed: a generator of a whole configuration in one value is more than a test's stack holds.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bgp_proto::bmp::Stage;
+use bgp_proto::conduct::DefaultOriginate;
 use bgp_proto::filter::as_path::AsPathPattern;
 use bgp_proto::filter::community::{AnyCommunity, CommunityPattern, Part};
 use bgp_proto::filter::number::{Adjust, AsnRange, NumberMatch};
@@ -14,10 +17,12 @@ use bgp_proto::session::RemoteAs;
 use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, Prefix, RouterId};
 use bgp_proto::wire::attributes::Origin;
 use bgp_proto::wire::community::{Bandwidth, Community, ExtendedCommunity, LargeCommunity};
+use bgpd::{LimitAction, PrefixLimit};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
+use super::conduct::{LOCAL_AS_PREPEND, NEXT_HOP, REMOVE_PRIVATE_AS};
 use super::*;
 
 fn address_v4() -> impl Strategy<Value = Ipv4Addr> {
@@ -138,19 +143,79 @@ fn set() -> impl Strategy<Value = Set> {
 
 fn rule() -> impl Strategy<Value = Rule> {
     let then = prop_oneof![Just(Then::Accept), Just(Then::Reject), Just(Then::Next)];
-    (conditions(), conditions(), set(), then).prop_map(|(conditions, except, set, then)| Rule {
-        conditions,
-        except,
-        set: if then == Then::Reject { Set::default() } else { set },
-        then,
+    (conditions(), conditions(), set(), then)
+        .prop_map(|(conditions, except, set, then)| Rule {
+            conditions,
+            except,
+            set: if then == Then::Reject { Set::default() } else { set },
+            then,
+        })
+        .boxed()
+}
+
+fn prefix_limit() -> impl Strategy<Value = PrefixLimit> {
+    let action = prop_oneof![
+        Just(LimitAction::Stop),
+        Just(LimitAction::Restart(None)),
+        (1u64..=86_400).prop_map(|seconds| LimitAction::Restart(Some(Duration::from_secs(seconds)))),
+        Just(LimitAction::Warn),
+    ];
+    (1u32.., 1u8..=100, action).prop_map(|(limit, warn_at_percent, action)| PrefixLimit {
+        limit,
+        warn_at_percent,
+        action,
     })
+}
+
+fn aggregate() -> impl Strategy<Value = Aggregate> {
+    let community = || any::<u32>().prop_map(Community);
+    let large = || any::<[u32; 3]>().prop_map(|[global, local1, local2]| LargeCommunity { global, local1, local2 });
+    let number = || option::of(any::<u32>());
+    (prefix(), any::<bool>(), number(), number(), vec(community(), 0..3), vec(large(), 0..3))
+        .prop_map(|(prefix, summary_only, med, local_pref, communities, large_communities)| Aggregate {
+            prefix,
+            summary_only,
+            med,
+            local_pref,
+            communities,
+            large_communities,
+        })
+        .boxed()
 }
 
 fn conduct() -> impl Strategy<Value = Conduct> {
     let role = option::of(
         (prop::sample::select(&Role::ALL[..]), any::<bool>()).prop_map(|(role, strict)| LocalRole { role, strict }),
     );
-    role.prop_map(|role| Conduct { role })
+    let prepend = prop::sample::select(&LOCAL_AS_PREPEND[..]);
+    let private = prop::sample::select(&REMOVE_PRIVATE_AS[..]);
+    let next_hop = prop::sample::select(&NEXT_HOP[..]);
+    let default = prop_oneof![
+        Just(DefaultOriginate::No),
+        Just(DefaultOriginate::Always),
+        prefix().prop_map(DefaultOriginate::While),
+    ];
+    (role, 0u8..=10, any::<bool>(), prepend, private, next_hop, default)
+        .prop_map(
+            |(
+                role,
+                allow_as_in,
+                as_override,
+                (_, local_as_prepend),
+                (_, remove_private_as),
+                (_, next_hop),
+                default_originate,
+            )| Conduct {
+                role,
+                allow_as_in,
+                as_override,
+                local_as_prepend,
+                remove_private_as,
+                next_hop,
+                default_originate,
+            },
+        )
+        .boxed()
 }
 
 fn settings() -> impl Strategy<Value = PeerSettings> {
@@ -163,7 +228,7 @@ fn settings() -> impl Strategy<Value = PeerSettings> {
     let filter = || option::of(Just("f 0".replace(' ', "-")));
     (
         (remote, asn(), families, ttl, any::<[bool; 6]>(), conduct()),
-        (option::of(1u32..), hold, 1u64..=65535, filter(), filter(), 1u8..),
+        (option::of(prefix_limit()), hold, 1u64..=65535, filter(), filter(), 1u8..),
     )
         .prop_map(
             |(
@@ -179,7 +244,6 @@ fn settings() -> impl Strategy<Value = PeerSettings> {
                     ttl,
                     passive: flags[0],
                     client: flags[1],
-                    next_hop_self: flags[2],
                     extended_next_hop: flags[3],
                     blackhole: flags[0] ^ flags[1],
                     add_path: AddPath { send: flags[4], receive: flags[5] },
@@ -188,60 +252,68 @@ fn settings() -> impl Strategy<Value = PeerSettings> {
                     max_prefixes,
                     hold_time,
                     connect_retry: Duration::from_secs(retry),
-                    graceful_shutdown: flags[3],
+                    graceful_shutdown: flags[2],
                     import,
                     export,
                 };
                 settings.client &= settings.internal();
                 if settings.internal() {
-                    settings.conduct.role = None;
+                    let Conduct { allow_as_in, next_hop, default_originate, .. } = settings.conduct;
+                    settings.conduct = Conduct { allow_as_in, next_hop, default_originate, ..Conduct::default() };
                 }
                 settings
             },
         )
+        .boxed()
 }
 
 fn bmp() -> impl Strategy<Value = Vec<BmpStation>> {
     let stages = proptest::sample::subsequence(Stage::ALL.to_vec(), 1..=3);
-    vec((address(), 1u16.., stages, option::of(1u64..=86_400)), 0..3).prop_map(|stations| {
-        let station = |(index, (address, port, stages, statistics))| BmpStation {
-            name: format!("station-{index}"),
-            address,
-            port,
-            stages,
-            statistics: Option::map(statistics, Duration::from_secs),
-        };
-        stations.into_iter().enumerate().map(station).collect()
-    })
+    vec((address(), 1u16.., stages, option::of(1u64..=86_400)), 0..3)
+        .prop_map(|stations| {
+            let station = |(index, (address, port, stages, statistics))| BmpStation {
+                name: format!("station-{index}"),
+                address,
+                port,
+                stages,
+                statistics: Option::map(statistics, Duration::from_secs),
+            };
+            stations.into_iter().enumerate().map(station).collect()
+        })
+        .boxed()
 }
 
 fn mrt() -> impl Strategy<Value = Option<Mrt>> {
-    option::of((path(), option::of(1u64..=604_800), option::of(1u64..=86_400), 1u32..=100_000)).prop_map(|mrt| {
-        mrt.map(|(directory, table, updates, keep)| Mrt {
-            directory,
-            table_interval: table.map(Duration::from_secs),
-            updates_interval: updates.map(Duration::from_secs),
-            keep,
+    option::of((path(), option::of(1u64..=604_800), option::of(1u64..=86_400), 1u32..=100_000))
+        .prop_map(|mrt| {
+            mrt.map(|(directory, table, updates, keep)| Mrt {
+                directory,
+                table_interval: table.map(Duration::from_secs),
+                updates_interval: updates.map(Duration::from_secs),
+                keep,
+            })
         })
-    })
+        .boxed()
 }
 
 fn rpki() -> impl Strategy<Value = Vec<RpkiCache>> {
     let seconds = |range| option::of(range).prop_map(|time: Option<u64>| time.map(Duration::from_secs));
     let times = (seconds(1u64..=599), seconds(1u64..=599), seconds(600u64..=172_800));
-    vec((1u16.., 1u32..=255, times, 1u32..=10_000_000), 0..3).prop_map(|caches| {
-        let cache = |(index, (port, preference, (refresh, retry, expire), max_vrps))| RpkiCache {
-            name: format!("cache-{index}"),
-            address: Ipv4Addr::new(198, 51, 100, u8::try_from(index).unwrap()).into(),
-            port,
-            preference,
-            refresh,
-            retry,
-            expire,
-            max_vrps,
-        };
-        caches.into_iter().enumerate().map(cache).collect()
-    })
+    vec((1u16.., 1u32..=255, times, 1u32..=10_000_000), 0..3)
+        .prop_map(|caches| {
+            let cache = |(index, (port, preference, (refresh, retry, expire), max_vrps))| RpkiCache {
+                name: format!("cache-{index}"),
+                address: Ipv4Addr::new(198, 51, 100, u8::try_from(index).unwrap()).into(),
+                port,
+                preference,
+                refresh,
+                retry,
+                expire,
+                max_vrps,
+            };
+            caches.into_iter().enumerate().map(cache).collect()
+        })
+        .boxed()
 }
 
 prop_compose! {
@@ -253,6 +325,7 @@ prop_compose! {
         hold in 3u16..,
         max_paths in 1usize..=256,
         networks in vec(prefix(), 0..3),
+        aggregates in vec(aggregate(), 0..3),
         cluster_cidrs in vec(prefix(), 0..3),
         drain in 0u64..=3600,
         graceful_restart in option::of((1u16..=4095, 0u64..=3600, any::<bool>())),
@@ -286,6 +359,10 @@ prop_compose! {
             cluster_id: ClusterId(cluster_id),
             max_paths,
             networks,
+            aggregates: {
+                let mut seen = std::collections::BTreeSet::new();
+                aggregates.into_iter().filter(|it| seen.insert(it.prefix)).collect()
+            },
             cluster_cidrs,
             drain_time: Duration::from_secs(drain),
             graceful_restart: graceful_restart.map(|(restart_time, deferral, notification)| GracefulRestart {

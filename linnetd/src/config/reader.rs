@@ -175,6 +175,11 @@ impl<'a> Field<'a> {
         matches!(self.value, DeValue::Array(_))
     }
 
+    /// Whether the value is a table (where a key takes a table or a word).
+    pub(super) fn is_table(&self) -> bool {
+        matches!(self.value, DeValue::Table(_))
+    }
+
     /// A string that reads as a `T`; `what` names it, `example` shows one.
     pub(super) fn parsed<T: FromStr>(&self, what: &str, example: &str) -> Option<T> {
         let text = self.string()?;

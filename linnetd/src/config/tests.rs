@@ -20,7 +20,7 @@ fn lines(findings: &[Finding]) -> String {
     findings.iter().map(|finding| format!("{finding}\n")).collect()
 }
 
-fn findings(text: &str) -> String {
+pub(super) fn findings(text: &str) -> String {
     match read(text) {
         Ok(parsed) => format!("accepted\n{}", lines(&parsed.warnings)),
         Err(findings) => lines(&findings),

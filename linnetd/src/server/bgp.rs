@@ -3,9 +3,10 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bgp_proto::conduct::{DefaultOriginate, NextHopMode};
 use bgp_proto::session::{Established, State};
 use bgp_proto::types::{Family, Prefix};
-use bgpd::{PeerStatus, RouteQuery, RouteScope, SetEnabledError, Ttl, UnknownPeer};
+use bgpd::{LimitAction, PeerStatus, PrefixLimit, RouteQuery, RouteScope, SetEnabledError, Ttl, UnknownPeer};
 use futures_util::{Stream, stream};
 use linnet_api::bgp_routes_request::Scope;
 use linnet_api::bgp_server::Bgp;
@@ -19,6 +20,7 @@ use tonic::{Request, Response, Status};
 
 use super::{filter, notation, watch};
 use crate::config::add_path_word;
+use crate::config::conduct::{LOCAL_AS_PREPEND, NEXT_HOP, REMOVE_PRIVATE_AS, word};
 use crate::daemon::Daemon;
 
 /// Octets of one message of a dump.
@@ -272,10 +274,30 @@ fn neighbor(status: &PeerStatus, hold_time: u32) -> Neighbor {
         treated_as_withdraw: status.counters.treated_as_withdraw,
         times_established: status.counters.established,
         unsent_bytes: status.unsent_bytes as u64,
-        next_hop_self: config.next_hop_self,
+        next_hop_self: config.conduct.next_hop == NextHopMode::Own,
         blackhole: config.blackhole,
-        max_prefixes: config.max_prefixes.unwrap_or_default(),
+        max_prefixes: config.max_prefixes.map_or(0, |limit| limit.limit),
+        max_prefixes_action: match config.max_prefixes.map(|limit| limit.action) {
+            None => String::new(),
+            Some(LimitAction::Stop) => "stop".into(),
+            Some(LimitAction::Restart(_)) => "restart".into(),
+            Some(LimitAction::Warn) => "warn".into(),
+        },
+        max_prefixes_warn_at: config.max_prefixes.map_or(0, PrefixLimit::warn_at),
+        max_prefixes_warned: status.counts.warned,
+        prefix_limit_reached: status.prefix_limit_reached,
+        restarts_in_seconds: status.restarts_in.map_or(0, |time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX)),
         communication: status.communication.clone().unwrap_or_default(),
+        default_originate: match config.conduct.default_originate {
+            DefaultOriginate::No => String::new(),
+            DefaultOriginate::Always => "always".into(),
+            DefaultOriginate::While(prefix) => format!("while {prefix}"),
+        },
+        next_hop: word(&NEXT_HOP, &config.conduct.next_hop).into(),
+        allow_as_in: config.conduct.allow_as_in.into(),
+        as_override: config.conduct.as_override,
+        local_asn_prepend: word(&LOCAL_AS_PREPEND, &config.conduct.local_as_prepend).into(),
+        remove_private_asn: word(&REMOVE_PRIVATE_AS, &config.conduct.remove_private_as).into(),
         add_path: established.map(add_path).unwrap_or_default(),
         configured_add_path: add_path_word(config.add_path).into(),
         add_path_send: if config.add_path.send { u32::from(config.add_path_send) } else { 0 },

@@ -111,9 +111,10 @@ impl Rib {
                 self.outputs.push_back(Output::TooManyPrefixes(id));
             }
         }
+        self.check_limit(id);
     }
 
-    fn remove_path(&mut self, peer: PeerId, nlri: Nlri) {
+    pub(super) fn remove_path(&mut self, peer: PeerId, nlri: Nlri) {
         let table = &mut self.tables[at(nlri.prefix.family())];
         let Some(prefix) = table.find(nlri.prefix) else { return };
         if let Ok(slot) = table.paths(prefix).find(peer, nlri.path_id) {
@@ -358,12 +359,25 @@ impl Rib {
     }
 
     pub(super) fn originate_path(&mut self, prefix: Prefix, attributes: Attributes, now: Instant) {
+        self.put_local(prefix, PathId(0), attributes, PathFlags::NONE, now);
+        self.refresh_aggregate(prefix, now);
+    }
+
+    /// A path of our own. `flags`: whether it may be used.
+    pub(super) fn put_local(
+        &mut self,
+        prefix: Prefix,
+        path_id: PathId,
+        attributes: Attributes,
+        flags: PathFlags,
+        now: Instant,
+    ) {
         let family = at(prefix.family());
         let attrs = self.store.intern(&attributes).0;
-        let path = Path { attrs, since: now.seconds(), ..Path::default() };
+        let path = Path { attrs, path_id, flags, since: now.seconds(), ..Path::default() };
         let table = &mut self.tables[family];
         let id = table.find_or_insert(prefix);
-        match table.paths(id).find(PeerId::LOCAL, PathId(0)) {
+        match table.paths(id).find(PeerId::LOCAL, path_id) {
             Ok(slot) => replace(table, &mut self.store, id, slot, path),
             Err(slot) => {
                 table.paths_mut(id).insert(slot, path);
@@ -376,13 +390,9 @@ impl Rib {
     }
 
     pub(super) fn withdraw_path(&mut self, prefix: Prefix) {
-        self.remove_path(PeerId::LOCAL, Nlri { prefix, path_id: PathId(0) });
-        let family = at(prefix.family());
-        if self.convergence.defers(prefix.family())
-            && let Some(id) = self.tables[family].find(prefix)
-        {
-            self.own[family].push(id);
-        }
+        self.take_local(prefix, PathId(0));
+        let now = self.convergence.now();
+        self.refresh_aggregate(prefix, now);
     }
 }
 

@@ -242,13 +242,24 @@ impl FamilyOut {
 
     /// The word for the prefix's best path, or for several of its paths, as a reference.
     fn export(&mut self, id: PrefixId, group: &GroupKey, view: &mut View<'_>) -> u32 {
+        // In place of all other paths, and whatever the filter says.
+        let default = group.default_path(view.table, id);
         if self.sets.is_none() {
-            return view.table.best(id).map_or(0, |path| self.export_path(id, path, group, view));
+            return match default {
+                Some(path) => self.export_path(id, path, true, group, view),
+                None => view.table.best(id).map_or(0, |path| self.export_path(id, path, false, group, view)),
+            };
+        }
+        if let Some(path) = default {
+            let advert = self.export_path(id, path, true, group, view);
+            let told = (advert != 0).then(|| view.store.path_ids.acquire(path.peer, path.path_id));
+            let set = told.map(|path_id| SetPath { path_id, advert }).into_iter().collect();
+            return self.set_of(set, view.store);
         }
         let ranked = view.take_ranked(id);
         let (mut set, mut told) = (Vec::new(), 0);
         for path in &ranked {
-            let advert = self.export_path(id, path, group, view);
+            let advert = self.export_path(id, path, false, group, view);
             if advert == 0 {
                 continue;
             }
@@ -278,13 +289,22 @@ impl FamilyOut {
         }
     }
 
-    /// The advert for one path, as a reference; 0 where the group does not hear of it.
-    fn export_path(&mut self, id: PrefixId, path: &Path, group: &GroupKey, view: &mut View<'_>) -> u32 {
+    /// The advert for one path, as a reference; 0 where the group does not hear of it. `default`: it is the default route
+    /// that is originated for the group's peers, which asks no filter.
+    fn export_path(&mut self, id: PrefixId, path: &Path, default: bool, group: &GroupKey, view: &mut View<'_>) -> u32 {
         let attrs = view.store.effective(path);
         let Some(attributes) = view.store.recent(attrs) else { return 0 };
         let Some((source, generation)) = source_of(path.peer, view.peers) else { return 0 };
+        let prefix = view.table.prefix(id);
+        if !default && view.config.aggregates.suppress(prefix) {
+            return 0;
+        }
         let peer = view.peers.get(path.peer);
-        let Ok(accepted) = permits(group, view.table.prefix(id), &attributes, source, peer) else { return 0 };
+        let accepted = match permits(group, prefix, &attributes, source, peer) {
+            _ if default => None,
+            Ok(accepted) => accepted,
+            Err(_) => return 0,
+        };
         let key = AdvertKey { attrs, source: path.peer, generation, accepted, too_large: false };
         if let Some((_, advert)) = self.last.filter(|(last, _)| *last == key) {
             self.adverts.retain(advert);

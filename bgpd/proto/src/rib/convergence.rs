@@ -38,6 +38,11 @@ impl Convergence {
         Self { limit, deferring, awaited, reached: FamilySet::EMPTY, said: FamilySet::EMPTY, clock: now }
     }
 
+    /// The last moment that came in.
+    pub(super) fn now(&self) -> Instant {
+        self.clock
+    }
+
     /// Whether decisions of this family are held back.
     pub(super) fn defers(&self, family: Family) -> bool {
         self.deferring && !self.reached.contains(family)

@@ -10,6 +10,8 @@ use super::decision::DEFAULT_LOCAL_PREF;
 use super::drain::Drain;
 use super::outward::Outward;
 use super::peers::Peer;
+use super::table::{Path, PrefixId, Table};
+use crate::conduct::NextHopMode;
 use crate::filter::{self, Accepted, Decision, Filter, MatchContext, SetNextHop, Validation};
 use crate::types::{Asn, Family, NextHop, Prefix, RouterId};
 use crate::wire::UpdateContext;
@@ -21,7 +23,6 @@ use crate::wire::community::Community;
 pub(crate) struct GroupKey {
     pub(crate) local_as: Asn,
     pub(crate) kind: Kind,
-    pub(crate) next_hop_self: bool,
     /// Ourselves as the next hop of prefixes of each family.
     pub(crate) own4: Option<NextHop>,
     pub(crate) own6: Option<NextHop>,
@@ -62,7 +63,6 @@ impl GroupKey {
         Some(Self {
             local_as: peer.policy.local_as,
             kind,
-            next_hop_self: peer.policy.next_hop_self,
             own4: session4.or(extended).or(peer.policy.own_address4.map(NextHop::V4)),
             own6: session6.or(peer.policy.own_address6.map(|address| NextHop::from(IpAddr::V6(address)))),
             outward: Outward::of(peer),
@@ -81,10 +81,15 @@ impl GroupKey {
             (Some(_), None) | (None, Some(_)) => false,
         };
         filters
-            && (self.local_as, self.kind, self.next_hop_self) == (other.local_as, other.kind, other.next_hop_self)
+            && (self.local_as, self.kind) == (other.local_as, other.kind)
             && (self.own4, self.own6) == (other.own4, other.own6)
             && (self.outward, self.add_path_most) == (other.outward, other.add_path_most)
             && (self.context, self.drain) == (other.context, other.drain)
+    }
+
+    /// The default route that is originated for the members alone, if this is its prefix.
+    pub(crate) fn default_path<'t>(&self, table: &'t Table, id: PrefixId) -> Option<&'t Path> {
+        if self.drain == Drain::Withdrawn { None } else { self.outward.default_originate.path(table, id) }
     }
 
     fn own(&self, family: Family) -> Option<NextHop> {
@@ -110,13 +115,18 @@ pub(crate) enum Source {
     /// This speaker originates it.
     Local,
     /// From a peer in another AS.
-    External,
+    External {
+        /// Its address.
+        address: IpAddr,
+    },
     /// From a peer in ours.
     Internal {
         /// It is our route reflector client.
         client: bool,
         /// Its BGP Identifier.
         router_id: RouterId,
+        /// Its address.
+        address: IpAddr,
     },
 }
 
@@ -133,7 +143,7 @@ pub(crate) fn context<'a>(
         peer: peer.map_or("", |peer| &peer.policy.name),
         source: match source {
             Source::Local => filter::Source::Local,
-            Source::External => filter::Source::External,
+            Source::External { .. } => filter::Source::External,
             Source::Internal { .. } => filter::Source::Internal,
         },
         // As on import (`import::context`).
@@ -143,9 +153,17 @@ pub(crate) fn context<'a>(
 
 impl Source {
     pub(crate) fn of(peer: &Peer) -> Self {
+        let address = peer.policy.address;
         match peer.external {
-            true => Self::External,
-            false => Self::Internal { client: peer.is_client(), router_id: peer.router_id },
+            true => Self::External { address },
+            false => Self::Internal { client: peer.is_client(), router_id: peer.router_id, address },
+        }
+    }
+
+    fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::Local => None,
+            Self::External { address } | Self::Internal { address, .. } => Some(address),
         }
     }
 }
@@ -192,7 +210,7 @@ pub(crate) fn permits(
         }
         (Source::Internal { .. }, Kind::Client | Kind::External)
         | (Source::Internal { client: true, .. }, Kind::Internal)
-        | (Source::Local | Source::External, _) => {}
+        | (Source::Local | Source::External { .. }, _) => {}
     }
     // 3. What is only for customers (RFC 9234 section 5).
     group.outward.permits(group.local_as, attributes)?;
@@ -221,9 +239,9 @@ pub(crate) fn transform(
     sent.weight = 0;
     // 1. The next hop (RFC 4271 section 5.1.3), or what the filter says of it.
     let wanted = filter.and_then(|(accepted, filter)| filter.next_hop(accepted));
-    sent.next_hop = next_hop(group, family, attributes.next_hop, wanted)?;
-    let replaced =
-        takes_over(group, attributes.next_hop, wanted) || sent.next_hop.address() != attributes.next_hop.address();
+    sent.next_hop = next_hop(group, family, attributes.next_hop, source, wanted)?;
+    let replaced = takes_over(group, attributes.next_hop, source, wanted)
+        || sent.next_hop.address() != attributes.next_hop.address();
     if source != Source::Local && replaced {
         // RFC 9012 section 8: the tunnels lead to the old next hop.
         sent.tunnels = Box::default();
@@ -244,10 +262,13 @@ pub(crate) fn transform(
             let clusters = std::iter::once(config.cluster_id).chain(sent.cluster_list.iter().copied());
             sent.cluster_list = clusters.collect();
         }
-        (Source::Internal { .. }, Kind::External) | (Source::Local | Source::External, _) => {}
+        (Source::Internal { .. }, Kind::External) | (Source::Local | Source::External { .. }, _) => {}
     }
-    // 4. Only to Customer (RFC 9234 section 5).
+    // 4. Only to Customer (RFC 9234 section 5), and the numbers that the path came with.
     sent.otc = group.outward.otc(group.local_as, sent.otc);
+    if group.kind == Kind::External {
+        group.outward.rewrite(group.local_as, &mut sent.as_path);
+    }
     // 5. What the filter's rules set.
     if let Some((accepted, filter)) = filter {
         filter.apply(accepted, &mut sent, group.local_as);
@@ -259,7 +280,7 @@ pub(crate) fn transform(
             sent.local_pref = None;
             sent.originator_id = None;
             sent.cluster_list = Box::default();
-            sent.as_path.prepend(group.local_as, 1);
+            group.outward.prepend(config, group.local_as, &mut sent.as_path);
         }
         Kind::Internal | Kind::Client => sent.local_pref = sent.local_pref.or(Some(DEFAULT_LOCAL_PREF)),
     }
@@ -269,18 +290,22 @@ pub(crate) fn transform(
 }
 
 /// Whether we stand as the next hop in place of the one that was learned. `wanted`: what the filter says of it.
-fn takes_over(group: &GroupKey, learned: NextHop, wanted: Option<SetNextHop>) -> bool {
+fn takes_over(group: &GroupKey, learned: NextHop, source: Source, wanted: Option<SetNextHop>) -> bool {
     // A lone link-local next hop means nothing behind the link it came from (RFC 2545 section 3).
     let only_here = match learned {
         NextHop::V4(address) => address.is_unspecified(),
         NextHop::V6 { global, .. } => global.is_unspecified(),
     };
-    let usual = group.kind == Kind::External || group.next_hop_self;
+    let usual = || match (group.outward.next_hop, group.kind) {
+        (NextHopMode::Own, _) => true,
+        (NextHopMode::Unchanged, _) | (NextHopMode::Auto, Kind::Internal | Kind::Client) => false,
+        (NextHopMode::Auto, Kind::External) => !group.outward.is_third_party(learned.address(), source.address()),
+    };
     only_here
         || match wanted {
             Some(SetNextHop::Own) => true,
             Some(SetNextHop::Unchanged) => false,
-            Some(SetNextHop::Address(_)) | None => usual,
+            Some(SetNextHop::Address(_)) | None => usual(),
         }
 }
 
@@ -288,6 +313,7 @@ fn next_hop(
     group: &GroupKey,
     family: Family,
     learned: NextHop,
+    source: Source,
     wanted: Option<SetNextHop>,
 ) -> Result<NextHop, Withheld> {
     if let Some(SetNextHop::Address(address)) = wanted
@@ -295,7 +321,7 @@ fn next_hop(
     {
         return Ok(NextHop::from(address));
     }
-    if takes_over(group, learned, wanted) {
+    if takes_over(group, learned, source, wanted) {
         return group.own(family).ok_or(Withheld::NoNextHop);
     }
     match (family, learned) {

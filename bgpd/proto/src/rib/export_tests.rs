@@ -10,8 +10,12 @@ use crate::wire::attributes::Origin;
 use crate::wire::tunnel::Tunnel;
 
 const OUR_CLUSTER: ClusterId = ClusterId(Ipv4Addr::new(9, 9, 9, 9));
-const FROM_CLIENT: Source = Source::Internal { client: true, router_id: RouterId(Ipv4Addr::new(10, 0, 0, 1)) };
-const FROM_OTHER: Source = Source::Internal { client: false, router_id: RouterId(Ipv4Addr::new(10, 0, 0, 2)) };
+const ANNOUNCER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+const FROM_OUTSIDE: Source = Source::External { address: ANNOUNCER };
+const FROM_CLIENT: Source =
+    Source::Internal { client: true, router_id: RouterId(Ipv4Addr::new(10, 0, 0, 1)), address: ANNOUNCER };
+const FROM_OTHER: Source =
+    Source::Internal { client: false, router_id: RouterId(Ipv4Addr::new(10, 0, 0, 2)), address: ANNOUNCER };
 
 fn config() -> RibConfig {
     RibConfig {
@@ -19,6 +23,7 @@ fn config() -> RibConfig {
         router_id: RouterId(OUR_CLUSTER.0),
         cluster_id: OUR_CLUSTER,
         max_paths: 1,
+        aggregates: Default::default(),
         deferral: None,
         awaited: crate::rib::Awaited::Up,
         convergence: std::time::Duration::from_secs(60),
@@ -44,7 +49,6 @@ fn group(kind: Kind) -> GroupKey {
     GroupKey {
         local_as: Asn(64512),
         kind,
-        next_hop_self: false,
         own4: Some(NextHop::V4(Ipv4Addr::new(192, 0, 2, 200))),
         own6: None,
         outward: Outward::default(),
@@ -83,9 +87,9 @@ fn who_hears_whom() {
         (Source::Local, External, true),
         (Source::Local, Internal, true),
         (Source::Local, Client, true),
-        (Source::External, External, true),
-        (Source::External, Internal, true),
-        (Source::External, Client, true),
+        (FROM_OUTSIDE, External, true),
+        (FROM_OUTSIDE, Internal, true),
+        (FROM_OUTSIDE, Client, true),
         (FROM_CLIENT, External, true),
         (FROM_CLIENT, Internal, true),
         (FROM_CLIENT, Client, true),
@@ -110,7 +114,7 @@ fn well_known_communities_stop_a_route_where_rfc_1997_says() {
         attributes.communities = [community].into();
         for (kind, hears) in [(Kind::External, external), (Kind::Internal, internal)] {
             let net = "10.0.0.0/8".parse().unwrap();
-            let permitted = permits(&group(kind), net, &attributes, Source::External, None).is_ok();
+            let permitted = permits(&group(kind), net, &attributes, FROM_OUTSIDE, None).is_ok();
             assert_eq!(permitted, hears, "{community} to {kind:?}");
         }
     }
@@ -138,9 +142,9 @@ fn an_external_peer_hears_our_as_our_next_hop_and_nothing_of_our_inside() {
 fn med_reaches_another_as_only_if_it_is_ours_or_the_filter_sets_it() {
     let sets = GroupKey { filter: filter(Set { med: Some(9.into()), ..Set::default() }), ..group(Kind::External) };
     assert_eq!(sent(&group(Kind::External), &learned(), Source::Local).med, Some(7));
-    assert_eq!(sent(&group(Kind::External), &learned(), Source::External).med, None);
-    assert_eq!(sent(&sets, &learned(), Source::External).med, Some(9));
-    assert_eq!(sent(&group(Kind::Internal), &learned(), Source::External).med, Some(7));
+    assert_eq!(sent(&group(Kind::External), &learned(), FROM_OUTSIDE).med, None);
+    assert_eq!(sent(&sets, &learned(), FROM_OUTSIDE).med, Some(9));
+    assert_eq!(sent(&group(Kind::Internal), &learned(), FROM_OUTSIDE).med, Some(7));
 }
 
 #[test]
@@ -152,21 +156,22 @@ fn reflection_keeps_the_originator_and_puts_our_cluster_in_front() {
     let first = Attributes { originator_id: None, cluster_list: Box::default(), ..learned() };
     let result = sent(&group(Kind::Client), &first, FROM_OTHER);
     assert_eq!(result.originator_id, Some(RouterId(Ipv4Addr::new(10, 0, 0, 2))));
-    assert_eq!(sent(&group(Kind::Client), &first, Source::External).originator_id, None);
+    assert_eq!(sent(&group(Kind::Client), &first, FROM_OUTSIDE).originator_id, None);
 }
 
 #[test]
 fn an_internal_peer_always_hears_a_local_pref() {
     let none = Attributes { local_pref: None, ..learned() };
-    assert_eq!(sent(&group(Kind::Internal), &none, Source::External).local_pref, Some(100));
-    assert_eq!(sent(&group(Kind::Internal), &learned(), Source::External).local_pref, Some(300));
+    assert_eq!(sent(&group(Kind::Internal), &none, FROM_OUTSIDE).local_pref, Some(100));
+    assert_eq!(sent(&group(Kind::Internal), &learned(), FROM_OUTSIDE).local_pref, Some(300));
 }
 
 #[test]
 fn tunnels_go_with_the_next_hop_that_they_lead_to() {
     let own = NextHop::V4(Ipv4Addr::new(192, 0, 2, 200));
-    let myself = GroupKey { next_hop_self: true, ..group(Kind::Internal) };
-    let result = sent(&myself, &learned(), Source::External);
+    let outward = Outward { next_hop: NextHopMode::Own, ..Outward::default() };
+    let myself = GroupKey { outward, ..group(Kind::Internal) };
+    let result = sent(&myself, &learned(), FROM_OUTSIDE);
     assert_eq!((result.next_hop, result.tunnels.len()), (own, 0));
     // What we originate announces our own tunnels.
     let ours = Attributes { next_hop: NextHop::V4(Ipv4Addr::UNSPECIFIED), ..learned() };
@@ -202,15 +207,54 @@ fn a_next_hop_is_of_the_prefixs_family_or_the_route_is_withheld() {
         (extended, Family::Ipv6Unicast, v4, Err(Withheld::NoNextHop)),
     ];
     for (number, (group, family, learned, expected)) in cases.into_iter().enumerate() {
-        assert_eq!(next_hop(&group, family, learned, None), expected, "case {number}");
+        assert_eq!(next_hop(&group, family, learned, FROM_OUTSIDE, None), expected, "case {number}");
     }
+}
+
+#[test]
+fn the_next_hop_is_whose_the_mode_says() {
+    use NextHopMode::{Auto, Own, Unchanged};
+    let v4 = |text: &str| NextHop::V4(text.parse().unwrap());
+    let (own, theirs, other) = (v4("192.0.2.200"), v4("192.0.2.1"), v4("192.0.2.99"));
+    let segment = "192.0.2.0/24".parse().ok();
+    for (kind, mode, segment, learned, source, expected) in [
+        (Kind::External, Auto, None, theirs, FROM_OUTSIDE, own),
+        (Kind::External, Auto, segment, theirs, FROM_OUTSIDE, theirs),
+        (Kind::External, Auto, segment, theirs, FROM_CLIENT, theirs),
+        (Kind::External, Auto, segment, other, FROM_OUTSIDE, own),
+        (Kind::External, Auto, segment, v4("0.0.0.0"), Source::Local, own),
+        (Kind::External, Auto, segment, theirs, Source::Local, own),
+        (Kind::External, Own, segment, theirs, FROM_OUTSIDE, own),
+        (Kind::External, Unchanged, None, other, FROM_OUTSIDE, other),
+        (Kind::External, Unchanged, None, v4("0.0.0.0"), Source::Local, own),
+        (Kind::Internal, Auto, None, other, FROM_OUTSIDE, other),
+        (Kind::Internal, Own, None, other, FROM_OUTSIDE, own),
+        (Kind::Client, Unchanged, None, other, FROM_OTHER, other),
+    ] {
+        let outward = Outward { next_hop: mode, segment, ..Outward::default() };
+        let group = GroupKey { outward, ..group(kind) };
+        let result = next_hop(&group, Family::Ipv4Unicast, learned, source, None);
+        assert_eq!(result, Ok(expected), "{kind:?} {mode:?} {segment:?} {learned:?} {source:?}");
+    }
+}
+
+#[test]
+fn a_local_as_is_seen_alone_or_before_our_own() {
+    for (shows_real_as, path) in [(false, &[64700, 65001][..]), (true, &[64700, 64512, 65001][..])] {
+        let outward = Outward { shows_real_as, ..Outward::default() };
+        let group = GroupKey { local_as: Asn(64700), outward, ..group(Kind::External) };
+        let result = sent(&group, &learned(), FROM_OUTSIDE);
+        assert_eq!(result.as_path, AsPath::sequence(path.iter().copied().map(Asn)));
+    }
+    let same = GroupKey { outward: Outward { shows_real_as: true, ..Outward::default() }, ..group(Kind::External) };
+    assert_eq!(sent(&same, &learned(), FROM_OUTSIDE).as_path, AsPath::sequence([64512, 65001].map(Asn)));
 }
 
 #[test]
 fn what_the_rule_sets_is_set_before_what_may_not_leave_is_taken_away() {
     let set =
         Set { local_pref: Some(5.into()), prepend: 2, add_communities: vec![Community(1).into()], ..Set::default() };
-    let result = sent(&GroupKey { filter: filter(set), ..group(Kind::External) }, &learned(), Source::External);
+    let result = sent(&GroupKey { filter: filter(set), ..group(Kind::External) }, &learned(), FROM_OUTSIDE);
     assert_eq!(result.local_pref, None);
     assert_eq!(result.as_path, AsPath::sequence([64512, 64512, 64512, 65001].map(Asn)));
     assert_eq!(*result.communities, [Community(1)]);
@@ -268,7 +312,7 @@ fn a_weight_is_never_passed_on_and_what_is_not_transitive_stays_in_its_as_unless
         (group(Kind::External), vec!["rt:1:1"]),
         (sets, vec!["rt:1:1", "lb:64512:1G"]),
     ] {
-        let result = sent(&group, &attributes, Source::External);
+        let result = sent(&group, &attributes, FROM_OUTSIDE);
         assert_eq!(result.weight, 0);
         let extended: Vec<String> = result.extended_communities.iter().map(ToString::to_string).collect();
         assert_eq!(extended, shown);

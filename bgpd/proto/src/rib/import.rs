@@ -10,11 +10,12 @@ use super::RibConfig;
 use super::attrs::{AttrId, AttrStore, ImportKey};
 use super::inward::Inward;
 use super::peers::Peer;
+use super::reachable;
 use super::table::PathFlags;
 use super::validation::validity;
 use crate::filter::{Accepted, Decision, Filter, MatchContext, Source, Validation};
 use crate::rtr::VrpTable;
-use crate::types::{NextHop, Prefix};
+use crate::types::{Asn, NextHop, Prefix};
 use crate::wire::attributes::Attributes;
 use crate::wire::community::Community;
 
@@ -22,14 +23,14 @@ use crate::wire::community::Community;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Rejection {
-    /// Our AS is in the AS_PATH (RFC 4271 section 9.1.2).
+    /// Our AS is in the AS_PATH (RFC 4271 section 9.1.2), more often than the peer is allowed.
     OwnAs = 1,
     /// We are its ORIGINATOR_ID (RFC 4456 section 8).
     OwnOriginator = 2,
     /// Our cluster is in its CLUSTER_LIST (RFC 4456 section 8).
     OwnCluster = 3,
-    /// The next hop is an address of ours, or none that a packet can be sent to (RFC 4271 section 6.3).
-    NextHop = 4,
+    /// The next hop is an address of ours (RFC 4271 section 6.3).
+    OwnNextHop = 4,
     /// The prefix is never to be routed.
     Martian = 5,
     /// An external peer without an import filter (RFC 8212 section 2).
@@ -40,19 +41,37 @@ pub(crate) enum Rejection {
     LeakFromCustomer = 8,
     /// A peer sent what somebody else gave it for its customers only (RFC 9234 section 5).
     LeakFromPeer = 9,
+    /// A default route that some peers are told, and that nothing is forwarded by.
+    PeersOnly = 10,
+    /// The next hop is the unspecified address, or in 0.0.0.0/8.
+    NextHopUnspecified = 11,
+    /// The next hop is a loopback address.
+    NextHopLoopback = 12,
+    /// The next hop is a multicast address.
+    NextHopMulticast = 13,
+    /// The next hop is the broadcast address.
+    NextHopBroadcast = 14,
+    /// The next hop is a link-local address, and the session does not say of which link.
+    NextHopLinkLocal = 15,
 }
 
 impl Rejection {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 15] = [
         Self::OwnAs,
         Self::OwnOriginator,
         Self::OwnCluster,
-        Self::NextHop,
+        Self::OwnNextHop,
         Self::Martian,
         Self::NoImportPolicy,
         Self::Filter,
         Self::LeakFromCustomer,
         Self::LeakFromPeer,
+        Self::PeersOnly,
+        Self::NextHopUnspecified,
+        Self::NextHopLoopback,
+        Self::NextHopMulticast,
+        Self::NextHopBroadcast,
+        Self::NextHopLinkLocal,
     ];
 
     pub(crate) fn from_code(code: u8) -> Option<Self> {
@@ -70,7 +89,14 @@ impl fmt::Display for Rejection {
             Self::OwnAs => "rejected: our own AS is in the AS path",
             Self::OwnOriginator => "rejected: we are its originator (RFC 4456)",
             Self::OwnCluster => "rejected: our own cluster is in the cluster list (RFC 4456)",
-            Self::NextHop => "rejected: the next hop is an address of ours or not a usable one",
+            Self::OwnNextHop => "rejected: the next hop is an address of ours",
+            Self::NextHopUnspecified => "rejected: the next hop is the unspecified address",
+            Self::NextHopLoopback => "rejected: the next hop is a loopback address",
+            Self::NextHopMulticast => "rejected: the next hop is a multicast address",
+            Self::NextHopBroadcast => "rejected: the next hop is the broadcast address",
+            Self::NextHopLinkLocal => {
+                "rejected: the next hop is a link-local address, and the session runs over none, so its link is not known"
+            }
             Self::Martian => "rejected: this prefix is never routed (loopback, link-local, multicast)",
             Self::NoImportPolicy => {
                 "rejected: an external peer without an import filter (RFC 8212); name one to accept"
@@ -79,6 +105,7 @@ impl fmt::Display for Rejection {
             Self::LeakFromCustomer => {
                 "rejected: a route leak (RFC 9234): it is only for customers (OTC), and a customer sent it"
             }
+            Self::PeersOnly => "not used here: only told to peers with default-originate",
             Self::LeakFromPeer => {
                 "rejected: a route leak (RFC 9234): a peer sent what another AS gave it only for customers (OTC)"
             }
@@ -93,7 +120,8 @@ pub(crate) fn check_attributes(
     own_addresses: &[IpAddr],
     attributes: &Attributes,
 ) -> Result<(), Rejection> {
-    if attributes.as_path.asns().any(|asn| asn == config.local_as || asn == peer.policy.local_as) {
+    let ours = |asn: &Asn| *asn == config.local_as || *asn == peer.policy.local_as;
+    if attributes.as_path.asns().filter(ours).count() > usize::from(peer.policy.conduct.allow_as_in) {
         return Err(Rejection::OwnAs);
     }
     if attributes.originator_id == Some(config.router_id) {
@@ -102,26 +130,15 @@ pub(crate) fn check_attributes(
     if attributes.cluster_list.contains(&config.cluster_id) {
         return Err(Rejection::OwnCluster);
     }
-    if !usable_next_hop(attributes.next_hop, own_addresses) || is_session_end(attributes.next_hop, peer) {
-        return Err(Rejection::NextHop);
+    let far_end = peer.session.as_ref().map(|live| live.established.remote_address);
+    reachable::check(attributes.next_hop, own_addresses, far_end)?;
+    if is_session_end(attributes.next_hop, peer) {
+        return Err(Rejection::OwnNextHop);
     }
     if peer.external && peer.policy.import.is_none() {
         return Err(Rejection::NoImportPolicy);
     }
     Ok(())
-}
-
-fn usable_next_hop(next_hop: NextHop, own_addresses: &[IpAddr]) -> bool {
-    // A lone link-local address without a link leads nowhere.
-    if let (IpAddr::V6(address), None) = next_hop.gateway()
-        && address.is_unicast_link_local()
-    {
-        return false;
-    }
-    let address = next_hop.address();
-    let broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
-    !(address.is_unspecified() || address.is_loopback() || address.is_multicast() || broadcast)
-        && own_addresses.binary_search(&address).is_err()
 }
 
 /// Whether it is our end of the session that it came by. Only there is our link-local address known to be ours: a neighbour
@@ -158,6 +175,7 @@ pub(crate) struct Import<'a> {
     peer: &'a Peer,
     /// What routes are validated against.
     vrps: Option<&'a VrpTable>,
+    inward: Inward,
     /// As they are behind the door.
     entered: Cow<'a, Attributes>,
     original: AttrId,
@@ -206,8 +224,9 @@ impl<'a> Import<'a> {
         attributes: &'a Attributes,
         original: AttrId,
     ) -> Self {
+        let inward = Inward::of(config, peer);
         let checked = check_attributes(config, peer, own_addresses, attributes);
-        let (entered, checked) = match checked.and_then(|()| Inward::of(peer).enter(attributes)) {
+        let (entered, checked) = match checked.and_then(|()| inward.enter(attributes)) {
             Ok(entered) => (entered, Ok(())),
             Err(rejection) => (Cow::Borrowed(attributes), Err(rejection)),
         };
@@ -221,7 +240,7 @@ impl<'a> Import<'a> {
                 Some(decide(peer, vrps, filter, any, &entered))
             }
         };
-        Self { peer, vrps, entered, original, whole }
+        Self { peer, vrps, inward, entered, original, whole }
     }
 
     /// The outcome for one prefix: by which rules it is accepted (`None`: there is no filter), or why it is refused.
@@ -248,7 +267,7 @@ impl<'a> Import<'a> {
         let policy = &self.peer.policy;
         let changing = accepted.zip(policy.import.as_deref()).filter(|(accepted, filter)| filter.changes(*accepted));
         // RFC 8326 section 4.1: behind the filter, whose weight and LOCAL_PREF it takes the place of.
-        let leaving = Inward::of(self.peer).is_leaving(&self.entered);
+        let leaving = self.inward.is_leaving(&self.entered);
         let kept_in = policy.blackhole && self.entered.communities.contains(&Community::BLACKHOLE);
         if changing.is_none() && !leaving && !kept_in && matches!(self.entered, Cow::Borrowed(_)) {
             store.retain(self.original);
@@ -287,7 +306,6 @@ fn keep_in(attributes: &mut Attributes) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Interface;
 
     #[test]
     fn martians_are_what_lies_in_a_special_block_and_not_what_covers_one() {
@@ -313,30 +331,6 @@ mod tests {
         ] {
             assert_eq!(martian(text.parse().unwrap()), expected, "{text}");
         }
-    }
-
-    #[test]
-    fn a_next_hop_that_leads_nowhere_or_back_to_us_is_not_usable() {
-        let own: [IpAddr; 2] = ["192.0.2.7".parse().unwrap(), "fd00::7".parse().unwrap()];
-        for (text, usable) in [
-            ("192.0.2.1", true),
-            ("192.0.2.7", false),
-            ("0.0.0.0", false),
-            ("127.0.0.1", false),
-            ("224.0.0.1", false),
-            ("255.255.255.255", false),
-            ("fd00::1", true),
-            ("fd00::7", false),
-            ("::", false),
-            ("::1", false),
-            ("ff02::1", false),
-        ] {
-            let address: IpAddr = text.parse().unwrap();
-            assert_eq!(usable_next_hop(NextHop::from(address), &own), usable, "{text}");
-        }
-        let local = |link: &str| NextHop::link_local("fe80::1".parse().unwrap(), Interface::new(link));
-        assert!(usable_next_hop(local("eth0"), &own));
-        assert!(!usable_next_hop(local(""), &own), "nobody knows on which link");
     }
 
     #[test]

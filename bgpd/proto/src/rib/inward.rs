@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
+use super::RibConfig;
 use super::import::Rejection;
 use super::otc;
 use super::peers::Peer;
+use crate::conduct::LocalAsPrepend;
 use crate::role::Role;
 use crate::types::Asn;
 use crate::wire::attributes::Attributes;
@@ -17,17 +19,22 @@ pub(crate) struct Inward {
     role: Option<(Role, Asn)>,
     /// GRACEFUL_SHUTDOWN is honoured (RFC 8326).
     graceful_shutdown: bool,
+    /// Our AS towards the peer, to stand in front of what it sends.
+    prepend: Option<Asn>,
 }
 
 impl Inward {
     /// Of an internal peer, none.
-    pub(crate) fn of(peer: &Peer) -> Self {
+    pub(crate) fn of(config: &RibConfig, peer: &Peer) -> Self {
         if !peer.external {
             return Self::default();
         }
+        let (conduct, local_as) = (peer.policy.conduct, peer.policy.local_as);
+        let prepends = conduct.local_as_prepend == LocalAsPrepend::Both && local_as != config.local_as;
         Self {
-            role: peer.policy.conduct.role.map(|local| (local.role, peer.remote_as)),
+            role: conduct.role.map(|local| (local.role, peer.remote_as)),
             graceful_shutdown: peer.policy.graceful_shutdown,
+            prepend: prepends.then_some(local_as),
         }
     }
 
@@ -47,6 +54,10 @@ impl Inward {
             && let Some(asn) = otc::ingress(role, remote_as, received.otc)?
         {
             entered.to_mut().otc = Some(asn);
+        }
+        // 2. The AS that the peer knows us by is one that the route has passed.
+        if let Some(asn) = self.prepend {
+            entered.to_mut().as_path.prepend(asn, 1);
         }
         Ok(entered)
     }

@@ -9,7 +9,7 @@ use super::decision::{Candidate, Choice};
 use super::peers::{Peers, at};
 use super::table::{Path, PathFlags, PrefixId, Table};
 use super::{BestChange, BestPath, Rib};
-use crate::types::{Family, PathId, PeerId, RouterId};
+use crate::types::{Family, PeerId, RouterId};
 use crate::wire::attributes::Attributes;
 use crate::wire::community::Community;
 
@@ -39,9 +39,11 @@ impl Rib {
     /// can change that, and a peer may have to hear of it to find the way back to us. All stays dirty for when the
     /// deferral is over.
     pub(super) fn decide_own(&mut self, family: Family, news: &mut Vec<BestChange>) {
-        for id in std::mem::take(&mut self.own[at(family)]) {
+        // One may bring another: the first route in an aggregate.
+        while let Some(id) = self.own[at(family)].pop() {
             let paths = self.tables[at(family)].paths_mut(id);
-            if paths.find(PeerId::LOCAL, PathId(0)).is_ok() {
+            let ours = paths.of_peer(PeerId::LOCAL);
+            if paths.as_slice()[ours].iter().any(|path| path.flags.accepted()) {
                 self.decide(family, id, true, news);
                 continue;
             }
@@ -69,6 +71,9 @@ impl Rib {
             news.push(best_change(table, id, peers, |path| store.recent(store.effective(path))));
         }
         self.tell_groups(family, id, true);
+        let now = self.convergence.now();
+        self.note_contributor(family, id, now);
+        self.note_condition(family, id);
     }
 
     fn tell_groups(&mut self, family: Family, id: PrefixId, chosen_changed: bool) {

@@ -10,9 +10,11 @@
 mod adj_in;
 mod adj_out;
 mod adverts;
+mod aggregates;
 mod attrs;
 mod convergence;
 pub mod decision;
+mod defaults;
 mod drain;
 mod export;
 mod import;
@@ -27,6 +29,7 @@ mod packed;
 mod path_sets;
 mod peers;
 mod query;
+mod reachable;
 mod table;
 mod validation;
 
@@ -48,6 +51,8 @@ use crate::wire::attributes::Attributes;
 
 use adj_out::Groups;
 use adverts::View;
+use aggregates::Contributions;
+pub use aggregates::{Aggregate, Aggregates};
 use attrs::AttrStore;
 use convergence::Convergence;
 pub use drain::Drain;
@@ -71,6 +76,8 @@ pub struct RibConfig {
     pub cluster_id: ClusterId,
     /// Most paths of one multipath set.
     pub max_paths: usize,
+    /// What is originated for what is inside of it.
+    pub aggregates: Aggregates,
     /// After our own restart: how long to wait for every peer's End-of-RIB before deciding and announcing (RFC 4724
     /// section 4.1); what we originate ourselves is announced at once all the same. `None`: decide and announce at once,
     /// because we have not restarted or peers did not wait for us.
@@ -110,8 +117,6 @@ pub struct PeerPolicy {
     pub local_as: Asn,
     /// A route reflector client (internal peers only).
     pub client: bool,
-    /// Send ourselves as the next hop of what we pass on. Towards external peers this is so anyway.
-    pub next_hop_self: bool,
     /// Most paths to one prefix that it is sent where it takes several (RFC 7911), the best first; at least one.
     pub add_path_most: usize,
     /// Our address as the next hop of IPv4 prefixes on a session that runs over IPv6.
@@ -130,6 +135,8 @@ pub struct PeerPolicy {
     pub max_prefixes: Option<u32>,
     /// An external peer's routes with GRACEFUL_SHUTDOWN are used only where there is no other (RFC 8326 section 4.1).
     pub graceful_shutdown: bool,
+    /// So many are worth a warning ([`Output::ManyPrefixes`]), once a session.
+    pub warn_prefixes: Option<u32>,
 }
 
 /// What the owner of the RIB is to do.
@@ -142,6 +149,8 @@ pub enum Output {
     /// Every peer that was awaited has sent End-of-RIB for this family, or its timer has passed: what is not in the
     /// RIB now does not exist any more. Said once for each family.
     Converged(Family),
+    /// The peer has sent as many prefixes as are worth a warning.
+    ManyPrefixes(PeerId),
     /// The peer sent more prefixes than it may: end its session.
     TooManyPrefixes(PeerId),
 }
@@ -214,6 +223,8 @@ pub struct PeerCounts {
     pub received: usize,
     /// Of these, accepted.
     pub accepted: usize,
+    /// In this session they were once as many as are worth a warning.
+    pub warned: bool,
     /// Paths that it has been sent: one a prefix without ADD-PATH.
     pub advertised: usize,
     /// Paths that it may hear but cannot be sent: there is no next hop of ours in their family, or their attributes fit
@@ -246,6 +257,9 @@ pub struct Rib {
     vrps: Option<VrpTable>,
     revalidation: Option<Box<Revalidation>>,
     journal: Journal,
+    contributions: Contributions,
+    /// Prefixes on which some peer's default route depends.
+    conditions: Vec<Prefix>,
     scratch: Scratch,
     outputs: VecDeque<Output>,
     best_watched: bool,
@@ -271,6 +285,8 @@ impl Rib {
             vrps: None,
             revalidation: None,
             journal: Journal::default(),
+            contributions: Contributions::default(),
+            conditions: Vec::new(),
             scratch: Scratch::default(),
             outputs: VecDeque::new(),
             best_watched: false,
@@ -280,7 +296,6 @@ impl Rib {
     /// Makes a peer known, or changes its policy; with its session up, both filters are applied again to every route it
     /// sent and hears (what an import filter rejected was kept). [`PeerId::LOCAL`] is no peer and is ignored.
     pub fn set_peer(&mut self, peer: PeerId, policy: PeerPolicy, now: Instant) {
-        let _ = now;
         match self.peers.get(peer) {
             _ if peer == PeerId::LOCAL => return,
             None => {
@@ -290,6 +305,7 @@ impl Rib {
             Some(known) if known.policy == policy => return,
             Some(_) => self.change_policy(peer, policy),
         }
+        self.refresh_defaults(now);
         self.own_addresses = self.peers.own_addresses();
     }
 
@@ -298,7 +314,7 @@ impl Rib {
         let Some(peer) = self.peers.get(id) else { return false };
         let peers = &self.peers;
         let used = |number| peers.iter().any(|(_, peer)| peer.import == number);
-        let number = self.policies.number(ImportPolicy::of(peer), used);
+        let number = self.policies.number(ImportPolicy::of(&self.config, peer), used);
         self.peers.get_mut(id).is_some_and(|peer| std::mem::replace(&mut peer.import, number) != number)
     }
 
@@ -308,6 +324,8 @@ impl Rib {
         let renamed = peer.policy.name != policy.name;
         let seen = |policy: &PeerPolicy| (policy.client, policy.address, policy.blackhole);
         let source_changed = seen(&peer.policy) != seen(&policy) || renamed;
+        // What an export says of a source has its address in it.
+        peer.generation = peer.generation.wrapping_add(u32::from(source_changed));
         peer.set_policy(policy);
         if self.number_import(id) || renamed {
             self.import_again(id);
@@ -322,9 +340,14 @@ impl Rib {
         self.check_limit(id);
     }
 
-    /// A limit set below what is already here.
-    fn check_limit(&mut self, id: PeerId) {
+    /// A limit set below what is already here, or a share of it that is reached.
+    pub(super) fn check_limit(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(id) else { return };
+        let many = peer.policy.warn_prefixes.is_some_and(|many| peer.received_total() >= many as usize);
+        if let Some(live) = peer.session.as_mut().filter(|live| many && !live.warned) {
+            live.warned = true;
+            self.outputs.push_back(Output::ManyPrefixes(id));
+        }
         let above = peer.policy.max_prefixes.is_some_and(|most| peer.received_total() > most as usize);
         if let Some(live) = peer.session.as_mut().filter(|live| above && !live.too_many) {
             live.too_many = true;
@@ -339,6 +362,7 @@ impl Rib {
             self.remove_paths(peer, family, false);
         }
         self.peers.remove(peer);
+        self.refresh_defaults(now);
         self.own_addresses = self.peers.own_addresses();
     }
 
@@ -367,6 +391,14 @@ impl Rib {
     /// No longer originates a prefix.
     pub fn withdraw(&mut self, prefix: Prefix) {
         self.withdraw_path(prefix);
+    }
+
+    /// The subnet of one of our interfaces that both ends of the peer's next session are in; `None`: they share none. Say it
+    /// before [`Rib::handle_up`].
+    pub fn set_segment(&mut self, peer: PeerId, segment: Option<Prefix>) {
+        if let Some(known) = self.peers.get_mut(peer) {
+            known.segment = segment;
+        }
     }
 
     /// The peer's session is up: it gets the whole table, then End-of-RIB; stale routes wait for its own.
@@ -518,6 +550,7 @@ impl Rib {
         PeerCounts {
             received: known.received_total(),
             accepted: known.accepted.iter().sum(),
+            warned: known.session.as_ref().is_some_and(|live| live.warned),
             advertised,
             withheld,
             unsent_bytes: self.groups.unsent(peer),

@@ -3,13 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use super::PeerPolicy;
 use super::import::is_link_local;
 use super::inward::Inward;
+use super::{PeerPolicy, RibConfig};
 use crate::filter::Filter;
 use crate::session::Established;
 use crate::time::Instant;
-use crate::types::{Asn, Family, FamilySet, PeerId, RouterId};
+use crate::types::{Asn, Family, FamilySet, PeerId, Prefix, RouterId};
 
 /// A peer.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub(crate) struct Peer {
     pub(crate) router_id: RouterId,
     /// Goes up with each change of what an export says of this peer as a source, so that no old result is used again.
     pub(crate) generation: u32,
+    /// The subnet that our next session with it is on, at both ends.
+    pub(crate) segment: Option<Prefix>,
     pub(crate) session: Option<Live>,
     /// When the stale routes of its last session go.
     pub(crate) stale_until: Option<Instant>,
@@ -51,6 +53,8 @@ pub(crate) struct Live {
     pub(crate) last_update: Instant,
     /// It sent more than it may, and the owner was told.
     pub(crate) too_many: bool,
+    /// It sent as many as are worth a warning, and the owner was told.
+    pub(crate) warned: bool,
     /// By family, while it announces everything once more (RFC 7313): until when what it has not is kept.
     pub(crate) refreshing: [Option<Instant>; 2],
 }
@@ -66,6 +70,7 @@ impl Peer {
             remote_as: Asn(0),
             router_id: RouterId(Ipv4Addr::UNSPECIFIED),
             generation: 0,
+            segment: None,
             session: None,
             stale_until: None,
             restartable: FamilySet::EMPTY,
@@ -96,6 +101,7 @@ impl Peer {
             ended: FamilySet::EMPTY,
             last_update: now,
             too_many: false,
+            warned: false,
             refreshing: [None; 2],
         });
     }
@@ -163,9 +169,10 @@ pub(crate) struct ImportPolicy {
 }
 
 impl ImportPolicy {
-    pub(crate) fn of(peer: &Peer) -> Self {
+    pub(crate) fn of(config: &RibConfig, peer: &Peer) -> Self {
         let PeerPolicy { import, local_as, blackhole, .. } = &peer.policy;
-        Self { filter: import.clone(), local_as: *local_as, inward: Inward::of(peer), blackhole: *blackhole }
+        let inward = Inward::of(config, peer);
+        Self { filter: import.clone(), local_as: *local_as, inward, blackhole: *blackhole }
     }
 
     /// Equal at less cost: filters are mostly the same value.

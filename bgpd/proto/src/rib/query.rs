@@ -113,7 +113,10 @@ impl Rib {
             (None, _) if self.convergence.defers(family) => {
                 "not decided yet: after our restart we wait for every peer's End-of-RIB".to_owned()
             }
-            (None, Some(fate)) => fate.to_string(),
+            (None, Some(fate)) => match self.aggregate_note(self.tables[at(family)].prefix(id), path) {
+                Some(note) => format!("{note}; {fate}"),
+                None => fate.to_string(),
+            },
             (None, None) => "not decided yet".to_owned(),
         }
     }
@@ -127,7 +130,7 @@ impl Rib {
         };
         let prefix = self.tables[at(family)].prefix(id);
         let Some(peer) = peer else { return Rejection::Filter.to_string() };
-        let entered = Inward::of(peer).enter(&attributes).ok();
+        let entered = Inward::of(&self.config, peer).enter(&attributes).ok();
         let route = import::context(peer, self.vrps.as_ref(), prefix, entered.as_deref().unwrap_or(&attributes));
         let decision = filter.decide(&route, peer.policy.local_as);
         format!("rejected by import filter {}", decisive_rule(filter, decision))
@@ -160,7 +163,13 @@ impl Rib {
             None => table.best(id),
         };
         let best = path.is_none_or(|path| path.flags.contains(PathFlags::BEST));
+        let default = key.default_path(table, id);
+        let path = default.or(path);
+        let best = best || default.is_some();
         let reason = path.and_then(|path| {
+            if default.is_some() {
+                return Some("originated for this peer (default-originate)".to_owned());
+            }
             let learned = self.store.attributes(self.store.effective(path))?;
             let learned_from = self.peers.get(path.peer);
             let source = learned_from.map_or(Source::Local, Source::of);

@@ -4,6 +4,7 @@ mod add_path;
 mod drain;
 mod extended;
 mod model;
+mod neighbors;
 mod next_hops;
 mod refresh;
 mod scenarios;

@@ -93,6 +93,19 @@ impl AsPath {
         asns.iter().rev().for_each(|asn| self.prepend(*asn, 1));
     }
 
+    /// The path with each number as `keep` says: another one, or none at all.
+    #[must_use]
+    pub fn rewritten(&self, keep: impl Fn(Asn) -> Option<Asn>) -> Self {
+        let mut path = Joined::default();
+        for (kind, asns) in &self.segments {
+            let mut kept = asns.iter().filter_map(|asn| keep(*asn)).peekable();
+            if kept.peek().is_some() {
+                path.push(*kind, kept);
+            }
+        }
+        path.finish()
+    }
+
     /// Parses the value of AS_PATH, or of AS4_PATH with `four_octet`.
     ///
     /// # Errors

@@ -111,6 +111,23 @@ mod tests {
     }
 
     #[test]
+    fn host_bits_are_cleared_as_they_come_in() {
+        for (field, family, expected) in [
+            (&b"\x18\x0a\x00\x00"[..], Family::Ipv4Unicast, "10.0.0.0/24"),
+            (b"\x17\x0a\x00\x01", Family::Ipv4Unicast, "10.0.0.0/23"),
+            (b"\x01\xff", Family::Ipv4Unicast, "128.0.0.0/1"),
+            (b"\x09\x0a\xff", Family::Ipv4Unicast, "10.128.0.0/9"),
+            (b"\x21\x20\x01\x0d\xb8\xff", Family::Ipv6Unicast, "2001:db8:8000::/33"),
+            (b"\x03\x3f", Family::Ipv6Unicast, "2000::/3"),
+        ] {
+            let mut read = Vec::new();
+            parse(field, family, false, &mut read).unwrap();
+            let shown: Vec<String> = read.iter().map(|nlri| nlri.prefix.to_string()).collect();
+            assert_eq!(shown, [expected], "{field:02x?}");
+        }
+    }
+
+    #[test]
     fn prefixes_that_are_too_long_or_cut_short_are_malformed() {
         use Family::{Ipv4Unicast, Ipv6Unicast};
         for (field, family, add_path) in [

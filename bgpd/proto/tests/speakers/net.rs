@@ -98,6 +98,7 @@ impl Net {
                 router_id: RouterId(id),
                 cluster_id: ClusterId(id),
                 max_paths: 4,
+                aggregates: Default::default(),
                 deferral: None,
                 awaited: Awaited::Up,
                 convergence: Duration::from_secs(60),
@@ -145,7 +146,6 @@ impl Net {
                 address: address(other),
                 local_as: asn,
                 client: says.client,
-                next_hop_self: false,
                 conduct: Default::default(),
                 add_path_most: 16,
                 own_address4: None,
@@ -155,6 +155,7 @@ impl Net {
                 blackhole: false,
                 max_prefixes: says.max_prefixes,
                 graceful_shutdown: true,
+                warn_prefixes: None,
             };
             let now = self.now;
             self.nodes[node].speaker.add_peer(peer, session, policy, now);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::world::*;
+use crate::conduct::{Conduct, NextHopMode};
 use crate::filter::number::Adjust;
 use crate::filter::{Condition, Decision, Filter, MatchContext, Rule, Set, Then, Validation};
 use crate::rib::adj_out::Limits;
@@ -336,9 +337,12 @@ impl Model {
                     import: filter(import),
                     export: filter(export),
                     client,
-                    next_hop_self,
                     graceful_shutdown,
                     add_path_most: most,
+                    conduct: Conduct {
+                        next_hop: if next_hop_self { NextHopMode::Own } else { NextHopMode::Auto },
+                        ..known.policy.conduct
+                    },
                     ..known.policy.clone()
                 };
                 world.rib.set_peer(PeerId(number), known.policy.clone(), world.now);
@@ -429,10 +433,13 @@ impl Model {
         let exported = |net: Prefix, from: u16, made: &Attributes| {
             let source = match self.peers.get(&from) {
                 None => Source::Local,
-                Some(peer) if matches!(peer.role, Role::External(_)) => Source::External,
+                Some(peer) if matches!(peer.role, Role::External(_)) => {
+                    Source::External { address: peer.policy.address }
+                }
                 Some(peer) => Source::Internal {
                     client: peer.policy.client,
                     router_id: crate::types::RouterId([10, 0, 0, from as u8].into()),
+                    address: peer.policy.address,
                 },
             };
             let accepted = permits(&key, net, made, source, self.world.rib.peers.get(PeerId(from))).ok()?;

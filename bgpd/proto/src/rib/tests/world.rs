@@ -50,7 +50,6 @@ pub(super) fn policy(peer: u16, role: Role) -> PeerPolicy {
         address: address(peer).into(),
         local_as: OUR_AS,
         client: role == Role::Client,
-        next_hop_self: false,
         conduct: Conduct::default(),
         add_path_most: 16,
         own_address4: None,
@@ -60,6 +59,7 @@ pub(super) fn policy(peer: u16, role: Role) -> PeerPolicy {
         blackhole: false,
         max_prefixes: None,
         graceful_shutdown: true,
+        warn_prefixes: None,
     }
 }
 
@@ -178,6 +178,7 @@ pub(super) struct World {
     pub(super) best_changes: usize,
     pub(super) converged: Vec<Family>,
     pub(super) too_many: Vec<u16>,
+    pub(super) many: Vec<u16>,
 }
 
 impl World {
@@ -195,6 +196,7 @@ impl World {
             router_id: OUR_ID,
             cluster_id: ClusterId(OUR_ID.0),
             max_paths: 4,
+            aggregates: Default::default(),
             deferral,
             awaited,
             convergence: Duration::from_secs(60),
@@ -210,6 +212,7 @@ impl World {
             best_changes: 0,
             converged: Vec::new(),
             too_many: Vec::new(),
+            many: Vec::new(),
         }
     }
 
@@ -325,6 +328,7 @@ impl World {
                 }
             }
             Output::Converged(family) => self.converged.push(family),
+            Output::ManyPrefixes(peer) => self.many.push(peer.0),
             Output::TooManyPrefixes(peer) => self.too_many.push(peer.0),
         }
     }

@@ -21,6 +21,14 @@ pub(crate) fn relate(topology: &mut Topology, tiers: bool, seed: u64) {
     if random.percent(40) {
         aggregate(topology, &mut random);
     }
+    // Where a loop may be taken, nothing but the path's length may be preferred, or there is no stable state: no LOCAL_PREF of
+    // tiers, none inside of an AS, and none of a node that is drained.
+    let inside = topology.links.iter().any(|link| topology.node(link.ends[0]).asn == topology.node(link.ends[1]).asn);
+    let loops = with_paths && !tiers && !inside && random.percent(50);
+    if loops {
+        let peers = topology.nodes.iter_mut().flat_map(|node| node.peers.values_mut());
+        peers.for_each(|peer| peer.graceful_shutdown = false);
+    }
     let links: Vec<[NodeId; 2]> = topology.links.iter().map(|link| link.ends).collect();
     for [a, b] in links {
         let (asn, other) = (topology.node(a).asn, topology.node(b).asn);
@@ -42,8 +50,8 @@ pub(crate) fn relate(topology: &mut Topology, tiers: bool, seed: u64) {
             }
         }
         if asn != other && with_paths {
-            relate_paths(topology, tiers, &mut random, a, b);
-            relate_paths(topology, tiers, &mut random, b, a);
+            relate_paths(topology, loops, &mut random, a, b);
+            relate_paths(topology, loops, &mut random, b, a);
         }
     }
 }
@@ -52,14 +60,14 @@ pub(crate) fn relate(topology: &mut Topology, tiers: bool, seed: u64) {
 ///
 /// What takes numbers out of a path takes the means to see a loop with them: only a neighbour that has nobody else to pass
 /// the path on to is given such ones, or a withdrawn route would go round for ever.
-fn relate_paths(topology: &mut Topology, tiers: bool, random: &mut Random, node: NodeId, peer: NodeId) {
+fn relate_paths(topology: &mut Topology, loops: bool, random: &mut Random, node: NodeId, peer: NodeId) {
     let stub = topology.node(peer).peers.len() == 1;
     let private =
         random.pick(&[RemovePrivateAs::No, RemovePrivateAs::Yes, RemovePrivateAs::All, RemovePrivateAs::Replace]);
     let (overrides, allowed, unchanged) = (random.percent(50), random.percent(30), random.percent(10));
     let Some(spec) = topology.nodes[node.index()].peers.get_mut(&peer) else { return };
     spec.segment = random.percent(50);
-    spec.conduct.allow_as_in = u8::from(allowed && !tiers);
+    spec.conduct.allow_as_in = u8::from(allowed && loops);
     if unchanged {
         spec.conduct.next_hop = NextHopMode::Unchanged;
     }

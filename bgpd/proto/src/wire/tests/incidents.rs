@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 use super::plain;
+use crate::types::Asn;
 use crate::wire::attributes::{UnknownAttribute, flag};
 use crate::wire::capability::Capability;
 use crate::wire::frame::{Frame, MessageType};
@@ -169,6 +170,27 @@ fn a_prefix_sid_attribute_of_any_content_is_only_passed_on() {
 fn an_entropy_label_attribute_that_is_malformed_is_only_passed_on() {
     let attributes = announced(&[ORIGIN, AS_PATH, NEXT_HOP, b"\xc0\x1c\x03\x00\x01\x02"], &external());
     assert_eq!(attributes.unknown.len(), 1);
+}
+
+#[test]
+fn an_otc_attribute_of_any_length_but_four_withdraws_its_routes_and_is_never_said_again() {
+    // RFC 9234 section 5. A length of another kind of number, and one that takes the next attribute's octets with it.
+    for value in [&b""[..], b"\xfd\xe9", b"\x00\x00\xfd", b"\x00\x00\xfd\xe9\x00", b"\x00\x00\xfd\xe9\x00\x00\xfd\xe9"]
+    {
+        for flags in [0xc0, 0xe0] {
+            let attribute = [&[flags, 35, value.len() as u8], value].concat();
+            withdrawn(&[ORIGIN, AS_PATH, NEXT_HOP, &attribute], &external(), 35);
+            withdrawn(&[&attribute, ORIGIN, AS_PATH, NEXT_HOP], &plain(), 35);
+        }
+    }
+    // With a length of two octets (Extended Length) it is the same attribute, and is said again as four octets.
+    for attribute in [&b"\xc0\x23\x04\x00\x00\xfd\xe9"[..], b"\xd0\x23\x00\x04\x00\x00\xfd\xe9"] {
+        let attributes = announced(&[ORIGIN, AS_PATH, NEXT_HOP, attribute], &external());
+        assert_eq!((attributes.otc, attributes.unknown.len()), (Some(Asn(65001)), 0));
+        let update = read(body(&[ORIGIN, AS_PATH, NEXT_HOP, attribute], NLRI), &external()).unwrap();
+        let said = Message::Update(update).encode(&external());
+        assert!(said.windows(7).any(|window| window == b"\xc0\x23\x04\x00\x00\xfd\xe9"), "{said:?}");
+    }
 }
 
 #[test]

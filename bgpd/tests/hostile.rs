@@ -12,7 +12,7 @@ use bgp_proto::types::{Asn, Family, FamilySet, HoldTime, RouterId};
 use bgp_proto::wire::capability::Capability;
 use bgp_proto::wire::frame::{MessageType, next_frame};
 use bgp_proto::wire::{Message, Notification, Open, RouteRefresh, UpdateContext};
-use bgpd::{DynamicPeerConfig, PeerConfig};
+use bgpd::{DynamicPeerConfig, LimitAction, PeerConfig, PeerStatus, PrefixLimit};
 use bytes::BytesMut;
 use support::{ASN, Speaker, attributes, numbered, prefix, wait_for};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -51,10 +51,15 @@ fn greeting(from: Ipv4Addr) -> Vec<u8> {
 
 /// An UPDATE with these attributes for 10.66.0.0/16.
 fn update(attributes: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(19 + 4 + attributes.len() + 3).unwrap();
+    announcing(attributes, &[16, 10, 66])
+}
+
+/// An UPDATE with these attributes for the prefixes of this NLRI field.
+fn announcing(attributes: &[u8], nlri: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(19 + 4 + attributes.len() + nlri.len()).unwrap();
     let of_attributes = u16::try_from(attributes.len()).unwrap();
     let header = [&[0xff; 16][..], &length.to_be_bytes(), &[2, 0, 0], &of_attributes.to_be_bytes()].concat();
-    [&header, attributes, &[16, 10, 66]].concat()
+    [&header, attributes, nlri].concat()
 }
 
 /// ORIGIN, an empty AS_PATH, NEXT_HOP 192.0.2.9 and LOCAL_PREF 100.
@@ -256,15 +261,16 @@ async fn a_session_whose_bytes_come_one_by_one_is_a_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_thousand_strangers_at_once_are_closed_and_keep_no_peer_out() {
-    let (stranger, from) = (support::address(), support::address());
+async fn ten_thousand_strangers_are_closed_cost_bounded_memory_and_keep_no_peer_out() {
+    let from = support::address();
+    let strangers = [(); 8].map(|()| support::address());
     let stage = Stage::new(&[from]).await;
     let before = resident();
     let mut crowd = Vec::new();
     // As many at a time as the descriptors of a common limit allow with both ends in one process.
-    for _ in 0..8 {
+    for round in 0..40 {
         for _ in 0..250 {
-            crowd.push(stage.connect(stranger).await);
+            crowd.push(stage.connect(strangers[round % strangers.len()]).await);
         }
         for mut stream in crowd.drain(..) {
             let mut byte = [0];
@@ -272,7 +278,7 @@ async fn two_thousand_strangers_at_once_are_closed_and_keep_no_peer_out() {
             assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
         }
     }
-    assert_eq!(stage.speaker.bgp.refused(), 2000);
+    assert_eq!(stage.speaker.bgp.refused(), 10_000);
     let _stream = stage.session("p0", from).await;
     assert!(resident() < before + MOST_GROWTH, "{before} {}", resident());
     stage.is_untouched().await;
@@ -323,6 +329,78 @@ async fn a_peer_that_asks_for_everything_again_and_again_and_reads_nothing_costs
     assert_eq!(peer.state, State::Established, "{peer:?}");
     assert!(peer.unsent_bytes + peer.counts.unsent_bytes < 8 << 20, "{peer:?}");
     assert!(resident() < before + MOST_GROWTH, "{before} {}", resident());
+    stage.is_untouched().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_above_its_prefix_limit_again_and_again_is_ended_each_time_and_leaves_nothing() {
+    const TIMES: u32 = 30;
+    let from = support::address();
+    let mut stage = Stage::new(&[from]).await;
+    let action = LimitAction::Restart(Some(Duration::from_millis(10)));
+    let limit = PrefixLimit { action, ..PrefixLimit::new(100) };
+    stage.speaker.reconfigure(|config| config.peers[0].max_prefixes = Some(limit)).await;
+    let before = resident();
+    let nlri: Vec<u8> = (0..200).flat_map(|number| [24, 10, 66, number]).collect();
+    for time in 1..=TIMES {
+        let mut stream = stage.session("p0", from).await;
+        pour(&mut stream, &announcing(SOUND, &nlri).repeat(10)).await;
+        let ended = |peer: &PeerStatus| peer.prefix_limit_reached == time;
+        stage.speaker.wait_peer("p0", "an end for its prefixes", ended).await;
+    }
+    let peer = stage.speaker.peer("p0").await.unwrap();
+    assert_eq!((peer.prefix_limit_reached, peer.counters.established), (TIMES, TIMES.into()), "{peer:?}");
+    stage.speaker.wait_no_prefix(prefix("10.66.0.0/24")).await;
+    assert!(resident() < before + MOST_GROWTH, "{before} {}", resident());
+    stage.is_untouched().await;
+
+    // Stopped, it stays down however often it comes, until its limit is another.
+    let stop = PrefixLimit { action: LimitAction::Stop, ..limit };
+    stage.speaker.reconfigure(|config| config.peers[0].max_prefixes = Some(stop)).await;
+    let mut stream = stage.session("p0", from).await;
+    pour(&mut stream, &announcing(SOUND, &nlri)).await;
+    stage.speaker.wait_peer("p0", "its last end", |peer| peer.prefix_limit_reached == TIMES + 1).await;
+    for _ in 0..20 {
+        let mut refused = stage.connect(from).await;
+        let read = tokio::time::timeout(support::DEADLINE, refused.read(&mut [0])).await.expect("closed");
+        assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+    }
+    stage.speaker.reconfigure(|config| config.peers[0].max_prefixes = None).await;
+    let mut stream = stage.session("p0", from).await;
+    pour(&mut stream, &announcing(SOUND, &nlri)).await;
+    stage.speaker.wait_prefix(prefix("10.66.199.0/24")).await;
+    stage.is_untouched().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_removed_in_the_middle_of_an_update_takes_its_routes_with_it_and_comes_back_anew() {
+    let from = support::address();
+    let mut stage = Stage::new(&[from]).await;
+    let (whole, first) = (update(SOUND), prefix("10.66.0.0/16"));
+    let removed = stage.speaker.config.peers[0].clone();
+    // A header cut, a length cut, attributes cut, all but the last octet; and a stream that never ends.
+    for cut in [1, 18, 30, whole.len() - 1, 0] {
+        let mut stream = stage.session("p0", from).await;
+        pour(&mut stream, &whole).await;
+        stage.speaker.wait_prefix(first).await;
+        pour(&mut stream, &whole[..cut]).await;
+        let flood =
+            (cut == 0).then(|| tokio::spawn(async move { while stream.write_all(&update(SOUND)).await.is_ok() {} }));
+        let said = stage.speaker.reconfigure(|config| config.peers.retain(|peer| peer.name != "p0")).await;
+        assert_eq!(said, ["peer p0: removed"]);
+        stage.speaker.wait_no_prefix(first).await;
+        if let Some(flood) = flood {
+            tokio::time::timeout(support::DEADLINE, flood).await.expect("its connection ends").unwrap();
+        }
+        assert!(stage.speaker.peer("p0").await.is_none());
+        stage.is_untouched().await;
+        let again = removed.clone();
+        let said = stage.speaker.reconfigure(|config| config.peers.push(again)).await;
+        assert_eq!(said, ["peer p0: added"]);
+    }
+    let mut stream = stage.session("p0", from).await;
+    pour(&mut stream, &whole).await;
+    stage.speaker.wait_prefix(first).await;
     stage.is_untouched().await;
 }
 

@@ -22,7 +22,8 @@ pub(crate) fn relate(topology: &mut Topology, tiers: bool, seed: u64) {
         aggregate(topology, &mut random);
     }
     // Where a loop may be taken, nothing but the path's length may be preferred, or there is no stable state: no LOCAL_PREF of
-    // tiers, none inside of an AS, and none of a node that is drained.
+    // tiers, none inside of an AS, and none of a node that is drained: with GRACEFUL_SHUTDOWN a direct route has LOCAL_PREF 0, the
+    // one that came back by a neighbour does not, and taking that one takes away what it came from.
     let inside = topology.links.iter().any(|link| topology.node(link.ends[0]).asn == topology.node(link.ends[1]).asn);
     let loops = with_paths && !tiers && !inside && random.percent(50);
     if loops {

@@ -15,7 +15,7 @@ use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::Filter;
 use bgp_proto::rib::{Aggregates, Drain};
 use bgp_proto::rtr::ClientConfig;
-use bgp_proto::session::RemoteAs;
+use bgp_proto::session::{RemoteAs, SessionConfig};
 use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, Prefix, RouterId};
 use bgp_proto::wire::capability::AddPath;
 
@@ -172,6 +172,8 @@ pub struct PeerConfig {
     pub hold_time: Option<HoldTime>,
     /// Longest wait between two attempts to connect.
     pub connect_retry: Duration,
+    /// How long its session rests after its first failure ([`SessionConfig::idle_hold`]).
+    pub idle_hold: Duration,
     /// Its routes with GRACEFUL_SHUTDOWN are used only where there is no other (RFC 8326), if it is in another AS.
     pub graceful_shutdown: bool,
     /// Filter of what it sends. `None`: RFC 8212 for an external peer, everything from an internal one.
@@ -285,6 +287,7 @@ impl PeerConfig {
             max_prefixes: None,
             hold_time: None,
             connect_retry: Duration::from_secs(5),
+            idle_hold: SessionConfig::IDLE_HOLD,
             graceful_shutdown: true,
             import: None,
             export: None,

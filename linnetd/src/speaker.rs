@@ -59,6 +59,7 @@ pub fn speaker(config: &Config) -> bgpd::Config {
         max_prefixes: settings.max_prefixes,
         hold_time: settings.hold_time,
         connect_retry: settings.connect_retry,
+        idle_hold: settings.idle_hold,
         graceful_shutdown: settings.graceful_shutdown,
         import: named(&settings.import).or_else(|| settings.internal().then(|| mesh.clone())),
         export: named(&settings.export),

@@ -207,6 +207,7 @@ impl Topology {
             families: known.families,
             hold_time: known.hold_time,
             connect_retry: Duration::from_secs(5),
+            idle_hold: SessionConfig::IDLE_HOLD,
             passive: known.passive,
             send_hold: None,
             link: None,

@@ -25,6 +25,8 @@ struct Neighbor {
     local_asn: u32,
     hold_time_seconds: Option<u32>,
     configured_hold_time_seconds: u32,
+    connect_retry_seconds: u32,
+    idle_hold_seconds: u32,
     capabilities: Vec<Capability>,
     messages: Vec<Messages>,
     import_filter: Option<String>,
@@ -97,6 +99,8 @@ impl From<api::Neighbor> for Neighbor {
             local_asn: neighbor.local_asn,
             hold_time_seconds: peer.is_up().then_some(neighbor.hold_time_seconds),
             configured_hold_time_seconds: neighbor.configured_hold_time_seconds,
+            connect_retry_seconds: neighbor.connect_retry_seconds,
+            idle_hold_seconds: neighbor.idle_hold_seconds,
             capabilities: neighbor.capabilities.into_iter().map(capability).collect(),
             messages: neighbor.messages.into_iter().map(messages).collect(),
             import_filter: present(neighbor.import_filter),
@@ -166,6 +170,10 @@ impl Neighbor {
             Some(seconds) => format!("  hold time: {seconds} s ({} s configured)", self.configured_hold_time_seconds),
             None => format!("  hold time: {} s configured", self.configured_hold_time_seconds),
         });
+        page.line(format!(
+            "  tries again: {} s after a first failure, {} s at most between attempts",
+            self.idle_hold_seconds, self.connect_retry_seconds
+        ));
         page.line(format!("  transport: {}", self.transport().join(", ")));
         if let Some(role) = &self.role {
             let required = if self.role_strict { " (required)" } else { "" };
@@ -331,6 +339,8 @@ mod tests {
             kind: "external".into(),
             hold_time_seconds: 90,
             configured_hold_time_seconds: 90,
+            connect_retry_seconds: 5,
+            idle_hold_seconds: 1,
             capabilities: vec![
                 api::Capability { name: "multiprotocol ipv4-unicast".into(), sent: true, received: true },
                 api::Capability { name: "graceful-restart".into(), sent: true, received: false },

@@ -207,6 +207,8 @@ pub struct PeerSettings {
     pub hold_time: Option<HoldTime>,
     /// `connect-retry`, whole seconds, 1 to 65535.
     pub connect_retry: Duration,
+    /// `idle-hold-time`
+    pub idle_hold: Duration,
     /// `graceful-shutdown`: what an external peer says is about to go is used only where there is no other (RFC 8326).
     pub graceful_shutdown: bool,
     /// Name of a filter that is defined.

@@ -140,6 +140,7 @@ fn settings(
     let max_prefixes = table.field("max-prefixes").map_or(Some(None), |field| prefix_limit(&field).map(Some));
     let hold = table.field("hold-time").map_or(Some(None), |field| hold_time(&field).map(Some));
     let retry = table.field("connect-retry").map_or(Some(5u32), |field| field.integer(1..=65535));
+    let idle_hold = table.field("idle-hold-time").map_or(Some(1u32), |field| field.integer(1..=3600));
     let graceful_shutdown = table.field("graceful-shutdown").map_or(Some(true), |field| field.boolean());
     if let Some(field) = table.field("bfd") {
         field.not_yet("leave it out; a lost link ends the session at once, a silent peer after the hold time");
@@ -165,6 +166,7 @@ fn settings(
         max_prefixes: max_prefixes?,
         hold_time: hold?,
         connect_retry: Duration::from_secs(u64::from(retry?)),
+        idle_hold: Duration::from_secs(u64::from(idle_hold?)),
         graceful_shutdown: graceful_shutdown?,
         import: import?,
         export: export?,

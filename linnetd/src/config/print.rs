@@ -136,6 +136,7 @@ fn print_settings(f: &mut Formatter<'_>, settings: &PeerSettings, dynamic: bool)
         writeln!(f, "hold-time = {}", hold.seconds())?;
     }
     writeln!(f, "connect-retry = {}", settings.connect_retry.as_secs())?;
+    writeln!(f, "idle-hold-time = {}", settings.idle_hold.as_secs())?;
     writeln!(f, "graceful-shutdown = {}", settings.graceful_shutdown)?;
     for (key, name) in [("import", &settings.import), ("export", &settings.export)] {
         if let Some(name) = name {

@@ -228,12 +228,12 @@ fn settings() -> impl Strategy<Value = PeerSettings> {
     let filter = || option::of(Just("f 0".replace(' ', "-")));
     (
         (remote, asn(), families, ttl, any::<[bool; 6]>(), conduct()),
-        (option::of(prefix_limit()), hold, 1u64..=65535, filter(), filter(), 1u8..),
+        (option::of(prefix_limit()), hold, (1u64..=65535, 1u64..=3600), filter(), filter(), 1u8..),
     )
         .prop_map(
             |(
                 (remote_as, local_as, families, ttl, flags, conduct),
-                (max_prefixes, hold_time, retry, import, export, add_path_send),
+                (max_prefixes, hold_time, (retry, idle_hold), import, export, add_path_send),
             )| {
                 let mut settings = PeerSettings {
                     remote_as,
@@ -252,6 +252,7 @@ fn settings() -> impl Strategy<Value = PeerSettings> {
                     max_prefixes,
                     hold_time,
                     connect_retry: Duration::from_secs(retry),
+                    idle_hold: Duration::from_secs(idle_hold),
                     graceful_shutdown: flags[2],
                     import,
                     export,

@@ -43,7 +43,7 @@ pub(super) enum Again {
 
 /// RFC 4271 section 8.2.2: "a large value"; 4 minutes is what it suggests.
 const OPEN_HOLD: Duration = Duration::from_secs(240);
-/// The first wait of a session that fails; it doubles up to the configured ConnectRetryTime.
+/// The first wait between two attempts to connect; it doubles up to the configured ConnectRetryTime.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The least that a connection attempt may take: two SYN retransmissions of Linux (1 s, 3 s).
 const SHORTEST_ATTEMPT: Duration = Duration::from_secs(5);
@@ -211,7 +211,7 @@ impl Session {
         }
         match std::mem::take(&mut self.again) {
             Again::AfterIdleHold => {
-                let due = now + self.backoff();
+                let due = now + self.backoff(self.config.idle_hold);
                 self.outgoing.timers.set(Timer::IdleHold, due);
             }
             Again::Listening => {
@@ -228,7 +228,7 @@ impl Session {
 
     fn arm_connect_retry(&mut self, now: Instant) {
         if !self.config.passive {
-            let due = now + self.backoff();
+            let due = now + self.backoff(FIRST_RETRY);
             self.outgoing.timers.set(Timer::ConnectRetry, due);
         }
     }
@@ -335,10 +335,11 @@ impl Session {
         connection.timers.set(Timer::SendHold, now + configured.unwrap_or(recommended));
     }
 
-    /// 1 s, doubled with each failure up to the configured ConnectRetryTime, with jitter.
-    fn backoff(&mut self) -> Duration {
+    /// `first`, doubled with each failure up to the configured ConnectRetryTime if that is longer, with jitter.
+    fn backoff(&mut self, first: Duration) -> Duration {
         let doublings = self.failures.saturating_sub(1).min(16);
-        self.jitter.apply((FIRST_RETRY * (1 << doublings)).min(self.config.connect_retry))
+        let longest = self.config.connect_retry.max(first);
+        self.jitter.apply(first.saturating_mul(1 << doublings).min(longest))
     }
 }
 

@@ -57,6 +57,9 @@ pub struct SessionConfig {
     pub hold_time: HoldTime,
     /// RFC 4271 section 10 suggests 120 s; a node that must be up soon wants 5.
     pub connect_retry: Duration,
+    /// How long to rest in Idle after the first of several failures, refusing the peer's connections too (IdleHoldTime, RFC 4271
+    /// section 8.1.1). Each further failure doubles it, up to `connect_retry` if that is longer.
+    pub idle_hold: Duration,
     /// Never open a connection, only accept one.
     pub passive: bool,
     /// How long the peer may take nothing of what is queued for it (RFC 9687). `None`: what that RFC recommends, 8 minutes
@@ -75,6 +78,9 @@ pub struct SessionConfig {
 }
 
 impl SessionConfig {
+    /// [`SessionConfig::idle_hold`] where nothing else is said.
+    pub const IDLE_HOLD: Duration = Duration::from_secs(1);
+
     /// A session of both families with what most neighbours want: everything optional is off, every capability without a
     /// parameter is on.
     #[must_use]
@@ -86,6 +92,7 @@ impl SessionConfig {
             families: Family::ALL.into_iter().collect(),
             hold_time: HoldTime::default(),
             connect_retry: Duration::from_secs(5),
+            idle_hold: Self::IDLE_HOLD,
             passive: false,
             send_hold: None,
             link: None,

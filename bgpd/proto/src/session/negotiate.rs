@@ -224,6 +224,7 @@ mod tests {
             families: Family::ALL.into_iter().collect(),
             hold_time: HoldTime::default(),
             connect_retry: Duration::from_secs(5),
+            idle_hold: SessionConfig::IDLE_HOLD,
             passive: false,
             send_hold: None,
             link: None,

@@ -89,7 +89,14 @@ fn a_session_that_was_good_and_lost_its_connection_tries_again_at_once() {
 
 #[test]
 fn a_session_that_keeps_failing_waits_longer_each_time() {
-    let mut pair = Pair::new(config(A), config(B));
+    for (idle_hold, waits) in [(1, [1, 2, 4, 5, 5, 5]), (3, [3, 5, 5, 5, 5, 5]), (20, [20; 6])] {
+        a_session_rests(Duration::from_secs(idle_hold), waits);
+    }
+}
+
+/// After one failure, two, and so on, with a connect retry time of 5 seconds.
+fn a_session_rests(idle_hold: Duration, expected: [u64; 6]) {
+    let mut pair = Pair::new(SessionConfig { idle_hold, ..config(A) }, config(B));
     pair.partition = true;
     pair.start(A);
     let mut waits = Vec::new();
@@ -102,7 +109,7 @@ fn a_session_that_keeps_failing_waits_longer_each_time() {
         pair.advance(due - pair.now);
         assert_eq!(pair.states()[A], State::Connect);
     }
-    for (wait, most) in waits.iter().zip([1, 2, 4, 5, 5, 5]) {
+    for (wait, most) in waits.iter().zip(expected) {
         let most = Duration::from_secs(most);
         assert!((most * 3 / 4..=most).contains(wait), "{waits:?}");
     }

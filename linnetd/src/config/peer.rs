@@ -302,16 +302,7 @@ fn sets_no_way_out(table: &Section<'_>, name: Option<&str>, defaults: &Defaults<
 fn filter_name(table: &Section<'_>, key: &'static str, defaults: &Defaults<'_>) -> Option<Option<String>> {
     let Some(field) = table.field(key) else { return Some(None) };
     let name = field.string()?;
-    let found = defaults.filters.iter().find(|filter| filter.name == name);
-    if key == "export" && found.is_some_and(Filter::looks_at_validation) {
-        field.report.warning(
-            field.span.clone(),
-            &format!("filter \"{name}\" asks for the validation state on export"),
-            "it is known on import only: here every route is \"not-found\"",
-            "match it on import, and mark the route with a community that this filter asks for",
-        );
-    }
-    if found.is_some() || !defaults.filters_read {
+    if defaults.filters.iter().any(|filter| filter.name == name) || !defaults.filters_read {
         return Some(Some(name.to_owned()));
     }
     let known = || defaults.filters.iter().map(|filter| filter.name.as_str());

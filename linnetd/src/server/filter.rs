@@ -43,9 +43,10 @@ pub(super) async fn test(daemon: &Daemon, request: FilterTestRequest) -> Result<
     let filter = find(&config, &request.filter)?;
     let prefix = parse_prefix(&request.prefix)?;
     let peers = daemon.bgp().peers().await;
+    let vrps = vrps(daemon, &config, prefix).await;
     let questions = match request.from_rib {
-        true => in_rib(daemon, &config, &peers, &filter.name, prefix).await?,
-        false => vec![told(daemon, &config, &peers, prefix, &request).await?],
+        true => in_rib(daemon, &config, &peers, vrps.as_ref(), &filter.name, prefix).await?,
+        false => vec![told(&config, &peers, vrps.as_ref(), prefix, &request)?],
     };
     Ok(FilterTestReply { traces: questions.iter().map(|question| ask(&filter, question)).collect() })
 }
@@ -83,10 +84,10 @@ fn find(config: &Config, name: &str) -> Result<Filter, Status> {
 }
 
 /// A route as the request describes it.
-async fn told(
-    daemon: &Daemon,
+fn told(
     config: &Config,
     peers: &[PeerStatus],
+    vrps: Option<&VrpTable>,
     prefix: Prefix,
     request: &FilterTestRequest,
 ) -> Result<Question, Status> {
@@ -114,9 +115,7 @@ async fn told(
     Set { add_communities: communities, ..Set::default() }.apply(&mut attributes, config.bgp.asn);
     let local_as = peer.map_or(config.bgp.asn, |peer| peer.config.local_as);
     let validation = match request.validation.as_str() {
-        // On export no state is known, and what we originate has none.
-        "" if source == Source::Local || config.bgp.rpki.is_empty() || exports_only(peers, &request.filter) => None,
-        "" => Some(by_vrps(daemon, prefix, &attributes.as_path, local_as).await),
+        "" => vrps.map(|vrps| vrps.validity_of(prefix, &attributes.as_path, local_as)),
         text => Some(one_of(text, "validation state", &Validation::ALL.map(|state| (state.name(), state)))?),
     };
     Ok(Question {
@@ -130,17 +129,14 @@ async fn told(
     })
 }
 
-/// Peers have the filter on export, and none has it on import.
-fn exports_only(peers: &[PeerStatus], filter: &str) -> bool {
-    let named = |of: &Option<Arc<Filter>>| of.as_ref().is_some_and(|of| of.name == filter);
-    peers.iter().any(|peer| named(&peer.config.export)) && !peers.iter().any(|peer| named(&peer.config.import))
-}
-
-/// What the VRPs say now.
-async fn by_vrps(daemon: &Daemon, prefix: Prefix, path: &AsPath, local_as: Asn) -> Validation {
+/// Those that cover the prefix; `None` where routes are not validated.
+async fn vrps(daemon: &Daemon, config: &Config, prefix: Prefix) -> Option<VrpTable> {
+    if config.bgp.rpki.is_empty() {
+        return None;
+    }
     let mut covering = VrpTable::default();
     daemon.bgp().vrps(prefix).await.into_iter().for_each(|vrp| covering.insert(vrp));
-    covering.validity_of(prefix, path, local_as)
+    Some(covering)
 }
 
 /// Each path of the prefix: as its peer sent it, where the filter is that peer's import filter; else as it stands in the table.
@@ -148,11 +144,11 @@ async fn in_rib(
     daemon: &Daemon,
     config: &Config,
     peers: &[PeerStatus],
+    vrps: Option<&VrpTable>,
     filter: &str,
     prefix: Prefix,
 ) -> Result<Vec<Question>, Status> {
     let mut questions = Vec::new();
-    let exports_only = exports_only(peers, filter);
     for scope in [RouteScope::Local, RouteScope::Rejected] {
         let query = RouteQuery { scope, prefix: Some(prefix), limit: usize::MAX };
         let routes = daemon.bgp().routes(query).await.map_err(|error| Status::not_found(error.to_string()))?;
@@ -160,14 +156,15 @@ async fn in_rib(
             let peer = peers.iter().find(|peer| peer.config.name == view.peer);
             let imports = peer.and_then(|peer| peer.config.import.as_ref()).is_some_and(|import| import.name == filter);
             let attributes = if imports { &view.route.received } else { &view.route.attributes };
+            let local_as = peer.map_or(config.bgp.asn, |peer| peer.config.local_as);
             questions.push(Question {
                 prefix,
                 attributes: (**attributes).clone(),
                 peer: peer.map(name_of).unwrap_or_default(),
                 source: peer.map_or(Source::Local, source_of),
-                validation: view.route.validation.filter(|_| !exports_only),
+                validation: vrps.map(|vrps| vrps.validity_of(prefix, &attributes.as_path, local_as)),
                 path_id: view.route.path_id,
-                local_as: peer.map_or(config.bgp.asn, |peer| peer.config.local_as),
+                local_as,
             });
         }
     }

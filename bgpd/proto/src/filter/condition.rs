@@ -27,7 +27,7 @@ pub struct MatchContext<'a> {
     pub peer: &'a str,
     /// From where it was learned.
     pub source: Source,
-    /// Whether its origin AS may announce the prefix (RFC 6811). Known on import only; on export it is not-found.
+    /// Whether its origin AS may announce the prefix (RFC 6811; on export RFC 8893).
     pub validation: Validation,
 }
 

@@ -17,6 +17,7 @@ use super::path_sets::{PathSets, SetPath};
 use super::peers::Peers;
 use super::table::{Path, PrefixId, Table};
 use crate::filter::Accepted;
+use crate::rtr::VrpTable;
 use crate::types::{Family, PathId, PeerId};
 use crate::wire::attributes::Attributes;
 
@@ -97,6 +98,7 @@ pub(crate) struct View<'a> {
     pub(crate) store: &'a mut AttrStore,
     pub(crate) peers: &'a Peers,
     pub(crate) config: &'a RibConfig,
+    pub(crate) vrps: Option<&'a VrpTable>,
     /// What peers say of the family does not count yet.
     pub(crate) deferred: bool,
     /// The paths of the prefix that was asked for last.
@@ -300,7 +302,7 @@ impl FamilyOut {
             return 0;
         }
         let peer = view.peers.get(path.peer);
-        let accepted = match permits(group, prefix, &attributes, source, peer) {
+        let accepted = match permits(view.config, group, view.vrps, prefix, &attributes, source, peer) {
             _ if default => None,
             Ok(accepted) => accepted,
             Err(_) => return 0,

@@ -13,8 +13,10 @@ use super::peers::Peer;
 use super::table::{Path, PrefixId, Table};
 use crate::conduct::NextHopMode;
 use crate::filter::{self, Accepted, Decision, Filter, MatchContext, SetNextHop, Validation};
+use crate::rtr::VrpTable;
 use crate::types::{Asn, Family, NextHop, Prefix, RouterId};
 use crate::wire::UpdateContext;
+use crate::wire::aspath::AsPath;
 use crate::wire::attributes::Attributes;
 use crate::wire::community::Community;
 
@@ -28,6 +30,8 @@ pub(crate) struct GroupKey {
     pub(crate) own6: Option<NextHop>,
     pub(crate) outward: Outward,
     pub(crate) filter: Option<Arc<Filter>>,
+    /// The filter asks for the validation state.
+    pub(crate) looks_at_validation: bool,
     /// Most paths to one prefix, in families in which there are several; 0 where there are none.
     pub(crate) add_path_most: usize,
     pub(crate) context: UpdateContext,
@@ -67,6 +71,7 @@ impl GroupKey {
             own6: session6.or(peer.policy.own_address6.map(|address| NextHop::from(IpAddr::V6(address)))),
             outward: Outward::of(peer),
             filter: peer.policy.export.clone(),
+            looks_at_validation: peer.export_looks_at_validation,
             add_path_most: if established.send.add_path.is_empty() { 0 } else { peer.policy.add_path_most.max(1) },
             context: established.send,
             drain,
@@ -130,8 +135,11 @@ pub(crate) enum Source {
     },
 }
 
-/// What an export filter is asked about. `peer`: whom the route was learned from, `None` for our own.
-pub(crate) fn context<'a>(
+/// What the group's export filter is asked about. `peer`: whom the route was learned from, `None` for our own.
+fn context<'a>(
+    config: &RibConfig,
+    group: &GroupKey,
+    vrps: Option<&VrpTable>,
     prefix: Prefix,
     attributes: &'a Attributes,
     source: Source,
@@ -146,9 +154,27 @@ pub(crate) fn context<'a>(
             Source::External { .. } => filter::Source::External,
             Source::Internal { .. } => filter::Source::Internal,
         },
-        // As on import (`import::context`).
-        validation: Validation::NotFound,
+        validation: match group.looks_at_validation {
+            true => effective_validity(config, group, vrps, prefix, &attributes.as_path),
+            false => Validation::NotFound,
+        },
     }
+}
+
+/// By the origin that the peer will see, whatever becomes of the path on its way out (RFC 8893 section 3).
+fn effective_validity(
+    config: &RibConfig,
+    group: &GroupKey,
+    vrps: Option<&VrpTable>,
+    prefix: Prefix,
+    path: &AsPath,
+) -> Validation {
+    let mut path = path.clone();
+    if group.kind == Kind::External {
+        group.outward.rewrite(group.local_as, &mut path);
+        group.outward.prepend(config, group.local_as, &mut path);
+    }
+    vrps.map_or(Validation::NotFound, |vrps| vrps.validity_of(prefix, &path, group.local_as))
 }
 
 impl Source {
@@ -183,7 +209,9 @@ pub(crate) enum Withheld {
 /// # Errors
 /// Why the group does not hear of it, for a person.
 pub(crate) fn permits(
+    config: &RibConfig,
     group: &GroupKey,
+    vrps: Option<&VrpTable>,
     prefix: Prefix,
     attributes: &Attributes,
     source: Source,
@@ -216,10 +244,13 @@ pub(crate) fn permits(
     group.outward.permits(group.local_as, attributes)?;
     // 4. The export filter; an external peer without one hears nothing (RFC 8212 section 2).
     match (&group.filter, group.kind) {
-        (Some(filter), _) => match filter.decide(&context(prefix, attributes, source, peer), group.local_as) {
-            Decision::Accept(accepted) => Ok(Some(accepted)),
-            Decision::Reject(_) => Err("rejected by the export filter"),
-        },
+        (Some(filter), _) => {
+            let route = context(config, group, vrps, prefix, attributes, source, peer);
+            match filter.decide(&route, group.local_as) {
+                Decision::Accept(accepted) => Ok(Some(accepted)),
+                Decision::Reject(_) => Err("rejected by the export filter"),
+            }
+        }
         (None, Kind::External) => Err("an external peer without an export filter (RFC 8212)"),
         (None, Kind::Internal | Kind::Client) => Ok(None),
     }

@@ -1,11 +1,12 @@
 //! Tables of the export rules.
 
 use super::*;
-use crate::filter::{Rule, Set};
+use crate::conduct::RemovePrivateAs;
+use crate::filter::{Condition, Rule, Set};
 use std::net::Ipv4Addr;
 
+use crate::rtr::Vrp;
 use crate::types::{ClusterId, FamilySet, LinkLocal};
-use crate::wire::aspath::AsPath;
 use crate::wire::attributes::Origin;
 use crate::wire::tunnel::Tunnel;
 
@@ -53,6 +54,7 @@ fn group(kind: Kind) -> GroupKey {
         own6: None,
         outward: Outward::default(),
         filter: filter(Set::default()),
+        looks_at_validation: false,
         add_path_most: 0,
         context,
         drain: Drain::Off,
@@ -72,7 +74,7 @@ fn learned() -> Attributes {
 }
 
 fn sent(group: &GroupKey, attributes: &Attributes, source: Source) -> Attributes {
-    let route = context("10.0.0.0/8".parse().unwrap(), attributes, source, None);
+    let route = context(&config(), group, None, "10.0.0.0/8".parse().unwrap(), attributes, source, None);
     let accepted = match group.filter.as_ref().unwrap().decide(&route, group.local_as) {
         Decision::Accept(accepted) => accepted,
         Decision::Reject(_) => panic!("rejected"),
@@ -98,7 +100,11 @@ fn who_hears_whom() {
         (FROM_OTHER, Client, true),
     ] {
         let net = "10.0.0.0/8".parse().unwrap();
-        assert_eq!(permits(&group(kind), net, &learned(), source, None).is_ok(), hears, "{source:?} to {kind:?}");
+        assert_eq!(
+            permits(&config(), &group(kind), None, net, &learned(), source, None).is_ok(),
+            hears,
+            "{source:?} to {kind:?}"
+        );
     }
 }
 
@@ -114,7 +120,7 @@ fn well_known_communities_stop_a_route_where_rfc_1997_says() {
         attributes.communities = [community].into();
         for (kind, hears) in [(Kind::External, external), (Kind::Internal, internal)] {
             let net = "10.0.0.0/8".parse().unwrap();
-            let permitted = permits(&group(kind), net, &attributes, FROM_OUTSIDE, None).is_ok();
+            let permitted = permits(&config(), &group(kind), None, net, &attributes, FROM_OUTSIDE, None).is_ok();
             assert_eq!(permitted, hears, "{community} to {kind:?}");
         }
     }
@@ -125,7 +131,7 @@ fn an_external_group_without_a_filter_hears_nothing_and_an_internal_one_everythi
     for (kind, hears) in [(Kind::External, false), (Kind::Internal, true), (Kind::Client, true)] {
         let open = GroupKey { filter: None, ..group(kind) };
         let net = "10.0.0.0/8".parse().unwrap();
-        assert_eq!(permits(&open, net, &learned(), Source::Local, None).is_ok(), hears, "{kind:?}");
+        assert_eq!(permits(&config(), &open, None, net, &learned(), Source::Local, None).is_ok(), hears, "{kind:?}");
     }
 }
 
@@ -270,7 +276,11 @@ fn a_draining_speaker_is_the_last_resort_whatever_its_filter_sets_and_a_drained_
         assert_eq!(*result.communities, [Community::GRACEFUL_SHUTDOWN], "{kind:?}");
         let drained = GroupKey { drain: Drain::Withdrawn, ..group(kind) };
         let net: Prefix = "10.0.0.0/8".parse().unwrap();
-        assert_eq!(permits(&drained, net, &learned(), Source::Local, None), Err("this speaker is drained"), "{kind:?}");
+        assert_eq!(
+            permits(&config(), &drained, None, net, &learned(), Source::Local, None),
+            Err("this speaker is drained"),
+            "{kind:?}"
+        );
     }
 }
 
@@ -316,5 +326,31 @@ fn a_weight_is_never_passed_on_and_what_is_not_transitive_stays_in_its_as_unless
         assert_eq!(result.weight, 0);
         let extended: Vec<String> = result.extended_communities.iter().map(ToString::to_string).collect();
         assert_eq!(extended, shown);
+    }
+}
+
+#[test]
+fn an_export_filter_sees_the_validity_of_the_path_as_it_goes_out() {
+    let private = |mode| Outward { private: Some((mode, Asn(65002))), ..Outward::default() };
+    let mut vrps = VrpTable::default();
+    vrps.insert(Vrp::new("10.0.0.0/8".parse().unwrap(), 8, Asn(64512)).unwrap());
+    let rule = |state| Rule::accept(vec![Condition::Validation(vec![state])]);
+    for (path, outward, kind, state) in [
+        (&[][..], Outward::default(), Kind::External, Validation::Valid),
+        (&[], Outward::default(), Kind::Internal, Validation::Valid),
+        (&[65001], Outward::default(), Kind::External, Validation::Invalid),
+        (&[65001], private(RemovePrivateAs::Replace), Kind::External, Validation::Valid),
+        (&[65001], private(RemovePrivateAs::All), Kind::External, Validation::Valid),
+        (&[65001], private(RemovePrivateAs::All), Kind::Internal, Validation::Invalid),
+    ] {
+        let attributes = Attributes { as_path: AsPath::sequence(path.iter().copied().map(Asn)), ..learned() };
+        let key = |filter| GroupKey { filter, outward, looks_at_validation: true, ..group(kind) };
+        for asked in Validation::ALL {
+            let filter = Filter { name: "judging".to_owned(), rules: vec![rule(asked)] };
+            let key = key(Some(Arc::new(filter)));
+            let net = "10.0.0.0/8".parse().unwrap();
+            let passes = permits(&config(), &key, Some(&vrps), net, &attributes, FROM_OUTSIDE, None).is_ok();
+            assert_eq!(passes, asked == state, "{path:?} {outward:?} {kind:?} {asked}");
+        }
     }
 }

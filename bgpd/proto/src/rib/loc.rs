@@ -78,8 +78,8 @@ impl Rib {
 
     fn tell_groups(&mut self, family: Family, id: PrefixId, chosen_changed: bool) {
         let (table, peers, config) = (&self.tables[at(family)], &self.peers, &self.config);
-        let deferred = self.convergence.defers(family);
-        let mut view = View { family, table, store: &mut self.store, peers, config, deferred, ranked: None };
+        let (vrps, deferred) = (self.vrps.as_ref(), self.convergence.defers(family));
+        let mut view = View { family, table, store: &mut self.store, peers, config, vrps, deferred, ranked: None };
         self.groups.prefix_changed(id, chosen_changed, &mut view);
     }
 

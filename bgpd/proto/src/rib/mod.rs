@@ -492,8 +492,8 @@ impl Rib {
             let table = &self.tables[at(family)];
             let deferred = self.convergence.defers(family);
             let settled = !deferred && !table.has_dirty();
-            let (peers, config) = (&self.peers, &self.config);
-            let mut view = View { family, table, store: &mut self.store, peers, config, deferred, ranked: None };
+            let (peers, config, vrps) = (&self.peers, &self.config, self.vrps.as_ref());
+            let mut view = View { family, table, store: &mut self.store, peers, config, vrps, deferred, ranked: None };
             self.groups.flush(&mut view, &mut self.outputs);
             let complete = settled && self.convergence.may_end(family);
             let hungry = self.groups.feed(&mut view, complete, &mut self.outputs);

@@ -21,6 +21,8 @@ pub(crate) struct Peer {
     pub(crate) import_looks_at_prefix: bool,
     /// It asks for the validation state.
     pub(crate) import_looks_at_validation: bool,
+    /// Its export filter does.
+    pub(crate) export_looks_at_validation: bool,
     /// In another AS. Until its first session says otherwise it is, so that the closed rule holds.
     pub(crate) external: bool,
     /// Its AS; 0 until its first session.
@@ -64,6 +66,7 @@ impl Peer {
         Self {
             import_looks_at_prefix: policy.import.as_ref().is_some_and(|filter| filter.looks_at_prefix()),
             import_looks_at_validation: policy.import.as_ref().is_some_and(|filter| filter.looks_at_validation()),
+            export_looks_at_validation: policy.export.as_ref().is_some_and(|filter| filter.looks_at_validation()),
             policy,
             import: 0,
             external: true,
@@ -87,6 +90,7 @@ impl Peer {
     pub(crate) fn set_policy(&mut self, policy: PeerPolicy) {
         self.import_looks_at_prefix = policy.import.as_ref().is_some_and(|filter| filter.looks_at_prefix());
         self.import_looks_at_validation = policy.import.as_ref().is_some_and(|filter| filter.looks_at_validation());
+        self.export_looks_at_validation = policy.export.as_ref().is_some_and(|filter| filter.looks_at_validation());
         self.policy = policy;
     }
 

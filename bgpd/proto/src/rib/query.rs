@@ -173,14 +173,19 @@ impl Rib {
             let learned = self.store.attributes(self.store.effective(path))?;
             let learned_from = self.peers.get(path.peer);
             let source = learned_from.map_or(Source::Local, Source::of);
-            Some(match (permits(key, prefix, &learned, source, learned_from), &key.filter) {
-                (Ok(Some(accepted)), Some(filter)) => {
-                    format!("accepted by export filter {}", decisive_rule(filter, Decision::Accept(accepted)))
-                }
-                (Ok(_), _) if !best => "a further path, for a peer that takes several; no export filter".to_owned(),
-                (Ok(_), _) => "the best path; no export filter".to_owned(),
-                (Err(why), _) => format!("about to be withdrawn: {why}"),
-            })
+            Some(
+                match (
+                    permits(&self.config, key, self.vrps.as_ref(), prefix, &learned, source, learned_from),
+                    &key.filter,
+                ) {
+                    (Ok(Some(accepted)), Some(filter)) => {
+                        format!("accepted by export filter {}", decisive_rule(filter, Decision::Accept(accepted)))
+                    }
+                    (Ok(_), _) if !best => "a further path, for a peer that takes several; no export filter".to_owned(),
+                    (Ok(_), _) => "the best path; no export filter".to_owned(),
+                    (Err(why), _) => format!("about to be withdrawn: {why}"),
+                },
+            )
         });
         Some(RouteView {
             prefix,

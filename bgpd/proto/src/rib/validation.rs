@@ -1,7 +1,7 @@
 //! Origin validation (RFC 6811): what the VRPs say of a route, and what is looked at again when they change.
 
 use super::Rib;
-use super::peers::at;
+use super::peers::{Peer, at};
 use super::table::{Path, PrefixId};
 use crate::filter::Validation;
 use crate::rtr::{Changes, Vrp, VrpTable};
@@ -32,8 +32,8 @@ impl Rib {
         }
     }
 
-    /// Applies a change of the VRPs. [`Rib::run`] looks again at the routes that it covers, if their peers' filters ask for
-    /// the state, and at no others.
+    /// Applies a change of the VRPs. [`Rib::run`] looks again at the routes that it covers, if filters ask for the state: it
+    /// imports those of peers whose import filter does, and exports them all where an export filter does.
     pub fn change_vrps(&mut self, changes: &Changes) {
         if let Some(vrps) = &mut self.vrps {
             vrps.apply(changes);
@@ -65,7 +65,8 @@ impl Rib {
     }
 
     fn look_again(&mut self, changed: impl Iterator<Item = Vrp>) {
-        if !self.peers.iter().any(|(_, peer)| peer.import_looks_at_validation) {
+        let asks = |peer: &Peer| peer.import_looks_at_validation || peer.export_looks_at_validation;
+        if !self.peers.iter().any(|(_, peer)| asks(peer)) {
             return;
         }
         let work = self.revalidation.get_or_insert_default();
@@ -73,9 +74,10 @@ impl Rib {
         changed.for_each(|vrp| if begun { work.later.insert(vrp) } else { work.changed.insert(vrp) });
     }
 
-    /// Imports again what a change of the VRPs covers, up to a bounded amount of work. Whether there is more.
+    /// Imports and exports again what a change of the VRPs covers, up to a bounded amount of work. Whether there is more.
     pub(super) fn revalidate(&mut self) -> bool {
         let Some(mut work) = self.revalidation.take() else { return false };
+        let exports = self.peers.iter().any(|(_, peer)| peer.export_looks_at_validation);
         let mut left = u32::try_from(self.groups.limits.decisions).unwrap_or(u32::MAX);
         for family in Family::ALL {
             let (from, end) = (work.next[at(family)], self.tables[at(family)].end());
@@ -84,6 +86,9 @@ impl Rib {
                 let paths = self.tables[at(family)].paths(id).as_slice().len();
                 if paths > 0 && work.changed.covers(self.tables[at(family)].prefix(id)) {
                     (0..paths).for_each(|slot| self.revalidate_path(family, id, slot));
+                    if exports {
+                        self.tables[at(family)].mark(id, true);
+                    }
                 }
             }
             left -= to.saturating_sub(from);

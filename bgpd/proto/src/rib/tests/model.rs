@@ -442,7 +442,9 @@ impl Model {
                     address: peer.policy.address,
                 },
             };
-            let accepted = permits(&key, net, made, source, self.world.rib.peers.get(PeerId(from))).ok()?;
+            let accepted =
+                permits(&self.world.rib.config, &key, None, net, made, source, self.world.rib.peers.get(PeerId(from)))
+                    .ok()?;
             transform(&self.world.rib.config, &key, net.family(), made, source, accepted).ok()
         };
         let mut due = BTreeMap::new();

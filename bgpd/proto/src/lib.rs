@@ -13,6 +13,7 @@
 
 pub mod bmp;
 pub mod conduct;
+pub mod discovery;
 pub mod filter;
 pub mod mrt;
 pub mod rib;

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 
 use crate::rib::{self, BestChange, Drain, PeerPolicy, Rib, RibConfig};
+use crate::rtr::Changes;
 use crate::session::{self, Direction, DownReason, Established, Session, SessionConfig, Stop};
 use crate::time::Instant;
 use crate::types::{Family, PeerId, Prefix};
@@ -168,6 +169,19 @@ impl Speaker {
     pub fn set_drain(&mut self, drain: Drain, now: Instant) {
         let _ = now;
         self.rib.set_drain(drain);
+        self.dirty = true;
+    }
+
+    /// See [`Rib::set_validation`].
+    pub fn set_validation(&mut self, on: bool) {
+        self.rib.set_validation(on);
+        self.dirty = true;
+    }
+
+    /// See [`Rib::change_vrps`].
+    pub fn change_vrps(&mut self, changes: &Changes, now: Instant) {
+        let _ = now;
+        self.rib.change_vrps(changes);
         self.dirty = true;
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bgp_proto::rib::Drain;
+use bgp_proto::rtr::Vrp;
 use bgp_proto::time::Instant;
 use bgp_proto::types::{Family, Prefix};
 use bgp_proto::wire::attributes::Attributes;
@@ -41,6 +42,8 @@ pub enum Action {
     Refresh(NodeId, NodeId, Family),
     /// See [`Network::drain`].
     Drain(NodeId, Drain),
+    /// See [`Network::change_vrp`].
+    ChangeVrp(NodeId, Vrp, bool),
 }
 
 impl Network {
@@ -63,6 +66,7 @@ impl Network {
             Action::Withdraw(node, prefixes) => self.withdraw(node, &prefixes),
             Action::Refresh(node, peer, family) => self.refresh(node, peer, family),
             Action::Drain(node, drain) => self.drain(node, drain),
+            Action::ChangeVrp(node, vrp, there) => self.change_vrp(node, vrp, there),
         }
     }
 
@@ -107,6 +111,21 @@ pub fn schedule_drains(network: &mut Network, random: &mut Random, span: Duratio
             }
             time = time + random.between(Duration::from_millis(1), Duration::from_secs(20));
         }
+    }
+}
+
+/// Schedules changes of what nodes validate against, from the scenario's own stream.
+pub fn schedule_vrps(network: &mut Network, scenario: &mut Scenario, span: Duration) {
+    let nodes: Vec<NodeId> = network.topology().ids().collect();
+    for turn in 0..24 {
+        let Some((vrp, share, chance)) = scenario.vrp_news() else { return };
+        let time = network.now() + span.mul_f64(share);
+        let known = network.topology().node(nodes[turn % nodes.len()]).vrps.iter().flatten().nth(turn / nodes.len());
+        let (vrp, there) = match known {
+            Some(known) if chance => (*known, false),
+            Some(_) | None => (vrp, true),
+        };
+        network.at(time, Action::ChangeVrp(nodes[turn % nodes.len()], vrp, there));
     }
 }
 

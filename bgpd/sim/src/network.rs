@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bgp_proto::rib::Drain;
+use bgp_proto::rtr::{Changes, Vrp};
 use bgp_proto::session::{State, Stop};
 use bgp_proto::speaker::{Output, Speaker};
 use bgp_proto::time::Instant;
@@ -330,6 +331,11 @@ impl Network {
             for (prefix, attributes) in &self.topology.node(node).originated {
                 speaker.originate(*prefix, attributes.clone(), self.now);
             }
+            if let Some(vrps) = &self.topology.node(node).vrps {
+                speaker.set_validation(true);
+                let announced = vrps.iter().copied().collect();
+                speaker.change_vrps(&Changes { announced, withdrawn: Vec::new() }, self.now);
+            }
             for peer in self.topology.node(node).peers.keys().filter(|peer| !state.removed.contains(peer)) {
                 let session = self.topology.session_config(node, *peer, restarted);
                 if let Some((session, policy)) = session.zip(self.topology.peer_policy(node, *peer)) {
@@ -454,6 +460,20 @@ impl Network {
                 speaker.originate(*prefix, attributes.clone(), now);
             }
         });
+        self.settle();
+    }
+
+    /// A node that validates learns of a VRP, or that there is none any more.
+    pub fn change_vrp(&mut self, node: NodeId, vrp: Vrp, there: bool) {
+        let Some(vrps) = &mut self.topology.nodes[node.index()].vrps else { return };
+        let mut changes = Changes::default();
+        match there {
+            true if vrps.insert(vrp) => changes.announced.push(vrp),
+            false if vrps.remove(&vrp) => changes.withdrawn.push(vrp),
+            true | false => return,
+        }
+        self.note(format_args!("{node} hears of {changes:?}"));
+        self.tell(node, |speaker, now| speaker.change_vrps(&changes, now));
         self.settle();
     }
 

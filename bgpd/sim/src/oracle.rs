@@ -8,16 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bgp_proto::conduct::{Conduct, NextHopMode, RemovePrivateAs};
-use bgp_proto::filter::{SetNextHop, Source};
+use bgp_proto::filter::{SetNextHop, Source, Validation};
 use bgp_proto::rib::{Aggregate, Drain};
 use bgp_proto::role::Role;
+use bgp_proto::rtr::Vrp;
 use bgp_proto::types::{Asn, Family, NextHop, Prefix};
 use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Aggregator, Attributes};
 use bgp_proto::wire::community::Community;
 
 use crate::policy;
-use crate::topology::{NodeId, Topology};
+use crate::topology::{NodeId, NodeSpec, Topology};
 
 /// A path that a node has: from a neighbour, or its own (`None`), with its attributes behind the import filter.
 #[derive(Clone, Debug, PartialEq)]
@@ -253,7 +254,12 @@ fn advertise(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, ro
                 Some(_) => Source::Internal,
             };
             let from = route.from.map(|from| from.to_string()).unwrap_or_default();
-            Some(policy::ask(filter, prefix, &route.attributes, &from, source, ours.asn)?)
+            let mut path = route.attributes.as_path.clone();
+            if external {
+                path = rewritten(spec.conduct, ours.asn, topology.node(peer).asn, &path);
+            }
+            let state = validation(ours, prefix, &path);
+            Some(policy::ask(filter, prefix, &route.attributes, &from, source, state, ours.asn)?)
         }
     };
     let sets = rule.unwrap_or_default();
@@ -334,6 +340,18 @@ fn advertise(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, ro
     Some(sent)
 }
 
+/// RFC 6811 section 2, one VRP after the other.
+fn validation(ours: &NodeSpec, prefix: Prefix, path: &AsPath) -> Validation {
+    let origin = path.asns().last().unwrap_or(ours.asn);
+    let covering: Vec<&Vrp> = ours.vrps.iter().flatten().filter(|vrp| vrp.prefix().contains(prefix)).collect();
+    let allows = |vrp: &&Vrp| vrp.asn() == origin && prefix.length() <= vrp.max_length();
+    match (covering.is_empty(), covering.iter().any(allows)) {
+        (true, _) => Validation::NotFound,
+        (false, true) => Validation::Valid,
+        (false, false) => Validation::Invalid,
+    }
+}
+
 /// The path without private numbers (RFC 6996), and without the peer's own.
 fn rewritten(conduct: Conduct, ours: Asn, theirs: Asn, path: &AsPath) -> AsPath {
     let private = |asn: &Asn| (64512..=65534).contains(&asn.0) || (4_200_000_000..=4_294_967_294).contains(&asn.0);
@@ -386,7 +404,8 @@ pub fn accept(
         None => {}
         Some(filter) => {
             let source = if external { Source::External } else { Source::Internal };
-            let sets = policy::ask(filter, prefix, &taken, &peer.to_string(), source, ours.asn)?;
+            let state = validation(ours, prefix, &taken.as_path);
+            let sets = policy::ask(filter, prefix, &taken, &peer.to_string(), source, state, ours.asn)?;
             sets.iter().for_each(|set| policy::change(set, &mut taken, ours.asn));
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bgp_proto::filter::number::Adjust;
-use bgp_proto::filter::{Condition, Filter, Set, SetNextHop, Source, Then};
+use bgp_proto::filter::{Condition, Filter, Set, SetNextHop, Source, Then, Validation};
 use bgp_proto::types::{Asn, NextHop, Prefix};
 use bgp_proto::wire::aspath::{AsPath, SegmentKind};
 use bgp_proto::wire::attributes::Attributes;
@@ -16,12 +16,16 @@ pub fn ask<'f>(
     attributes: &Attributes,
     peer: &str,
     source: Source,
+    validation: Validation,
     local_as: Asn,
 ) -> Option<Vec<&'f Set>> {
     let mut now = attributes.clone();
     let mut sets = Vec::new();
     for rule in &filter.rules {
-        let holds = |condition: &Condition| holds(condition, prefix, &now, peer, source);
+        let holds = |condition: &Condition| match condition {
+            Condition::Validation(states) => states.contains(&validation),
+            other => holds(other, prefix, &now, peer, source),
+        };
         if !rule.conditions.iter().all(holds) || rule.except.iter().any(holds) {
             continue;
         }

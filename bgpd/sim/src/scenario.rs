@@ -14,8 +14,9 @@ use std::time::Duration;
 use bgp_proto::conduct::{Conduct, NextHopMode};
 use bgp_proto::filter::community::{AnyCommunity, CommunityPattern};
 use bgp_proto::filter::number::{Adjust, AsnRange, NumberMatch};
-use bgp_proto::filter::{Condition, Filter, PrefixMatch, Rule, Set, SetNextHop, Source, Then};
+use bgp_proto::filter::{Condition, Filter, PrefixMatch, Rule, Set, SetNextHop, Source, Then, Validation};
 use bgp_proto::rib::Drain;
+use bgp_proto::rtr::Vrp;
 use bgp_proto::session::Extensions;
 use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, NextHop, Prefix, RouterId};
 use bgp_proto::wire::aspath::AsPath;
@@ -61,6 +62,9 @@ const ADD_PATH: u64 = 7;
 /// The stream of chance for [`Scenario::leave_out_next_hops`].
 const NEXT_HOPS: u64 = 6;
 
+/// The stream of chance for who validates, and what.
+const VALIDATION: u64 = 12;
+
 /// The stream of chance for what filters have beyond prefixes and communities.
 const RULES: u64 = 11;
 
@@ -76,6 +80,8 @@ pub struct Scenario {
     big: bool,
     /// A stream of its own, as the extensions have.
     rules: Random,
+    /// Another, where some validate.
+    validation: Option<Random>,
 }
 
 impl fmt::Display for Scenario {
@@ -113,6 +119,7 @@ impl Scenario {
             pools: Vec::new(),
             big,
             rules: Random::new(seed, RULES),
+            validation: Some(Random::new(seed, VALIDATION)).filter(|random| random.clone().percent(40)),
         };
         scenario.lay_out(&mut random);
         scenario.fill(&mut random);
@@ -122,6 +129,7 @@ impl Scenario {
         scenario.add_paths(seed);
         scenario.leave_out_next_hops(seed);
         scenario.keep_routes_longer(seed);
+        scenario.validate();
         scenario
     }
 
@@ -253,6 +261,7 @@ impl Scenario {
                 graceful_restart: random.percent(50).then(|| 20 + random.below(100) as u16),
                 deferral: random.between(Duration::from_secs(20), Duration::from_secs(90)),
                 notification: false,
+                vrps: None,
                 drain: Drain::Off,
                 aggregates: Vec::new(),
                 originated: BTreeMap::new(),
@@ -351,6 +360,54 @@ impl Scenario {
         let mut random = Random::new(seed, RETENTION);
         for node in &mut self.topology.nodes {
             node.notification = random.percent(70);
+        }
+    }
+
+    /// Some nodes know who may originate what.
+    fn validate(&mut self) {
+        for node in self.topology.ids() {
+            let known = (0..12).filter_map(|_| self.vrp()).collect();
+            let validates = self.validation.as_mut().is_some_and(|random| random.percent(75));
+            self.topology.nodes[node.index()].vrps = validates.then_some(known);
+        }
+    }
+
+    /// Somebody, who may be the right one, may originate something; `None`: nobody validates.
+    pub fn vrp(&mut self) -> Option<Vrp> {
+        let random = self.validation.as_mut()?;
+        let holder = random.below(self.topology.nodes.len());
+        let pool = &self.pools[holder];
+        let prefix = pool.get(random.below(pool.len().min(16)))?;
+        let origin = if random.percent(50) { holder } else { random.below(self.topology.nodes.len()) };
+        Vrp::new(*prefix, prefix.length(), self.topology.nodes[origin].asn)
+    }
+
+    /// A VRP, when in the course of events somebody hears of it, and whether that is rather that an old one is gone.
+    pub fn vrp_news(&mut self) -> Option<(Vrp, f64, bool)> {
+        let vrp = loop {
+            if let Some(vrp) = self.vrp() {
+                break vrp;
+            }
+            if self.validation.is_none() || self.pools.iter().all(Vec::is_empty) {
+                return None;
+            }
+        };
+        let random = self.validation.as_mut()?;
+        Some((vrp, random.below(1000) as f64 / 1000.0, random.percent(40)))
+    }
+
+    /// Rules that ask for the state: they refuse by it, or tag.
+    fn judge(&mut self, rules: &mut Vec<Rule>) {
+        let Some(random) = &mut self.validation else { return };
+        for _ in 0..random.below(3) {
+            let conditions = vec![Condition::Validation(vec![random.pick(&Validation::ALL)])];
+            let (mut set, mut then) = (Set::default(), Then::Reject);
+            if random.percent(60) {
+                let tag: Option<AnyCommunity> = random.pick(&["65000:1", "65000:3:1", "rt:65000:1"]).parse().ok();
+                set.add_communities.extend(tag);
+                then = Then::Next;
+            }
+            rules.push(Rule { conditions, set, then, ..Rule::default() });
         }
     }
 
@@ -553,6 +610,7 @@ impl Scenario {
                 // Behind what hides a provider's routes from other providers.
                 rules.push(Rule { conditions, except, set, then });
             }
+            self.judge(rules);
         }
         if self.shape == Shape::Mesh && self.rules.percent(30) {
             taken.weight = Some(self.rules.below(3) as u32);

@@ -1,6 +1,6 @@
 //! What a network is meant to be: nodes, links, and what each node says of itself and its neighbours.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::Filter;
 use bgp_proto::rib::{Aggregate, Awaited, Drain, PeerPolicy, RibConfig};
+use bgp_proto::rtr::Vrp;
 use bgp_proto::session::{Extensions, LocalRestart, RemoteAs, SessionConfig};
 use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, PeerId, Prefix, RouterId};
 use bgp_proto::wire::attributes::Attributes;
@@ -70,6 +71,8 @@ pub struct NodeSpec {
     pub deferral: Duration,
     /// How far it is drained; outlives its process.
     pub drain: Drain,
+    /// What it validates origins against (RFC 6811); `None`: it does not.
+    pub vrps: Option<BTreeSet<Vrp>>,
     /// What it aggregates.
     pub aggregates: Vec<Aggregate>,
     /// What it originates.

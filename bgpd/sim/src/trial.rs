@@ -68,6 +68,7 @@ fn play(
     let span = random.between(Duration::from_secs(5), Duration::from_secs(400));
     faults::schedule(network, scenario, random, span);
     faults::schedule_drains(network, drains, span);
+    faults::schedule_vrps(network, scenario, span);
     for _ in 0..SLICES {
         network.run_until(network.now() + span / SLICES);
         checks::reports_add_up(network).map_err(|error| format!("amid the faults: {error}"))?;

@@ -30,6 +30,7 @@ fn node(number: u8, asn: u32) -> NodeSpec {
         deferral: Duration::from_secs(60),
         notification: false,
         drain: Drain::Off,
+        vrps: None,
         aggregates: Vec::new(),
         originated: BTreeMap::new(),
         peers: BTreeMap::new(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bgp_proto::filter::{Condition, Filter, PrefixMatch, Rule};
+use bgp_proto::rib::{Aggregate, Aggregates};
 use bgp_proto::session::{RemoteAs, State};
 use bgp_proto::types::{Asn, HoldTime};
 use bgpd::{Event, Password, PeerConfig, RouteQuery, RouteScope, SetEnabledError, Shutdown, Ttl};
@@ -188,6 +189,31 @@ async fn a_changed_filter_is_applied_without_a_reset() {
     left.wait_prefix(prefix("10.1.0.0/16")).await;
     let peer = left.peer("right").await.unwrap();
     assert_eq!((peer.counters.established, peer.counts.received), (1, 2), "{peer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aggregate_comes_and_goes_with_the_configuration_and_resets_no_session() {
+    let (mut left, right) = pair(|_, _| (), |_, _| ()).await;
+    let (inside, whole) = (prefix("10.2.0.0/24"), prefix("10.0.0.0/8"));
+    left.originate([(inside, attributes(None))]).await;
+    right.wait_prefix(inside).await;
+    let aggregate = Aggregate {
+        prefix: whole,
+        summary_only: true,
+        med: None,
+        local_pref: None,
+        communities: Vec::new(),
+        large_communities: Vec::new(),
+    };
+    let said = left.reconfigure(|config| config.aggregates = [aggregate].into_iter().collect()).await;
+    assert_eq!(said, ["aggregates changed, in place"]);
+    left.wait_prefix(whole).await;
+    right.wait_no_prefix(inside).await;
+    let said = left.reconfigure(|config| config.aggregates = Aggregates::default()).await;
+    assert_eq!(said, ["aggregates changed, in place"]);
+    left.wait_no_prefix(whole).await;
+    right.wait_prefix(inside).await;
+    assert_eq!(left.peer("right").await.unwrap().counters.established, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -172,7 +172,8 @@ impl RibTask {
             busy = self.work(long, Self::turn);
             if busy {
                 tokio::task::yield_now().await;
-            } else {
+            } else if self.stopped.is_none() {
+                // Not if that turn has taken the order to stop: nothing might come any more that ends the wait.
                 self.wait().await;
             }
         }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::prefix_limit::PrefixLimit;
+use bgp_proto::bfd;
 use bgp_proto::bmp::Stage;
 use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::Filter;
@@ -176,10 +177,46 @@ pub struct PeerConfig {
     pub idle_hold: Duration,
     /// Its routes with GRACEFUL_SHUTDOWN are used only where there is no other (RFC 8326), if it is in another AS.
     pub graceful_shutdown: bool,
+    /// Watch the path to it (RFC 5880).
+    pub bfd: Option<BfdConfig>,
     /// Filter of what it sends. `None`: RFC 8212 for an external peer, everything from an internal one.
     pub import: Option<Arc<Filter>>,
     /// Filter of what it hears. `None`: RFC 8212 for an external peer, everything it may hear for an internal one.
     pub export: Option<Arc<Filter>>,
+}
+
+/// BFD beside a session of BGP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BfdConfig {
+    /// Intervals, multiplier, role.
+    pub session: bfd::SessionConfig,
+    /// Over one hop or over many.
+    pub hops: BfdHops,
+    /// What becomes of the peer's routes when the path is lost.
+    pub on_down: OnBfdDown,
+}
+
+/// Which kind of BFD session a peer has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BfdHops {
+    /// As its BGP session: over one hop if that is limited to one, or if the peer's address is on a link of this host.
+    #[default]
+    Auto,
+    /// RFC 5881.
+    Single,
+    /// RFC 5883.
+    Multi,
+}
+
+/// What becomes of a peer's routes when BFD loses the path to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnBfdDown {
+    /// If the peer's BFD shares the fate of its control plane (its C bit is clear), it may only restart: where graceful
+    /// restart was agreed on, its routes are kept as it says (RFC 5882 section 4.3.2). Else they go at once.
+    #[default]
+    Auto,
+    /// They go at once.
+    Drop,
 }
 
 /// Whoever connects from inside a prefix.
@@ -289,6 +326,7 @@ impl PeerConfig {
             connect_retry: Duration::from_secs(5),
             idle_hold: SessionConfig::IDLE_HOLD,
             graceful_shutdown: true,
+            bfd: None,
             import: None,
             export: None,
         }

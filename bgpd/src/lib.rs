@@ -7,6 +7,7 @@
 //! of its socket brought, within a budget of bytes that all share; the RIB tells a session what to send, within what it
 //! knows the session's socket has not taken yet. Nobody holds a lock, and no task waits for one thing alone.
 
+pub mod bfd;
 mod bmp;
 mod clock;
 pub mod config;
@@ -45,10 +46,12 @@ use rib_port::RibPort;
 use rib_task::Order;
 use roster::{Command, ListedPeer, Listing, Roster, ToRib};
 
+pub use bfd::{BfdReport, BfdStatus};
 pub use bgp_proto::rib::Drain;
 pub use bmp::{StationState, StationStatus};
 pub use config::{
-    CacheConfig, Config, DynamicPeerConfig, GracefulRestart, MrtConfig, Password, PeerConfig, StationConfig, Ttl,
+    BfdConfig, BfdHops, CacheConfig, Config, DynamicPeerConfig, GracefulRestart, MrtConfig, OnBfdDown, Password,
+    PeerConfig, StationConfig, Ttl,
 };
 pub use mrt::MrtStatus;
 pub use prefix_limit::{LimitAction, PrefixLimit};
@@ -253,7 +256,8 @@ impl Bgp {
 
     /// All peers, by name.
     pub async fn peers(&self) -> Vec<PeerStatus> {
-        let Listing { peers, graceful_restart, .. } = self.list().await;
+        let Listing { peers, graceful_restart, bfd, .. } = self.list().await;
+        let bfd = ask_bfd(bfd).await.sessions;
         let ids = peers.iter().map(|peer| peer.id).collect();
         let (answer, counts) = oneshot::channel();
         let _ = self.orders.send(Order::Counts(ids, answer));
@@ -285,10 +289,19 @@ impl Bgp {
                 prefix_limit_reached: status.prefix_limit_reached,
                 restarts_in: status.restarts_in,
                 graceful_restart,
+                bfd: None,
             });
+        }
+        for status in &mut statuses {
+            status.bfd = bfd.iter().find(|session| session.address == status.config.address).cloned();
         }
         statuses.sort_by(|one, other| one.config.name.cmp(&other.config.name));
         statuses
+    }
+
+    /// All BFD sessions, those that are just ending too, and what was discarded.
+    pub async fn bfd(&self) -> BfdReport {
+        ask_bfd(self.list().await.bfd).await
     }
 
     /// Routes for a person.
@@ -429,6 +442,13 @@ impl Bgp {
         self.commands.send(command(answer)).await.ok()?;
         answered.await.ok()
     }
+}
+
+async fn ask_bfd(asker: Option<mpsc::UnboundedSender<bfd::Command>>) -> BfdReport {
+    let Some(asker) = asker else { return BfdReport::default() };
+    let (answer, report) = oneshot::channel();
+    let _ = asker.send(bfd::Command::Report(answer));
+    report.await.unwrap_or_default()
 }
 
 /// Administrative Shutdown or Administrative Reset, with what a person wants to say (RFC 9003 section 2).

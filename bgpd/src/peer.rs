@@ -16,12 +16,13 @@ use bgp_proto::types::Family;
 use bgp_proto::wire::Notification;
 use bgp_proto::wire::notification::Cease;
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
+use crate::bfd::{BfdEar, PathLoss, Told};
 use crate::clock::{self, Clock};
-use crate::config::{MOST_PREFIXES, PeerConfig};
+use crate::config::{MOST_PREFIXES, OnBfdDown, PeerConfig};
 use crate::connection::{self, Connection, Read};
 use crate::prefix_limit::{PrefixHistory, PrefixLimit};
 use crate::rib_port::{Report, RibPort};
@@ -86,6 +87,7 @@ pub(crate) struct Peer {
     clock: Clock,
     commands: mpsc::Receiver<PeerCommand>,
     from_rib: mpsc::UnboundedReceiver<FromRib>,
+    bfd: BfdEar,
     port: RibPort,
     connecting: Option<Connecting>,
     outgoing: Option<Connection>,
@@ -105,6 +107,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    #[allow(clippy::too_many_arguments, reason = "all of them are its ways to others, each of a type of its own")]
     pub(crate) fn new(
         config: PeerConfig,
         session: SessionConfig,
@@ -112,6 +115,7 @@ impl Peer {
         clock: Clock,
         commands: mpsc::Receiver<PeerCommand>,
         from_rib: mpsc::UnboundedReceiver<FromRib>,
+        bfd: watch::Receiver<Told>,
         port: RibPort,
     ) -> Self {
         Self {
@@ -121,6 +125,7 @@ impl Peer {
             clock,
             commands,
             from_rib,
+            bfd: BfdEar::new(bfd, clock),
             port,
             connecting: None,
             outgoing: None,
@@ -185,6 +190,7 @@ impl Peer {
             _ = ready(self.outgoing.as_ref(), reading) => self.take_ready(Direction::Outgoing, reading),
             _ = ready(self.incoming.as_ref(), reading) => self.take_ready(Direction::Incoming, reading),
             () = self.port.room() => {}
+            loss = self.bfd.hear() => self.take_bfd(loss),
             Some(_) = self.farewells.join_next() => {}
             () = timer => {}
         }
@@ -350,6 +356,29 @@ impl Peer {
             }
             // For a session that is gone; the RIB has heard so and counts anew.
             FromRib::Send { .. } | FromRib::TooManyPrefixes { .. } => {}
+        }
+    }
+
+    /// BFD has lost the path to the peer (RFC 5882 section 3.2).
+    fn take_bfd(&mut self, loss: PathLoss) {
+        let now = self.clock.now();
+        let keep = match self.config.bfd.map(|bfd| bfd.on_down) {
+            Some(OnBfdDown::Auto) => !loss.control_plane_independent,
+            Some(OnBfdDown::Drop) => false,
+            None => return,
+        };
+        let reason = format!("BFD: {}", loss.cause);
+        if self.session.state() == State::Established {
+            self.session.handle_path_loss(now, reason, keep);
+        } else if loss.control_plane_independent {
+            // Section 4.3.1: it forwards no more, whatever it said about a restart.
+            tracing::info!(
+                peer = self.config.name,
+                reason,
+                "routes that were kept while the peer restarts are dropped"
+            );
+            self.port.drop_retained();
+            self.retained_until = None;
         }
     }
 
@@ -546,6 +575,7 @@ impl Peer {
             "session down"
         );
         self.history.down = Some(now);
+        self.bfd.session_ended();
         self.owed = 0;
         self.retained_until = retain.filter(|_| self.dynamic).map(|retain| now + retain);
         self.port.down(retain, text, reason.clone());

@@ -78,6 +78,7 @@ impl Differences {
                 ("default-originate", old.conduct.default_originate != new.conduct.default_originate),
                 ("max-prefixes", old.max_prefixes != new.max_prefixes),
                 ("graceful-shutdown", old.graceful_shutdown != new.graceful_shutdown),
+                ("bfd", old.bfd != new.bfd),
                 ("import", old.import != new.import),
                 ("export", old.export != new.export),
                 ("node address", old_speaker.own_address4 != new_speaker.own_address4),
@@ -146,6 +147,7 @@ mod tests {
             ("default-originate", false, |_, peer| peer.conduct.default_originate = DefaultOriginate::Always),
             ("next-hop", false, |_, peer| peer.conduct.next_hop = NextHopMode::Own),
             ("max-prefixes", false, |_, peer| peer.max_prefixes = Some(PrefixLimit::new(1))),
+            ("bfd", false, |_, peer| peer.bfd = Some(Default::default())),
             ("import", false, |_, peer| {
                 peer.import = Some(Arc::new(Filter { name: "f".to_owned(), rules: Vec::new() }));
             }),

@@ -38,10 +38,16 @@ pub(crate) struct SessionTag {
 #[derive(Debug)]
 pub(crate) enum Report {
     Up(Box<Established>, Box<Carrier>),
-    Down { retain: Option<Duration>, reason: String, why: DownReason },
+    Down {
+        retain: Option<Duration>,
+        reason: String,
+        why: DownReason,
+    },
     Updates(Vec<Update>),
     Refresh(Family),
     Sent(usize),
+    /// What was kept of the session that went down last goes.
+    DropRetained,
 }
 
 /// A report on its way.
@@ -107,6 +113,11 @@ impl RibPort {
         if std::mem::take(&mut self.up_told) {
             self.tell(Report::Down { retain, reason, why }, None);
         }
+    }
+
+    /// What was kept of the session that is down is not to be kept any longer.
+    pub(crate) fn drop_retained(&mut self) {
+        self.tell(Report::DropRetained, None);
     }
 
     /// What one read of `octets` brought.

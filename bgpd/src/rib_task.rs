@@ -407,11 +407,17 @@ impl RibTask {
             self.rib.set_segment(tag.peer, external.then(|| segment::shared(ours, theirs)).flatten());
             return self.rib.handle_up(tag.peer, &established, now);
         }
+        if matches!(report, Report::DropRetained) {
+            if link.session.is_none() {
+                self.rib.drop_retained(tag.peer, now);
+            }
+            return;
+        }
         if link.session != Some(tag.session) {
             return; // of a session that is gone
         }
         match report {
-            Report::Up(..) => {}
+            Report::Up(..) | Report::DropRetained => {}
             Report::Down { retain, reason, why } => {
                 link.session = None;
                 self.watchers.down(tag.peer, Ending::Down(why));

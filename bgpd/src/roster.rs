@@ -13,9 +13,10 @@ use bgp_proto::types::{PeerId, Prefix};
 use bgp_proto::wire::Notification;
 use bgp_proto::wire::notification::Cease;
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 
+use crate::bfd::{self, Bfd, Teller, Told};
 use crate::clock::Clock;
 use crate::config::{Config, GracefulRestart, MOST_PREFIXES, PeerConfig};
 use crate::listener::{Accepted, Listener};
@@ -63,6 +64,7 @@ pub(crate) struct Listing {
     pub(crate) peers: Vec<ListedPeer>,
     pub(crate) listening: Vec<SocketAddr>,
     pub(crate) graceful_restart: Option<GracefulRestart>,
+    pub(crate) bfd: Option<mpsc::UnboundedSender<bfd::Command>>,
 }
 
 /// One of them.
@@ -86,6 +88,8 @@ struct Entry {
     runtime_task: Id,
     commands: mpsc::Sender<PeerCommand>,
     to_rib: mpsc::UnboundedSender<crate::rib_task::FromRib>,
+    /// By which BFD tells its task.
+    teller: Teller,
 }
 
 /// The way to the RIB.
@@ -114,6 +118,7 @@ pub(crate) struct Roster {
     /// For listeners that are yet to come.
     accepting: mpsc::Sender<Accepted>,
     strangers: Strangers,
+    bfd: Bfd,
 }
 
 /// How long peers are asked to wait for us across a restart.
@@ -189,6 +194,7 @@ impl Roster {
             accepted,
             accepting,
             strangers: Strangers::default(),
+            bfd: Bfd::new(clock),
         };
         for address in roster.config.listen.clone() {
             roster.listen(address).map_err(|source| StartError::Listen { address, source })?;
@@ -252,6 +258,7 @@ impl Roster {
             peers: self.entries.iter().map(listed).collect(),
             listening: self.listeners.iter().map(|listener| listener.local).collect(),
             graceful_restart: self.config.graceful_restart,
+            bfd: self.bfd.asker(),
         }
     }
 
@@ -264,6 +271,7 @@ impl Roster {
         for entry in self.entries.values() {
             let _ = entry.commands.send(PeerCommand::Stop(cease.clone())).await;
         }
+        self.bfd.stop().await;
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(FAREWELL, all).await.is_err() {
             tracing::warn!("a peer has not taken our last words; its connection is cut");
@@ -364,10 +372,14 @@ impl Roster {
         let (commands, received) = mpsc::channel(COMMANDS);
         let session = session_config(&self.config, &config, self.restarted_until.is_some());
         let port = RibPort::new(self.rib.reports.clone(), Arc::clone(&self.rib.budget), id, task);
-        let peer = Peer::new(config.clone(), session, dynamic.is_some(), self.clock, received, from_rib, port);
+        let (teller, told) = watch::channel(Told::default());
+        let teller = Arc::new(teller);
+        self.bfd.set(&config, true, &teller);
+        let peer = Peer::new(config.clone(), session, dynamic.is_some(), self.clock, received, from_rib, told, port);
         let runtime_task = self.tasks.spawn(peer.run(first)).id();
         self.by_address.insert(config.address, id);
-        self.entries.insert(id, Entry { config, dynamic, disabled: false, task, runtime_task, commands, to_rib });
+        self.entries
+            .insert(id, Entry { config, dynamic, disabled: false, task, runtime_task, commands, to_rib, teller });
         true
     }
 
@@ -386,6 +398,7 @@ impl Roster {
     async fn set_enabled(&mut self, id: PeerId, disable: Option<Notification>) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.disabled = disable.is_some();
+        self.bfd.set(&entry.config, !entry.disabled, &entry.teller);
         let command = disable.map_or(PeerCommand::Enable, PeerCommand::Disable);
         let _ = entry.commands.send(command).await;
     }
@@ -394,6 +407,7 @@ impl Roster {
         if let Some(entry) = self.entries.get(&id) {
             let _ = entry.commands.send(PeerCommand::Stop(Some(Notification::cease(cease)))).await;
         }
+        // Its BFD session stays for now: who is about to be added again has one that does not flap.
         self.forget(id);
     }
 
@@ -451,6 +465,7 @@ impl Roster {
             return;
         };
         let Some(entry) = self.forget(id) else { return };
+        self.bfd.remove(entry.config.address);
         if let Some(fault) = fault {
             tracing::error!(peer = entry.config.name, %fault, "a session's task failed, which is a fault of this program; please report it; it starts anew");
         }
@@ -499,6 +514,7 @@ impl Roster {
                 Some(next) => self.change_peer(id, &old, next, &mut lines).await,
                 None => {
                     self.remove(id, Cease::PeerDeConfigured).await;
+                    self.bfd.remove(address);
                     lines.push(format!("peer {name}: removed"));
                 }
             }
@@ -552,8 +568,11 @@ impl Roster {
             return false;
         }
         lines.push(format!("{} changed, and every session was reset", keys.join(", ")));
-        for id in self.entries.keys().copied().collect::<Vec<_>>() {
+        for (id, address) in self.entries.iter().map(|(id, entry)| (*id, entry.config.address)).collect::<Vec<_>>() {
             self.remove(id, Cease::OtherConfigurationChange).await;
+            if self.config.peers.iter().all(|peer| peer.address != address) {
+                self.bfd.remove(address);
+            }
         }
         let _ = self.rib.orders.send(Order::Renew(is));
         for peer in self.config.peers.clone() {
@@ -599,7 +618,9 @@ impl Roster {
         if !differences.reset.is_empty() {
             let dynamic = entry.dynamic.is_some();
             self.remove(id, Cease::OtherConfigurationChange).await;
-            if !dynamic {
+            if dynamic {
+                self.bfd.remove(next.address);
+            } else {
                 self.add(next, None, None);
             }
             return;
@@ -614,6 +635,7 @@ impl Roster {
         let order = Order::SetPeer { peer: id, task: entry.task, policy, to: entry.to_rib.clone() };
         let _ = self.rib.orders.send(order);
         entry.config = next.clone();
+        self.bfd.set(&entry.config, !entry.disabled, &entry.teller);
         let _ = entry.commands.send(PeerCommand::Reconfigure(Box::new(next), Box::new(session))).await;
     }
 }

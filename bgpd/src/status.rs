@@ -9,6 +9,7 @@ use bgp_proto::types::{Family, PeerId, Prefix};
 use bgp_proto::wire::MAX_MESSAGE_LEN;
 use bgp_proto::wire::capability::AddPath;
 
+use crate::bfd::BfdStatus;
 use crate::config::{GracefulRestart, PeerConfig};
 
 /// One peer, as it is now.
@@ -47,6 +48,8 @@ pub struct PeerStatus {
     pub restarts_in: Option<Duration>,
     /// What our OPEN says of graceful restart, if it has it.
     pub graceful_restart: Option<GracefulRestart>,
+    /// BFD beside the session, if the peer has it.
+    pub bfd: Option<BfdStatus>,
 }
 
 /// One capability, as both sides have it.

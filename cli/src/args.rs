@@ -41,6 +41,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: BgpCommand,
     },
+    /// BFD, which watches the paths to BGP peers.
+    Bfd {
+        #[command(subcommand)]
+        command: BfdCommand,
+    },
     /// What is in the kernel, and why.
     Route {
         #[command(subcommand)]
@@ -238,6 +243,15 @@ pub(crate) struct RoutesQuery {
     /// What was rejected, with the reason.
     #[arg(long, group = "scope")]
     pub(crate) rejected: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BfdCommand {
+    /// The sessions, what each end wants, and what was discarded.
+    #[command(
+        after_help = "Examples:\n  linnet bfd list\n  linnet bfd list -o wide\n  linnet bfd list -o json | jq '.sessions[] | select(.state != \"Up\")'"
+    )]
+    List,
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,6 +3,7 @@
 //! Exit status: 0 done, 1 the answer is no, 2 wrong use, 3 no daemon.
 
 mod args;
+mod bfd;
 mod bgp;
 mod client;
 mod drain;
@@ -20,7 +21,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use args::{
-    Args, BgpCommand, Command, EndpointCommand, FilterCommand, MrtCommand, OverlayCommand, PolicyCommand, RouteCommand,
+    Args, BfdCommand, BgpCommand, Command, EndpointCommand, FilterCommand, MrtCommand, OverlayCommand, PolicyCommand,
+    RouteCommand,
 };
 use client::Client;
 use error::Error;
@@ -85,6 +87,7 @@ async fn run(args: Args) -> Result<Answer, Error> {
             BgpCommand::Enable { peer } => bgp::set_enabled(&client, peer, true, None).await,
             BgpCommand::Reset { peer, soft, message } => bgp::reset(&client, peer, soft, message).await,
         },
+        Command::Bfd { command: BfdCommand::List } => bfd::list(&client, &print).await,
         Command::Route { command } => match command {
             RouteCommand::List => route::list(&client, &print).await,
             RouteCommand::Get { address } => route::get(&client, &print, address).await,

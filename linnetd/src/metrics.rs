@@ -130,6 +130,7 @@ async fn register_peers(registry: &mut Registry, daemon: &Daemon) {
         established.get_or_create(&label).inc_by(peer.counters.established);
         withdrawn.get_or_create(&label).inc_by(peer.counters.treated_as_withdraw);
     }
+    register_bfd(registry, daemon).await;
     registry.register("bgp_peer_up", "1 if the session is Established", up);
     registry.register("bgp_peer_received_paths", "Paths that the peer sent and we hold", received);
     registry.register("bgp_peer_accepted_paths", "Of these, accepted", accepted);
@@ -217,6 +218,32 @@ async fn register_caches(registry: &mut Registry, daemon: &Daemon) {
             gauge.get_or_create(&label).set(i64::try_from(value).unwrap_or(i64::MAX));
         }
     }
+}
+
+async fn register_bfd(registry: &mut Registry, daemon: &Daemon) {
+    let report = daemon.bgp().bfd().await;
+    if report.discards.is_empty() {
+        return; // no peer has BFD
+    }
+    let (up, downs) = (PeerGauges::default(), PeerCounters::default());
+    let (sent, received, discarded) = (PeerCounters::default(), PeerCounters::default(), PeerCounters::default());
+    for peer in daemon.bgp().peers().await {
+        let Some(session) = &peer.bfd else { continue };
+        let label = [("peer", peer.config.name.clone())];
+        let is_up = session.status.state == bgp_proto::bfd::State::Up;
+        up.get_or_create(&label).set(i64::from(is_up));
+        downs.get_or_create(&label).inc_by(session.status.downs);
+        sent.get_or_create(&label).inc_by(session.sent);
+        received.get_or_create(&label).inc_by(session.received);
+    }
+    for (reason, packets) in report.discards {
+        discarded.get_or_create(&[("reason", reason.word().to_owned())]).inc_by(packets);
+    }
+    registry.register("bfd_session_up", "1 if the BFD session beside the peer's is Up", up);
+    registry.register("bfd_session_downs", "Times that it left Up", downs);
+    registry.register("bfd_packets_sent", "BFD packets sent to the peer", sent);
+    registry.register("bfd_packets_received", "BFD packets of the peer that were taken in", received);
+    registry.register("bfd_packets_discarded", "BFD packets that were discarded (RFC 5880 section 6.8.6)", discarded);
 }
 
 async fn register_kernel(registry: &mut Registry, kernel: &Kernel) {

@@ -6,11 +6,14 @@
 //! * [`session::Session`], one for each peer: framing, parsing, the state machine, timers, encoding;
 //! * [`rib::Rib`], one for all: Adj-RIB-In, the decision process, Adj-RIB-Out.
 //!
+//! [`bfd`] stands beside them: it watches the paths to peers, and a session is told when one breaks.
+//!
 //! [`speaker::Speaker`] composes them for the simulator and for small uses. The tokio shell (crate `bgpd`) runs sessions
 //! on its I/O threads and the RIB on a thread of its own.
 //!
 //! No input from the network can make a function of this crate panic, hang, or grow memory without bound.
 
+pub mod bfd;
 pub mod bmp;
 pub mod conduct;
 pub mod discovery;

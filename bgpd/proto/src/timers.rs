@@ -78,15 +78,19 @@ impl Jitter {
         Self(seed)
     }
 
-    /// `time` times a factor between 0.75 and 1.0.
-    pub fn apply(&mut self, time: Duration) -> Duration {
+    /// The next 64 bits, for what is not a time.
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut bits = self.0;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        bits ^= bits >> 31;
+        bits ^ (bits >> 31)
+    }
+
+    /// `time` times a factor between 0.75 and 1.0.
+    pub fn apply(&mut self, time: Duration) -> Duration {
         let quarter = time / 4;
-        let part = u32::try_from(bits >> 32).unwrap_or(u32::MAX);
+        let part = u32::try_from(self.bits() >> 32).unwrap_or(u32::MAX);
         quarter * 3 + Duration::from_secs_f64(quarter.as_secs_f64() * f64::from(part) / f64::from(u32::MAX))
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::Peer;
 use crate::Answer;
+use crate::bfd::Session;
 use crate::client::Client;
 use crate::error::Error;
 use crate::output::table::Table;
@@ -61,6 +62,7 @@ struct Neighbor {
     role_strict: bool,
     remote_role: Option<String>,
     graceful_shutdown: bool,
+    bfd: Option<Session>,
 }
 
 /// Several paths to one prefix of a family (RFC 7911).
@@ -135,6 +137,7 @@ impl From<api::Neighbor> for Neighbor {
             role_strict: neighbor.role_strict,
             remote_role: present(neighbor.remote_role),
             graceful_shutdown: neighbor.graceful_shutdown,
+            bfd: neighbor.bfd.map(Session::from),
             peer,
         }
     }
@@ -179,6 +182,9 @@ impl Neighbor {
             let required = if self.role_strict { " (required)" } else { "" };
             let theirs = self.remote_role.as_deref().unwrap_or("not said");
             page.line(format!("  roles (RFC 9234): ours {role}, the peer's {theirs}{required}"));
+        }
+        if let Some(bfd) = &self.bfd {
+            bfd.draw(page);
         }
         page.line(format!(
             "  filters: import {}, export {}",
@@ -369,6 +375,7 @@ mod tests {
             role: "customer".into(),
             remote_role: "provider".into(),
             graceful_shutdown: true,
+            bfd: Some(crate::bfd::example()),
             ..Default::default()
         };
         Neighbors { neighbors: vec![neighbor.into()] }

@@ -5,6 +5,7 @@
 
 mod add_path;
 mod aggregate;
+mod bfd;
 mod bgp;
 pub mod conduct;
 mod environment;
@@ -211,6 +212,8 @@ pub struct PeerSettings {
     pub idle_hold: Duration,
     /// `graceful-shutdown`: what an external peer says is about to go is used only where there is no other (RFC 8326).
     pub graceful_shutdown: bool,
+    /// `bfd`
+    pub bfd: Option<bgpd::BfdConfig>,
     /// Name of a filter that is defined.
     pub import: Option<String>,
     /// Name of a filter that is defined.

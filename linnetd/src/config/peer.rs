@@ -142,9 +142,7 @@ fn settings(
     let retry = table.field("connect-retry").map_or(Some(5u32), |field| field.integer(1..=65535));
     let idle_hold = table.field("idle-hold-time").map_or(Some(1u32), |field| field.integer(1..=3600));
     let graceful_shutdown = table.field("graceful-shutdown").map_or(Some(true), |field| field.boolean());
-    if let Some(field) = table.field("bfd") {
-        field.not_yet("leave it out; a lost link ends the session at once, a silent peer after the hold time");
-    }
+    let bfd = table.field("bfd").map_or(Some(None), |field| super::bfd::bfd(&field));
     let import =
         filter_name(table, "import", defaults).filter(|name| sets_no_way_out(table, name.as_deref(), defaults));
     let export = filter_name(table, "export", defaults);
@@ -168,6 +166,7 @@ fn settings(
         connect_retry: Duration::from_secs(u64::from(retry?)),
         idle_hold: Duration::from_secs(u64::from(idle_hold?)),
         graceful_shutdown: graceful_shutdown?,
+        bfd: bfd?,
         import: import?,
         export: export?,
     };

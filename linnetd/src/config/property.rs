@@ -218,6 +218,16 @@ fn conduct() -> impl Strategy<Value = Conduct> {
         .boxed()
 }
 
+fn bfd() -> impl Strategy<Value = bgpd::BfdConfig> {
+    let hops = prop_oneof![Just(bgpd::BfdHops::Auto), Just(bgpd::BfdHops::Single), Just(bgpd::BfdHops::Multi)];
+    let on_down = prop_oneof![Just(bgpd::OnBfdDown::Auto), Just(bgpd::OnBfdDown::Drop)];
+    (10u64..=60_000, 1u8.., any::<bool>(), hops, on_down).prop_map(|(millis, detect_mult, passive, hops, on_down)| {
+        let min_interval = Duration::from_millis(millis);
+        let session = bgp_proto::bfd::SessionConfig { min_interval, detect_mult, passive };
+        bgpd::BfdConfig { session, hops, on_down }
+    })
+}
+
 fn settings() -> impl Strategy<Value = PeerSettings> {
     let remote = prop_oneof![asn().prop_map(RemoteAs::Exactly), Just(RemoteAs::Internal), Just(RemoteAs::External)];
     let families =
@@ -227,12 +237,12 @@ fn settings() -> impl Strategy<Value = PeerSettings> {
     let hold = option::of((3u16..).prop_map(|seconds| HoldTime::from_seconds(seconds).unwrap()));
     let filter = || option::of(Just("f 0".replace(' ', "-")));
     (
-        (remote, asn(), families, ttl, any::<[bool; 6]>(), conduct()),
+        (remote, asn(), families, ttl, any::<[bool; 6]>(), conduct(), option::of(bfd())),
         (option::of(prefix_limit()), hold, (1u64..=65535, 1u64..=3600), filter(), filter(), 1u8..),
     )
         .prop_map(
             |(
-                (remote_as, local_as, families, ttl, flags, conduct),
+                (remote_as, local_as, families, ttl, flags, conduct, bfd),
                 (max_prefixes, hold_time, (retry, idle_hold), import, export, add_path_send),
             )| {
                 let mut settings = PeerSettings {
@@ -254,6 +264,7 @@ fn settings() -> impl Strategy<Value = PeerSettings> {
                     connect_retry: Duration::from_secs(retry),
                     idle_hold: Duration::from_secs(idle_hold),
                     graceful_shutdown: flags[2],
+                    bfd,
                     import,
                     export,
                 };

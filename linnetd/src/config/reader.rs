@@ -180,6 +180,11 @@ impl<'a> Field<'a> {
         matches!(self.value, DeValue::Table(_))
     }
 
+    /// Whether the value is `true` or `false` (where a key takes that or a table).
+    pub(super) fn is_boolean(&self) -> bool {
+        matches!(self.value, DeValue::Boolean(_))
+    }
+
     /// A string that reads as a `T`; `what` names it, `example` shows one.
     pub(super) fn parsed<T: FromStr>(&self, what: &str, example: &str) -> Option<T> {
         let text = self.string()?;

@@ -118,7 +118,6 @@ asn = 64512
 name = "tor-a"
 interface = "eth0"
 asn = "external"
-bfd = { min-interval-ms = 300, multiplier = 3 }
 [overlay]
 encapsulation = "ipip"
 [store]

@@ -2,19 +2,24 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bgp_proto::bfd::Diagnostic;
 use bgp_proto::conduct::{DefaultOriginate, NextHopMode};
 use bgp_proto::session::{Established, State};
 use bgp_proto::types::{Family, Prefix};
-use bgpd::{LimitAction, PeerStatus, PrefixLimit, RouteQuery, RouteScope, SetEnabledError, Ttl, UnknownPeer};
+use bgpd::{
+    BfdStatus, LimitAction, PeerStatus, PrefixLimit, RouteQuery, RouteScope, SetEnabledError, Ttl, UnknownPeer,
+};
 use futures_util::{Stream, stream};
 use linnet_api::bgp_routes_request::Scope;
 use linnet_api::bgp_server::Bgp;
 use linnet_api::{
-    AddPathFamily, BgpMonitoringReply, BgpMonitoringRequest, BgpMrtDumpPart, BgpMrtDumpRequest, BgpResetReply,
-    BgpResetRequest, BgpRoutesPage, BgpRoutesRequest, BgpRpkiReply, BgpRpkiRequest, BgpSetEnabledReply,
-    BgpSetEnabledRequest, BgpSummaryReply, BgpSummaryRequest, Capability, FilterListReply, FilterListRequest,
-    FilterTestReply, FilterTestRequest, MessageCount, Neighbor, NeighborReply, NeighborRequest, Peer,
+    AddPathFamily, BfdDiscard, BfdReply, BfdRequest, BfdSession, BgpMonitoringReply, BgpMonitoringRequest,
+    BgpMrtDumpPart, BgpMrtDumpRequest, BgpResetReply, BgpResetRequest, BgpRoutesPage, BgpRoutesRequest, BgpRpkiReply,
+    BgpRpkiRequest, BgpSetEnabledReply, BgpSetEnabledRequest, BgpSummaryReply, BgpSummaryRequest, Capability,
+    FilterListReply, FilterListRequest, FilterTestReply, FilterTestRequest, MessageCount, Neighbor, NeighborReply,
+    NeighborRequest, Peer,
 };
 use tonic::{Request, Response, Status};
 
@@ -90,6 +95,22 @@ impl Bgp for BgpService {
         };
         done.map_err(|error| unknown(&error))?;
         Ok(Response::new(BgpResetReply {}))
+    }
+
+    async fn bfd(&self, _: Request<BfdRequest>) -> Result<Response<BfdReply>, Status> {
+        let (report, peers) = (self.0.bgp().bfd().await, self.0.bgp().peers().await);
+        let name = |session: &BfdStatus| {
+            let peer = peers.iter().find(|peer| peer.config.address == session.address);
+            peer.map_or("", |peer| peer.config.name.as_str())
+        };
+        Ok(Response::new(BfdReply {
+            sessions: report.sessions.iter().map(|session| bfd(name(session), session)).collect(),
+            discards: report
+                .discards
+                .into_iter()
+                .map(|(reason, packets)| BfdDiscard { reason: reason.word().into(), packets })
+                .collect(),
+        }))
     }
 
     async fn set_enabled(
@@ -221,6 +242,44 @@ fn add_path(established: &Established) -> Vec<AddPathFamily> {
     established.send.families.iter().map(of_family).collect()
 }
 
+fn bfd(peer: &str, session: &BfdStatus) -> BfdSession {
+    let status = &session.status;
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let diagnostic = |diagnostic: Diagnostic| match diagnostic {
+        Diagnostic::NONE => String::new(),
+        some => some.to_string(),
+    };
+    BfdSession {
+        peer: peer.to_owned(),
+        address: session.address.to_string(),
+        state: status.state.to_string(),
+        remote_state: status.remote_state.to_string(),
+        diagnostic: diagnostic(status.diagnostic),
+        remote_diagnostic: diagnostic(status.remote_diagnostic),
+        multihop: !session.hops.is_single(),
+        passive: session.config.passive,
+        local_discriminator: status.local_discriminator,
+        remote_discriminator: status.remote_discriminator,
+        transmit_interval_us: status.transmit_interval.map_or(0, micros),
+        receive_interval_us: micros(status.receive_interval),
+        detection_time_us: micros(status.detection_time),
+        min_interval_us: micros(session.config.min_interval),
+        multiplier: u32::from(session.config.detect_mult),
+        remote_multiplier: u32::from(status.remote_detect_mult),
+        control_plane_independent: status.control_plane_independent,
+        polling: status.polling,
+        seconds: session.since.as_secs(),
+        times_up: status.ups,
+        times_down: status.downs,
+        last_down: session.last_down.map(|cause| cause.to_string()).unwrap_or_default(),
+        sent: session.sent,
+        received: session.received,
+        discarded: session.discarded,
+        last_discard: session.last_discard.map(|reason| reason.word().to_owned()).unwrap_or_default(),
+        problem: session.problem.clone().unwrap_or_default(),
+    }
+}
+
 fn neighbor(status: &PeerStatus, hold_time: u32) -> Neighbor {
     let config = &status.config;
     let established = status.established.as_ref();
@@ -307,5 +366,6 @@ fn neighbor(status: &PeerStatus, hold_time: u32) -> Neighbor {
         role_strict: config.conduct.role.is_some_and(|local| local.strict),
         remote_role: established.and_then(|it| it.remote_role).map(|role| role.name().into()).unwrap_or_default(),
         graceful_shutdown: config.graceful_shutdown && !internal,
+        bfd: status.bfd.as_ref().map(|session| bfd(&config.name, session)),
     }
 }

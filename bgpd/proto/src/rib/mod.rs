@@ -439,6 +439,16 @@ impl Rib {
         self.own_addresses = self.peers.own_addresses();
     }
 
+    /// A peer that is down does not forward what it was said to keep (RFC 5882 section 4.3.1): its stale routes go now.
+    pub fn drop_retained(&mut self, peer: PeerId, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(peer).filter(|peer| peer.session.is_none())
+            && peer.stale_until.is_some()
+        {
+            peer.stale_until = Some(now);
+            self.expire_stale(now);
+        }
+    }
+
     /// A batch of the peer's UPDATEs, with the marks of refreshes between them.
     pub fn handle_updates(&mut self, peer: PeerId, updates: Vec<Update>, now: Instant) {
         self.take_updates(peer, updates, now);

@@ -17,7 +17,7 @@ pub(super) enum Detail {
     None,
     /// The owner's Cease.
     Stop(Notification),
-    /// What the parser or the negotiation found wrong, and the latter's words.
+    /// What the parser, the negotiation or BFD found wrong, and the latter two's words.
     Fault(Notification, Option<String>),
     /// How the connection ended, in the shell's words.
     Lost(String),
@@ -134,13 +134,15 @@ impl Session {
                 self.arm_send_hold(now, direction);
             }
             Action::ArmHold => self.arm_hold(now, direction),
-            Action::SendStop => {
-                if let Some(Detail::Stop(cease)) = detail.take() {
+            Action::SendStop => match detail.take() {
+                Some(Detail::Stop(cease)) => {
                     let cease = if cease.ends_routes() { self.final_word(direction, cease) } else { cease };
                     ending.error = Some(format!("sent {cease}"));
                     self.say(direction, &Message::Notification(cease));
                 }
-            }
+                Some(Detail::Fault(cease, _)) => self.say(direction, &Message::Notification(cease)),
+                _ => {}
+            },
             Action::SendCollision => {
                 let cease = Notification::cease(Cease::ConnectionCollisionResolution);
                 ending.reason = DownReason::Sent(cease.clone());
@@ -190,7 +192,7 @@ impl Session {
     }
 
     /// As the peer has to hear it who keeps routes across NOTIFICATIONs (RFC 8538 section 3).
-    fn final_word(&mut self, direction: Direction, cease: Notification) -> Notification {
+    pub(super) fn final_word(&mut self, direction: Direction, cease: Notification) -> Notification {
         let agreed = self.connection_mut(direction).and_then(|one| one.agreed.as_ref());
         match agreed.is_some_and(|agreed| agreed.graceful_notification) {
             true if !cease.is_hard_reset() => cease.hard_reset(),

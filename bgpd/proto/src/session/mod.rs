@@ -26,6 +26,7 @@ use crate::time::Instant;
 use crate::timers::{Jitter, Timer};
 use crate::types::{Asn, Family, FamilySet, HoldTime, Interface, RouterId};
 use crate::wire::capability::AddPath;
+use crate::wire::notification::Cease;
 use crate::wire::{HEADER_LEN, Message, Notification, RouteRefresh, Update, UpdateContext};
 use connection::{Connection, Transport};
 use fsm::Event;
@@ -513,6 +514,24 @@ impl Session {
         if let Some(direction) = self.established_connection().map(|one| one.direction) {
             self.arm_hold(now, direction);
         }
+    }
+
+    /// BFD has lost the path to the peer (RFC 5882 section 3.2), and says so in `reason`. An Established session ends at once:
+    /// with Cease / BFD Down (RFC 9384); or, if routes may be kept and the peer said for how long, like one whose connection
+    /// was lost, without a word that would make the peer drop ours (RFC 5882 section 4.3.2).
+    pub fn handle_path_loss(&mut self, now: Instant, reason: String, may_keep_routes: bool) {
+        let Some(up) = self.established_connection() else { return };
+        let direction = up.direction;
+        let lost = DownReason::ConnectionLost(reason.clone());
+        let kept = may_keep_routes && self.established().is_some_and(|up| up.retain(&lost).is_some());
+        if kept {
+            self.raise(now, direction, Event::TcpConnectionFails, Detail::Lost(reason));
+        } else {
+            let cease = self.final_word(direction, Notification::cease(Cease::BfdDown));
+            let detail = Detail::Fault(cease, Some(reason));
+            self.raise(now, direction, Event::AutomaticStop, detail);
+        }
+        self.settle(now);
     }
 
     /// Changes the configuration without a reset: what an OPEN says is said by the next one.

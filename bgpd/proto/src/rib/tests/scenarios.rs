@@ -263,6 +263,22 @@ fn stale_routes_go_when_the_time_is_over_or_forwarding_was_lost() {
 }
 
 #[test]
+fn what_is_kept_of_a_peer_goes_when_its_path_is_lost_and_what_it_has_announced_since_stays() {
+    for back in [false, true] {
+        let mut world = World::new();
+        world.up_with(1, EBGP, policy(1, EBGP), restarts(false, true));
+        world.hear(1, vec![announce(route(1, &[65001]), &[prefix("10.1.0.0/16")])]);
+        world.down(1, Some(Duration::from_secs(120)));
+        if back {
+            world.connect(1, EBGP, restarts(true, true));
+        }
+        world.rib.drop_retained(PeerId(1), world.now);
+        world.settle();
+        assert_eq!(world.best.len(), usize::from(back));
+    }
+}
+
+#[test]
 fn routes_that_were_stale_already_do_not_outlive_a_second_restart() {
     let mut world = World::new();
     world.up_with(1, EBGP, policy(1, EBGP), restarts(false, true));

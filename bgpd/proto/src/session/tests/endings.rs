@@ -331,3 +331,50 @@ fn what_a_person_said_is_read_out_of_a_hard_reset() {
     let said = "received Cease / Hard Reset (Cease / Administrative Shutdown: \"back at 5\")";
     assert_eq!(pair.sessions[B].last_error(), Some(said));
 }
+
+#[test]
+fn a_lost_path_ends_a_session_at_once_and_keeps_routes_only_where_both_the_owner_and_the_peer_let_it() {
+    let cease = Notification::cease(Cease::BfdDown);
+    let lost = DownReason::ConnectionLost("BFD: gone".to_owned());
+    for (restart, may_keep, expected) in [
+        (false, false, DownReason::Sent(cease.clone())),
+        (false, true, DownReason::Sent(cease.clone())),
+        (true, false, DownReason::Sent(cease.clone())),
+        (true, true, lost),
+    ] {
+        let configs = if restart { [with_restart(A), with_restart(B)] } else { [config(A), config(B)] };
+        let [a, b] = configs;
+        let mut pair = Pair::established(a, b);
+        let established = pair.sessions[A].established().cloned().unwrap();
+        let notifications = pair.sent(A, NOTIFICATION);
+        pair.lose_path(A, "BFD: gone", may_keep);
+        assert_eq!(pair.downs(A), std::slice::from_ref(&expected), "{restart} {may_keep}");
+        let kept = restart && may_keep;
+        assert_eq!(established.retain(&expected).is_some(), kept);
+        // A Cease would make the peer drop our routes too.
+        assert_eq!(pair.sent(A, NOTIFICATION) - notifications, usize::from(!kept));
+        let said = pair.sessions[A].last_error().unwrap();
+        assert!(said.starts_with("BFD: gone") && said.contains("BFD Down") != kept, "{said}");
+        pair.run_until("both Established", |pair| pair.states() == [State::Established; 2]);
+    }
+}
+
+#[test]
+fn a_lost_path_whose_routes_may_not_be_kept_is_a_hard_reset_to_a_peer_that_keeps_them_across_notifications() {
+    let mut pair = Pair::established(with_notification(A), with_notification(B));
+    let established = pair.sessions[B].established().cloned().unwrap();
+    pair.lose_path(A, "BFD: gone", false);
+    pair.settle();
+    let heard = DownReason::Received(Notification::cease(Cease::BfdDown).hard_reset());
+    assert_eq!(pair.downs(B), std::slice::from_ref(&heard));
+    assert_eq!(established.retain(&heard), None);
+}
+
+#[test]
+fn a_lost_path_leaves_a_session_that_is_not_up_alone() {
+    let mut pair = Pair::new(config(A), config(B));
+    pair.start(A);
+    let state = pair.states()[A];
+    pair.lose_path(A, "BFD: gone", false);
+    assert_eq!((pair.states()[A], pair.downs(A)), (state, vec![]));
+}

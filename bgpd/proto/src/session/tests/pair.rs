@@ -135,6 +135,11 @@ impl Pair {
         self.take(side);
     }
 
+    pub(super) fn lose_path(&mut self, side: usize, reason: &str, may_keep_routes: bool) {
+        self.sessions[side].handle_path_loss(self.now, reason.to_owned(), may_keep_routes);
+        self.take(side);
+    }
+
     pub(super) fn states(&self) -> [State; 2] {
         [self.sessions[A].state(), self.sessions[B].state()]
     }

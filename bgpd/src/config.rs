@@ -17,7 +17,7 @@ use bgp_proto::filter::Filter;
 use bgp_proto::rib::{Aggregates, Drain};
 use bgp_proto::rtr::ClientConfig;
 use bgp_proto::session::{RemoteAs, SessionConfig};
-use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, Prefix, RouterId};
+use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, Interface, Prefix, RouterId};
 use bgp_proto::wire::capability::AddPath;
 
 /// A BGP speaker.
@@ -135,8 +135,10 @@ pub const MOST_PREFIXES: u32 = 5_000_000;
 pub struct PeerConfig {
     /// Its name, for people and for the API.
     pub name: String,
-    /// Its address.
+    /// Its address. With an interface it is found, and this is the unspecified IPv6 address.
     pub address: IpAddr,
+    /// The interface on which it is looked for: an unnumbered peer.
+    pub interface: Option<Interface>,
     /// Its TCP port, 179 by default.
     pub port: u16,
     /// Its AS.
@@ -217,6 +219,22 @@ pub enum OnBfdDown {
     Auto,
     /// They go at once.
     Drop,
+}
+
+/// What tells peers apart: no two have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum PeerKey {
+    Address(IpAddr),
+    Interface(Interface),
+}
+
+impl fmt::Display for PeerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "the address {address}"),
+            Self::Interface(interface) => write!(f, "the interface {interface}"),
+        }
+    }
 }
 
 /// Whoever connects from inside a prefix.
@@ -307,6 +325,7 @@ impl PeerConfig {
         Self {
             name: name.to_owned(),
             address,
+            interface: None,
             port: 179,
             remote_as,
             local_as,
@@ -330,6 +349,20 @@ impl PeerConfig {
             import: None,
             export: None,
         }
+    }
+
+    /// A peer that is found on an interface, with IPv6 next hops of IPv4 prefixes, which such links are for; else as
+    /// [`PeerConfig::new`].
+    #[must_use]
+    pub fn unnumbered(name: &str, interface: Interface, remote_as: RemoteAs, local_as: Asn) -> Self {
+        let anywhere = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        let interface = Some(interface);
+        Self { interface, extended_next_hop: true, ..Self::new(name, anywhere, remote_as, local_as) }
+    }
+
+    /// What makes it the same peer, whatever else of it changes.
+    pub(crate) fn key(&self) -> PeerKey {
+        self.interface.map_or(PeerKey::Address(self.address), PeerKey::Interface)
     }
 
     /// Whether the peer is in our AS.

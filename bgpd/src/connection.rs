@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read as _};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -165,8 +165,8 @@ impl Connection {
     }
 }
 
-/// Opens a connection to a peer.
-pub(crate) async fn connect(peer: PeerConfig) -> io::Result<TcpStream> {
+/// Opens a connection to a peer. `scope`: the number of the interface that a link-local address is on.
+pub(crate) async fn connect(peer: PeerConfig, scope: u32) -> io::Result<TcpStream> {
     let socket = if peer.address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
     socket_options::prepare_connection(&socket, &peer)?;
     if peer.password.is_some() {
@@ -175,7 +175,11 @@ pub(crate) async fn connect(peer: PeerConfig) -> io::Result<TcpStream> {
     if let Some(local) = peer.local_address {
         socket.bind(SocketAddr::new(local, 0))?;
     }
-    match tokio::time::timeout(CONNECT_TIMEOUT, socket.connect(SocketAddr::new(peer.address, peer.port))).await {
+    let remote = match peer.address {
+        IpAddr::V6(address) => SocketAddrV6::new(address, peer.port, 0, scope).into(),
+        address @ IpAddr::V4(_) => SocketAddr::new(address, peer.port),
+    };
+    match tokio::time::timeout(CONNECT_TIMEOUT, socket.connect(remote)).await {
         Ok(outcome) => outcome,
         Err(_) => {
             // A kernel drops segments with a wrong TCP MD5 signature, or with one where it has no key, without a word.

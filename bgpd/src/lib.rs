@@ -12,6 +12,7 @@ mod bmp;
 mod clock;
 pub mod config;
 mod connection;
+mod link;
 mod listener;
 mod mrt;
 mod peer;
@@ -274,6 +275,8 @@ impl Bgp {
             let Ok(status) = status.await else { continue };
             statuses.push(PeerStatus {
                 id: peer.id,
+                remote: status.remote,
+                discovery: status.discovery,
                 config: peer.config,
                 dynamic: peer.dynamic,
                 disabled: peer.disabled,

@@ -5,12 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bgp_proto::types::Interface;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use crate::config::Password;
+use crate::link;
 use crate::socket_options::{self, KeyScope};
 
 /// Connections that the kernel holds for us; ten thousand strangers at once must not keep a peer out.
@@ -23,6 +25,8 @@ const REST: Duration = Duration::from_millis(100);
 pub(crate) struct Accepted {
     pub(crate) stream: TcpStream,
     pub(crate) remote: IpAddr,
+    /// The interface that it came in by, of a link-local address.
+    pub(crate) link: Option<Interface>,
 }
 
 /// A listening socket; dropping it closes it.
@@ -68,13 +72,22 @@ impl Drop for Listener {
     }
 }
 
+/// Two neighbours on two links may have the same link-local address; its scope tells them apart.
+fn link_of(remote: SocketAddr) -> Option<Interface> {
+    match remote {
+        SocketAddr::V6(remote) if remote.ip().is_unicast_link_local() => link::interface_of(remote.scope_id()),
+        SocketAddr::V4(_) | SocketAddr::V6(_) => None,
+    }
+}
+
 async fn accept(socket: Arc<TcpListener>, accepted: mpsc::Sender<Accepted>) {
     let mut failing = false;
     loop {
         match socket.accept().await {
             Ok((stream, remote)) => {
                 failing = false;
-                if accepted.send(Accepted { stream, remote: remote.ip().to_canonical() }).await.is_err() {
+                let link = link_of(remote);
+                if accepted.send(Accepted { stream, remote: remote.ip().to_canonical(), link }).await.is_err() {
                     return;
                 }
             }

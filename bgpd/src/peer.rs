@@ -4,6 +4,8 @@
 //! Nothing else of the session stops: keepalives leave on time, and bytes that wait in the socket count as life of the
 //! peer, or a busy RIB would let its hold timer expire.
 
+mod unnumbered;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -23,7 +25,8 @@ use tokio::time::Sleep;
 use crate::bfd::{BfdEar, PathLoss, Told};
 use crate::clock::{self, Clock};
 use crate::config::{MOST_PREFIXES, OnBfdDown, PeerConfig};
-use crate::connection::{self, Connection, Read};
+use crate::connection::{Connection, Read};
+use crate::link::Link;
 use crate::prefix_limit::{PrefixHistory, PrefixLimit};
 use crate::rib_port::{Report, RibPort};
 use crate::rib_task::FromRib;
@@ -67,6 +70,10 @@ pub(crate) struct TaskStatus {
     pub(crate) unsent_bytes: usize,
     pub(crate) prefix_limit_reached: u32,
     pub(crate) restarts_in: Option<Duration>,
+    /// The peer's address for a person, with its link.
+    pub(crate) remote: String,
+    /// How the search for an unnumbered peer stands.
+    pub(crate) discovery: Option<String>,
 }
 
 type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
@@ -81,6 +88,10 @@ struct History {
 /// A peer's task.
 pub(crate) struct Peer {
     config: PeerConfig,
+    /// Where an unnumbered peer is looked for; its address in `config` is the neighbour's once that is found.
+    link: Option<Link>,
+    /// The number of the interface that its address is on.
+    scope: u32,
     /// It ends when its session has ended and nothing of it is retained.
     dynamic: bool,
     session: Session,
@@ -103,6 +114,8 @@ pub(crate) struct Peer {
     prefixes: PrefixHistory,
     /// A dynamic peer's routes are kept until then.
     retained_until: Option<Instant>,
+    /// A person keeps the session down.
+    disabled: bool,
     stopping: bool,
 }
 
@@ -118,8 +131,11 @@ impl Peer {
         bfd: watch::Receiver<Told>,
         port: RibPort,
     ) -> Self {
+        let link = config.interface.map(|interface| Link::open(interface, clock.now()));
         Self {
             config,
+            link,
+            scope: 0,
             dynamic,
             session: Session::new(session, clock::seed()),
             clock,
@@ -137,6 +153,7 @@ impl Peer {
             history: History::default(),
             prefixes: PrefixHistory::default(),
             retained_until: None,
+            disabled: false,
             stopping: false,
         }
     }
@@ -186,6 +203,12 @@ impl Peer {
                     self.take_from_rib(last);
                 }
             }
+            happening = unnumbered::happening(self.link.as_ref()) => {
+                let now = self.clock.now();
+                if let Some(link) = &mut self.link {
+                    link.take(now, happening);
+                }
+            }
             outcome = connected(&mut self.connecting) => self.take_connected(outcome),
             _ = ready(self.outgoing.as_ref(), reading) => self.take_ready(Direction::Outgoing, reading),
             _ = ready(self.incoming.as_ref(), reading) => self.take_ready(Direction::Incoming, reading),
@@ -199,7 +222,9 @@ impl Peer {
     fn next_timeout(&self) -> Instant {
         let never = Instant::from_start(Duration::MAX);
         let session = self.session.poll_timeout().unwrap_or(never);
-        session.min(self.retained_until.unwrap_or(never)).min(self.prefixes.until().unwrap_or(never))
+        let link = self.link.as_ref().and_then(Link::poll_timeout).unwrap_or(never);
+        let prefixes = self.prefixes.until().unwrap_or(never);
+        session.min(self.retained_until.unwrap_or(never)).min(prefixes).min(link)
     }
 
     /// Lets timers that are due have their say.
@@ -213,6 +238,9 @@ impl Peer {
                 self.session.handle_unread(now);
             }
             self.session.handle_timeout(now);
+        }
+        if let Some(link) = &mut self.link {
+            link.handle_timeout(now);
         }
         if self.retained_until.is_some_and(|at| at <= now) {
             self.retained_until = None;
@@ -250,7 +278,11 @@ impl Peer {
                     self.change_key(&config);
                 }
                 let other_limit = self.config.max_prefixes != config.max_prefixes;
+                let found = self.config.address;
                 self.config = *config;
+                if self.link.is_some() {
+                    self.config.address = found;
+                }
                 self.session.set_config(*session);
                 if other_limit {
                     self.release();
@@ -259,10 +291,14 @@ impl Peer {
             PeerCommand::Reset(_) if self.prefixes.hold.is_some() => self.release(),
             PeerCommand::Reset(cease) => self.session.stop(now, Stop::Reset(cease)),
             PeerCommand::Disable(cease) => {
+                self.disabled = true;
                 self.prefixes.hold = None;
                 self.session.stop(now, Stop::Cease(cease));
             }
-            PeerCommand::Enable => self.session.start(now),
+            PeerCommand::Enable => {
+                self.disabled = false;
+                self.session.start(now);
+            }
             PeerCommand::Refresh => {
                 for family in Family::ALL {
                     self.session.request_refresh(now, family);
@@ -339,6 +375,8 @@ impl Peer {
             counters: *self.session.counters(),
             prefix_limit_reached: self.prefixes.times,
             restarts_in: self.prefixes.until().map(|at| at.saturating_since(now)),
+            remote: self.remote(),
+            discovery: self.link.as_ref().map(|link| link.status(now)),
             unsent_bytes: [&self.outgoing, &self.incoming].into_iter().flatten().map(Connection::queued).sum(),
         }
     }
@@ -383,6 +421,9 @@ impl Peer {
     }
 
     fn take_incoming(&mut self, stream: TcpStream) {
+        if !self.is_from_neighbour(&stream) {
+            return;
+        }
         if !self.session.accepts_incoming() {
             tracing::debug!(peer = self.config.name, "closed a connection that the session has no use for");
             return;
@@ -418,7 +459,7 @@ impl Peer {
                 self.session.handle_connected(now, Direction::Outgoing, local, remote);
             }
             Err(error) => {
-                let reason = format!("cannot connect to {} port {}: {error}", self.config.address, self.config.port);
+                let reason = format!("cannot connect to {} port {}: {error}", self.remote(), self.config.port);
                 tracing::debug!(peer = self.config.name, reason, "no connection");
                 self.session.handle_connect_failed(now, reason);
             }
@@ -457,6 +498,7 @@ impl Peer {
 
     /// Does what the session asks for and writes what its sockets take, until there is no more of either.
     fn settle(&mut self) {
+        self.follow_link();
         self.drain();
         for direction in [Direction::Outgoing, Direction::Incoming] {
             self.write(direction);
@@ -513,7 +555,7 @@ impl Peer {
     fn drain(&mut self) {
         while let Some(output) = self.session.poll() {
             match output {
-                Output::Connect => self.connecting = Some(Box::pin(connection::connect(self.config.clone()))),
+                Output::Connect => self.connecting = Some(self.connect()),
                 Output::Close(direction) => self.close(direction),
                 Output::Send(direction, bytes) => {
                     if let Some(connection) = self.slot(direction) {
@@ -542,12 +584,16 @@ impl Peer {
     fn up(&mut self, established: Box<Established>) {
         tracing::info!(
             peer = self.config.name,
-            address = %self.config.address,
+            address = self.remote(),
             asn = established.remote_as.0,
             router_id = %established.remote_id,
             "session up"
         );
-        self.history.up = Some(self.clock.now());
+        let now = self.clock.now();
+        if let Some(link) = &mut self.link {
+            link.handle_session(now, true);
+        }
+        self.history.up = Some(now);
         self.retained_until = None;
         (self.owed, self.unbilled) = (0, 0);
         self.agreed = Some(established.clone());
@@ -569,11 +615,14 @@ impl Peer {
         let retain = self.agreed.take().and_then(|agreed| agreed.retain(reason));
         tracing::info!(
             peer = self.config.name,
-            address = %self.config.address,
+            address = self.remote(),
             reason = text,
             retained_seconds = retain.map_or(0, |retain| retain.as_secs()),
             "session down"
         );
+        if let Some(link) = &mut self.link {
+            link.handle_session(now, false);
+        }
         self.history.down = Some(now);
         self.bfd.session_ended();
         self.owed = 0;

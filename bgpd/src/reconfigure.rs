@@ -16,7 +16,7 @@ pub(crate) fn session_config(speaker: &Config, peer: &PeerConfig, restarted: boo
         idle_hold: peer.idle_hold,
         passive: peer.passive,
         send_hold: None,
-        link: None,
+        link: peer.interface,
         graceful_restart: speaker.graceful_restart.map(|restart| LocalRestart {
             seconds: restart.restart_time,
             restarted,

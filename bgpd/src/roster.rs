@@ -18,7 +18,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::bfd::{self, Bfd, Teller, Told};
 use crate::clock::Clock;
-use crate::config::{Config, GracefulRestart, MOST_PREFIXES, PeerConfig};
+use crate::config::{Config, GracefulRestart, MOST_PREFIXES, PeerConfig, PeerKey};
 use crate::listener::{Accepted, Listener};
 use crate::peer::{Peer, PeerCommand};
 use crate::prefix_limit::PrefixLimit;
@@ -108,7 +108,7 @@ pub(crate) struct Roster {
     restarted_until: Option<Instant>,
     rib: ToRib,
     entries: BTreeMap<PeerId, Entry>,
-    by_address: HashMap<IpAddr, PeerId>,
+    by_key: HashMap<PeerKey, PeerId>,
     free_ids: VecDeque<PeerId>,
     next_id: u16,
     next_task: u64,
@@ -154,13 +154,13 @@ pub(crate) fn rib_config(config: &Config, restarted: bool) -> RibConfig {
 /// Whether two peers could not be told apart.
 pub(crate) fn check(config: &Config) -> Result<(), StartError> {
     let mut names = HashMap::new();
-    let mut addresses = HashMap::new();
+    let mut keys = HashMap::new();
     for peer in &config.peers {
         if names.insert(&peer.name, ()).is_some() {
             return Err(StartError::Duplicate { what: format!("the name {:?}", peer.name) });
         }
-        if addresses.insert(peer.address, ()).is_some() {
-            return Err(StartError::Duplicate { what: format!("the address {}", peer.address) });
+        if keys.insert(peer.key(), ()).is_some() {
+            return Err(StartError::Duplicate { what: peer.key().to_string() });
         }
     }
     let (mut names, mut addresses) = (HashMap::new(), HashMap::new());
@@ -185,7 +185,7 @@ impl Roster {
             restarted_until: restart_time.map(|asked| clock.now() + asked),
             rib,
             entries: BTreeMap::new(),
-            by_address: HashMap::new(),
+            by_key: HashMap::new(),
             free_ids: VecDeque::new(),
             next_id: 0,
             next_task: 0,
@@ -377,7 +377,7 @@ impl Roster {
         self.bfd.set(&config, true, &teller);
         let peer = Peer::new(config.clone(), session, dynamic.is_some(), self.clock, received, from_rib, told, port);
         let runtime_task = self.tasks.spawn(peer.run(first)).id();
-        self.by_address.insert(config.address, id);
+        self.by_key.insert(config.key(), id);
         self.entries
             .insert(id, Entry { config, dynamic, disabled: false, task, runtime_task, commands, to_rib, teller });
         true
@@ -386,7 +386,7 @@ impl Roster {
     /// Forgets a peer; its task ends by itself.
     fn forget(&mut self, id: PeerId) -> Option<Entry> {
         let entry = self.entries.remove(&id)?;
-        self.by_address.remove(&entry.config.address);
+        self.by_key.remove(&entry.config.key());
         self.free_ids.push_back(id);
         let _ = self.rib.orders.send(Order::RemovePeer { peer: id });
         if entry.dynamic.is_none() {
@@ -412,8 +412,9 @@ impl Roster {
     }
 
     fn take_connection(&mut self, accepted: Accepted) {
-        let Accepted { mut stream, remote } = accepted;
-        if let Some(id) = self.by_address.get(&remote).copied()
+        let Accepted { mut stream, remote, link } = accepted;
+        let unnumbered = link.and_then(|link| self.by_key.get(&PeerKey::Interface(link)));
+        if let Some(id) = unnumbered.or_else(|| self.by_key.get(&PeerKey::Address(remote))).copied()
             && let Some(entry) = self.entries.get(&id)
         {
             match entry.commands.try_send(PeerCommand::Incoming(stream)) {
@@ -470,9 +471,9 @@ impl Roster {
             tracing::error!(peer = entry.config.name, %fault, "a session's task failed, which is a fault of this program; please report it; it starts anew");
         }
         if entry.dynamic.is_none() {
-            let address = entry.config.address;
+            let key = entry.config.key();
             self.add(entry.config, None, None);
-            if let Some(id) = self.by_address.get(&address).copied().filter(|_| entry.disabled) {
+            if let Some(id) = self.by_key.get(&key).copied().filter(|_| entry.disabled) {
                 self.set_enabled(id, Some(Notification::cease(Cease::AdministrativeShutdown))).await;
             }
         }
@@ -497,18 +498,18 @@ impl Roster {
             return lines;
         }
 
-        let wanted: HashMap<IpAddr, PeerConfig> =
-            self.config.peers.iter().map(|peer| (peer.address, peer.clone())).collect();
+        let wanted: HashMap<PeerKey, PeerConfig> =
+            self.config.peers.iter().map(|peer| (peer.key(), peer.clone())).collect();
         let present: Vec<PeerId> = self.entries.keys().copied().collect();
         for id in present {
             let Some(entry) = self.entries.get(&id) else { continue };
-            let (name, address) = (entry.config.name.clone(), entry.config.address);
+            let (name, address, key) = (entry.config.name.clone(), entry.config.address, entry.config.key());
             let range = self.config.dynamic_peers.iter().find(|range| Some(range.prefix) == entry.dynamic);
             let next = match entry.dynamic {
                 // A peer that was dynamic and now has an entry of its own is that peer from now on.
-                Some(_) if wanted.contains_key(&address) => None,
+                Some(_) if wanted.contains_key(&key) => None,
                 Some(_) => range.map(|range| dynamic_peer(&range.template, address)),
-                None => wanted.get(&address).cloned(),
+                None => wanted.get(&key).cloned(),
             };
             match next {
                 Some(next) => self.change_peer(id, &old, next, &mut lines).await,
@@ -520,7 +521,7 @@ impl Roster {
             }
         }
         for peer in self.config.peers.clone() {
-            if !self.by_address.contains_key(&peer.address) {
+            if !self.by_key.contains_key(&peer.key()) {
                 lines.push(format!("peer {}: added", peer.name));
                 self.add(peer, None, None);
             }

@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 
 use bgp_proto::types::Prefix;
-use socket2::SockRef;
+use socket2::{SockRef, Socket};
+use tokio::io::unix::AsyncFd;
 
 use crate::config::{Password, PeerConfig, Ttl};
 
@@ -138,6 +139,24 @@ fn saved_syn_ttl(socket: &impl AsFd) -> Option<u8> {
     }
 }
 
+/// `ICMP6_FILTER` of linux/icmpv6.h: a bit for each type, set where it is not passed to the socket.
+const ICMP6_FILTER: libc::c_int = 1;
+
+/// Passes these types of ICMPv6 messages to a raw socket, and no others (RFC 3542 section 3.2).
+pub(crate) fn pass_icmp6(socket: &impl AsFd, types: &[u8]) -> io::Result<()> {
+    let mut blocked = [u32::MAX; 8];
+    for kind in types {
+        blocked[usize::from(kind >> 5)] &= !(1 << (kind & 31));
+    }
+    set_option(socket, libc::IPPROTO_ICMPV6, ICMP6_FILTER, &blocked)
+}
+
+/// The socket, with the runtime saying when it can be read. Call it in the runtime.
+pub(crate) fn watched(socket: Socket) -> io::Result<AsyncFd<Socket>> {
+    // SAFETY: the socket owns its descriptor, gives the same one for as long as it lives, and lives within the AsyncFd.
+    unsafe { AsyncFd::register(socket) }.map_err(io::Error::from)
+}
+
 /// Whether bytes of the peer wait in the socket unread.
 pub(crate) fn has_unread_bytes(socket: &impl AsFd) -> bool {
     let mut byte = [MaybeUninit::uninit(); 1];
@@ -185,7 +204,7 @@ mod tests {
 
     use bgp_proto::session::RemoteAs;
     use bgp_proto::types::Asn;
-    use socket2::{Domain, Protocol, Socket, Type};
+    use socket2::{Domain, Protocol, Type};
 
     use super::*;
 

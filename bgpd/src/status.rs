@@ -17,6 +17,10 @@ use crate::config::{GracefulRestart, PeerConfig};
 pub struct PeerStatus {
     /// Its number in [`rib::BestPath`] and [`RouteView`].
     pub id: PeerId,
+    /// Its address for a person: `192.0.2.1`, `fe80::1%eth0`; of an unnumbered peer that is not found yet, its interface.
+    pub remote: String,
+    /// How the search for an unnumbered peer stands, for a person.
+    pub discovery: Option<String>,
     /// Its configuration; of a dynamic peer, with its own name and address.
     pub config: PeerConfig,
     /// It came from a [`crate::DynamicPeerConfig`] and goes when its session does.

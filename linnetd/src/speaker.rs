@@ -1,13 +1,13 @@
 //! From `[bgp]` to what the speaker is told, with the filter that closes import from the mesh (invariant 8).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use bgp_proto::filter::{Condition, Filter, PrefixMatch, Rule};
 use bgp_proto::rtr::ClientConfig;
 use bgp_proto::types::{Family, Prefix};
 
-use crate::config::{BmpStation, Config, PeerSettings, RpkiCache, Ttl};
+use crate::config::{BmpStation, Config, PeerSettings, Remote, RpkiCache, Ttl};
 
 /// The name of the filter that applies to internal peers without an import filter.
 pub const MESH: &str = "mesh";
@@ -38,6 +38,7 @@ pub fn speaker(config: &Config) -> bgpd::Config {
     let peer = |name: &str, address: IpAddr, port: u16, settings: &PeerSettings| bgpd::PeerConfig {
         name: name.to_owned(),
         address,
+        interface: None,
         port,
         remote_as: settings.remote_as,
         local_as: settings.local_as,
@@ -92,7 +93,17 @@ pub fn speaker(config: &Config) -> bgpd::Config {
         }),
         off_path: !config.fib.install,
         drain: bgpd::Drain::Off,
-        peers: bgp.peers.iter().map(|p| peer(&p.name, p.address, p.port, &p.settings)).collect(),
+        peers: bgp
+            .peers
+            .iter()
+            .map(|p| match p.remote {
+                Remote::Address(address) => peer(&p.name, address, p.port, &p.settings),
+                Remote::Interface(interface) => bgpd::PeerConfig {
+                    interface: Some(interface),
+                    ..peer(&p.name, IpAddr::V6(Ipv6Addr::UNSPECIFIED), p.port, &p.settings)
+                },
+            })
+            .collect(),
         dynamic_peers: bgp
             .dynamic_peers
             .iter()

@@ -58,6 +58,8 @@ struct Neighbor {
     max_prefixes_warned: bool,
     prefix_limit_reached: u32,
     restarts_in_seconds: Option<u32>,
+    interface: Option<String>,
+    discovery: Option<String>,
     role: Option<String>,
     role_strict: bool,
     remote_role: Option<String>,
@@ -133,6 +135,8 @@ impl From<api::Neighbor> for Neighbor {
             max_prefixes_warned: neighbor.max_prefixes_warned,
             prefix_limit_reached: neighbor.prefix_limit_reached,
             restarts_in_seconds: some(neighbor.restarts_in_seconds),
+            interface: present(neighbor.interface),
+            discovery: present(neighbor.discovery),
             role: present(neighbor.role),
             role_strict: neighbor.role_strict,
             remote_role: present(neighbor.remote_role),
@@ -166,6 +170,9 @@ impl Neighbor {
         if let Some(text) = &self.communication {
             // Escaped, so that a peer cannot write on a person's terminal (RFC 9003 section 5).
             page.line(format!("  the other end said: \"{}\"", text.escape_debug()));
+        }
+        if let (Some(interface), Some(discovery)) = (&self.interface, &self.discovery) {
+            page.line(format!("  interface {interface}: {discovery}"));
         }
         page.line(format!("  our side: {}, AS {}", dash(self.local_address.as_deref()), self.local_asn));
         page.line(match self.hold_time_seconds {

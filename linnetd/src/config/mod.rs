@@ -14,6 +14,7 @@ mod peer;
 mod prefix_limit;
 mod print;
 mod reader;
+mod remote;
 mod report;
 mod rooms;
 mod rpki;
@@ -44,6 +45,7 @@ use toml::de::DeTable;
 pub use add_path::word as add_path_word;
 pub use environment::Environment;
 pub(crate) use reader::nearest;
+pub use remote::Remote;
 pub use report::{Finding, Severity};
 pub use rpki::RpkiCache;
 pub use watch::{BmpStation, Mrt};
@@ -153,7 +155,7 @@ pub struct Peer {
     /// Unique; what the command line calls it.
     pub name: String,
     /// Unique.
-    pub address: IpAddr,
+    pub remote: Remote,
     /// TCP port, 179 unless set.
     pub port: u16,
     /// Everything that a dynamic peer has too.

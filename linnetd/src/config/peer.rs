@@ -1,7 +1,7 @@
 //! `[[bgp.peer]]` and `[[bgp.dynamic-peer]]`.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use bgp_proto::filter::{Filter, Rule, SetNextHop};
@@ -15,8 +15,9 @@ use super::environment::read_password;
 use super::filter::name;
 use super::prefix_limit::prefix_limit;
 use super::reader::{Field, Section, nearest, quoted};
+use super::remote::remote;
 use super::rooms::{absolute, all, prefix, unicast};
-use super::{DynamicPeer, Node, Password, Peer, PeerSettings, Ttl};
+use super::{DynamicPeer, Node, Password, Peer, PeerSettings, Remote, Ttl};
 
 const FAMILIES: [(&str, Family); 2] = [("ipv4-unicast", Family::Ipv4Unicast), ("ipv6-unicast", Family::Ipv6Unicast)];
 
@@ -31,7 +32,7 @@ pub(super) struct Defaults<'c> {
 
 pub(super) fn peers(section: &Section<'_>, defaults: &mut Defaults<'_>) -> Option<Vec<Peer>> {
     let mut names = BTreeMap::new();
-    let mut addresses: BTreeMap<IpAddr, String> = BTreeMap::new();
+    let mut taken = BTreeMap::new();
     let tables = section.sections("peer", "[[bgp.peer]]");
     let mut peers = Vec::new();
     for table in &tables {
@@ -42,32 +43,16 @@ pub(super) fn peers(section: &Section<'_>, defaults: &mut Defaults<'_>) -> Optio
         {
             field.refuse(&format!("two peers are named \"{name}\""), "rename one of them");
         }
-        if let Some(field) = table.field("interface") {
-            field.not_yet("give the peer's address");
-        }
-        let address_field = table.required("address", "\"192.168.10.1\"");
-        let address = address_field.as_ref().and_then(unicast);
-        if let (Some(field), Some(address)) = (&address_field, address) {
-            let shown = name.clone().unwrap_or_default();
-            if let Some(other) = addresses.insert(address, shown) {
-                let culprit = format!("peer \"{other}\" has the address {address} already");
-                field.report.error(
-                    field.span.clone(),
-                    &culprit,
-                    "a connection from there would be ambiguous",
-                    "remove one of the two",
-                );
-            }
-            if let Some(node) = defaults.node
-                && (node.address == address || node.address6.is_some_and(|own| IpAddr::V6(own) == address))
-            {
-                field.refuse(&format!("{address} is this node's own address"), "write the peer's");
-            }
-        }
+        let remote = remote(table, name.as_deref(), defaults.node, &mut taken);
+        // The link is IPv6's, whatever prefixes cross it.
+        let address = remote.map(|remote| match remote {
+            Remote::Address(address) => address,
+            Remote::Interface(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        });
         let port = table.field("port").map_or(Some(179), |field| field.integer(1..=65535));
         let settings = settings(table, address, false, defaults);
         table.finish();
-        peers.push((|| Some(Peer { name: name?, address: address?, port: port?, settings: settings? }))());
+        peers.push((|| Some(Peer { name: name?, remote: remote?, port: port?, settings: settings? }))());
     }
     peers.into_iter().collect()
 }
@@ -134,7 +119,8 @@ fn settings(
     let client_field = table.field("route-reflector-client");
     let client = client_field.as_ref().map_or(Some(false), Field::boolean);
     let conduct = conduct::conduct(table);
-    let extended_next_hop = flag(table, "extended-next-hop");
+    let unnumbered = address.is_some_and(|address| address.is_unspecified());
+    let extended_next_hop = table.field("extended-next-hop").map_or(Some(unnumbered), |field| field.boolean());
     let blackhole = flag(table, "blackhole");
     let several = add_path::add_path(table);
     let max_prefixes = table.field("max-prefixes").map_or(Some(None), |field| prefix_limit(&field).map(Some));

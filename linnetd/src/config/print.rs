@@ -9,7 +9,7 @@ use super::add_path;
 use super::aggregate;
 use super::conduct;
 use super::prefix_limit;
-use super::{BmpStation, Config, DynamicPeer, Mrt, OverlayMode, Peer, PeerSettings, RpkiCache, Ttl};
+use super::{BmpStation, Config, DynamicPeer, Mrt, OverlayMode, Peer, PeerSettings, Remote, RpkiCache, Ttl};
 
 impl Display for Config {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -89,7 +89,10 @@ impl Display for Config {
 fn print_peer(f: &mut Formatter<'_>, peer: &Peer) -> fmt::Result {
     writeln!(f, "\n[[bgp.peer]]")?;
     writeln!(f, "name = {}", string(&peer.name))?;
-    writeln!(f, "address = {}", string(peer.address))?;
+    match peer.remote {
+        Remote::Address(address) => writeln!(f, "address = {}", string(address))?,
+        Remote::Interface(interface) => writeln!(f, "interface = {}", string(interface))?,
+    }
     writeln!(f, "port = {}", peer.port)?;
     print_settings(f, &peer.settings, false)
 }

@@ -14,7 +14,7 @@ use bgp_proto::filter::number::{Adjust, AsnRange, NumberMatch};
 use bgp_proto::filter::{Condition, Filter, PrefixList, PrefixMatch, Rule, Set, SetNextHop, Source, Then, Validation};
 use bgp_proto::role::{LocalRole, Role};
 use bgp_proto::session::RemoteAs;
-use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, Prefix, RouterId};
+use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, Interface, Prefix, RouterId};
 use bgp_proto::wire::attributes::Origin;
 use bgp_proto::wire::community::{Bandwidth, Community, ExtendedCommunity, LargeCommunity};
 use bgpd::{LimitAction, PrefixLimit};
@@ -348,11 +348,18 @@ prop_compose! {
         rpki in rpki(),
         (bmp, mrt) in (bmp(), mrt()),
     ) -> Bgp {
-        let peer = |(index, (port, settings)): (usize, (u16, PeerSettings))| Peer {
-            name: format!("peer-{index}"),
-            address: Ipv4Addr::new(198, 51, 100, u8::try_from(index).unwrap()).into(),
-            port: port.max(1),
-            settings: PeerSettings { local_address: Some(Ipv4Addr::new(10, 0, 0, 9).into()), ..settings },
+        let peer = |(index, (port, settings)): (usize, (u16, PeerSettings))| {
+            let unnumbered = port % 3 == 0;
+            let address = Ipv4Addr::new(198, 51, 100, u8::try_from(index).unwrap()).into();
+            let interface = Interface::new(&format!("eth{index}.7")).unwrap();
+            let ttl = if unnumbered { Ttl::Security(1) } else { settings.ttl };
+            let local_address = (!unnumbered).then(|| Ipv4Addr::new(10, 0, 0, 9).into());
+            Peer {
+                name: format!("peer-{index}"),
+                remote: if unnumbered { Remote::Interface(interface) } else { Remote::Address(address) },
+                port: port.max(1),
+                settings: PeerSettings { local_address, ttl, bfd: settings.bfd.filter(|_| !unnumbered), ..settings },
+            }
         };
         let list = Arc::new(PrefixList::new("list".into(), entries.clone()));
         let filter = |(index, mut rules): (usize, Vec<Rule>)| {

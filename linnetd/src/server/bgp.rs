@@ -181,7 +181,8 @@ impl BgpService {
 }
 
 pub(super) fn named(peer: &PeerStatus, wanted: &str) -> bool {
-    peer.config.name == wanted || wanted.parse() == Ok(peer.address())
+    let address = || peer.config.interface.is_none() && wanted.parse() == Ok(peer.address());
+    peer.config.name == wanted || peer.remote == wanted || address()
 }
 
 fn unknown(error: &UnknownPeer) -> Status {
@@ -217,7 +218,7 @@ fn peer(status: &PeerStatus) -> Peer {
     };
     Peer {
         name: status.config.name.clone(),
-        address: status.address().to_string(),
+        address: status.remote.clone(),
         asn: established.map_or(known, |established| established.remote_as.0),
         state: if status.disabled { "Disabled" } else { state(status.state) }.into(),
         uptime_seconds: status.uptime.unwrap_or_default().as_secs(),
@@ -362,6 +363,8 @@ fn neighbor(status: &PeerStatus, hold_time: u32) -> Neighbor {
         add_path: established.map(add_path).unwrap_or_default(),
         configured_add_path: add_path_word(config.add_path).into(),
         add_path_send: if config.add_path.send { u32::from(config.add_path_send) } else { 0 },
+        interface: config.interface.map(|interface| interface.to_string()).unwrap_or_default(),
+        discovery: status.discovery.clone().unwrap_or_default(),
         role: config.conduct.role.map(|local| local.role.name().into()).unwrap_or_default(),
         role_strict: config.conduct.role.is_some_and(|local| local.strict),
         remote_role: established.and_then(|it| it.remote_role).map(|role| role.name().into()).unwrap_or_default(),

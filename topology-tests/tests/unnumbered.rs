@@ -1,0 +1,98 @@
+//! A host with FRR (by two links) and BIRD on links without configured addresses (`labs/unnumbered.clab.yml`). Needs root.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use topology_tests::lab::{Lab, LabError, Node, Options};
+use topology_tests::probe::ping;
+
+const DEADLINE: Duration = Duration::from_secs(90);
+const OURS: &str = "10.244.9.0/24";
+const OF_FRR: &str = "198.51.100.0/24";
+const OF_BIRD: &str = "192.0.2.0/24";
+
+type Outcome = Result<(), LabError>;
+
+fn neighbor(linnet: &Node, name: &str) -> Result<Value, String> {
+    let command = ["linnet", "bgp", "neighbor", name, "-o", "json"];
+    let said = linnet.exec(&command).and_then(|output| output.checked()).map_err(|error| error.to_string())?;
+    let shown: Value = serde_json::from_str(&said).map_err(|error| format!("{error}: {said}"))?;
+    Ok(shown["neighbors"][0].clone())
+}
+
+fn state(lab: &Lab, name: &str, wanted: &str) -> Outcome {
+    let linnet = lab.node("linnet")?;
+    lab.poll(&format!("{name} to be {wanted}"), DEADLINE, || {
+        let seen = neighbor(linnet, name)?;
+        let is = (seen["state"] == "Established") == (wanted == "Established");
+        if is { Ok(()) } else { Err(seen.to_string()) }
+    })
+}
+
+/// Waits until the kernel's IPv4 route to a prefix has all that is wanted and nothing of what is not.
+fn kernel(lab: &Lab, node: &str, prefix: &str, wanted: &[&str], unwanted: &[&str]) -> Outcome {
+    let node = lab.node(node)?;
+    lab.poll(&format!("{}'s kernel route to {prefix}", node.name()), DEADLINE, || {
+        let seen = node.shell(&format!("ip -4 route show {prefix}")).map_err(|error| error.to_string())?;
+        let right =
+            wanted.iter().all(|wanted| seen.contains(wanted)) && !unwanted.iter().any(|word| seen.contains(word));
+        if right { Ok(()) } else { Err(format!("{seen}, not {wanted:?} without {unwanted:?}")) }
+    })
+}
+
+fn pods_and_routers_reach_each_other(lab: &Lab) -> Outcome {
+    for address in ["198.51.100.1", "192.0.2.1"] {
+        let pings = ping(lab.node("linnet")?, Some("client-9"), address, 5, Duration::from_millis(20))?;
+        assert_eq!(pings.lost(), 0, "{address}: {pings:?}\n{}", lab.dump());
+    }
+    for (router, source) in [("frr", "198.51.100.1"), ("bird", "192.0.2.1")] {
+        lab.node(router)?.shell(&format!("ping -c 1 -W 2 -I {source} 10.244.9.20"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn neighbours_on_links_without_addresses_find_each_other_and_pods_ipv4_crosses_them() -> Outcome {
+    let lab = Lab::up(&Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/unnumbered.clab.yml"), &Options::default())?;
+    let linnet = lab.node("linnet")?;
+    for (name, interface, how) in [
+        ("frr-1", "eth1", "router advertisement"),
+        ("frr-2", "eth2", "router advertisement"),
+        ("bird", "eth3", "a connection that it opened"),
+    ] {
+        state(&lab, name, "Established")?;
+        let seen = neighbor(linnet, name).expect("a neighbor");
+        let address = seen["address"].as_str().unwrap_or_default();
+        assert!(address.starts_with("fe80::") && address.ends_with(&format!("%{interface}")), "{seen}");
+        assert_eq!(seen["interface"], interface, "{seen}");
+        // Whoever was faster: FRR opens connections too.
+        let discovery = seen["discovery"].as_str().unwrap_or_default();
+        assert!(discovery.contains(how) || name.starts_with("frr") && discovery.contains("found by"), "{seen}");
+        let by_address = neighbor(linnet, address).expect("the same by its address");
+        assert_eq!(by_address["name"], name);
+    }
+    kernel(&lab, "linnet", OF_FRR, &["via inet6 fe80::", "dev eth1", "dev eth2", "metric 76"], &[])?;
+    kernel(&lab, "linnet", OF_BIRD, &["via inet6 fe80::", "dev eth3", "metric 76"], &[])?;
+    kernel(&lab, "frr", OURS, &["dev eth1", "dev eth2"], &[])?;
+    kernel(&lab, "bird", OURS, &["via inet6 fe80::9 dev eth1"], &[])?;
+    pods_and_routers_reach_each_other(&lab)?;
+
+    // A link that goes takes its session at once and not after the hold time, and the other one carries on.
+    lab.node("frr")?.link("eth2", false)?;
+    state(&lab, "frr-2", "down")?;
+    kernel(&lab, "linnet", OF_FRR, &["via inet6 fe80::", "dev eth1"], &["eth2"])?;
+    let seen = neighbor(linnet, "frr-2").expect("a neighbor");
+    assert_eq!(seen["address"], "eth2", "{seen}");
+    assert!(seen["discovery"].as_str().unwrap_or_default().contains("no carrier"), "{seen}");
+    pods_and_routers_reach_each_other(&lab)?;
+
+    // It comes back with another address.
+    lab.node("frr")?.shell("ip link set eth2 address 02:00:00:00:00:77")?;
+    lab.node("frr")?.link("eth2", true)?;
+    state(&lab, "frr-2", "Established")?;
+    let seen = neighbor(linnet, "frr-2").expect("a neighbor");
+    assert_eq!(seen["address"], "fe80::ff:fe00:77%eth2", "{seen}");
+    kernel(&lab, "linnet", OF_FRR, &["dev eth1", "dev eth2", "fe80::ff:fe00:77"], &[])?;
+    pods_and_routers_reach_each_other(&lab)
+}

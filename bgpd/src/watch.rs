@@ -409,7 +409,14 @@ impl Say {
     /// As the peer might have sent them, with AS numbers in four octets.
     fn of(witness: &Witness) -> Self {
         Self {
-            context: UpdateContext { four_octet_as: true, link: None, ..witness.established.receive },
+            // What a filter has set may be more than the peer may say.
+            context: UpdateContext {
+                four_octet_as: true,
+                external: false,
+                extended_next_hop: Family::ALL.into_iter().collect(),
+                link: None,
+                ..witness.established.receive
+            },
             out: Vec::new(),
         }
     }

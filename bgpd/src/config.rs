@@ -118,11 +118,14 @@ pub struct GracefulRestart {
     pub deferral_time: Option<Duration>,
     /// Keep routes across NOTIFICATIONs that are no hard resets, with peers that do too (RFC 8538).
     pub notification: bool,
+    /// Seconds to ask peers to keep our routes beyond that, as the last choice (RFC 9494), at most 2^24 - 1; with 0 neither
+    /// that is asked for nor are peers' routes kept for longer.
+    pub long_lived_stale_time: u32,
 }
 
 impl Default for GracefulRestart {
     fn default() -> Self {
-        Self { restart_time: 120, deferral_time: None, notification: true }
+        Self { restart_time: 120, deferral_time: None, notification: true, long_lived_stale_time: 0 }
     }
 }
 

@@ -612,7 +612,10 @@ impl Peer {
             _ => self.session.last_error(),
         }
         .map_or_else(|| reason.to_string(), str::to_owned);
-        let retain = self.agreed.take().and_then(|agreed| agreed.retain(reason));
+        let agreed = self.agreed.take();
+        let retain = agreed.as_ref().and_then(|agreed| agreed.retain(reason));
+        let long_lived = agreed.iter().flat_map(|agreed| &agreed.long_lived).map(|said| said.stale_seconds).max();
+        let long_lived = Duration::from_secs(u64::from(long_lived.unwrap_or(0)));
         tracing::info!(
             peer = self.config.name,
             address = self.remote(),
@@ -626,7 +629,7 @@ impl Peer {
         self.history.down = Some(now);
         self.bfd.session_ended();
         self.owed = 0;
-        self.retained_until = retain.filter(|_| self.dynamic).map(|retain| now + retain);
+        self.retained_until = retain.filter(|_| self.dynamic).map(|retain| now + retain + long_lived);
         self.port.down(retain, text, reason.clone());
     }
 

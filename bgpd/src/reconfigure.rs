@@ -22,6 +22,7 @@ pub(crate) fn session_config(speaker: &Config, peer: &PeerConfig, restarted: boo
             restarted,
             off_path: speaker.off_path,
             notification: restart.notification,
+            long_lived_seconds: restart.long_lived_stale_time,
         }),
         add_path: peer.add_path,
         role: peer.conduct.role,

@@ -207,6 +207,8 @@ mod tests {
             remote_role: None,
             graceful_restart: None,
             graceful_notification: false,
+            long_lived_received: false,
+            long_lived: Vec::new(),
             local_address: address,
             remote_address: address,
         })

@@ -409,7 +409,7 @@ impl RibTask {
         }
         if matches!(report, Report::DropRetained) {
             if link.session.is_none() {
-                self.rib.drop_retained(tag.peer, now);
+                self.rib.drop_retained(tag.peer);
             }
             return;
         }

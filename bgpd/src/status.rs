@@ -133,6 +133,11 @@ impl PeerStatus {
                     .and_then(|peer| peer.graceful_restart.as_ref())
                     .is_some_and(|restart| restart.notification),
             },
+            CapabilityStatus {
+                name: "long-lived-graceful-restart",
+                sent: self.graceful_restart.is_some_and(|restart| restart.long_lived_stale_time > 0),
+                received: peer.is_some_and(|peer| peer.long_lived_received),
+            },
         ]
     }
 }

@@ -85,7 +85,13 @@ fn config() -> SessionConfig {
     let router_id = RouterId(Ipv4Addr::new(192, 0, 2, 1));
     SessionConfig {
         passive: true,
-        graceful_restart: Some(LocalRestart { seconds: 120, restarted: false, off_path: false, notification: true }),
+        graceful_restart: Some(LocalRestart {
+            seconds: 120,
+            restarted: false,
+            off_path: false,
+            notification: true,
+            long_lived_seconds: 86_400,
+        }),
         ..SessionConfig::new(Asn(64512), router_id, RemoteAs::External)
     }
 }

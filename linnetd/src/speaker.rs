@@ -90,6 +90,7 @@ pub fn speaker(config: &Config) -> bgpd::Config {
             restart_time: restart.restart_time,
             deferral_time: Some(restart.deferral_time),
             notification: restart.notification,
+            long_lived_stale_time: restart.long_lived_stale_time,
         }),
         off_path: !config.fib.install,
         drain: bgpd::Drain::Off,

@@ -121,7 +121,7 @@ fn filters_change_what_frr_and_linnet_see(lab: &Lab) {
         let (frr, bird) = (of("frr"), of("bird"));
         holds(frr["best"] == true && frr["local_pref"] == 200 && frr["med"] == 7, &paths)?;
         holds(frr["communities"] == serde_json::json!(["64512:1"]), &frr)?;
-        holds(bird["reason"] == "lost at 1 local-pref: 100 < 200", &bird)
+        holds(bird["reason"] == "lost at 2 local-pref: 100 < 200", &bird)
     });
     wait(lab, "the route that the filter rejects, with the reason", || {
         let rejected = routes(linnet, &["--rejected"])?;

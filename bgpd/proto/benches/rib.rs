@@ -128,6 +128,8 @@ fn rib(peers: u16) -> Rib {
             remote_role: None,
             graceful_restart: None,
             graceful_notification: false,
+            long_lived_received: false,
+            long_lived: Vec::new(),
             local_address: IpAddr::V4(Ipv4Addr::new(10, 0, 255, 1)),
             remote_address: IpAddr::V4(address(peer)),
         };

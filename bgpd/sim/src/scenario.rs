@@ -261,6 +261,7 @@ impl Scenario {
                 graceful_restart: random.percent(50).then(|| 20 + random.below(100) as u16),
                 deferral: random.between(Duration::from_secs(20), Duration::from_secs(90)),
                 notification: false,
+                long_lived: 0,
                 vrps: None,
                 drain: Drain::Off,
                 aggregates: Vec::new(),
@@ -360,6 +361,9 @@ impl Scenario {
         let mut random = Random::new(seed, RETENTION);
         for node in &mut self.topology.nodes {
             node.notification = random.percent(70);
+        }
+        for node in &mut self.topology.nodes {
+            node.long_lived = if random.percent(60) { 10 + random.below(300) as u32 } else { 0 };
         }
     }
 

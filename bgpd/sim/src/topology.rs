@@ -67,6 +67,8 @@ pub struct NodeSpec {
     pub graceful_restart: Option<u16>,
     /// It keeps routes across NOTIFICATIONs (RFC 8538).
     pub notification: bool,
+    /// Seconds to ask for beyond the restart time (RFC 9494); 0: it does not do that.
+    pub long_lived: u32,
     /// How long it waits for End-of-RIB after a graceful restart.
     pub deferral: Duration,
     /// How far it is drained; outlives its process.
@@ -219,6 +221,7 @@ impl Topology {
                 restarted,
                 off_path: false,
                 notification: spec.notification,
+                long_lived_seconds: spec.long_lived,
             }),
             add_path: known.add_path,
             role: known.conduct.role,

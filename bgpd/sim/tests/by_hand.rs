@@ -29,6 +29,7 @@ fn node(number: u8, asn: u32) -> NodeSpec {
         graceful_restart: None,
         deferral: Duration::from_secs(60),
         notification: false,
+        long_lived: 0,
         drain: Drain::Off,
         vrps: None,
         aggregates: Vec::new(),

@@ -140,8 +140,12 @@ pub(super) fn hold_time(field: &Field<'_>) -> Option<HoldTime> {
 }
 
 /// What `graceful-restart` is where nothing is said.
-const DEFAULT: GracefulRestart =
-    GracefulRestart { restart_time: 120, deferral_time: Duration::from_secs(60), notification: true };
+const DEFAULT: GracefulRestart = GracefulRestart {
+    restart_time: 120,
+    deferral_time: Duration::from_secs(60),
+    notification: true,
+    long_lived_stale_time: 0,
+};
 
 fn graceful_restart(field: &Field<'_>) -> Option<Option<GracefulRestart>> {
     let section = field.section("graceful-restart")?;
@@ -154,11 +158,13 @@ fn graceful_restart(field: &Field<'_>) -> Option<Option<GracefulRestart>> {
         None => restart.map(|seconds| u32::from(seconds).min(60)),
     };
     let notification = section.field("notification").map_or(Some(DEFAULT.notification), |field| field.boolean());
+    let long_lived = section.field("long-lived-stale-time").map_or(Some(0), |field| field.integer(0..=0x00ff_ffff));
     section.finish();
     let read = GracefulRestart {
         restart_time: restart?,
         deferral_time: Duration::from_secs(u64::from(deferral?)),
         notification: notification?,
+        long_lived_stale_time: long_lived?,
     };
     Some(enabled?.then_some(read))
 }

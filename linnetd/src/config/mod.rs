@@ -147,6 +147,8 @@ pub struct GracefulRestart {
     pub deferral_time: Duration,
     /// `notification`: routes are kept across NOTIFICATIONs that are no hard resets (RFC 8538).
     pub notification: bool,
+    /// `long-lived-stale-time`: seconds that peers keep our routes beyond `restart-time` (RFC 9494), 0 to 16777215; 0: off.
+    pub long_lived_stale_time: u32,
 }
 
 /// `[[bgp.peer]]`

@@ -35,10 +35,12 @@ impl Display for Config {
         match bgp.graceful_restart {
             Some(restart) => writeln!(
                 f,
-                "graceful-restart = {{ enabled = true, restart-time = {}, deferral-time = {}, notification = {} }}",
+                "graceful-restart = {{ enabled = true, restart-time = {}, deferral-time = {}, notification = {}, \
+                 long-lived-stale-time = {} }}",
                 restart.restart_time,
                 restart.deferral_time.as_secs(),
-                restart.notification
+                restart.notification,
+                restart.long_lived_stale_time
             )?,
             None => writeln!(f, "graceful-restart = {{ enabled = false }}")?,
         }

@@ -340,7 +340,7 @@ prop_compose! {
         aggregates in vec(aggregate(), 0..3),
         cluster_cidrs in vec(prefix(), 0..3),
         drain in 0u64..=3600,
-        graceful_restart in option::of((1u16..=4095, 0u64..=3600, any::<bool>())),
+        graceful_restart in option::of((1u16..=4095, 0u64..=3600, any::<bool>(), 0u32..=0x00ff_ffff)),
         peers in vec((any::<u16>(), settings()), 0..4),
         dynamic in option::of((prefix(), 1usize..=10_000, settings())),
         entries in vec(prefix_match(), 0..5),
@@ -384,10 +384,11 @@ prop_compose! {
             },
             cluster_cidrs,
             drain_time: Duration::from_secs(drain),
-            graceful_restart: graceful_restart.map(|(restart_time, deferral, notification)| GracefulRestart {
+            graceful_restart: graceful_restart.map(|(restart_time, deferral, notification, long_lived_stale_time)| GracefulRestart {
                 restart_time,
                 deferral_time: Duration::from_secs(deferral),
                 notification,
+                long_lived_stale_time,
             }),
             peers: peers.into_iter().enumerate().map(peer).collect(),
             dynamic_peers: dynamic.into_iter().map(|(prefix, limit, settings)| DynamicPeer {

@@ -2,12 +2,13 @@
 
 use super::attrs::AttrStore;
 use super::import::Import;
-use super::peers::{Live, at};
+use super::peers::{Live, Peer, at};
 use super::table::{Path, PathFlags, PrefixId, Table};
 use super::{Output, Rib};
 use crate::time::{Duration, Instant};
 use crate::types::{Family, FamilySet, Nlri, PathId, PeerId, Prefix};
 use crate::wire::attributes::Attributes;
+use crate::wire::community::Community;
 use crate::wire::update::Announcement;
 use crate::wire::{RefreshMark, Update};
 
@@ -207,7 +208,8 @@ impl Rib {
         let Some(attributes) = self.store.recent(original) else { return path.flags.accepted() };
         let Some(peer) = self.peers.get(path.peer) else { return path.flags.accepted() };
         let (own, vrps) = (&self.own_addresses, self.vrps.as_ref());
-        let import = Import::new(&self.config, peer, own, vrps, &attributes, original);
+        let mut import = Import::new(&self.config, peer, own, vrps, &attributes, original);
+        import.long_lived = path.flags.contains(PathFlags::STALE) && peer.long_lived_until[at(family)].is_some();
         let key = self.tables[at(family)].prefix(prefix);
         let (attrs, flags) = import.apply(key, &mut self.store);
         let flags = flags.with(PathFlags::STALE, path.flags.contains(PathFlags::STALE));
@@ -258,7 +260,8 @@ impl Rib {
             live.ended.insert(family);
             self.journal.end_of_rib(id, family);
         }
-        if peer.stale_until.is_some() {
+        if peer.retains() {
+            peer.long_lived_until[at(family)] = None;
             self.remove_paths(id, family, true);
             self.stop_stale_timer_when_done(id);
         }
@@ -281,7 +284,10 @@ impl Rib {
     pub(super) fn lose_session(&mut self, id: PeerId, retain: Option<Duration>, now: Instant) {
         let Some(peer) = self.peers.get_mut(id) else { return };
         let Some(live) = peer.session.take() else { return };
-        let kept = if retain.is_some() { peer.restartable } else { FamilySet::EMPTY };
+        let long_lived = |family: &Family| !peer.long_lived_time[at(*family)].is_zero();
+        let restartable: FamilySet =
+            Family::ALL.into_iter().filter(|family| peer.restartable.contains(*family) || long_lived(family)).collect();
+        let kept = if retain.is_some() { restartable } else { FamilySet::EMPTY };
         let refreshing: FamilySet =
             Family::ALL.into_iter().filter(|family| live.refreshing[at(*family)].is_some()).collect();
         // RFC 8538 section 4.1: where NOTIFICATIONs keep routes, a session that is lost again and again before it has
@@ -290,36 +296,43 @@ impl Rib {
         let before = peer.stale_until.filter(|_| again);
         peer.stale_until = retain.map(|time| before.map_or(now + time, |until| until.min(now + time)));
         for family in Family::ALL {
+            let long_lived = self.peers.get(id).is_some_and(|peer| peer.long_lived_until[at(family)].is_some());
             if !kept.contains(family) {
                 self.remove_paths(id, family, false);
-            } else if again || refreshing.contains(family) {
-                // Stale by a refresh that was not finished: nobody has said that it is gone.
+                self.end_long_lived(id, family);
+            } else if again || refreshing.contains(family) || long_lived {
+                // Stale by a refresh that was not finished, nobody has said that it is gone; or long-lived, and that
+                // time runs until End-of-RIB comes (RFC 9494 section 4.2).
                 self.mark_stale(id, family);
             } else {
                 self.make_stale(id, family);
             }
         }
         if let Some(peer) = self.peers.get_mut(id).filter(|peer| peer.received_total() == 0) {
-            peer.stale_until = None;
+            peer.retain_nothing();
         }
     }
 
-    /// RFC 4724 section 4.2: a family that the new session does not have, or whose forwarding state the peer lost, has
-    /// no stale routes any more.
+    /// RFC 4724 section 4.2 and RFC 9494 section 4.2: a family that the new session does not have, or whose forwarding state
+    /// the peer lost, has no stale routes any more.
     pub(super) fn keep_stale_after_restart(&mut self, id: PeerId, now: Instant) {
         let Some(peer) = self.peers.get_mut(id) else { return };
-        let Some((live, _)) = peer.session.as_ref().zip(peer.stale_until) else { return };
+        let Some(live) = peer.session.as_ref().filter(|_| peer.retains()) else { return };
         let restart = live.established.graceful_restart.as_ref();
-        let forwards = |family| restart.is_some_and(|restart| restart.families.contains(&(family, true)));
+        let forwards = |family| match peer.long_lived_until[at(family)] {
+            Some(_) => live.established.long_lived.iter().any(|said| said.family == family && said.forwarding),
+            None => restart.is_some_and(|restart| restart.families.contains(&(family, true))),
+        };
         let lost: FamilySet =
             Family::ALL.into_iter().filter(|family| !live.families.contains(*family) || !forwards(*family)).collect();
         // Whoever is back is waited for no longer than convergence takes.
-        peer.stale_until = Some(now + self.config.convergence);
+        peer.stale_until = peer.stale_until.map(|_| now + self.config.convergence);
         for family in lost.iter() {
             self.remove_paths(id, family, true);
+            self.end_long_lived(id, family);
         }
         if let Some(peer) = self.peers.get_mut(id).filter(|peer| peer.received_total() == 0) {
-            peer.stale_until = None;
+            peer.retain_nothing();
         }
     }
 
@@ -343,18 +356,70 @@ impl Rib {
         }
     }
 
-    /// The time of the peers' stale routes is over.
+    /// The time of the peers' stale routes is over. Those of a peer that is still away become long-lived ones where both sides
+    /// have RFC 9494, and go when that time is over too.
     pub(super) fn expire_stale(&mut self, now: Instant) {
         let due = self.peers.iter().filter(|(_, peer)| peer.stale_until.is_some_and(|until| until <= now));
         let due: Vec<PeerId> = due.map(|(id, _)| id).collect();
         for id in due {
             let refreshing = self.live(id).map_or([None; 2], |live| live.refreshing);
             for family in Family::ALL.into_iter().filter(|family| refreshing[at(*family)].is_none()) {
-                self.remove_paths(id, family, true);
+                let Some(peer) = self.peers.get(id) else { continue };
+                match peer.long_lived_time[at(family)] {
+                    time if peer.session.is_none() && !time.is_zero() => self.make_long_lived(id, family, now + time),
+                    _ => self.remove_paths(id, family, true),
+                }
             }
             if let Some(peer) = self.peers.get_mut(id) {
                 peer.stale_until = None;
             }
+        }
+        for family in Family::ALL {
+            let over = |peer: &Peer| peer.long_lived_until[at(family)].is_some_and(|until| until <= now);
+            let due: Vec<PeerId> = self.peers.iter().filter(|(_, peer)| over(peer)).map(|(id, _)| id).collect();
+            for id in due {
+                self.remove_paths(id, family, true);
+                self.end_long_lived(id, family);
+            }
+        }
+    }
+
+    /// RFC 9494 section 4.2: stale routes get LLGR_STALE, which makes them the last choice here and elsewhere; one with NO_LLGR
+    /// goes. A time that runs already is not prolonged.
+    fn make_long_lived(&mut self, id: PeerId, family: Family, until: Instant) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.long_lived_until[at(family)].get_or_insert(until);
+        }
+        self.each_path_of(id, family, |rib, prefix, slot, path| {
+            if !path.flags.contains(PathFlags::STALE) {
+                return;
+            }
+            let effective = rib.store.effective(&path);
+            let refuses = |attributes: &Attributes| attributes.communities.contains(&Community::NO_LLGR);
+            if rib.store.recent(effective).is_some_and(|attributes| refuses(&attributes)) {
+                rib.remove_slot(at(family), prefix, slot);
+            } else {
+                rib.import_path(family, prefix, slot, path);
+            }
+        });
+        if self.peers.get(id).is_some_and(|peer| peer.received[at(family)] == 0) {
+            self.end_long_lived(id, family);
+        }
+    }
+
+    fn end_long_lived(&mut self, id: PeerId, family: Family) {
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.long_lived_until[at(family)] = None;
+        }
+    }
+
+    /// A peer that is down keeps nothing any more.
+    pub(super) fn drop_stale(&mut self, id: PeerId) {
+        for family in Family::ALL {
+            self.remove_paths(id, family, true);
+        }
+        if let Some(peer) = self.peers.get_mut(id) {
+            peer.retain_nothing();
         }
     }
 

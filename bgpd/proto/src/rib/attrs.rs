@@ -137,6 +137,8 @@ pub(crate) struct ImportKey {
     pub(crate) policy: u32,
     /// `None`: no filter, or one that changes nothing.
     pub(crate) accepted: Option<Accepted>,
+    /// Its peer has been away for longer than it restarts.
+    pub(crate) long_lived: bool,
 }
 
 /// All attributes that paths and adverts use.
@@ -290,7 +292,7 @@ mod tests {
     fn an_import_is_worked_out_once_and_takes_its_sets_with_it() {
         let mut store = AttrStore::default();
         let original = store.intern(&set(1));
-        let key = ImportKey { original, policy: 7, accepted: None };
+        let key = ImportKey { original, policy: 7, accepted: None, long_lived: false };
         let id = store.import(key, |_| set(2));
         assert_eq!(store.import(key, |_| panic!("worked out twice")), id);
         store.release(original);

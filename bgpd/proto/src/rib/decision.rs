@@ -1,30 +1,32 @@
 //! The decision process (RFC 4271 section 9.1.2): which path is best, which are equal to it, and why each other lost.
 //!
 //! Each step keeps the paths with the lowest key and drops the others, so the result cannot depend on the order of the
-//! paths; a pairwise comparison folded over a list could not say that of step 4, whose key is compared only among paths
+//! paths; a pairwise comparison folded over a list could not say that of step 5, whose key is compared only among paths
 //! from the same neighbouring AS.
 //!
 //! | step | kept |
 //! |---|---|
-//! | 0 | highest weight, which filters set and nobody else hears of; what this speaker originates itself has 32768, the rest 0 (RFC 4271 leaves this to the implementation; so do other routers) |
-//! | 1 | highest LOCAL_PREF; absent counts as 100 (section 9.1.1) |
-//! | 2 | shortest AS_PATH, a set counting as one hop (section 9.1.2.2 a) |
-//! | 3 | lowest ORIGIN (b) |
-//! | 4 | lowest MULTI_EXIT_DISC of each neighbouring AS; absent counts as 0 (c) |
-//! | 5 | learned from an external peer (d) |
-//! | 6 | nearest next hop (e): nothing here knows the interior cost, so this step drops no path |
-//! | 7 | lowest BGP Identifier of the speaker, or ORIGINATOR_ID (f; RFC 4456 section 9) |
-//! | 8 | shortest CLUSTER_LIST (RFC 4456 section 9) |
-//! | 9 | lowest peer address (g) |
-//! | 10 | lowest path identifier (RFC 7911 leaves this to the implementation) |
+//! | 0 | not long-lived stale: without the community LLGR_STALE (RFC 9494 section 4.2, "least preferred") |
+//! | 1 | highest weight, which filters set and nobody else hears of; what this speaker originates itself has 32768, the rest 0 (RFC 4271 leaves this to the implementation; so do other routers) |
+//! | 2 | highest LOCAL_PREF; absent counts as 100 (section 9.1.1) |
+//! | 3 | shortest AS_PATH, a set counting as one hop (section 9.1.2.2 a) |
+//! | 4 | lowest ORIGIN (b) |
+//! | 5 | lowest MULTI_EXIT_DISC of each neighbouring AS; absent counts as 0 (c) |
+//! | 6 | learned from an external peer (d) |
+//! | 7 | nearest next hop (e): nothing here knows the interior cost, so this step drops no path |
+//! | 8 | lowest BGP Identifier of the speaker, or ORIGINATOR_ID (f; RFC 4456 section 9) |
+//! | 9 | shortest CLUSTER_LIST (RFC 4456 section 9) |
+//! | 10 | lowest peer address (g) |
+//! | 11 | lowest path identifier (RFC 7911 leaves this to the implementation) |
 //!
-//! What is left after step 6 is the multipath set: equal in all that matters to forwarding, by whatever AS the paths lead.
+//! What is left after step 7 is the multipath set: equal in all that matters to forwarding, by whatever AS the paths lead.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use crate::types::{Asn, PathId, RouterId};
 use crate::wire::attributes::{Attributes, Origin};
+use crate::wire::community::Community;
 
 /// LOCAL_PREF of a route that has none.
 pub(crate) const DEFAULT_LOCAL_PREF: u32 = 100;
@@ -36,32 +38,35 @@ pub const LOCAL_WEIGHT: u32 = 32768;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
     /// 0
-    Weight,
+    LongLivedStale,
     /// 1
-    LocalPref,
+    Weight,
     /// 2
-    AsPathLength,
+    LocalPref,
     /// 3
-    Origin,
+    AsPathLength,
     /// 4
-    Med,
+    Origin,
     /// 5
-    ExternalOverInternal,
+    Med,
     /// 6
-    InteriorCost,
+    ExternalOverInternal,
     /// 7
-    RouterId,
+    InteriorCost,
     /// 8
-    ClusterListLength,
+    RouterId,
     /// 9
-    PeerAddress,
+    ClusterListLength,
     /// 10
+    PeerAddress,
+    /// 11
     PathId,
 }
 
 impl Step {
     /// In order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
+        Self::LongLivedStale,
         Self::Weight,
         Self::LocalPref,
         Self::AsPathLength,
@@ -75,7 +80,7 @@ impl Step {
         Self::PathId,
     ];
 
-    /// 0 to 10.
+    /// 0 to 11.
     #[must_use]
     pub fn number(self) -> usize {
         self as usize
@@ -85,6 +90,7 @@ impl Step {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::LongLivedStale => "long-lived stale",
             Self::Weight => "weight",
             Self::LocalPref => "local-pref",
             Self::AsPathLength => "as-path length",
@@ -102,6 +108,7 @@ impl Step {
     /// What this step compares; the lowest is kept.
     fn key(self, path: &Candidate) -> u128 {
         match self {
+            Self::LongLivedStale => u128::from(path.merit.long_lived_stale),
             Self::Weight => u128::from(u32::MAX - path.weight()),
             Self::LocalPref => u128::from(u32::MAX - path.merit.local_pref),
             Self::AsPathLength => u128::from(path.merit.hops),
@@ -122,6 +129,7 @@ impl Step {
     /// The same for a person.
     fn shown(self, path: &Candidate) -> String {
         match self {
+            Self::LongLivedStale => if path.merit.long_lived_stale { "stale" } else { "fresh" }.to_owned(),
             Self::Weight if path.local => format!("{} (originated here)", path.weight()),
             Self::Weight => path.weight().to_string(),
             Self::LocalPref => path.merit.local_pref.to_string(),
@@ -146,6 +154,8 @@ impl Step {
 /// What the decision process compares of a set of attributes: worked out once, when the set is interned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Merit {
+    /// It has LLGR_STALE.
+    long_lived_stale: bool,
     weight: u32,
     local_pref: u32,
     hops: u32,
@@ -160,6 +170,7 @@ pub(crate) struct Merit {
 impl Merit {
     pub(crate) fn of(attributes: &Attributes) -> Self {
         Self {
+            long_lived_stale: attributes.communities.contains(&Community::LLGR_STALE),
             weight: attributes.weight,
             local_pref: attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF),
             hops: u32::try_from(attributes.as_path.hops()).unwrap_or(u32::MAX),
@@ -213,7 +224,7 @@ impl Choice {
     }
 
     /// All candidates, the best first: who is dropped at a later step stands before who is dropped at an earlier one, and
-    /// among those of one step and behind step 6 the steps from there on decide. It begins as the multipath set does.
+    /// among those of one step and behind step 7 the steps from there on decide. It begins as the multipath set does.
     pub(crate) fn rank(&mut self, candidates: &[Candidate]) -> Vec<usize> {
         let mut steps = vec![Step::RouterId; candidates.len()];
         self.run(candidates, usize::MAX, |loser, step, _| steps[loser] = step.min(Step::RouterId));
@@ -245,7 +256,7 @@ impl Choice {
             }
             self.keep_lowest(step, candidates, &mut lost);
         }
-        // The rest of the multipath set stands in the order in which steps 7 to 10 would choose it.
+        // The rest of the multipath set stands in the order in which steps 8 to 11 would choose it.
         let tie_breakers = &Step::ALL[Step::RouterId.number()..];
         if self.paths.len() > 1 {
             self.paths.sort_by_cached_key(|&index| {
@@ -256,7 +267,7 @@ impl Choice {
     }
 
     fn keep_lowest(&mut self, step: Step, candidates: &[Candidate], lost: &mut impl FnMut(usize, Step, usize)) {
-        // One comparison among all, except for step 4.
+        // One comparison among all, except for step 5.
         let among = |path: &Candidate| if step == Step::Med { path.merit.neighbor } else { Asn(0) };
         self.minima.clear();
         if step == Step::Med {
@@ -292,9 +303,9 @@ pub(crate) enum Fate {
     Only,
     /// It won; the last other path was dropped at this step.
     Best(Step),
-    /// Equal to the best path through step 6.
+    /// Equal to the best path through step 7.
     Multipath,
-    /// Equal to the best path through step 6, but that many paths are not wanted.
+    /// Equal to the best path through step 7, but that many paths are not wanted.
     BeyondMaxPaths(usize),
     /// Dropped at this step, in comparison with another path.
     Lost { step: Step, own: String, winner: String },
@@ -305,11 +316,14 @@ impl fmt::Display for Fate {
         match self {
             Self::Only => write!(f, "best: the only path"),
             Self::Best(step) => write!(f, "best: won at {} {}", step.number(), step.name()),
-            Self::Multipath => write!(f, "multipath: equal to the best path through 6 {}", Step::InteriorCost.name()),
+            Self::Multipath => {
+                let last = Step::InteriorCost;
+                write!(f, "multipath: equal to the best path through {} {}", last.number(), last.name())
+            }
             Self::BeyondMaxPaths(most) => write!(f, "equal to the best path, but max-paths is {most}"),
             Self::Lost { step, own, winner } => {
                 let relation = match step {
-                    Step::ExternalOverInternal | Step::InteriorCost => "against",
+                    Step::LongLivedStale | Step::ExternalOverInternal | Step::InteriorCost => "against",
                     Step::Weight | Step::LocalPref => "<",
                     Step::AsPathLength
                     | Step::Origin

@@ -51,7 +51,7 @@ fn each_step_decides_between_paths_that_tie_before_it_and_says_what_it_compared(
                 c.local = true;
                 a.local_pref = Some(1);
             }),
-            "lost at 0 weight: 0 < 32768 (originated here)",
+            "lost at 1 weight: 0 < 32768 (originated here)",
         ),
         (
             path(|c, a| {
@@ -59,7 +59,7 @@ fn each_step_decides_between_paths_that_tie_before_it_and_says_what_it_compared(
                 a.local_pref = Some(101);
                 a.as_path = hops(&[65001, 1, 2, 3]);
             }),
-            "lost at 1 local-pref: 100 < 101",
+            "lost at 2 local-pref: 100 < 101",
         ),
         (
             path(|c, a| {
@@ -67,7 +67,7 @@ fn each_step_decides_between_paths_that_tie_before_it_and_says_what_it_compared(
                 a.weight = 1;
                 a.local_pref = Some(1);
             }),
-            "lost at 0 weight: 0 < 1",
+            "lost at 1 weight: 0 < 1",
         ),
         (
             path(|c, a| {
@@ -75,7 +75,7 @@ fn each_step_decides_between_paths_that_tie_before_it_and_says_what_it_compared(
                 a.as_path = hops(&[65001]);
                 a.origin = Origin::Incomplete;
             }),
-            "lost at 2 as-path length: 2 > 1",
+            "lost at 3 as-path length: 2 > 1",
         ),
         (
             path(|c, a| {
@@ -83,7 +83,7 @@ fn each_step_decides_between_paths_that_tie_before_it_and_says_what_it_compared(
                 a.as_path.segments = vec![(SegmentKind::Set, vec![Asn(1), Asn(2), Asn(3)].into())];
                 a.origin = Origin::Incomplete;
             }),
-            "lost at 2 as-path length: 2 > 1",
+            "lost at 3 as-path length: 2 > 1",
         ),
         (
             path(|c, a| {
@@ -91,21 +91,21 @@ fn each_step_decides_between_paths_that_tie_before_it_and_says_what_it_compared(
                 a.origin = Origin::Igp;
                 a.med = Some(100);
             }),
-            "lost at 3 origin: egp > igp",
+            "lost at 4 origin: egp > igp",
         ),
-        (path(worse), "lost at 4 med: 50 > 0"),
-        (path(worse), "lost at 5 external over internal: internal against external"),
-        (path(|c, _| c.router_id = RouterId(Ipv4Addr::new(10, 0, 0, 4))), "lost at 7 router id: 10.0.0.5 > 10.0.0.4"),
+        (path(worse), "lost at 5 med: 50 > 0"),
+        (path(worse), "lost at 6 external over internal: internal against external"),
+        (path(|c, _| c.router_id = RouterId(Ipv4Addr::new(10, 0, 0, 4))), "lost at 8 router id: 10.0.0.5 > 10.0.0.4"),
         (
             path(|c, a| {
                 a.originator_id = Some(RouterId(Ipv4Addr::new(10, 0, 0, 3)));
                 a.cluster_list = vec![ClusterId(Ipv4Addr::new(1, 1, 1, 1))].into();
                 c.router_id = RouterId(Ipv4Addr::new(10, 0, 0, 9));
             }),
-            "lost at 7 router id: 10.0.0.5 > 10.0.0.3",
+            "lost at 8 router id: 10.0.0.5 > 10.0.0.3",
         ),
-        (path(|c, _| c.address = Ipv4Addr::new(10, 0, 0, 4).into()), "lost at 9 peer address: 10.0.0.5 > 10.0.0.4"),
-        (path(|c, _| c.path_id = PathId(4)), "lost at 10 path id: 5 > 4"),
+        (path(|c, _| c.address = Ipv4Addr::new(10, 0, 0, 4).into()), "lost at 10 peer address: 10.0.0.5 > 10.0.0.4"),
+        (path(|c, _| c.path_id = PathId(4)), "lost at 11 path id: 5 > 4"),
     ];
     for (winner, reason) in cases {
         let loser = match reason {
@@ -127,8 +127,8 @@ fn a_shorter_cluster_list_wins_where_the_originator_is_the_same() {
         })
     };
     let fates = explain(&[clusters(2), clusters(1)], 1);
-    assert_eq!(fates[0].to_string(), "lost at 8 cluster-list length: 2 > 1");
-    assert_eq!(fates[1].to_string(), "best: won at 8 cluster-list length");
+    assert_eq!(fates[0].to_string(), "lost at 9 cluster-list length: 2 > 1");
+    assert_eq!(fates[1].to_string(), "best: won at 9 cluster-list length");
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn med_is_compared_only_among_paths_of_one_neighbouring_as() {
     // Folding pairwise over this order would keep the third: 1 beats 0 by MED, 2 beats 1 by router id, 0 is forgotten.
     let paths = [from(1, 20, 1), from(1, 10, 3), from(2, 30, 2)];
     assert_eq!(decided(&paths, 1), [2]);
-    assert_eq!(explain(&paths, 1)[0].to_string(), "lost at 4 med: 20 > 10");
+    assert_eq!(explain(&paths, 1)[0].to_string(), "lost at 5 med: 20 > 10");
     assert_eq!(decided(&paths, 8), [2, 1]);
 }
 
@@ -164,10 +164,10 @@ fn the_multipath_set_is_what_is_equal_through_step_6_and_no_more_than_wanted() {
         fates,
         [
             "equal to the best path, but max-paths is 2",
-            "lost at 2 as-path length: 3 > 2",
-            "best: won at 7 router id",
-            "multipath: equal to the best path through 6 interior cost",
-            "lost at 5 external over internal: internal against external",
+            "lost at 3 as-path length: 3 > 2",
+            "best: won at 8 router id",
+            "multipath: equal to the best path through 7 interior cost",
+            "lost at 6 external over internal: internal against external",
         ]
     );
 }

@@ -36,6 +36,8 @@ pub(crate) struct GroupKey {
     pub(crate) add_path_most: usize,
     pub(crate) context: UpdateContext,
     pub(crate) drain: Drain,
+    /// Its members know what LLGR_STALE is (RFC 9494).
+    pub(crate) long_lived: bool,
 }
 
 /// What a group's members are to us.
@@ -72,6 +74,7 @@ impl GroupKey {
             outward: Outward::of(peer),
             filter: peer.policy.export.clone(),
             looks_at_validation: peer.export_looks_at_validation,
+            long_lived: established.long_lived_received,
             add_path_most: if established.send.add_path.is_empty() { 0 } else { peer.policy.add_path_most.max(1) },
             context: established.send,
             drain,
@@ -89,7 +92,7 @@ impl GroupKey {
             && (self.local_as, self.kind) == (other.local_as, other.kind)
             && (self.own4, self.own6) == (other.own4, other.own6)
             && (self.outward, self.add_path_most) == (other.outward, other.add_path_most)
-            && (self.context, self.drain) == (other.context, other.drain)
+            && (self.context, self.drain, self.long_lived) == (other.context, other.drain, other.long_lived)
     }
 
     /// The default route that is originated for the members alone, if this is its prefix.
@@ -227,6 +230,10 @@ pub(crate) fn permits(
             (Community::NO_ADVERTISE, _) => return Err("community no-advertise"),
             (Community::NO_EXPORT | Community::NO_EXPORT_SUBCONFED, Kind::External) => {
                 return Err("community no-export");
+            }
+            // RFC 9494 section 4.3: who does not know it would not take it for the last choice.
+            (Community::LLGR_STALE, _) if !group.long_lived => {
+                return Err("community llgr-stale, and the peer has no long-lived graceful restart (RFC 9494)");
             }
             _ => {}
         }

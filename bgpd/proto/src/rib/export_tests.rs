@@ -58,6 +58,7 @@ fn group(kind: Kind) -> GroupKey {
         add_path_most: 0,
         context,
         drain: Drain::Off,
+        long_lived: false,
     }
 }
 

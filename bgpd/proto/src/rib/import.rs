@@ -181,6 +181,8 @@ pub(crate) struct Import<'a> {
     original: AttrId,
     /// What the checks say, or the filter if it does not look at prefixes.
     whole: Option<Result<Option<Accepted>, Rejection>>,
+    /// It is a long-lived stale route (RFC 9494).
+    pub(super) long_lived: bool,
 }
 
 /// What an import filter is asked about.
@@ -240,7 +242,7 @@ impl<'a> Import<'a> {
                 Some(decide(peer, vrps, filter, any, &entered))
             }
         };
-        Self { peer, vrps, inward, entered, original, whole }
+        Self { peer, vrps, inward, entered, original, whole, long_lived: false }
     }
 
     /// The outcome for one prefix: by which rules it is accepted (`None`: there is no filter), or why it is refused.
@@ -269,12 +271,13 @@ impl<'a> Import<'a> {
         // RFC 8326 section 4.1: behind the filter, whose weight and LOCAL_PREF it takes the place of.
         let leaving = self.inward.is_leaving(&self.entered);
         let kept_in = policy.blackhole && self.entered.communities.contains(&Community::BLACKHOLE);
-        if changing.is_none() && !leaving && !kept_in && matches!(self.entered, Cow::Borrowed(_)) {
+        if changing.is_none() && !leaving && !kept_in && !self.long_lived && matches!(self.entered, Cow::Borrowed(_)) {
             store.retain(self.original);
             return (self.original.0, PathFlags::NONE);
         }
         let accepted = changing.map(|(accepted, _)| accepted);
-        let key = ImportKey { original: self.original, policy: self.peer.import, accepted };
+        let key =
+            ImportKey { original: self.original, policy: self.peer.import, accepted, long_lived: self.long_lived };
         let id = store.import(key, |_| {
             let mut result = self.entered.clone().into_owned();
             if let Some((accepted, filter)) = changing {
@@ -282,6 +285,9 @@ impl<'a> Import<'a> {
             }
             if policy.blackhole {
                 keep_in(&mut result);
+            }
+            if self.long_lived {
+                add_community(&mut result, Community::LLGR_STALE);
             }
             if leaving {
                 (result.weight, result.local_pref) = (0, Some(0));
@@ -296,11 +302,15 @@ impl<'a> Import<'a> {
 fn keep_in(attributes: &mut Attributes) {
     let communities = &attributes.communities;
     if communities.contains(&Community::BLACKHOLE) && !communities.contains(&Community::NO_ADVERTISE) {
-        let mut all: Vec<Community> = communities.iter().copied().chain([Community::NO_EXPORT]).collect();
-        all.sort_unstable();
-        all.dedup();
-        attributes.communities = all.into();
+        add_community(attributes, Community::NO_EXPORT);
     }
+}
+
+fn add_community(attributes: &mut Attributes, community: Community) {
+    let mut all: Vec<Community> = attributes.communities.iter().copied().chain([community]).collect();
+    all.sort_unstable();
+    all.dedup();
+    attributes.communities = all.into();
 }
 
 #[cfg(test)]

@@ -440,12 +440,9 @@ impl Rib {
     }
 
     /// A peer that is down does not forward what it was said to keep (RFC 5882 section 4.3.1): its stale routes go now.
-    pub fn drop_retained(&mut self, peer: PeerId, now: Instant) {
-        if let Some(peer) = self.peers.get_mut(peer).filter(|peer| peer.session.is_none())
-            && peer.stale_until.is_some()
-        {
-            peer.stale_until = Some(now);
-            self.expire_stale(now);
+    pub fn drop_retained(&mut self, peer: PeerId) {
+        if self.peers.get(peer).is_some_and(|peer| peer.session.is_none() && peer.retains()) {
+            self.drop_stale(peer);
         }
     }
 
@@ -475,7 +472,8 @@ impl Rib {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let stale = self.peers.iter().filter_map(|(_, peer)| peer.stale_until);
-        stale.chain(self.refresh_timeout()).chain(self.convergence_timeout()).min()
+        let long_lived = self.peers.iter().flat_map(|(_, peer)| peer.long_lived_until).flatten();
+        stale.chain(long_lived).chain(self.refresh_timeout()).chain(self.convergence_timeout()).min()
     }
 
     /// Decides every dirty prefix and packs what each group is to hear, up to a bounded amount of work.

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::import::is_link_local;
 use super::inward::Inward;
@@ -36,6 +37,10 @@ pub(crate) struct Peer {
     pub(crate) session: Option<Live>,
     /// When the stale routes of its last session go.
     pub(crate) stale_until: Option<Instant>,
+    /// By family: for how long its routes stay behind that as long-lived stale ones (RFC 9494); zero: not at all.
+    pub(crate) long_lived_time: [Duration; 2],
+    /// By family: when its long-lived stale routes go, if its stale routes are such.
+    pub(crate) long_lived_until: [Option<Instant>; 2],
     /// Families that its last session's Graceful Restart capability named.
     pub(crate) restartable: FamilySet,
     /// Paths held, by family.
@@ -76,10 +81,22 @@ impl Peer {
             segment: None,
             session: None,
             stale_until: None,
+            long_lived_time: [Duration::ZERO; 2],
+            long_lived_until: [None; 2],
             restartable: FamilySet::EMPTY,
             received: [0; 2],
             accepted: [0; 2],
         }
+    }
+
+    /// Whether anything of it is stale, of either kind.
+    pub(crate) fn retains(&self) -> bool {
+        self.stale_until.is_some() || self.long_lived_until.iter().any(Option::is_some)
+    }
+
+    /// Nothing of it is stale any more.
+    pub(crate) fn retain_nothing(&mut self) {
+        (self.stale_until, self.long_lived_until) = (None, [None; 2]);
     }
 
     /// An internal peer that is our route reflector client.
@@ -99,6 +116,10 @@ impl Peer {
         let restart = established.graceful_restart.as_ref();
         self.restartable =
             restart.map(|restart| restart.families.iter().map(|(family, _)| *family).collect()).unwrap_or_default();
+        self.long_lived_time = Family::ALL.map(|family| {
+            let said = established.long_lived.iter().find(|said| said.family == family);
+            said.map_or(Duration::ZERO, |said| Duration::from_secs(u64::from(said.stale_seconds)))
+        });
         self.session = Some(Live {
             established: established.clone(),
             families,

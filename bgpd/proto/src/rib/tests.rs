@@ -3,6 +3,7 @@
 mod add_path;
 mod drain;
 mod extended;
+mod long_lived;
 mod model;
 mod neighbors;
 mod next_hops;

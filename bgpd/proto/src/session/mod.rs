@@ -136,6 +136,8 @@ pub struct LocalRestart {
     pub off_path: bool,
     /// N: keep routes across NOTIFICATIONs that are no hard resets, if the peer does too (RFC 8538).
     pub notification: bool,
+    /// Seconds to ask the peer to keep our routes beyond that as the last choice (RFC 9494), 24 bits; 0: do not have that.
+    pub long_lived_seconds: u32,
 }
 
 /// The state machine's states (RFC 4271 section 8.2.2).
@@ -192,6 +194,10 @@ pub struct Established {
     pub graceful_restart: Option<crate::wire::capability::GracefulRestart>,
     /// Both sides keep routes across a NOTIFICATION that is no hard reset (RFC 8538 section 2).
     pub graceful_notification: bool,
+    /// The peer knows what a long-lived stale route is (RFC 9494).
+    pub long_lived_received: bool,
+    /// For how long the peer's routes stay when it does not come back in its restart time, where both sides have RFC 9494.
+    pub long_lived: Vec<crate::wire::capability::LongLived>,
     /// Our end of the connection.
     pub local_address: IpAddr,
     /// The peer's end.
@@ -230,11 +236,13 @@ pub enum DownReason {
 impl Established {
     /// How long to keep the peer's routes as stale after a session that ended like this (RFC 4724 section 4.2): what
     /// [`crate::rib::Rib::handle_down`] asks for.
+    ///
+    /// Where both sides have RFC 9494 some of them may stay for longer: [`Established::long_lived`].
     #[must_use]
     pub fn retain(&self, reason: &DownReason) -> Option<Duration> {
         let restart = self.graceful_restart.as_ref()?;
         let kept = reason.allows_graceful_restart(self.graceful_notification);
-        let kept = kept && restart.restart_seconds > 0 && !restart.families.is_empty();
+        let kept = kept && (restart.restart_seconds > 0 && !restart.families.is_empty() || !self.long_lived.is_empty());
         kept.then(|| Duration::from_secs(u64::from(restart.restart_seconds)))
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{Direction, Established, RemoteAs, SessionConfig};
 use crate::role::Role;
 use crate::types::{Asn, Family, FamilySet};
-use crate::wire::capability::{AddPath, Capability, GracefulRestart};
+use crate::wire::capability::{AddPath, Capability, GracefulRestart, LongLived};
 use crate::wire::notification::OpenError;
 use crate::wire::{MAX_EXTENDED_MESSAGE_LEN, MAX_MESSAGE_LEN, Notification, Open, UpdateContext};
 
@@ -47,6 +47,10 @@ pub(super) fn local_open(config: &SessionConfig, came_up_before: bool) -> Open {
             restart_seconds: restart.seconds.min(0x0fff),
             families: config.families.iter().map(|family| (family, forwarded)).collect(),
         }));
+        if restart.long_lived_seconds > 0 {
+            let said = |family| LongLived { family, forwarding: forwarded, stale_seconds: restart.long_lived_seconds };
+            capabilities.push(Capability::LongLivedGracefulRestart(config.families.iter().map(said).collect()));
+        }
     }
     if config.add_path != AddPath::NONE {
         let families = config.families.iter().map(|family| (family, config.add_path)).collect();
@@ -120,9 +124,18 @@ pub(super) fn negotiate(
         graceful_restart: config.graceful_restart.and_then(|_| open.graceful_restart().cloned()),
         graceful_notification: config.graceful_restart.is_some_and(|restart| restart.notification)
             && open.graceful_restart().is_some_and(|restart| restart.notification),
+        long_lived_received: open.long_lived().is_some(),
+        long_lived: long_lived(config, open, families),
         local_address,
         remote_address,
     })
+}
+
+/// What the peer's routes may become where both sides have RFC 9494.
+fn long_lived(config: &SessionConfig, open: &Open, families: FamilySet) -> Vec<LongLived> {
+    let ours = config.graceful_restart.is_some_and(|restart| restart.long_lived_seconds > 0);
+    let theirs = open.long_lived().filter(|_| ours).unwrap_or_default();
+    theirs.iter().filter(|said| families.contains(said.family) && said.stale_seconds > 0).copied().collect()
 }
 
 /// Bad Peer AS (RFC 4271 section 6.2; RFC 7607 for AS 0).
@@ -233,6 +246,7 @@ mod tests {
                 restarted: false,
                 off_path: false,
                 notification: true,
+                long_lived_seconds: 0,
             }),
             add_path: AddPath::NONE,
             role: None,
@@ -400,13 +414,53 @@ mod tests {
     #[test]
     fn routes_are_kept_across_notifications_where_both_sides_say_so() {
         for (ours, theirs) in [(true, true), (true, false), (false, true), (false, false)] {
-            let local = LocalRestart { seconds: 120, restarted: false, off_path: false, notification: ours };
+            let local = LocalRestart {
+                seconds: 120,
+                restarted: false,
+                off_path: false,
+                notification: ours,
+                long_lived_seconds: 0,
+            };
             let config = SessionConfig { graceful_restart: Some(local), ..config() };
             let open_of_ours = local_open(&config, false);
             assert_eq!(open_of_ours.graceful_restart().map(|restart| restart.notification), Some(ours));
             let restart = GracefulRestart { notification: theirs, ..GracefulRestart::default() };
             let up = agree(&config, &open(65001, vec![Capability::GracefulRestart(restart)])).unwrap();
             assert_eq!(up.graceful_notification, ours && theirs, "{ours} {theirs}");
+        }
+    }
+
+    #[test]
+    fn long_lived_graceful_restart_is_agreed_on_by_family_and_only_beside_graceful_restart() {
+        let said = |family, stale_seconds| LongLived { family, forwarding: true, stale_seconds };
+        let v4 = said(Family::Ipv4Unicast, 600);
+        let capability = |families: &[LongLived]| Capability::LongLivedGracefulRestart(families.to_vec());
+        let restart = Capability::GracefulRestart(GracefulRestart::default());
+        for (ours, theirs, received, agreed) in [
+            (60, vec![restart.clone(), capability(&[v4])], true, vec![v4]),
+            (60, vec![restart.clone(), capability(&[said(Family::Ipv4Unicast, 0)])], true, vec![]),
+            (60, vec![restart.clone(), capability(&[said(Family::Ipv6Unicast, 600)])], true, vec![]),
+            (60, vec![restart.clone()], false, vec![]),
+            (60, vec![capability(&[v4])], false, vec![]),
+            (0, vec![restart, capability(&[v4])], true, vec![]),
+        ] {
+            let local = LocalRestart {
+                seconds: 120,
+                restarted: true,
+                off_path: false,
+                notification: false,
+                long_lived_seconds: ours,
+            };
+            let config = SessionConfig {
+                graceful_restart: Some(local),
+                families: FamilySet::from_iter([Family::Ipv4Unicast]),
+                ..config()
+            };
+            let sent = local_open(&config, false);
+            let expected = [said(Family::Ipv4Unicast, 60)];
+            assert_eq!(sent.long_lived(), (ours > 0).then_some(&expected[..]));
+            let up = agree(&config, &open(65001, theirs.clone())).unwrap();
+            assert_eq!((up.long_lived_received, up.long_lived), (received, agreed), "{ours} {theirs:?}");
         }
     }
 
@@ -510,7 +564,8 @@ mod tests {
             (false, false, true, false, true),
             (false, true, false, false, true),
         ] {
-            let graceful_restart = Some(LocalRestart { seconds: 120, restarted, off_path, notification: false });
+            let graceful_restart =
+                Some(LocalRestart { seconds: 120, restarted, off_path, notification: false, long_lived_seconds: 0 });
             let open = local_open(&SessionConfig { graceful_restart, ..config() }, came_up_before);
             let sent = open.graceful_restart().unwrap();
             assert_eq!((sent.restarting, sent.families[0].1, sent.restart_seconds), (r, f, 120), "{restarted}");

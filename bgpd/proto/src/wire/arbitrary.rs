@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::aspath::{AsPath, SegmentKind};
 use super::attributes::{Aggregator, Attributes, Origin, UnknownAttribute};
-use super::capability::{AddPath, Capability, GracefulRestart};
+use super::capability::{AddPath, Capability, GracefulRestart, LongLived};
 use super::community::{Community, ExtendedCommunity, LargeCommunity};
 use super::tunnel::Tunnel;
 use super::{Message, Notification, Open, RefreshMark, RouteRefresh, UpdateContext};
@@ -194,8 +194,11 @@ fn capability() -> impl Strategy<Value = Capability> {
     );
     let add_path = prop::sample::select(&[(true, false), (false, true), (true, true)][..])
         .prop_map(|(send, receive)| AddPath { send, receive });
+    let long_lived = (family(), any::<bool>(), 0..0x0100_0000u32)
+        .prop_map(|(family, forwarding, stale_seconds)| LongLived { family, forwarding, stale_seconds });
     prop_oneof![
         vec((family(), add_path), 0..3).prop_map(Capability::AddPath),
+        vec(long_lived, 0..3).prop_map(Capability::LongLivedGracefulRestart),
         family().prop_map(Capability::Multiprotocol),
         (3..u16::MAX, any::<u8>()).prop_map(|(afi, safi)| Capability::UnknownFamily { afi, safi }),
         Just(Capability::RouteRefresh),
@@ -204,7 +207,7 @@ fn capability() -> impl Strategy<Value = Capability> {
         any::<u8>().prop_map(Capability::Role),
         families().prop_map(Capability::ExtendedNextHop),
         restart,
-        (71..=255u8, vec(any::<u8>(), 0..=255))
+        (72..=255u8, vec(any::<u8>(), 0..=255))
             .prop_map(|(code, value)| Capability::Unknown { code, value: value.into() }),
     ]
 }

@@ -35,6 +35,8 @@ pub enum Capability {
     AddPath(Vec<(Family, AddPath)>),
     /// Code 70 (RFC 7313 section 3.1).
     EnhancedRouteRefresh,
+    /// Code 71 (RFC 9494 section 3.1). Families that Linnet does not speak are left out.
+    LongLivedGracefulRestart(Vec<LongLived>),
     /// Any other, or a known one whose length is wrong: kept to be shown, otherwise ignored.
     Unknown {
         /// The capability code.
@@ -58,6 +60,17 @@ pub struct GracefulRestart {
     pub families: Vec<(Family, bool)>,
 }
 
+/// What the Long-Lived Graceful Restart capability says of one family (RFC 9494 section 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LongLived {
+    /// Whose routes may become long-lived stale ones.
+    pub family: Family,
+    /// F: the sender kept forwarding across its restart.
+    pub forwarding: bool,
+    /// Seconds that its peer may keep stale routes beyond the restart time; 24 bits of them are sent.
+    pub stale_seconds: u32,
+}
+
 /// Whether a speaker sends and takes several paths to one prefix of a family (RFC 7911 section 4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AddPath {
@@ -76,6 +89,7 @@ const GRACEFUL_RESTART: u8 = 64;
 const FOUR_OCTET_AS: u8 = 65;
 const ADD_PATH: u8 = 69;
 const ENHANCED_ROUTE_REFRESH: u8 = 70;
+const LONG_LIVED_GRACEFUL_RESTART: u8 = 71;
 
 /// R, N and F of RFC 4724 section 3 and RFC 8538 section 2.
 const RESTARTING: u16 = 0x8000;
@@ -96,6 +110,7 @@ impl Capability {
             Self::FourOctetAs(_) => FOUR_OCTET_AS,
             Self::AddPath(_) => ADD_PATH,
             Self::EnhancedRouteRefresh => ENHANCED_ROUTE_REFRESH,
+            Self::LongLivedGracefulRestart(_) => LONG_LIVED_GRACEFUL_RESTART,
             Self::Unknown { code, .. } => *code,
         }
     }
@@ -125,6 +140,7 @@ impl Capability {
             }
             Self::AddPath(families) => encode_add_path(families, out),
             Self::EnhancedRouteRefresh => out.extend_from_slice(&[ENHANCED_ROUTE_REFRESH, 0]),
+            Self::LongLivedGracefulRestart(families) => encode_long_lived(families, out),
             // A longer value has no encoding; none can have been received either.
             Self::Unknown { value, .. } if value.len() > 255 => {}
             Self::Unknown { code, value } => {
@@ -165,6 +181,7 @@ fn known(code: u8, value: &[u8]) -> Option<Capability> {
         (EXTENDED_NEXT_HOP, value) => parse_extended_next_hop(value).map(Capability::ExtendedNextHop),
         (EXTENDED_MESSAGE, []) => Some(Capability::ExtendedMessage),
         (ENHANCED_ROUTE_REFRESH, []) => Some(Capability::EnhancedRouteRefresh),
+        (LONG_LIVED_GRACEFUL_RESTART, value) => parse_long_lived(value).map(Capability::LongLivedGracefulRestart),
         _ => None,
     }
 }
@@ -204,6 +221,27 @@ fn encode_add_path(families: &[(Family, AddPath)], out: &mut Vec<u8>) {
         out.extend_from_slice(&[family.safi(), what.code()]);
     }
     out[start + 1] = (out.len() - start - 2) as u8;
+}
+
+/// Tuples of AFI, SAFI, flags and a stale time of 24 bits (RFC 9494 section 3.1).
+fn parse_long_lived(value: &[u8]) -> Option<Vec<LongLived>> {
+    let (tuples, rest) = value.as_chunks::<7>();
+    let long_lived = |&[afi_high, afi_low, safi, flags, a, b, c]: &[u8; 7]| {
+        let family = Family::from_afi_safi(u16::from_be_bytes([afi_high, afi_low]), safi)?;
+        let stale_seconds = u32::from_be_bytes([0, a, b, c]);
+        Some(LongLived { family, forwarding: flags & FORWARDING != 0, stale_seconds })
+    };
+    rest.is_empty().then(|| tuples.iter().filter_map(long_lived).collect())
+}
+
+fn encode_long_lived(families: &[LongLived], out: &mut Vec<u8>) {
+    let families = &families[..families.len().min(255 / 7)];
+    out.extend_from_slice(&[LONG_LIVED_GRACEFUL_RESTART, (7 * families.len()) as u8]);
+    for said in families {
+        let [_, a, b, c] = said.stale_seconds.min(0x00ff_ffff).to_be_bytes();
+        out.extend_from_slice(&said.family.afi().to_be_bytes());
+        out.extend_from_slice(&[said.family.safi(), if said.forwarding { FORWARDING } else { 0 }, a, b, c]);
+    }
 }
 
 /// Triples of AFI, SAFI (both of the prefixes, two octets each) and the AFI of their next hops (RFC 8950 section 4).
@@ -298,6 +336,14 @@ mod tests {
                     (Family::Ipv4Unicast, AddPath { send: true, receive: true }),
                 ]),
             ),
+            (
+                b"\x47\x15\x00\x01\x01\x80\x01\x51\x80\x00\x19\x46\x80\x00\x00\x01\x00\x02\x01\x7f\xff\xff\xff",
+                Capability::LongLivedGracefulRestart(vec![
+                    LongLived { family: Family::Ipv4Unicast, forwarding: true, stale_seconds: 86_400 },
+                    LongLived { family: Family::Ipv6Unicast, forwarding: false, stale_seconds: 0x00ff_ffff },
+                ]),
+            ),
+            (b"\x47\x00", Capability::LongLivedGracefulRestart(Vec::new())),
             (b"\x09\x01\x03", Capability::Role(3)),
             (b"\x09\x01\xff", Capability::Role(255)),
             (b"\x05\x06\x00\x01\x00\x01\x00\x02", ipv4()),
@@ -336,6 +382,7 @@ mod tests {
             (b"\x45\x08\x00\x01\x01\x03\x00\x19\x46\x04", 69, b"\x00\x01\x01\x03\x00\x19\x46\x04"),
             (b"\x45\x03\x00\x01\x01", 69, b"\x00\x01\x01"),
             (b"\x45\x05\x00\x01\x01\x01\x00", 69, b"\x00\x01\x01\x01\x00"),
+            (b"\x47\x06\x00\x01\x01\x80\x00\x00", 71, b"\x00\x01\x01\x80\x00\x00"),
             (b"\x09\x00", 9, b""),
             (b"\x09\x02\x03\x03", 9, b"\x03\x03"),
             (b"\x40\x05\x80\x78\x00\x01\x01", 64, b"\x80\x78\x00\x01\x01"),

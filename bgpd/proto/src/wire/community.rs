@@ -42,8 +42,8 @@ pub struct NotACommunity {
 const WELL_KNOWN: [(Community, &str); 9] = [
     (Community::GRACEFUL_SHUTDOWN, "graceful-shutdown"),
     (Community(0xffff_0001), "accept-own"),
-    (Community(0xffff_0006), "llgr-stale"),
-    (Community(0xffff_0007), "no-llgr"),
+    (Community::LLGR_STALE, "llgr-stale"),
+    (Community::NO_LLGR, "no-llgr"),
     (Community::BLACKHOLE, "blackhole"),
     (Community::NO_EXPORT, "no-export"),
     (Community::NO_ADVERTISE, "no-advertise"),
@@ -52,6 +52,10 @@ const WELL_KNOWN: [(Community, &str); 9] = [
 ];
 
 impl Community {
+    /// A route of a peer that has been away for longer than it restarts: the last choice (RFC 9494 section 3.2).
+    pub const LLGR_STALE: Self = Self(0xffff_0006);
+    /// A route that is not to become a long-lived stale one (RFC 9494 section 3.3).
+    pub const NO_LLGR: Self = Self(0xffff_0007);
     /// RFC 8326: the route is about to go; prefer any other.
     pub const GRACEFUL_SHUTDOWN: Self = Self(0xffff_0000);
     /// RFC 7999: drop what goes there.

@@ -8,7 +8,7 @@ use nom::number::complete::{be_u8, be_u16, be_u32};
 use nom::{IResult, Parser};
 
 use super::Notification;
-use super::capability::{AddPath, Capability, GracefulRestart};
+use super::capability::{AddPath, Capability, GracefulRestart, LongLived};
 use super::frame::{MessageType, enclose};
 use super::notification::OpenError;
 use crate::types::{Asn, Family, FamilySet, HoldTime, RouterId};
@@ -95,6 +95,17 @@ impl Open {
     pub fn graceful_restart(&self) -> Option<&GracefulRestart> {
         self.capabilities.iter().rev().find_map(|capability| match capability {
             Capability::GracefulRestart(restart) => Some(restart),
+            _ => None,
+        })
+    }
+
+    /// What its Long-Lived Graceful Restart capability says, family by family; `None` without one. It counts only beside the
+    /// Graceful Restart capability (RFC 9494 section 3.1).
+    #[must_use]
+    pub fn long_lived(&self) -> Option<&[LongLived]> {
+        self.graceful_restart()?;
+        self.capabilities.iter().rev().find_map(|capability| match capability {
+            Capability::LongLivedGracefulRestart(families) => Some(&families[..]),
             _ => None,
         })
     }

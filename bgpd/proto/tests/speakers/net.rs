@@ -137,6 +137,7 @@ impl Net {
                     restarted: false,
                     off_path: false,
                     notification: false,
+                    long_lived_seconds: 0,
                 }),
                 add_path: AddPath::NONE,
                 role: None,

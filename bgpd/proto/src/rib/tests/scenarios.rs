@@ -214,7 +214,7 @@ fn equal_paths_make_a_multipath_set_best_first() {
     let peers: Vec<u16> = world.best[&prefix("10.1.0.0/16")].iter().map(|path| path.peer.0).collect();
     assert_eq!(peers, [1, 2, 3]);
     let views = world.rib.routes(Scope::Local, None, 10, world.now);
-    assert_eq!(views[0].reason, "best: won at 7 router id");
+    assert_eq!(views[0].reason, "best: won at 8 router id");
     assert!(views.iter().all(|view| view.multipath) && views[0].best && !views[1].best);
     world.down(1, None);
     world.settle();
@@ -272,7 +272,7 @@ fn what_is_kept_of_a_peer_goes_when_its_path_is_lost_and_what_it_has_announced_s
         if back {
             world.connect(1, EBGP, restarts(true, true));
         }
-        world.rib.drop_retained(PeerId(1), world.now);
+        world.rib.drop_retained(PeerId(1));
         world.settle();
         assert_eq!(world.best.len(), usize::from(back));
     }

@@ -88,6 +88,8 @@ pub(super) fn established(peer: u16, role: Role, graceful_restart: Option<Gracef
         enhanced_refresh: true,
         remote_role: None,
         graceful_notification: graceful_restart.as_ref().is_some_and(|restart| restart.notification),
+        long_lived_received: false,
+        long_lived: Vec::new(),
         graceful_restart,
         local_address: IpAddr::V4(our_address()),
         remote_address: IpAddr::V4(address(peer)),

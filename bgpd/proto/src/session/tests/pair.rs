@@ -83,7 +83,13 @@ pub(super) fn config(side: usize) -> SessionConfig {
 
 pub(super) fn with_restart(side: usize) -> SessionConfig {
     SessionConfig {
-        graceful_restart: Some(LocalRestart { seconds: 60, restarted: false, off_path: false, notification: false }),
+        graceful_restart: Some(LocalRestart {
+            seconds: 60,
+            restarted: false,
+            off_path: false,
+            notification: false,
+            long_lived_seconds: 0,
+        }),
         ..config(side)
     }
 }

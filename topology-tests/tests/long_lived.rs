@@ -1,0 +1,108 @@
+//! Long-lived graceful restart with FRR and BIRD (`labs/long-lived.clab.yml`): who does not come back is the last choice, and
+//! so is this node when it does not. Needs root.
+
+#![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use topology_tests::lab::{Lab, Node, Options};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+const OF_FRR: &str = "198.51.100.0/24";
+const OF_BIRD: &str = "192.0.2.0/24";
+/// BIRD sends it with NO_LLGR.
+const NOT_KEPT: &str = "203.0.113.0/24";
+const OURS: &str = "10.244.9.0/24";
+
+fn json(node: &Node, command: &[&str]) -> Result<Value, String> {
+    let said = node.exec(command).and_then(|output| output.checked()).map_err(|error| error.to_string())?;
+    serde_json::from_str(&said).map_err(|error| format!("{error}: {said}"))
+}
+
+fn holds(condition: bool, seen: impl std::fmt::Debug) -> Result<(), String> {
+    if condition { Ok(()) } else { Err(format!("{seen:?}")) }
+}
+
+fn wait(lab: &Lab, what: &str, look: impl FnMut() -> Result<(), String>) {
+    if let Err(error) = lab.poll(what, DEADLINE, look) {
+        panic!("{error}");
+    }
+}
+
+/// The only path to a prefix that the host has.
+fn path(linnet: &Node, prefix: &str) -> Result<Value, String> {
+    Ok(json(linnet, &["linnet", "bgp", "routes", prefix, "-o", "json"])?["routes"][0].clone())
+}
+
+/// Whether the path is there, a long-lived stale one or not.
+fn is_kept(linnet: &Node, prefix: &str, long_lived: bool) -> Result<(), String> {
+    let path = path(linnet, prefix)?;
+    holds(path["communities"].to_string().contains("65535:6") == long_lived, &path)
+}
+
+fn is_in_kernel(linnet: &Node, prefix: &str) -> Result<(), String> {
+    let route = linnet.shell(&format!("ip route show {prefix} proto 76")).map_err(|error| error.to_string())?;
+    holds(!route.is_empty(), route)
+}
+
+fn says(node: &Node, command: &str, wanted: &[&str]) -> Result<(), String> {
+    let said = node.shell(command).map_err(|error| error.to_string())?;
+    holds(wanted.iter().all(|part| said.contains(part)), said)
+}
+
+#[test]
+fn who_stays_away_for_longer_than_it_restarts_is_the_last_choice_and_stays_in_the_kernel() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/long-lived.clab.yml");
+    let lab = Lab::up(&file, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    let [linnet, frr, bird] = ["linnet", "frr", "bird"].map(|name| lab.node(name).unwrap());
+    for name in ["frr", "bird"] {
+        wait(&lab, &format!("{name} with the capability"), || {
+            let shown = json(linnet, &["linnet", "bgp", "neighbor", name, "-o", "json"])?["neighbors"][0].clone();
+            let has = |capability: &Value| {
+                capability["name"] == "long-lived-graceful-restart"
+                    && capability["sent"] == true
+                    && capability["received"] == true
+            };
+            let capabilities = shown["capabilities"].as_array().cloned().unwrap_or_default();
+            holds(shown["state"] == "Established" && capabilities.iter().any(has), &shown)
+        });
+    }
+    for prefix in [OF_FRR, OF_BIRD, NOT_KEPT] {
+        wait(&lab, &format!("{prefix} in the kernel"), || is_in_kernel(linnet, prefix));
+    }
+    wait(&lab, "BIRD to hear of FRR's route", || says(bird, &format!("birdc show route {OF_FRR} all"), &["65001"]));
+
+    // FRR goes, and BIRD, which knows what that means, is told.
+    frr.signal("bgpd", "KILL").unwrap();
+    wait(&lab, "FRR's route to be long-lived stale", || is_kept(linnet, OF_FRR, true));
+    is_in_kernel(linnet, OF_FRR).unwrap();
+    wait(&lab, "BIRD to hear that it is", || {
+        says(bird, &format!("birdc show route {OF_FRR} all"), &["65001", "(65535,6)"])
+    });
+
+    // BIRD goes, but for what it wanted not to be kept.
+    bird.signal("bird", "KILL").unwrap();
+    wait(&lab, "BIRD's route to be long-lived stale", || is_kept(linnet, OF_BIRD, true));
+    is_in_kernel(linnet, OF_BIRD).unwrap();
+    assert!(path(linnet, NOT_KEPT).is_err_and(|error| error.contains("no such path")));
+
+    // BIRD is back, and says everything again.
+    bird.start("bird").unwrap();
+    wait(&lab, "BIRD's route to be as it was", || is_kept(linnet, OF_BIRD, false));
+    wait(&lab, "what BIRD did not want to be kept", || is_kept(linnet, NOT_KEPT, false));
+
+    // This node goes, and BIRD keeps its route as the last choice.
+    wait(&lab, "BIRD to have our route", || says(bird, &format!("birdc show route {OURS} all"), &["64512"]));
+    linnet.signal("linnetd", "KILL").unwrap();
+    wait(&lab, "BIRD to keep our route for the long-lived stale time", || {
+        says(bird, "birdc show protocols all linnet | tr -s ' '", &["Neighbor GR: Long-lived", "LL stale timer: 5"])?;
+        says(bird, &format!("birdc show route {OURS} all"), &["64512"])
+    });
+    linnet.start("linnetd").unwrap();
+    wait(&lab, "BIRD to have heard it again", || {
+        says(bird, "birdc show protocols linnet", &["Established"])?;
+        says(bird, &format!("birdc show route {OURS} all"), &["64512"])
+    });
+}

@@ -5,6 +5,7 @@
 //!
 //! - [`topology`]: the file, parsed and checked.
 //! - [`lab`]: a running lab: [`lab::Lab::up`], its nodes, and what a test does with them.
+//! - [`expect`]: what a test says of it.
 //! - [`daemon`]: which programs stand in for which image, and how each is started.
 //! - [`demo`]: what `lab demo` shows of the lab [`two_racks`].
 //!
@@ -13,6 +14,7 @@
 
 pub mod daemon;
 pub mod demo;
+pub mod expect;
 pub mod lab;
 pub mod poll;
 pub mod probe;

@@ -4,12 +4,11 @@
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::{Value, json};
+use topology_tests::expect::{holds, wait};
 use topology_tests::lab::{Lab, Node, Options};
 
-const DEADLINE: Duration = Duration::from_secs(60);
 /// What FRR, BIRD and GoBGP all announce, each as its own.
 const SHARED: &str = "10.30.0.0/24";
 /// The address of each node.
@@ -24,16 +23,6 @@ const TWICE: [(&str, &str, [&str; 2]); 3] = [
 fn json_of(node: &Node, command: &[&str]) -> Result<Value, String> {
     let said = node.exec(command).and_then(|output| output.checked()).map_err(|error| error.to_string())?;
     serde_json::from_str(&said).map_err(|error| format!("{error}: {said}"))
-}
-
-fn holds(condition: bool, seen: impl std::fmt::Debug) -> Result<(), String> {
-    if condition { Ok(()) } else { Err(format!("{seen:?}")) }
-}
-
-fn wait(lab: &Lab, what: &str, look: impl FnMut() -> Result<(), String>) {
-    if let Err(error) = lab.poll(what, DEADLINE, look) {
-        panic!("{error}");
-    }
 }
 
 /// Routes as `linnet bgp routes` shows them.

@@ -8,9 +8,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use topology_tests::expect::{holds, json, wait};
 use topology_tests::lab::{Lab, Node, Options};
 
-const DEADLINE: Duration = Duration::from_secs(60);
 /// The detection time is 600 ms and the hold time 90 s. Much more than the first is a busy machine, and no hold timer.
 const SOON: Duration = Duration::from_secs(5);
 const OF_FRR: [&str; 2] = ["198.51.100.0/24", "2001:db8:1::/48"];
@@ -20,25 +20,9 @@ const OURS: [&str; 2] = ["10.244.9.0/24", "fd00:244:9::/64"];
 const FRR: [&str; 4] = ["frr4", "frr6", "frr4-far", "frr6-far"];
 const BIRD: [&str; 4] = ["bird4", "bird6", "bird4-far", "bird6-far"];
 
-fn json(node: &Node, command: &[&str]) -> Result<Value, String> {
-    let said = node.exec(command).and_then(|output| output.checked()).map_err(|error| error.to_string())?;
-    serde_json::from_str(&said).map_err(|error| format!("{error}: {said}"))
-}
-
 /// A peer, with its BFD under `bfd`.
 fn neighbor(node: &Node, name: &str) -> Result<Value, String> {
     Ok(json(node, &["linnet", "bgp", "neighbor", name, "-o", "json"])?["neighbors"][0].clone())
-}
-
-/// `condition`, or what was seen.
-fn holds(condition: bool, seen: impl std::fmt::Debug) -> Result<(), String> {
-    if condition { Ok(()) } else { Err(format!("{seen:?}")) }
-}
-
-fn wait(lab: &Lab, what: &str, look: impl FnMut() -> Result<(), String>) {
-    if let Err(error) = lab.poll(what, DEADLINE, look) {
-        panic!("{error}");
-    }
 }
 
 /// The kernel's route to a prefix.

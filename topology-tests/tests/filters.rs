@@ -3,29 +3,17 @@
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::Value;
+use topology_tests::expect::{holds, wait};
 use topology_tests::lab::{Lab, Node, Options};
 
-const DEADLINE: Duration = Duration::from_secs(60);
 /// What both FRRs announce.
 const SHARED: &str = "198.51.100.0/24";
 
 fn json(node: &Node, command: &[&str]) -> Result<Value, String> {
     let said = node.exec(command).map_err(|error| error.to_string())?;
     serde_json::from_str(&said.stdout).map_err(|error| format!("{error}: {said:?}"))
-}
-
-/// `condition`, or what was seen.
-fn holds(condition: bool, seen: impl std::fmt::Debug) -> Result<(), String> {
-    if condition { Ok(()) } else { Err(format!("{seen:?}")) }
-}
-
-fn wait(lab: &Lab, what: &str, look: impl FnMut() -> Result<(), String>) {
-    if let Err(error) = lab.poll(what, DEADLINE, look) {
-        panic!("{error}");
-    }
 }
 
 fn routes(node: &Node, arguments: &[&str]) -> Result<Vec<Value>, String> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
+use topology_tests::expect::json;
 use topology_tests::lab::{Lab, LabError, Node, Options};
 use topology_tests::probe::ping;
 
@@ -13,11 +13,6 @@ const OF_FRR: &str = "198.51.100.0/24";
 const OF_BIRD: &str = "192.0.2.0/24";
 
 type Outcome = Result<(), LabError>;
-
-fn json(node: &Node, command: &[&str]) -> Result<Value, String> {
-    let said = node.exec(command).and_then(|output| output.checked()).map_err(|error| error.to_string())?;
-    serde_json::from_str(&said).map_err(|error| format!("{error}: {said}"))
-}
 
 /// The kernel's IPv4 routes to a prefix.
 fn kernel(node: &Node, prefix: &str) -> Result<String, String> {

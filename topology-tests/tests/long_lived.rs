@@ -4,32 +4,16 @@
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::Value;
+use topology_tests::expect::{holds, json, wait};
 use topology_tests::lab::{Lab, Node, Options};
 
-const DEADLINE: Duration = Duration::from_secs(60);
 const OF_FRR: &str = "198.51.100.0/24";
 const OF_BIRD: &str = "192.0.2.0/24";
 /// BIRD sends it with NO_LLGR.
 const NOT_KEPT: &str = "203.0.113.0/24";
 const OURS: &str = "10.244.9.0/24";
-
-fn json(node: &Node, command: &[&str]) -> Result<Value, String> {
-    let said = node.exec(command).and_then(|output| output.checked()).map_err(|error| error.to_string())?;
-    serde_json::from_str(&said).map_err(|error| format!("{error}: {said}"))
-}
-
-fn holds(condition: bool, seen: impl std::fmt::Debug) -> Result<(), String> {
-    if condition { Ok(()) } else { Err(format!("{seen:?}")) }
-}
-
-fn wait(lab: &Lab, what: &str, look: impl FnMut() -> Result<(), String>) {
-    if let Err(error) = lab.poll(what, DEADLINE, look) {
-        panic!("{error}");
-    }
-}
 
 /// The only path to a prefix that the host has.
 fn path(linnet: &Node, prefix: &str) -> Result<Value, String> {

@@ -6,22 +6,16 @@
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::Value;
-use topology_tests::lab::{Lab, Node, Options};
+use topology_tests::expect::{holds, json, wait};
+use topology_tests::lab::{Lab, Options};
 
-const DEADLINE: Duration = Duration::from_secs(60);
 const OF_FRR: &str = "198.51.100.0/24";
 const OF_BIRD: &str = "192.0.2.0/26";
 const OF_SITE_B: &str = "192.0.2.64/26";
 const OF_OPENBGPD: &str = "192.0.2.128/26";
 const AGGREGATE: &str = "100.64.0.0/16";
-
-fn json(node: &Node, command: &[&str]) -> Result<Value, String> {
-    let said = node.exec(command).and_then(|output| output.checked()).map_err(|error| error.to_string())?;
-    serde_json::from_str(&said).map_err(|error| format!("{error}: {said}"))
-}
 
 /// A peer as `linnet bgp neighbor` shows it.
 fn neighbor(lab: &Lab, name: &str) -> Result<Value, String> {
@@ -35,17 +29,6 @@ fn routes(lab: &Lab, arguments: &[&str]) -> Result<Vec<Value>, String> {
     let said = lab.node("linnet").unwrap().exec(&command).map_err(|error| error.to_string())?;
     let shown: Value = serde_json::from_str(&said.stdout).map_err(|error| format!("{error}: {said:?}"))?;
     Ok(shown["routes"].as_array().cloned().unwrap_or_default())
-}
-
-/// `condition`, or what was seen.
-fn holds(condition: bool, seen: impl std::fmt::Debug) -> Result<(), String> {
-    if condition { Ok(()) } else { Err(format!("{seen:?}")) }
-}
-
-fn wait(lab: &Lab, what: &str, look: impl FnMut() -> Result<(), String>) {
-    if let Err(error) = lab.poll(what, DEADLINE, look) {
-        panic!("{error}");
-    }
 }
 
 /// FRR's view of a prefix: path, next hop, and the rest.

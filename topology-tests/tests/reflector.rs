@@ -3,12 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::Value;
+use topology_tests::expect::{holds, json, wait};
 use topology_tests::lab::{Lab, Node, Options};
 
-const DEADLINE: Duration = Duration::from_secs(60);
 /// What each client originates.
 const CLIENTS: [(&str, &str, [&str; 2]); 3] = [
     ("frr", "10.2.0.2", ["10.20.2.0/24", "fd00:20:2::/48"]),
@@ -16,21 +15,6 @@ const CLIENTS: [(&str, &str, [&str; 2]); 3] = [
     ("gobgp", "10.2.0.4", ["10.20.4.0/24", "fd00:20:4::/48"]),
 ];
 const CLUSTER: &str = "10.2.0.99";
-
-fn json(node: &Node, command: &[&str]) -> Result<Value, String> {
-    let said = node.exec(command).and_then(|output| output.checked()).map_err(|error| error.to_string())?;
-    serde_json::from_str(&said).map_err(|error| format!("{error}: {said}"))
-}
-
-fn holds(condition: bool, seen: impl std::fmt::Debug) -> Result<(), String> {
-    if condition { Ok(()) } else { Err(format!("{seen:?}")) }
-}
-
-fn wait(lab: &Lab, what: &str, look: impl FnMut() -> Result<(), String>) {
-    if let Err(error) = lab.poll(what, DEADLINE, look) {
-        panic!("{error}");
-    }
-}
 
 /// Whether the client holds `prefix` with the originator, the cluster, and the originator's own next hop.
 fn holds_reflected(client: &Node, prefix: &str, originator: &str) -> Result<(), String> {

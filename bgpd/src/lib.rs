@@ -273,6 +273,7 @@ impl Bgp {
         for ((peer, status), counts) in questions.into_iter().zip(counts) {
             // No answer: a dynamic peer has gone meanwhile.
             let Ok(status) = status.await else { continue };
+            let session = bfd.iter().find(|session| Some(session.target) == peer.at).cloned();
             statuses.push(PeerStatus {
                 id: peer.id,
                 remote: status.remote,
@@ -292,11 +293,8 @@ impl Bgp {
                 prefix_limit_reached: status.prefix_limit_reached,
                 restarts_in: status.restarts_in,
                 graceful_restart,
-                bfd: None,
+                bfd: session,
             });
-        }
-        for status in &mut statuses {
-            status.bfd = bfd.iter().find(|session| session.address == status.config.address).cloned();
         }
         statuses.sort_by(|one, other| one.config.name.cmp(&other.config.name));
         statuses

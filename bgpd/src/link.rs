@@ -18,6 +18,7 @@ use nix::sys::socket::{
 };
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
 
 use crate::socket_options;
 
@@ -42,6 +43,30 @@ pub(crate) enum News {
     Found(SocketAddrV6),
     /// There is none any more, for this reason.
     Lost(String),
+}
+
+/// By which a peer's task says where its neighbour is, for BFD beside its session.
+#[derive(Debug)]
+pub(crate) struct Whereabouts {
+    /// Whose it is.
+    pub(crate) task: u64,
+    /// Not bounded, but a neighbour is found and lost at the pace of a link that goes up and down, or of its silence.
+    pub(crate) to: mpsc::UnboundedSender<Located>,
+}
+
+/// Where the neighbour of a task is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Located {
+    pub(crate) task: u64,
+    /// `None`: it is lost.
+    pub(crate) at: Option<SocketAddrV6>,
+}
+
+impl Whereabouts {
+    pub(crate) fn tell(&self, at: Option<SocketAddrV6>) {
+        // Nobody hears it: the speaker ends.
+        let _ = self.to.send(Located { task: self.task, at });
+    }
 }
 
 /// The interface.

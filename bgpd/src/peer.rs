@@ -26,7 +26,7 @@ use crate::bfd::{BfdEar, PathLoss, Told};
 use crate::clock::{self, Clock};
 use crate::config::{MOST_PREFIXES, OnBfdDown, PeerConfig};
 use crate::connection::{Connection, Read};
-use crate::link::Link;
+use crate::link::{Link, Whereabouts};
 use crate::prefix_limit::{PrefixHistory, PrefixLimit};
 use crate::rib_port::{Report, RibPort};
 use crate::rib_task::FromRib;
@@ -92,6 +92,7 @@ pub(crate) struct Peer {
     link: Option<Link>,
     /// The number of the interface that its address is on.
     scope: u32,
+    whereabouts: Whereabouts,
     /// It ends when its session has ended and nothing of it is retained.
     dynamic: bool,
     session: Session,
@@ -129,6 +130,7 @@ impl Peer {
         commands: mpsc::Receiver<PeerCommand>,
         from_rib: mpsc::UnboundedReceiver<FromRib>,
         bfd: watch::Receiver<Told>,
+        whereabouts: Whereabouts,
         port: RibPort,
     ) -> Self {
         let link = config.interface.map(|interface| Link::open(interface, clock.now()));
@@ -136,6 +138,7 @@ impl Peer {
             config,
             link,
             scope: 0,
+            whereabouts,
             dynamic,
             session: Session::new(session, clock::seed()),
             clock,

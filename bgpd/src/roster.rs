@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use bgp_proto::bfd::Target;
 use bgp_proto::rib::{Awaited, PeerPolicy, RibConfig};
 use bgp_proto::time::Instant;
 use bgp_proto::types::{PeerId, Prefix};
@@ -19,6 +20,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use crate::bfd::{self, Bfd, Teller, Told};
 use crate::clock::Clock;
 use crate::config::{Config, GracefulRestart, MOST_PREFIXES, PeerConfig, PeerKey};
+use crate::link::{Located, Whereabouts};
 use crate::listener::{Accepted, Listener};
 use crate::peer::{Peer, PeerCommand};
 use crate::prefix_limit::PrefixLimit;
@@ -73,6 +75,7 @@ pub(crate) struct ListedPeer {
     pub(crate) config: PeerConfig,
     pub(crate) dynamic: bool,
     pub(crate) disabled: bool,
+    pub(crate) at: Option<Target>,
     pub(crate) commands: mpsc::Sender<PeerCommand>,
 }
 
@@ -90,6 +93,8 @@ struct Entry {
     to_rib: mpsc::UnboundedSender<crate::rib_task::FromRib>,
     /// By which BFD tells its task.
     teller: Teller,
+    /// Where its BFD session goes: nowhere while an unnumbered peer is not found.
+    at: Option<Target>,
 }
 
 /// The way to the RIB.
@@ -119,6 +124,10 @@ pub(crate) struct Roster {
     accepting: mpsc::Sender<Accepted>,
     strangers: Strangers,
     bfd: Bfd,
+    /// Unnumbered peers that were found or lost.
+    located: mpsc::UnboundedReceiver<Located>,
+    /// For tasks that are yet to come.
+    locating: mpsc::UnboundedSender<Located>,
 }
 
 /// How long peers are asked to wait for us across a restart.
@@ -178,6 +187,7 @@ impl Roster {
     pub(crate) fn start(config: Config, clock: Clock, restarted: bool, rib: ToRib) -> Result<Self, StartError> {
         // One waits here while the next one is accepted; the rest wait in the kernel.
         let (accepting, accepted) = mpsc::channel(1);
+        let (locating, located) = mpsc::unbounded_channel();
         let restart_time = restart_time(&config).filter(|_| restarted);
         let mut roster = Self {
             config,
@@ -195,6 +205,8 @@ impl Roster {
             accepting,
             strangers: Strangers::default(),
             bfd: Bfd::new(clock),
+            located,
+            locating,
         };
         for address in roster.config.listen.clone() {
             roster.listen(address).map_err(|source| StartError::Listen { address, source })?;
@@ -240,6 +252,7 @@ impl Roster {
                     None => return self.stop(Shutdown::Silent).await,
                 },
                 Some(accepted) = self.accepted.recv() => self.take_connection(accepted),
+                Some(located) = self.located.recv() => self.take_located(located),
                 Some(ended) = self.tasks.join_next_with_id() => self.take_end(ended).await,
                 () = restart_over => self.end_restart().await,
             }
@@ -252,6 +265,7 @@ impl Roster {
             config: entry.config.clone(),
             dynamic: entry.dynamic.is_some(),
             disabled: entry.disabled,
+            at: entry.at,
             commands: entry.commands.clone(),
         };
         Listing {
@@ -374,12 +388,16 @@ impl Roster {
         let port = RibPort::new(self.rib.reports.clone(), Arc::clone(&self.rib.budget), id, task);
         let (teller, told) = watch::channel(Told::default());
         let teller = Arc::new(teller);
-        self.bfd.set(&config, true, &teller);
-        let peer = Peer::new(config.clone(), session, dynamic.is_some(), self.clock, received, from_rib, told, port);
+        let at = bfd::target(&config);
+        self.bfd.set(at, &config, true, &teller);
+        let whereabouts = Whereabouts { task, to: self.locating.clone() };
+        let is_dynamic = dynamic.is_some();
+        let peer =
+            Peer::new(config.clone(), session, is_dynamic, self.clock, received, from_rib, told, whereabouts, port);
         let runtime_task = self.tasks.spawn(peer.run(first)).id();
         self.by_key.insert(config.key(), id);
         self.entries
-            .insert(id, Entry { config, dynamic, disabled: false, task, runtime_task, commands, to_rib, teller });
+            .insert(id, Entry { config, dynamic, disabled: false, task, runtime_task, commands, to_rib, teller, at });
         true
     }
 
@@ -392,13 +410,28 @@ impl Roster {
         if entry.dynamic.is_none() {
             self.clear_key(KeyScope::Address(entry.config.address), &entry.config);
         }
+        // Whoever follows has to find the neighbour first, which may be gone or another.
+        if entry.config.interface.is_some() {
+            self.bfd.remove(entry.at);
+        }
         Some(entry)
+    }
+
+    /// A task has found its neighbour, or lost it: its BFD session goes there from now on.
+    fn take_located(&mut self, located: Located) {
+        let Some(entry) = self.entries.values_mut().find(|entry| entry.task == located.task) else { return };
+        let at = located.at.map(|at| Target { address: (*at.ip()).into(), scope: at.scope_id() });
+        if entry.at != at {
+            self.bfd.remove(entry.at);
+        }
+        entry.at = at;
+        self.bfd.set(at, &entry.config, !entry.disabled, &entry.teller);
     }
 
     async fn set_enabled(&mut self, id: PeerId, disable: Option<Notification>) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.disabled = disable.is_some();
-        self.bfd.set(&entry.config, !entry.disabled, &entry.teller);
+        self.bfd.set(entry.at, &entry.config, !entry.disabled, &entry.teller);
         let command = disable.map_or(PeerCommand::Enable, PeerCommand::Disable);
         let _ = entry.commands.send(command).await;
     }
@@ -407,7 +440,7 @@ impl Roster {
         if let Some(entry) = self.entries.get(&id) {
             let _ = entry.commands.send(PeerCommand::Stop(Some(Notification::cease(cease)))).await;
         }
-        // Its BFD session stays for now: who is about to be added again has one that does not flap.
+        // Its BFD session stays for now, if we know where: who is about to be added again has one that does not flap.
         self.forget(id);
     }
 
@@ -466,7 +499,7 @@ impl Roster {
             return;
         };
         let Some(entry) = self.forget(id) else { return };
-        self.bfd.remove(entry.config.address);
+        self.bfd.remove(entry.at);
         if let Some(fault) = fault {
             tracing::error!(peer = entry.config.name, %fault, "a session's task failed, which is a fault of this program; please report it; it starts anew");
         }
@@ -504,6 +537,7 @@ impl Roster {
         for id in present {
             let Some(entry) = self.entries.get(&id) else { continue };
             let (name, address, key) = (entry.config.name.clone(), entry.config.address, entry.config.key());
+            let at = entry.at;
             let range = self.config.dynamic_peers.iter().find(|range| Some(range.prefix) == entry.dynamic);
             let next = match entry.dynamic {
                 // A peer that was dynamic and now has an entry of its own is that peer from now on.
@@ -515,7 +549,7 @@ impl Roster {
                 Some(next) => self.change_peer(id, &old, next, &mut lines).await,
                 None => {
                     self.remove(id, Cease::PeerDeConfigured).await;
-                    self.bfd.remove(address);
+                    self.bfd.remove(at);
                     lines.push(format!("peer {name}: removed"));
                 }
             }
@@ -569,10 +603,10 @@ impl Roster {
             return false;
         }
         lines.push(format!("{} changed, and every session was reset", keys.join(", ")));
-        for (id, address) in self.entries.iter().map(|(id, entry)| (*id, entry.config.address)).collect::<Vec<_>>() {
+        for (id, at) in self.entries.iter().map(|(id, entry)| (*id, entry.at)).collect::<Vec<_>>() {
             self.remove(id, Cease::OtherConfigurationChange).await;
-            if self.config.peers.iter().all(|peer| peer.address != address) {
-                self.bfd.remove(address);
+            if self.config.peers.iter().all(|peer| bfd::target(peer) != at) {
+                self.bfd.remove(at);
             }
         }
         let _ = self.rib.orders.send(Order::Renew(is));
@@ -617,10 +651,10 @@ impl Roster {
         }
         lines.push(differences.line(&next.name));
         if !differences.reset.is_empty() {
-            let dynamic = entry.dynamic.is_some();
+            let (dynamic, at) = (entry.dynamic.is_some(), entry.at);
             self.remove(id, Cease::OtherConfigurationChange).await;
             if dynamic {
-                self.bfd.remove(next.address);
+                self.bfd.remove(at);
             } else {
                 self.add(next, None, None);
             }
@@ -636,7 +670,7 @@ impl Roster {
         let order = Order::SetPeer { peer: id, task: entry.task, policy, to: entry.to_rib.clone() };
         let _ = self.rib.orders.send(order);
         entry.config = next.clone();
-        self.bfd.set(&entry.config, !entry.disabled, &entry.teller);
+        self.bfd.set(entry.at, &entry.config, !entry.disabled, &entry.teller);
         let _ = entry.commands.send(PeerCommand::Reconfigure(Box::new(next), Box::new(session))).await;
     }
 }

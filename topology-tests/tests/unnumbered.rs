@@ -1,13 +1,16 @@
 //! A host with FRR (by two links) and BIRD on links without configured addresses (`labs/unnumbered.clab.yml`). Needs root.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use topology_tests::expect::{holds, json};
 use topology_tests::lab::{Lab, LabError, Node, Options};
 use topology_tests::probe::ping;
 
 const DEADLINE: Duration = Duration::from_secs(90);
+/// The detection time is 600 ms and the hold time 30 s. Much more than the first is a busy machine, and no hold timer.
+const SOON: Duration = Duration::from_secs(5);
 const OURS: &str = "10.244.9.0/24";
 const OF_FRR: &str = "198.51.100.0/24";
 const OF_BIRD: &str = "192.0.2.0/24";
@@ -15,10 +18,7 @@ const OF_BIRD: &str = "192.0.2.0/24";
 type Outcome = Result<(), LabError>;
 
 fn neighbor(linnet: &Node, name: &str) -> Result<Value, String> {
-    let command = ["linnet", "bgp", "neighbor", name, "-o", "json"];
-    let said = linnet.exec(&command).and_then(|output| output.checked()).map_err(|error| error.to_string())?;
-    let shown: Value = serde_json::from_str(&said).map_err(|error| format!("{error}: {said}"))?;
-    Ok(shown["neighbors"][0].clone())
+    Ok(json(linnet, &["linnet", "bgp", "neighbor", name, "-o", "json"])?["neighbors"][0].clone())
 }
 
 fn state(lab: &Lab, name: &str, wanted: &str) -> Outcome {
@@ -39,6 +39,31 @@ fn kernel(lab: &Lab, node: &str, prefix: &str, wanted: &[&str], unwanted: &[&str
             wanted.iter().all(|wanted| seen.contains(wanted)) && !unwanted.iter().any(|word| seen.contains(word));
         if right { Ok(()) } else { Err(format!("{seen}, not {wanted:?} without {unwanted:?}")) }
     })
+}
+
+/// Waits until BFD beside a session is so, with the address that the session is with.
+fn bfd(lab: &Lab, name: &str, wanted: &str) -> Outcome {
+    let linnet = lab.node("linnet")?;
+    lab.poll(&format!("{name}'s BFD to be {wanted}"), DEADLINE, || {
+        let seen = neighbor(linnet, name)?;
+        let bfd = &seen["bfd"];
+        holds(bfd["state"] == wanted && bfd["address"] == seen["address"] && bfd["multihop"] == false, &seen)?;
+        let all = json(linnet, &["linnet", "bfd", "list", "-o", "json"])?;
+        let listed = all["sessions"].as_array().into_iter().flatten().find(|session| session["peer"] == name);
+        holds(listed.is_some_and(|session| session["address"] == seen["address"]), all.to_string())
+    })
+}
+
+/// Drops everything that comes in on a node's interface or goes out; its carrier stays.
+fn cut(node: &Node, interface: &str) -> Outcome {
+    node.shell(&format!(
+        "nft add table inet cut
+         nft add chain inet cut in '{{ type filter hook prerouting priority -300; }}'
+         nft add chain inet cut out '{{ type filter hook postrouting priority 300; }}'
+         nft add rule inet cut out oifname {interface} drop
+         nft add rule inet cut in iifname {interface} drop"
+    ))
+    .map(drop)
 }
 
 fn pods_and_routers_reach_each_other(lab: &Lab) -> Outcome {
@@ -69,6 +94,7 @@ fn neighbours_on_links_without_addresses_find_each_other_and_pods_ipv4_crosses_t
         // Whoever was faster: FRR opens connections too.
         let discovery = seen["discovery"].as_str().unwrap_or_default();
         assert!(discovery.contains(how) || name.starts_with("frr") && discovery.contains("found by"), "{seen}");
+        bfd(&lab, name, "Up")?;
         let by_address = neighbor(linnet, address).expect("the same by its address");
         assert_eq!(by_address["name"], name);
     }
@@ -85,6 +111,7 @@ fn neighbours_on_links_without_addresses_find_each_other_and_pods_ipv4_crosses_t
     let seen = neighbor(linnet, "frr-2").expect("a neighbor");
     assert_eq!(seen["address"], "eth2", "{seen}");
     assert!(seen["discovery"].as_str().unwrap_or_default().contains("no carrier"), "{seen}");
+    assert!(seen["bfd"].is_null(), "BFD goes with the neighbour: {seen}");
     pods_and_routers_reach_each_other(&lab)?;
 
     // It comes back with another address.
@@ -94,5 +121,24 @@ fn neighbours_on_links_without_addresses_find_each_other_and_pods_ipv4_crosses_t
     let seen = neighbor(linnet, "frr-2").expect("a neighbor");
     assert_eq!(seen["address"], "fe80::ff:fe00:77%eth2", "{seen}");
     kernel(&lab, "linnet", OF_FRR, &["dev eth1", "dev eth2", "fe80::ff:fe00:77"], &[])?;
+    pods_and_routers_reach_each_other(&lab)?;
+
+    // BFD went there too, and a path that breaks without a word, its carrier up, ends a session long before its hold timer.
+    for (router, name, interface, remote) in [("frr", "frr-2", "eth2", "eth2"), ("bird", "bird", "eth3", "eth1")] {
+        bfd(&lab, name, "Up")?;
+        let router = lab.node(router)?;
+        cut(router, remote)?;
+        let since = Instant::now();
+        state(&lab, name, "down")?;
+        let took = since.elapsed();
+        println!("{name}: the session is down {} ms after the cut", took.as_millis());
+        assert!(took < SOON, "{took:?}\n{}", lab.dump());
+        let seen = neighbor(linnet, name).expect("a neighbor");
+        assert!(seen["last_error"].as_str().unwrap_or_default().contains("BFD"), "{seen}");
+        assert!(seen["address"].as_str().unwrap_or_default().ends_with(&format!("%{interface}")), "{seen}");
+        router.shell("nft delete table inet cut")?;
+        state(&lab, name, "Established")?;
+        bfd(&lab, name, "Up")?;
+    }
     pods_and_routers_reach_each_other(&lab)
 }

@@ -17,7 +17,7 @@ use tokio::task::AbortHandle;
 use super::complaints::Complaints;
 use super::interfaces;
 use super::socket::{self, BUFFER, Door};
-use super::{BfdReport, BfdStatus, Command, Settings, Teller, Told, Way};
+use super::{BfdReport, BfdStatus, Command, Settings, Teller, Told, Way, place};
 use crate::clock::{self, Clock};
 
 /// Datagrams that one socket's task takes before others have their turn.
@@ -143,7 +143,9 @@ impl Engine {
         let hops = resolve(&settings, target, &mut None);
         match self.peers.get_mut(&target) {
             Some(peer) => {
-                if peer.settings.local_address != settings.local_address {
+                if (peer.settings.local_address, peer.settings.interface)
+                    != (settings.local_address, settings.interface)
+                {
                     peer.sender = None;
                 }
                 (peer.settings, peer.teller, peer.hops) = (settings.clone(), teller, hops);
@@ -216,13 +218,14 @@ impl Engine {
         peer.since = now;
         match change {
             Change::Up => tracing::info!(
-                address = %target.address,
+                address = place(target, peer.settings.interface),
                 detection_ms = u64::try_from(status.detection_time.as_millis()).unwrap_or(u64::MAX),
                 "BFD session up"
             ),
             Change::Down { cause, control_plane_independent } => {
                 peer.last_down = Some(cause);
-                tracing::info!(address = %target.address, %cause, control_plane_independent, "BFD session down");
+                let address = place(target, peer.settings.interface);
+                tracing::info!(address, %cause, control_plane_independent, "BFD session down");
             }
         }
         peer.teller.send_modify(|told| {
@@ -341,7 +344,8 @@ impl Engine {
             let peer = self.peers.get(&target)?;
             let door = Door { ipv6: target.address.is_ipv6(), single_hop: hops.is_single() };
             Some(BfdStatus {
-                address: target.address,
+                target,
+                interface: peer.settings.interface,
                 hops,
                 status,
                 config,
@@ -363,13 +367,14 @@ impl Peer {
     fn send(&mut self, target: Target, hops: Hops, octets: &[u8]) {
         let sent = match &self.sender {
             Some(sender) => sender.send_to(octets, socket::destination(target, hops.is_single())),
-            None => socket::sender(target, self.settings.local_address).and_then(|sender| {
+            None => socket::sender(target, self.settings.local_address, self.settings.interface).and_then(|sender| {
                 let sent = sender.send_to(octets, socket::destination(target, hops.is_single()));
                 self.sender = Some(sender);
                 sent
             }),
         };
-        self.problem = sent.err().map(|error| format!("cannot send to {}: {error}", target.address));
+        let place = || place(target, self.settings.interface);
+        self.problem = sent.err().map(|error| format!("cannot send to {}: {error}", place()));
     }
 }
 

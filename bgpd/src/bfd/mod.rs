@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bgp_proto::bfd::{Cause, Discard, Hops, SessionConfig, Status, Target};
+use bgp_proto::types::Interface;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use ear::{BfdEar, PathLoss};
@@ -51,6 +52,8 @@ pub(crate) struct Settings {
     session: SessionConfig,
     way: Way,
     local_address: Option<IpAddr>,
+    /// An unnumbered peer's; the session's packets leave by no other.
+    interface: Option<Interface>,
 }
 
 /// Which kind of session: over one hop or over many.
@@ -70,6 +73,7 @@ impl Settings {
             Ttl::Default | Ttl::Multihop { .. } => 1,
         };
         let way = match (bfd.hops, peer.ttl) {
+            _ if peer.interface.is_some() => Way::Known(Hops::Single),
             (BfdHops::Single, _) => Way::Known(Hops::Single),
             (BfdHops::Multi, _) => Way::Known(Hops::Multi { least_ttl }),
             (BfdHops::Auto, Ttl::Security { hops: 0..=1 } | Ttl::Multihop { hops: 0..=1 }) => Way::Known(Hops::Single),
@@ -77,7 +81,7 @@ impl Settings {
             (BfdHops::Auto, Ttl::Default) if peer.is_internal() => Way::ByLink,
             (BfdHops::Auto, Ttl::Default) => Way::Known(Hops::Single),
         };
-        Some(Self { session: bfd.session, way, local_address: peer.local_address })
+        Some(Self { session: bfd.session, way, local_address: peer.local_address, interface: peer.interface })
     }
 }
 
@@ -85,7 +89,9 @@ impl Settings {
 #[derive(Clone, Debug, PartialEq)]
 pub struct BfdStatus {
     /// The peer's address.
-    pub address: IpAddr,
+    pub target: Target,
+    /// The interface that an unnumbered peer was found on.
+    pub interface: Option<Interface>,
     /// Over one hop or over many.
     pub hops: Hops,
     /// Where it stands.
@@ -106,6 +112,14 @@ pub struct BfdStatus {
     pub last_discard: Option<Discard>,
     /// What keeps it from being heard or from sending, in the kernel's words.
     pub problem: Option<String>,
+}
+
+impl BfdStatus {
+    /// The peer's address for a person: `192.0.2.1`, `fe80::1%eth0`.
+    #[must_use]
+    pub fn remote(&self) -> String {
+        place(self.target, self.interface)
+    }
 }
 
 /// All sessions, and what was discarded.
@@ -137,19 +151,20 @@ impl Bfd {
         Self { clock, commands: None }
     }
 
-    /// The session with this peer is as its configuration says: there, changed in place, or gone.
-    pub(crate) fn set(&mut self, peer: &PeerConfig, enabled: bool, teller: &Teller) {
-        let target = target(peer.address);
+    /// The session with this peer, which is there (`None`: yet to be found), is as its configuration says: begun, changed
+    /// in place, or gone.
+    pub(crate) fn set(&mut self, target: Option<Target>, peer: &PeerConfig, enabled: bool, teller: &Teller) {
+        let Some(target) = target else { return };
         match Settings::of(peer).filter(|_| enabled) {
             Some(settings) => self.tell(Command::Set { target, settings, teller: Arc::clone(teller) }),
-            None => self.remove(peer.address),
+            None => self.remove(Some(target)),
         }
     }
 
-    /// The peer is no more.
-    pub(crate) fn remove(&mut self, address: IpAddr) {
-        if let Some(commands) = &self.commands {
-            let _ = commands.send(Command::Remove(target(address)));
+    /// The peer is no more, or not there any more.
+    pub(crate) fn remove(&mut self, target: Option<Target>) {
+        if let (Some(commands), Some(target)) = (&self.commands, target) {
+            let _ = commands.send(Command::Remove(target));
         }
     }
 
@@ -198,8 +213,17 @@ impl Bfd {
     }
 }
 
-fn target(address: IpAddr) -> Target {
-    Target { address, scope: 0 }
+/// Where a peer's session goes; `None` for an unnumbered one, which is yet to be found.
+pub(crate) fn target(peer: &PeerConfig) -> Option<Target> {
+    peer.interface.is_none().then_some(Target { address: peer.address, scope: 0 })
+}
+
+/// For a person.
+fn place(target: Target, interface: Option<Interface>) -> String {
+    match interface {
+        None => target.address.to_string(),
+        Some(interface) => format!("{}%{interface}", target.address),
+    }
 }
 
 #[cfg(test)]
@@ -231,6 +255,8 @@ mod tests {
             assert_eq!(Settings::of(&peer), None);
             peer.bfd = Some(BfdConfig { hops, ..BfdConfig::default() });
             assert_eq!(Settings::of(&peer).unwrap().way, expected, "{hops:?} {remote_as:?} {ttl:?}");
+            peer.interface = Interface::new("eth0");
+            assert_eq!(Settings::of(&peer).unwrap().way, single, "on a link, {hops:?} {remote_as:?} {ttl:?}");
         }
     }
 }

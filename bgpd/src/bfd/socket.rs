@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 
 use bgp_proto::bfd::Target;
+use bgp_proto::types::Interface;
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
 use crate::clock;
@@ -54,11 +55,14 @@ impl Door {
 }
 
 /// The socket that a session sends from: its own port, and a TTL of 255 (RFC 5881 sections 4 and 5), which FRR wants of
-/// sessions over many hops too.
-pub(super) fn sender(target: Target, local: Option<IpAddr>) -> io::Result<UdpSocket> {
+/// sessions over many hops too. With an interface, it sends by no other.
+pub(super) fn sender(target: Target, local: Option<IpAddr>, interface: Option<Interface>) -> io::Result<UdpSocket> {
     let ipv6 = target.address.is_ipv6();
     let socket = Socket::new(domain(ipv6), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
+    if let Some(interface) = interface {
+        socket.bind_device(Some(interface.name().as_bytes()))?;
+    }
     if ipv6 {
         socket.set_unicast_hops_v6(255)?;
         socket.set_tclass_v6(CLASS_CS6)?;
@@ -171,7 +175,7 @@ mod tests {
             set_option(&receiver, level, option, 1).unwrap();
             let port = receiver.local_addr().unwrap().as_socket().unwrap().port();
             let target = Target { address, scope: 0 };
-            let sender = sender(target, Some(address)).unwrap();
+            let sender = sender(target, Some(address), None).unwrap();
             assert!(SOURCE_PORTS.contains(&sender.local_addr().unwrap().port()));
             sender.send_to(b"hello", SocketAddr::new(address, port)).unwrap();
             let mut buffer = [0; BUFFER];

@@ -51,6 +51,7 @@ impl Peer {
                 News::Lost(reason) => {
                     tracing::info!(peer = self.config.name, reason, "the neighbour is lost");
                     self.config.address = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+                    self.whereabouts.tell(None);
                     for direction in [Direction::Outgoing, Direction::Incoming] {
                         if self.connection(direction).is_some() {
                             self.lose(direction, reason.clone());
@@ -65,6 +66,7 @@ impl Peer {
     fn find(&mut self, address: SocketAddrV6) {
         self.config.address = IpAddr::V6(*address.ip());
         self.scope = address.scope_id();
+        self.whereabouts.tell(Some(address));
         tracing::info!(peer = self.config.name, address = self.remote(), "the neighbour is found");
         let idle = self.outgoing.is_none() && self.incoming.is_none();
         if idle && !self.disabled && !self.stopping && self.prefixes.hold.is_none() {

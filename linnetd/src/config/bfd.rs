@@ -10,8 +10,8 @@ use super::reader::Field;
 /// A host that is busy with something else for this long is no broken path.
 const BRISK: Duration = Duration::from_millis(150);
 
-/// `None` in it: off.
-pub(super) fn bfd(field: &Field<'_>) -> Option<Option<BfdConfig>> {
+/// `None` in it: off. An `unnumbered` peer is one hop away.
+pub(super) fn bfd(field: &Field<'_>, unnumbered: bool) -> Option<Option<BfdConfig>> {
     if field.is_boolean() {
         return field.boolean().map(|on| on.then(BfdConfig::default));
     }
@@ -23,7 +23,12 @@ pub(super) fn bfd(field: &Field<'_>) -> Option<Option<BfdConfig>> {
     let detect_mult = section.field("multiplier").map_or(Some(defaults.detect_mult), |field| field.integer(1..=255));
     let passive = section.field("passive").map_or(Some(defaults.passive), |field| field.boolean());
     let hops = section.field("multihop").map_or(Some(BfdHops::Auto), |field| {
-        field.boolean().map(|multihop| if multihop { BfdHops::Multi } else { BfdHops::Single })
+        let multihop = field.boolean()?;
+        if multihop && unnumbered {
+            field.refuse("multihop and interface: a neighbour on a link is one hop away", "leave multihop out");
+            return None;
+        }
+        Some(if multihop { BfdHops::Multi } else { BfdHops::Single })
     });
     let on_down = section
         .field("on-down")
@@ -66,10 +71,13 @@ mod tests {
     use super::*;
 
     fn read(value: &str) -> Result<(Option<BfdConfig>, Vec<String>), Vec<String>> {
+        read_beside("address = \"192.0.2.1\"", value)
+    }
+
+    fn read_beside(remote: &str, value: &str) -> Result<(Option<BfdConfig>, Vec<String>), Vec<String>> {
         let environment = Environment { host_name: Some("n".into()), address: Some([192, 0, 2, 11].into()) };
-        let text = format!(
-            "[bgp]\nasn = 64512\n[[bgp.peer]]\nname = \"a\"\naddress = \"192.0.2.1\"\nasn = \"internal\"\nbfd = {value}\n"
-        );
+        let text =
+            format!("[bgp]\nasn = 64512\n[[bgp.peer]]\nname = \"a\"\n{remote}\nasn = \"internal\"\nbfd = {value}\n");
         let words = |findings: Vec<super::super::Finding>| findings.iter().map(ToString::to_string).collect();
         match parse("f", &text, &environment) {
             Ok(parsed) => Ok((parsed.config.bgp.peers[0].settings.bfd, words(parsed.warnings))),
@@ -97,6 +105,17 @@ mod tests {
         ] {
             assert_eq!(read(text), Ok((expected, Vec::new())), "{text}");
         }
+    }
+
+    #[test]
+    fn a_neighbour_on_a_link_is_never_many_hops_away() {
+        let interface = "interface = \"eth0\"";
+        let single = BfdConfig { hops: BfdHops::Single, ..BfdConfig::default() };
+        for (text, expected) in [("true", BfdConfig::default()), ("{ multihop = false }", single)] {
+            assert_eq!(read_beside(interface, text), Ok((Some(expected), Vec::new())), "{text}");
+        }
+        let errors = read_beside(interface, "{ multihop = true }").unwrap_err();
+        assert!(errors[0].contains("one hop away"), "{errors:?}");
     }
 
     #[test]

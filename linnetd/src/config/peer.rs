@@ -119,7 +119,8 @@ fn settings(
     let client_field = table.field("route-reflector-client");
     let client = client_field.as_ref().map_or(Some(false), Field::boolean);
     let conduct = conduct::conduct(table);
-    let unnumbered = address.is_some_and(|address| address.is_unspecified());
+    // Of a dynamic peer it is its prefix's, which may be 0.0.0.0/0.
+    let unnumbered = !dynamic && address.is_some_and(|address| address.is_unspecified());
     let extended_next_hop = table.field("extended-next-hop").map_or(Some(unnumbered), |field| field.boolean());
     let blackhole = flag(table, "blackhole");
     let several = add_path::add_path(table);
@@ -128,7 +129,7 @@ fn settings(
     let retry = table.field("connect-retry").map_or(Some(5u32), |field| field.integer(1..=65535));
     let idle_hold = table.field("idle-hold-time").map_or(Some(1u32), |field| field.integer(1..=3600));
     let graceful_shutdown = table.field("graceful-shutdown").map_or(Some(true), |field| field.boolean());
-    let bfd = table.field("bfd").map_or(Some(None), |field| super::bfd::bfd(&field));
+    let bfd = table.field("bfd").map_or(Some(None), |field| super::bfd::bfd(&field, unnumbered));
     let import =
         filter_name(table, "import", defaults).filter(|name| sets_no_way_out(table, name.as_deref(), defaults));
     let export = filter_name(table, "export", defaults);

@@ -353,12 +353,13 @@ prop_compose! {
             let address = Ipv4Addr::new(198, 51, 100, u8::try_from(index).unwrap()).into();
             let interface = Interface::new(&format!("eth{index}.7")).unwrap();
             let ttl = if unnumbered { Ttl::Security(1) } else { settings.ttl };
+            let bfd = settings.bfd.filter(|bfd| !unnumbered || bfd.hops != bgpd::BfdHops::Multi);
             let local_address = (!unnumbered).then(|| Ipv4Addr::new(10, 0, 0, 9).into());
             Peer {
                 name: format!("peer-{index}"),
                 remote: if unnumbered { Remote::Interface(interface) } else { Remote::Address(address) },
                 port: port.max(1),
-                settings: PeerSettings { local_address, ttl, bfd: settings.bfd.filter(|_| !unnumbered), ..settings },
+                settings: PeerSettings { local_address, ttl, bfd, ..settings },
             }
         };
         let list = Arc::new(PrefixList::new("list".into(), entries.clone()));

@@ -98,11 +98,6 @@ fn only_for_addresses(table: &Section<'_>) -> Option<()> {
         "a TCP MD5 key belongs to an address, and the neighbour's is not known beforehand",
         "leave it out, and set ttl-security = 1, which nobody from another link can meet; or write the neighbour's address",
     );
-    refuse(
-        "bfd",
-        "this version has no BFD with a neighbour whose address is found",
-        "leave bfd out, a link that goes ends the session at once; or write the neighbour's address",
-    );
     if let Some(field) =
         table.field("ttl-security").filter(|field| field.integer::<u8>(1..=254).is_some_and(|hops| hops > 1))
     {

@@ -100,7 +100,8 @@ impl Bgp for BgpService {
     async fn bfd(&self, _: Request<BfdRequest>) -> Result<Response<BfdReply>, Status> {
         let (report, peers) = (self.0.bgp().bfd().await, self.0.bgp().peers().await);
         let name = |session: &BfdStatus| {
-            let peer = peers.iter().find(|peer| peer.config.address == session.address);
+            let is_its = |peer: &&PeerStatus| peer.bfd.as_ref().is_some_and(|bfd| bfd.target == session.target);
+            let peer = peers.iter().find(is_its);
             peer.map_or("", |peer| peer.config.name.as_str())
         };
         Ok(Response::new(BfdReply {
@@ -252,7 +253,7 @@ fn bfd(peer: &str, session: &BfdStatus) -> BfdSession {
     };
     BfdSession {
         peer: peer.to_owned(),
-        address: session.address.to_string(),
+        address: session.remote(),
         state: status.state.to_string(),
         remote_state: status.remote_state.to_string(),
         diagnostic: diagnostic(status.diagnostic),

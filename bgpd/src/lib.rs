@@ -33,7 +33,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bgp_proto::rib::{self, BestChange, PageStart, PeerCounts, Scope};
+use bgp_proto::rib::{self, BestChange, ExportTrial, ExportVerdict, PageStart, PeerCounts, Scope};
 use bgp_proto::rtr::Vrp;
 use bgp_proto::types::{Asn, Family, PeerId, Prefix, RouterId};
 use bgp_proto::wire::Notification;
@@ -243,6 +243,13 @@ impl Bgp {
         let (answer, answered) = oneshot::channel();
         let _ = self.orders.send(Order::Vrps(prefix, answer));
         answered.await.unwrap_or_default()
+    }
+
+    /// What a peer would hear of a route through a filter; `None` while its session is not up.
+    pub async fn try_export(&self, trial: ExportTrial) -> Option<ExportVerdict> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.orders.send(Order::TryExport(Box::new(trial), answer));
+        answered.await.ok().flatten()
     }
 
     /// Everything that this speaker originates: the difference to the last call is applied.

@@ -14,8 +14,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bgp_proto::rib::{
-    Aggregates, BestChange, Drain, Held, KnownPeer, Output, PageStart, PeerCounts, PeerPolicy, Rib, RibConfig,
-    RouteView, Scope,
+    Aggregates, BestChange, Drain, ExportTrial, ExportVerdict, Held, KnownPeer, Output, PageStart, PeerCounts,
+    PeerPolicy, Rib, RibConfig, RouteView, Scope,
 };
 use bgp_proto::rtr::{Changes, Vrp};
 use bgp_proto::types::{Asn, Family, PeerId, Prefix};
@@ -76,6 +76,8 @@ pub(crate) enum Order {
     ChangeVrps(Changes, oneshot::Sender<()>),
     /// The VRPs that cover a prefix.
     Vrps(Prefix, oneshot::Sender<Vec<Vrp>>),
+    /// What a peer would hear of a route; `None`: its session is not up.
+    TryExport(Box<ExportTrial>, oneshot::Sender<Option<ExportVerdict>>),
     /// Somebody wants to hear what the RIB sees.
     Watch(Feed),
     /// A watcher has room again.
@@ -354,6 +356,9 @@ impl RibTask {
             }
             Order::Vrps(prefix, answer) => {
                 let _ = answer.send(self.rib.vrps().map(|vrps| vrps.covering(prefix)).unwrap_or_default());
+            }
+            Order::TryExport(trial, answer) => {
+                let _ = answer.send(self.rib.try_export(&trial));
             }
             Order::Watch(feed) => self.watchers.add(feed, &mut self.rib),
             // The round that follows does.

@@ -183,11 +183,12 @@ pub(crate) enum FilterCommand {
     /// Every filter with its rules, and the peers that have it.
     #[command(after_help = "Examples:\n  linnet bgp filter list")]
     List,
-    /// Asks a filter about a route and says rule by rule what matched, or why not; exit status 1 when it rejects.
+    /// Asks a filter about a route and says rule by rule what matched, or why not; exit status 1 when it rejects, or the peer would hear nothing.
     #[command(
-        after_help = "The route is the one that you describe, or with --from-rib each path to the prefix that is in the RIB: as its peer sent it\nwhere the filter is that peer's import filter, else as it stands in the table.\n\nExamples:\n  \
+        after_help = "The route is the one that you describe, or with --from-rib each path to the prefix that is in the RIB: as its peer sent it\nwhere the filter is that peer's import filter, else as it stands in the table. With --to, the route stands in the table, and what comes before and after the filter\non the way to that peer is done to it too: next hop, AS path, communities, whom it may reach at all.\n\nExamples:\n  \
         linnet bgp filter test from-tor 10.1.0.0/16 --as-path '65001 65010' --community 65001:100\n  \
-        linnet bgp filter test to-tor 10.244.1.0/24 --source local\n  linnet bgp filter test from-tor 10.1.0.0/16 --from-rib"
+        linnet bgp filter test to-tor 10.244.1.0/24 --source local\n  linnet bgp filter test from-tor 10.1.0.0/16 --from-rib\n  \
+        linnet bgp filter test to-tor 10.1.0.0/16 --from-rib --to tor-a"
     )]
     Test(Box<FilterQuestion>),
 }
@@ -201,6 +202,9 @@ pub(crate) struct FilterQuestion {
     /// Ask about the paths to this prefix that are in the RIB.
     #[arg(long, conflicts_with_all = ["as_path", "communities", "next_hop", "peer", "source", "med", "local_pref", "origin", "validation"])]
     pub(crate) from_rib: bool,
+    /// Say what this peer would be sent if the filter were its export filter; its session must be up.
+    #[arg(long, value_name = "PEER")]
+    pub(crate) to: Option<String>,
     /// AS numbers, nearest first, for example '65001 65002 {65003,65004}'.
     #[arg(long, value_name = "PATH")]
     pub(crate) as_path: Option<String>,

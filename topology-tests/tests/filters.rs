@@ -118,8 +118,42 @@ fn a_filter_explains_itself(lab: &Lab) {
     let trace = &told["routes"][0];
     assert_eq!((&trace["accepted"], &trace["rule"]), (&Value::from(false), &Value::from(2)), "{told}");
     assert_eq!(trace["rules"][1]["checks"][0]["found"], "65003 65030", "{told}");
+    what_a_peer_would_be_sent_is_judged_with_all_that_is_on_the_way_to_it(linnet);
     let status = linnet.exec(&["linnet", "bgp", "filter", "test", "form-bird", "192.0.2.0/25"]).unwrap();
     assert!(status.stderr.contains("did you mean \"from-bird\"?"), "{status:?}");
     let list = json(linnet, &["linnet", "bgp", "filter", "list", "-o", "json"]).unwrap();
     assert_eq!(list["filters"][1]["imports"], serde_json::json!(["bird"]), "{list}");
+}
+
+fn what_a_peer_would_be_sent_is_judged_with_all_that_is_on_the_way_to_it(linnet: &Node) {
+    let test = |filter: &str, prefix: &str, to: &str| {
+        let command = ["linnet", "bgp", "filter", "test", filter, prefix, "--from-rib", "--to", to, "-o", "json"];
+        json(linnet, &command).unwrap()
+    };
+    let told = test("to-bird", "10.244.9.0/24", "bird");
+    let advertised = routes(linnet, &["10.244.9.0/24", "--advertised", "bird"]).unwrap();
+    let keys = ["next_hop", "as_path", "med", "communities"];
+    let of = |route: &Value| keys.map(|key| route[key].clone());
+    assert_eq!(of(&told["routes"][0]["sent"]), of(&advertised[0]), "{told}\n{advertised:?}");
+    // Not by BIRD itself, which sent it, nor the blackhole by anybody: its community keeps it in this AS.
+    let back = test("everything", "192.0.2.0/25", "bird");
+    assert_eq!(back["routes"][0]["withheld"], "it was learned from this peer", "{back}");
+    let blackhole = test("everything", "203.0.113.9/32", "frr-a");
+    let trace = &blackhole["routes"][0];
+    assert_eq!((&trace["accepted"], &trace["sent"]), (&Value::from(true), &Value::Null), "{blackhole}");
+    assert_eq!(trace["withheld"], "community no-export", "{blackhole}");
+    // One that is described, by what the session with FRR has agreed on.
+    for (arguments, status, said) in [
+        (
+            ["everything", "10.2.0.0/16", "--source=local", "--to=frr-a"],
+            0,
+            "next hop 10.1.1.1, as-path 64512, origin igp",
+        ),
+        (["everything", "203.0.113.9/32", "--from-rib", "--to=frr-a"], 1, "not sent to frr-a: community no-export"),
+        (["everything", "203.0.113.9/32", "--from-rib", "--to=fr-a"], 1, "did you mean \"frr-a\"?"),
+    ] {
+        let output = linnet.exec(&[&["linnet", "bgp", "filter", "test"][..], &arguments].concat()).unwrap();
+        assert_eq!(output.status, Some(status), "{output:?}");
+        assert!(format!("{}{}", output.stdout, output.stderr).contains(said), "{said}: {output:?}");
+    }
 }

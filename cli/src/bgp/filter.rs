@@ -8,7 +8,7 @@ use crate::Answer;
 use crate::args::FilterQuestion;
 use crate::client::Client;
 use crate::error::Error;
-use crate::output::{Page, Present, Printer};
+use crate::output::{Page, Present, Printer, present};
 
 #[derive(Debug, Serialize)]
 struct Filters {
@@ -57,6 +57,8 @@ impl Present for Filters {
 #[derive(Debug, Serialize)]
 struct Test {
     filter: String,
+    /// The peer that would be sent it, if one was named.
+    to: Option<String>,
     routes: Vec<Trace>,
 }
 
@@ -70,6 +72,10 @@ struct Trace {
     rule: Option<u32>,
     rules: Vec<Rule>,
     result: Option<Route>,
+    /// With `to`: as that peer would hear it.
+    sent: Option<Route>,
+    /// With `to`: why it would not.
+    withheld: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -89,7 +95,7 @@ struct Check {
 }
 
 impl Test {
-    fn new(filter: String, reply: api::FilterTestReply) -> Self {
+    fn new(filter: String, to: Option<String>, reply: api::FilterTestReply) -> Self {
         let check =
             |check: api::FilterCheck| Check { condition: check.condition, passed: check.passed, found: check.found };
         let rule = |rule: api::FilterRule| Rule {
@@ -106,8 +112,10 @@ impl Test {
             rule: (trace.rule != 0).then_some(trace.rule),
             rules: trace.rules.into_iter().map(rule).collect(),
             result: trace.result.map(Route::from),
+            sent: trace.sent.map(Route::from),
+            withheld: present(trace.withheld),
         };
-        Self { filter, routes: reply.traces.into_iter().map(trace).collect() }
+        Self { filter, to, routes: reply.traces.into_iter().map(trace).collect() }
     }
 }
 
@@ -118,6 +126,19 @@ impl Present for Test {
                 page.line("");
             }
             trace.draw(&self.filter, page);
+            match (&self.to, &trace.sent) {
+                (None, _) => {}
+                (Some(to), Some(sent)) => {
+                    page.line(format!("sent to {to}"));
+                    page.line(format!("  {}", described(sent)));
+                }
+                (Some(to), None) => {
+                    page.line(format!(
+                        "not sent to {to}: {}",
+                        trace.withheld.as_deref().unwrap_or("no reason is known")
+                    ));
+                }
+            }
         }
     }
 }
@@ -175,7 +196,7 @@ pub(crate) async fn filters(client: &Client, print: &Printer) -> Result<Answer, 
 }
 
 pub(crate) async fn test(client: &Client, print: &Printer, question: FilterQuestion) -> Result<Answer, Error> {
-    let name = question.filter.clone();
+    let (name, to) = (question.filter.clone(), question.to.clone());
     let request = api::FilterTestRequest {
         filter: question.filter,
         prefix: question.prefix.to_string(),
@@ -189,11 +210,13 @@ pub(crate) async fn test(client: &Client, print: &Printer, question: FilterQuest
         local_pref: question.local_pref,
         origin: question.origin.unwrap_or_default(),
         validation: question.validation.unwrap_or_default(),
+        to: question.to.unwrap_or_default(),
     };
     let reply = client.bgp().filter_test(request).await.map_err(|status| client.refused(status))?;
-    let test = Test::new(name, reply.into_inner());
+    let test = Test::new(name, to, reply.into_inner());
     print.print(&test)?;
-    Ok(test.routes.iter().any(|trace| trace.accepted).into())
+    let passes = |trace: &Trace| if test.to.is_some() { trace.sent.is_some() } else { trace.accepted };
+    Ok(test.routes.iter().any(passes).into())
 }
 
 #[cfg(test)]
@@ -243,6 +266,7 @@ mod tests {
             accepted: true,
             rule: 2,
             result: Some(result),
+            ..Default::default()
         };
         let own = api::BgpRoute {
             peer: "local".into(),
@@ -252,7 +276,39 @@ mod tests {
             ..route
         };
         let rejected = api::FilterTrace { route: Some(own), source: "local".into(), ..Default::default() };
-        Test::new("from-tor".into(), api::FilterTestReply { traces: vec![accepted, rejected] })
+        Test::new("from-tor".into(), None, api::FilterTestReply { traces: vec![accepted, rejected] })
+    }
+
+    /// One that the peer would hear, and one that the filter lets through and a community does not.
+    fn test_to() -> Test {
+        let route = api::BgpRoute {
+            prefix: "10.1.0.0/16".into(),
+            next_hop: "192.0.2.1".into(),
+            peer: "tor-a".into(),
+            as_path: "65001 65010".into(),
+            origin: "igp".into(),
+            ..Default::default()
+        };
+        let sent = api::BgpRoute { next_hop: "192.0.2.9".into(), as_path: "64512 65001 65010".into(), ..route.clone() };
+        let accepted = api::FilterTrace {
+            route: Some(route.clone()),
+            source: "external".into(),
+            rules: vec![api::FilterRule { number: 1, matches: true, then: "accept".into(), ..Default::default() }],
+            accepted: true,
+            rule: 1,
+            result: Some(route.clone()),
+            sent: Some(sent),
+            ..Default::default()
+        };
+        let inside = api::BgpRoute { communities: vec!["65535:65281".into()], ..route };
+        let withheld = api::FilterTrace {
+            route: Some(inside.clone()),
+            result: Some(inside),
+            sent: None,
+            withheld: "community no-export".into(),
+            ..accepted.clone()
+        };
+        Test::new("to-tor".into(), Some("tor-b".into()), api::FilterTestReply { traces: vec![accepted, withheld] })
     }
 
     fn filters() -> Filters {
@@ -268,6 +324,16 @@ mod tests {
     #[test]
     fn a_test_says_rule_by_rule_why() {
         insta::assert_snapshot!(plain(&test(), false));
+    }
+
+    #[test]
+    fn a_test_towards_a_peer_says_what_it_would_hear() {
+        insta::assert_snapshot!(plain(&test_to(), false));
+    }
+
+    #[test]
+    fn a_test_towards_a_peer_is_a_contract() {
+        insta::assert_snapshot!(json(&test_to()));
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bgp_proto::filter::community::AnyCommunity;
-use bgp_proto::filter::{Decision, Filter, MatchContext, Set, Source, Validation};
+use bgp_proto::filter::{Decision, Explanation, Filter, MatchContext, Set, Source, Validation};
+use bgp_proto::rib::{ExportTrial, ExportVerdict};
 use bgp_proto::rtr::VrpTable;
 use bgp_proto::types::{Asn, NextHop, PathId, Prefix};
 use bgp_proto::wire::aspath::AsPath;
@@ -36,6 +37,8 @@ struct Question {
     validation: Option<Validation>,
     path_id: PathId,
     local_as: Asn,
+    /// Of one in the RIB.
+    best: bool,
 }
 
 pub(super) async fn test(daemon: &Daemon, request: FilterTestRequest) -> Result<FilterTestReply, Status> {
@@ -44,11 +47,71 @@ pub(super) async fn test(daemon: &Daemon, request: FilterTestRequest) -> Result<
     let prefix = parse_prefix(&request.prefix)?;
     let peers = daemon.bgp().peers().await;
     let vrps = vrps(daemon, &config, prefix).await;
+    let to = match request.to.as_str() {
+        "" => None,
+        name => Some(receiver(&peers, name)?),
+    };
     let questions = match request.from_rib {
-        true => in_rib(daemon, &config, &peers, vrps.as_ref(), &filter.name, prefix).await?,
+        true => in_rib(daemon, &config, &peers, vrps.as_ref(), &filter.name, prefix, to.is_some()).await?,
         false => vec![told(&config, &peers, vrps.as_ref(), prefix, &request)?],
     };
-    Ok(FilterTestReply { traces: questions.iter().map(|question| ask(&filter, question)).collect() })
+    let Some(to) = to else {
+        return Ok(FilterTestReply { traces: questions.iter().map(|question| ask(&filter, question)).collect() });
+    };
+    let filter = Arc::new(filter);
+    let said = request.validation.as_str();
+    let mut traces = Vec::new();
+    for question in &questions {
+        let trial = ExportTrial {
+            to: to.id,
+            filter: Arc::clone(&filter),
+            prefix,
+            attributes: question.attributes.clone(),
+            source: question.source,
+            from: peers.iter().find(|peer| peer.config.name == question.peer).map(|peer| peer.id),
+            name: question.peer.clone(),
+            validation: question.validation.filter(|_| !said.is_empty()),
+        };
+        let verdict = daemon.bgp().try_export(trial).await.ok_or_else(|| down(&to.config.name))?;
+        traces.push(judged(question, verdict));
+    }
+    Ok(FilterTestReply { traces })
+}
+
+/// The peer that would be sent it.
+fn receiver<'p>(peers: &'p [PeerStatus], name: &str) -> Result<&'p PeerStatus, Status> {
+    let found = peers.iter().find(|peer| named(peer, name));
+    let found = found.ok_or_else(|| {
+        let known = || peers.iter().map(|peer| peer.config.name.as_str());
+        let next = match nearest(name, known()) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => format!("there are: {}", known().collect::<Vec<_>>().join(", ")),
+        };
+        Status::not_found(format!("no peer is named \"{name}\"; nothing was tested; {next}"))
+    })?;
+    if found.established.is_some() { Ok(found) } else { Err(down(name)) }
+}
+
+fn down(name: &str) -> Status {
+    Status::failed_precondition(format!(
+        "the session with \"{name}\" is down, and what it would be sent depends on what that agrees on; nothing was tested; \
+         wait for it, or leave out --to to ask the filter alone"
+    ))
+}
+
+/// What a filter made of a route, and what the peer would hear of it.
+fn judged(question: &Question, verdict: ExportVerdict) -> FilterTrace {
+    let ExportVerdict { validation, explanation, sent, several } = verdict;
+    let shown = |attributes: &Attributes| shown(question, validation, attributes);
+    let sent = match (question.best || several, sent) {
+        (false, Ok(_)) => Err("another path to this prefix is the best one, and the peer takes one"),
+        (_, sent) => sent,
+    };
+    FilterTrace {
+        sent: sent.as_ref().ok().map(shown),
+        withheld: sent.err().unwrap_or_default().to_owned(),
+        ..trace(question, validation, explanation)
+    }
 }
 
 pub(super) async fn list(daemon: &Daemon) -> FilterListReply {
@@ -99,8 +162,10 @@ fn told(
     };
     let origins = [Origin::Igp, Origin::Egp, Origin::Incomplete].map(|origin| (origin.name(), origin));
     let origin = if request.origin.is_empty() { Origin::Igp } else { one_of(&request.origin, "origin", &origins)? };
-    // Addresses of documentation (RFC 5737, RFC 3849).
     let next_hop = match (request.next_hop.as_str(), prefix) {
+        // Ourselves.
+        ("", _) if source == Source::Local => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        // Addresses of documentation (RFC 5737, RFC 3849).
         ("", Prefix::V4(_)) => IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
         ("", Prefix::V6(_)) => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
         (text, _) => text.parse().map_err(|_| {
@@ -126,6 +191,7 @@ fn told(
         validation,
         path_id: PathId::default(),
         local_as,
+        best: true,
     })
 }
 
@@ -140,6 +206,7 @@ async fn vrps(daemon: &Daemon, config: &Config, prefix: Prefix) -> Option<VrpTab
 }
 
 /// Each path of the prefix: as its peer sent it, where the filter is that peer's import filter; else as it stands in the table.
+/// On its way `out`, each accepted path as it stands there.
 async fn in_rib(
     daemon: &Daemon,
     config: &Config,
@@ -147,15 +214,17 @@ async fn in_rib(
     vrps: Option<&VrpTable>,
     filter: &str,
     prefix: Prefix,
+    out: bool,
 ) -> Result<Vec<Question>, Status> {
     let mut questions = Vec::new();
-    for scope in [RouteScope::Local, RouteScope::Rejected] {
+    let scopes: &[RouteScope] = if out { &[RouteScope::Local] } else { &[RouteScope::Local, RouteScope::Rejected] };
+    for scope in scopes.iter().cloned() {
         let query = RouteQuery { scope, prefix: Some(prefix), limit: usize::MAX };
         let routes = daemon.bgp().routes(query).await.map_err(|error| Status::not_found(error.to_string()))?;
         for view in routes {
             let peer = peers.iter().find(|peer| peer.config.name == view.peer);
             let imports = peer.and_then(|peer| peer.config.import.as_ref()).is_some_and(|import| import.name == filter);
-            let attributes = if imports { &view.route.received } else { &view.route.attributes };
+            let attributes = if imports && !out { &view.route.received } else { &view.route.attributes };
             let local_as = peer.map_or(config.bgp.asn, |peer| peer.config.local_as);
             questions.push(Question {
                 prefix,
@@ -165,12 +234,14 @@ async fn in_rib(
                 validation: vrps.map(|vrps| vrps.validity_of(prefix, &attributes.as_path, local_as)),
                 path_id: view.route.path_id,
                 local_as,
+                best: view.route.best,
             });
         }
     }
     if questions.is_empty() {
         let next = "leave out --from-rib to describe one, or see `linnet bgp routes`";
-        return Err(Status::not_found(format!("the RIB has no path to {prefix}; nothing was tested; {next}")));
+        let path = if out { "accepted path" } else { "path" };
+        return Err(Status::not_found(format!("the RIB has no {path} to {prefix}; nothing was tested; {next}")));
     }
     Ok(questions)
 }
@@ -207,13 +278,21 @@ fn ask(filter: &Filter, question: &Question) -> FilterTrace {
         source: question.source,
         validation: question.validation.unwrap_or(Validation::NotFound),
     };
-    let explained = filter.explain(&route, question.local_as);
+    trace(question, question.validation, filter.explain(&route, question.local_as))
+}
+
+/// `validation`: what the filter saw of it.
+fn shown(question: &Question, validation: Option<Validation>, attributes: &Attributes) -> linnet_api::BgpRoute {
     let peer = if question.source == Source::Local { LOCAL } else { &question.peer };
-    let shown = |attributes: &Attributes| linnet_api::BgpRoute {
+    linnet_api::BgpRoute {
         path_id: question.path_id.0,
-        validation: question.validation.map(|state| state.to_string()).unwrap_or_default(),
+        validation: validation.map(|state| state.to_string()).unwrap_or_default(),
         ..notation::bare_route(question.prefix, peer, attributes)
-    };
+    }
+}
+
+fn trace(question: &Question, validation: Option<Validation>, explained: Explanation) -> FilterTrace {
+    let shown = |attributes: &Attributes| shown(question, validation, attributes);
     let rules = explained.rules.into_iter().map(|rule| FilterRule {
         number: u32::try_from(rule.index + 1).unwrap_or(u32::MAX),
         matches: rule.matches,
@@ -236,5 +315,6 @@ fn ask(filter: &Filter, question: &Question) -> FilterTrace {
             Decision::Reject(None) => 0,
         },
         result: explained.result.as_ref().map(shown),
+        ..FilterTrace::default()
     }
 }

@@ -165,7 +165,7 @@ fn context<'a>(
 }
 
 /// By the origin that the peer will see, whatever becomes of the path on its way out (RFC 8893 section 3).
-fn effective_validity(
+pub(crate) fn effective_validity(
     config: &RibConfig,
     group: &GroupKey,
     vrps: Option<&VrpTable>,
@@ -206,6 +206,18 @@ pub(crate) enum Withheld {
     Unsendable,
 }
 
+impl Withheld {
+    /// For a person.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::NoNextHop => {
+                "nothing can be its next hop: the one it has is of another family, or no address of ours is of its"
+            }
+            Self::Unsendable => "its attributes leave no room for a prefix in a message",
+        }
+    }
+}
+
 /// By which rules of the export filter the path goes through to the group: `Ok(None)` where there is no filter. `peer`: whom
 /// it was learned from.
 ///
@@ -220,6 +232,26 @@ pub(crate) fn permits(
     source: Source,
     peer: Option<&Peer>,
 ) -> Result<Option<Accepted>, &'static str> {
+    gates(group, attributes, source)?;
+    // 4. The export filter; an external peer without one hears nothing (RFC 8212 section 2).
+    match (&group.filter, group.kind) {
+        (Some(filter), _) => {
+            let route = context(config, group, vrps, prefix, attributes, source, peer);
+            match filter.decide(&route, group.local_as) {
+                Decision::Accept(accepted) => Ok(Some(accepted)),
+                Decision::Reject(_) => Err("rejected by the export filter"),
+            }
+        }
+        (None, Kind::External) => Err("an external peer without an export filter (RFC 8212)"),
+        (None, Kind::Internal | Kind::Client) => Ok(None),
+    }
+}
+
+/// What stands before the export filter.
+///
+/// # Errors
+/// Why the group does not hear of the path, for a person.
+pub(crate) fn gates(group: &GroupKey, attributes: &Attributes, source: Source) -> Result<(), &'static str> {
     // 0. A drained speaker says nothing (RFC 8326 section 4.2).
     if group.drain == Drain::Withdrawn {
         return Err("this speaker is drained");
@@ -248,19 +280,7 @@ pub(crate) fn permits(
         | (Source::Local | Source::External { .. }, _) => {}
     }
     // 3. What is only for customers (RFC 9234 section 5).
-    group.outward.permits(group.local_as, attributes)?;
-    // 4. The export filter; an external peer without one hears nothing (RFC 8212 section 2).
-    match (&group.filter, group.kind) {
-        (Some(filter), _) => {
-            let route = context(config, group, vrps, prefix, attributes, source, peer);
-            match filter.decide(&route, group.local_as) {
-                Decision::Accept(accepted) => Ok(Some(accepted)),
-                Decision::Reject(_) => Err("rejected by the export filter"),
-            }
-        }
-        (None, Kind::External) => Err("an external peer without an export filter (RFC 8212)"),
-        (None, Kind::Internal | Kind::Client) => Ok(None),
-    }
+    group.outward.permits(group.local_as, attributes)
 }
 
 /// The attributes as the group hears them. `accepted` is what [`permits`] said.

@@ -31,6 +31,7 @@ mod peers;
 mod query;
 mod reachable;
 mod table;
+mod trial;
 mod validation;
 
 use std::collections::VecDeque;
@@ -63,6 +64,7 @@ use loc::{Scratch, best_change};
 use peers::{ImportPolicies, ImportPolicy, Live, Peer, Peers, at};
 pub use query::PageStart;
 use table::{Path, PrefixId, Table};
+pub use trial::{ExportTrial, ExportVerdict};
 use validation::Revalidation;
 
 /// What a RIB is told at the start.

@@ -9,6 +9,7 @@ mod neighbors;
 mod next_hops;
 mod refresh;
 mod scenarios;
+mod trial;
 mod unwatched;
 mod validation;
 mod world;

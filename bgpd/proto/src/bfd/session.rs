@@ -421,9 +421,15 @@ impl Session {
         if stale {
             self.poll = Poll::Waiting(self.answered_until);
         } else {
+            let before = self.transmit_interval();
             self.desired_min_tx.confirm();
             self.required_min_rx.confirm();
             self.poll = Poll::None;
+            // An older packet of ours may have been overtaken by the one that was answered, and the other end goes by whichever
+            // came last: by the old interval once more, until it hears us again.
+            if self.transmit_interval() > before {
+                self.pace.lengthen(self.transmit_interval().map(duration));
+            }
         }
     }
 

@@ -52,6 +52,13 @@ impl Pace {
         self.last = self.last.or_else(|| interval.map(|_| now));
     }
 
+    /// Follows a longer interval from the next packet on: that one leaves when it was to.
+    pub(super) fn lengthen(&mut self, interval: Option<Duration>) {
+        if !self.wait.is_zero() {
+            self.interval = interval;
+        }
+    }
+
     /// 75 % to 100 % of the interval, to 90 % with a multiplier of 1.
     fn draw(&mut self, single: bool) {
         let interval = self.interval.unwrap_or_default();

@@ -225,6 +225,20 @@ fn a_slower_interval_waits_for_the_answer_and_a_faster_one_does_not() {
 }
 
 #[test]
+fn the_first_packet_after_an_answer_leaves_by_the_old_interval_for_an_older_one_may_have_come_late() {
+    let mut session = up(config(300, 3));
+    run(&mut session, at(800));
+    session.handle_packet(at(800), &from_peer(State::Up)).unwrap();
+    session.set_config(at(1000), config(1000, 3));
+    sent(&mut session);
+    session.handle_packet(at(1010), &Packet { final_: true, ..from_peer(State::Up) }).unwrap();
+    let log = run(&mut session, at(3500));
+    let gaps: Vec<_> = log.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+    assert!(log[0].0 <= at(1300), "{:?}", log.iter().map(|it| it.0).collect::<Vec<_>>());
+    assert!(!gaps.is_empty() && gaps.iter().all(|gap| *gap >= 750 * MS), "{gaps:?}");
+}
+
+#[test]
 fn a_change_during_a_poll_sequence_is_followed_by_another_sequence() {
     let mut session = up(config(300, 3));
     session.handle_packet(at(2000), &from_peer(State::Up)).unwrap();

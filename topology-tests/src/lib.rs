@@ -8,6 +8,7 @@
 //! - [`expect`]: what a test says of it.
 //! - [`daemon`]: which programs stand in for which image, and how each is started.
 //! - [`demo`]: what `lab demo` shows of the lab [`two_racks`].
+//! - [`vm`]: a virtual machine with a kernel of Debian's, for what the running kernel cannot do.
 //!
 //! A lab touches nothing outside its namespaces but its own directory under `/run/linnet-lab`; it ends with the
 //! process that started it, however that ends, unless it was told to stay ([`lab::Options::keep`]).
@@ -21,3 +22,4 @@ pub mod probe;
 pub mod progress;
 pub mod topology;
 pub mod two_racks;
+pub mod vm;

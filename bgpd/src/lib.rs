@@ -12,6 +12,7 @@ mod bmp;
 mod clock;
 pub mod config;
 mod connection;
+mod key_ring;
 mod link;
 mod listener;
 mod mrt;
@@ -35,6 +36,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bgp_proto::rib::{self, BestChange, ExportTrial, ExportVerdict, PageStart, PeerCounts, Scope};
 use bgp_proto::rtr::Vrp;
+use bgp_proto::session::State;
 use bgp_proto::types::{Asn, Family, PeerId, Prefix, RouterId};
 use bgp_proto::wire::Notification;
 use bgp_proto::wire::attributes::Attributes;
@@ -292,7 +294,7 @@ impl Bgp {
                 established: status.established,
                 uptime: status.uptime,
                 down: status.down,
-                last_error: status.last_error,
+                last_error: with_fault(status.last_error, peer.key_fault, status.state),
                 communication: status.communication,
                 counters: status.counters,
                 counts,
@@ -449,6 +451,14 @@ impl Bgp {
         let (answer, answered) = oneshot::channel();
         self.commands.send(command(answer)).await.ok()?;
         answered.await.ok()
+    }
+}
+
+/// A peer's last error, with what is wrong with its key: whoever connects in vain hears nothing of that.
+fn with_fault(error: Option<String>, fault: Option<String>, state: State) -> Option<String> {
+    match (error, fault.filter(|_| state != State::Established)) {
+        (Some(error), Some(fault)) => Some(format!("{error}; {fault}")),
+        (error, fault) => error.or(fault),
     }
 }
 

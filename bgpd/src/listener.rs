@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use crate::config::Password;
+use crate::key_ring::{KeyRing, Keys};
 use crate::link;
 use crate::socket_options::{self, KeyScope};
 
@@ -27,6 +27,8 @@ pub(crate) struct Accepted {
     pub(crate) remote: IpAddr,
     /// The interface that it came in by, of a link-local address.
     pub(crate) link: Option<Interface>,
+    /// The [`Listener::configured`] of the socket that accepted it.
+    pub(crate) listener: SocketAddr,
 }
 
 /// A listening socket; dropping it closes it.
@@ -37,11 +39,13 @@ pub(crate) struct Listener {
     /// As the kernel says.
     pub(crate) local: SocketAddr,
     socket: Arc<TcpListener>,
+    keys: KeyRing,
     task: AbortHandle,
 }
 
 impl Listener {
-    pub(crate) fn open(configured: SocketAddr, accepted: mpsc::Sender<Accepted>) -> io::Result<Self> {
+    /// `keys`: of all peers.
+    pub(crate) fn open(configured: SocketAddr, keys: &Keys, accepted: mpsc::Sender<Accepted>) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(configured), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         if configured.is_ipv6() {
@@ -49,21 +53,30 @@ impl Listener {
         }
         socket_options::prepare_listener(&socket, configured.is_ipv6())?;
         socket.bind(&configured.into())?;
+        // Before it listens: whoever connects is asked for a signature from the first moment on.
+        let mut ring = KeyRing::default();
+        ring.settle(&socket, &of_family(keys, configured.is_ipv6()));
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
         let socket = Arc::new(TcpListener::from_std(socket.into())?);
         let local = socket.local_addr()?;
-        let task = tokio::spawn(accept(Arc::clone(&socket), accepted)).abort_handle();
-        Ok(Self { configured, local, socket, task })
+        let task = tokio::spawn(accept(Arc::clone(&socket), configured, accepted)).abort_handle();
+        Ok(Self { configured, local, socket, keys: ring, task })
     }
 
-    /// The key for connections from `scope`; nothing to do if the scope is of the other family.
-    pub(crate) fn set_md5_key(&self, scope: KeyScope, password: Option<&Password>) -> io::Result<()> {
-        if scope.is_ipv6() == self.local.is_ipv6() {
-            socket_options::set_md5_key(&self.socket, scope, password)?;
-        }
-        Ok(())
+    /// Gives it the keys of all peers, and no others.
+    pub(crate) fn settle_keys(&mut self, keys: &Keys) {
+        self.keys.settle(&self.socket, &of_family(keys, self.local.is_ipv6()));
     }
+
+    /// Why connections from there must be refused: see [`KeyRing::fault`].
+    pub(crate) fn key_fault(&self, scope: KeyScope) -> Option<&str> {
+        self.keys.fault(scope)
+    }
+}
+
+fn of_family(keys: &Keys, ipv6: bool) -> Keys {
+    keys.iter().filter(|(scope, _)| scope.is_ipv6() == ipv6).map(|(scope, key)| (*scope, key.clone())).collect()
 }
 
 impl Drop for Listener {
@@ -80,14 +93,15 @@ fn link_of(remote: SocketAddr) -> Option<Interface> {
     }
 }
 
-async fn accept(socket: Arc<TcpListener>, accepted: mpsc::Sender<Accepted>) {
+async fn accept(socket: Arc<TcpListener>, listener: SocketAddr, accepted: mpsc::Sender<Accepted>) {
     let mut failing = false;
     loop {
         match socket.accept().await {
             Ok((stream, remote)) => {
                 failing = false;
                 let link = link_of(remote);
-                if accepted.send(Accepted { stream, remote: remote.ip().to_canonical(), link }).await.is_err() {
+                let one = Accepted { stream, remote: remote.ip().to_canonical(), link, listener };
+                if accepted.send(one).await.is_err() {
                     return;
                 }
             }

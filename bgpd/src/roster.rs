@@ -20,6 +20,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use crate::bfd::{self, Bfd, Teller, Told};
 use crate::clock::Clock;
 use crate::config::{Config, GracefulRestart, MOST_PREFIXES, PeerConfig, PeerKey};
+use crate::key_ring::Keys;
 use crate::link::{Located, Whereabouts};
 use crate::listener::{Accepted, Listener};
 use crate::peer::{Peer, PeerCommand};
@@ -35,6 +36,8 @@ use crate::{Shutdown, StartError};
 const COMMANDS: usize = 16;
 /// What peers are told when this speaker ends for good (RFC 9003).
 const STOPS: &str = "this speaker was stopped";
+/// Why a connection of a peer is refused that we could not ask for a signature.
+const NO_KEY: &str = "its key could not be set where it connected to";
 /// How long all sessions together may take to say their last words.
 const FAREWELL: Duration = Duration::from_millis(2500);
 /// The longest that a restarted speaker waits for its peers' routes unless it is told otherwise.
@@ -76,6 +79,8 @@ pub(crate) struct ListedPeer {
     pub(crate) dynamic: bool,
     pub(crate) disabled: bool,
     pub(crate) at: Option<Target>,
+    /// Why its connections are refused, if its key could not be set where we listen.
+    pub(crate) key_fault: Option<String>,
     pub(crate) commands: mpsc::Sender<PeerCommand>,
 }
 
@@ -95,6 +100,13 @@ struct Entry {
     teller: Teller,
     /// Where its BFD session goes: nowhere while an unnumbered peer is not found.
     at: Option<Target>,
+}
+
+impl Entry {
+    /// Whose key its connections are signed with.
+    fn key_scope(&self) -> KeyScope {
+        self.dynamic.map_or(KeyScope::Address(self.config.address), KeyScope::Prefix)
+    }
 }
 
 /// The way to the RIB.
@@ -208,14 +220,12 @@ impl Roster {
             located,
             locating,
         };
+        let keys = keys(&roster.config);
         for address in roster.config.listen.clone() {
-            roster.listen(address).map_err(|source| StartError::Listen { address, source })?;
+            roster.listen(address, &keys).map_err(|source| StartError::Listen { address, source })?;
         }
         for peer in roster.config.peers.clone() {
             roster.add(peer, None, None);
-        }
-        for dynamic in roster.config.dynamic_peers.clone() {
-            roster.set_key(KeyScope::Prefix(dynamic.prefix), &dynamic.template);
         }
         Ok(roster)
     }
@@ -266,6 +276,10 @@ impl Roster {
             dynamic: entry.dynamic.is_some(),
             disabled: entry.disabled,
             at: entry.at,
+            key_fault: self.listeners.iter().find_map(|listener| {
+                let fault = listener.key_fault(entry.key_scope())?;
+                Some(format!("connections to {} are refused: {fault}", listener.local))
+            }),
             commands: entry.commands.clone(),
         };
         Listing {
@@ -307,36 +321,9 @@ impl Roster {
         }
     }
 
-    fn listen(&mut self, address: SocketAddr) -> std::io::Result<()> {
-        let listener = Listener::open(address, self.accepting.clone())?;
-        self.listeners.push(listener);
-        let entries = self.entries.values().filter(|entry| entry.dynamic.is_none());
-        let peers = entries.map(|entry| (KeyScope::Address(entry.config.address), entry.config.clone()));
-        let dynamic = self.config.dynamic_peers.iter().map(|it| (KeyScope::Prefix(it.prefix), it.template.clone()));
-        for (scope, peer) in peers.chain(dynamic).collect::<Vec<_>>() {
-            self.set_key(scope, &peer);
-        }
+    fn listen(&mut self, address: SocketAddr, keys: &Keys) -> std::io::Result<()> {
+        self.listeners.push(Listener::open(address, keys, self.accepting.clone())?);
         Ok(())
-    }
-
-    /// Gives all listeners the peer's key.
-    fn set_key(&self, scope: KeyScope, peer: &PeerConfig) {
-        for listener in &self.listeners {
-            if let Err(error) = listener.set_md5_key(scope, peer.password.as_ref()) {
-                tracing::error!(
-                    peer = peer.name,
-                    listener = %listener.local,
-                    %error,
-                    "cannot set the TCP MD5 key; connections from this peer fail; the kernel must have CONFIG_TCP_MD5SIG"
-                );
-            }
-        }
-    }
-
-    fn clear_key(&self, scope: KeyScope, peer: &PeerConfig) {
-        if peer.password.is_some() {
-            self.set_key(scope, &PeerConfig { password: None, ..peer.clone() });
-        }
     }
 
     fn policy(&self, peer: &PeerConfig) -> PeerPolicy {
@@ -380,9 +367,6 @@ impl Roster {
         let order = Order::SetPeer { peer: id, task, policy: self.policy(&config), to: to_rib.clone() };
         // The RIB's task ends only after this roster.
         let _ = self.rib.orders.send(order);
-        if dynamic.is_none() && config.password.is_some() {
-            self.set_key(KeyScope::Address(config.address), &config);
-        }
         let (commands, received) = mpsc::channel(COMMANDS);
         let session = session_config(&self.config, &config, self.restarted_until.is_some());
         let port = RibPort::new(self.rib.reports.clone(), Arc::clone(&self.rib.budget), id, task);
@@ -407,9 +391,6 @@ impl Roster {
         self.by_key.remove(&entry.config.key());
         self.free_ids.push_back(id);
         let _ = self.rib.orders.send(Order::RemovePeer { peer: id });
-        if entry.dynamic.is_none() {
-            self.clear_key(KeyScope::Address(entry.config.address), &entry.config);
-        }
         // Whoever follows has to find the neighbour first, which may be gone or another.
         if entry.config.interface.is_some() {
             self.bfd.remove(entry.at);
@@ -445,11 +426,15 @@ impl Roster {
     }
 
     fn take_connection(&mut self, accepted: Accepted) {
-        let Accepted { mut stream, remote, link } = accepted;
+        let Accepted { mut stream, remote, link, listener } = accepted;
+        let now = self.clock.now();
         let unnumbered = link.and_then(|link| self.by_key.get(&PeerKey::Interface(link)));
         if let Some(id) = unnumbered.or_else(|| self.by_key.get(&PeerKey::Address(remote))).copied()
             && let Some(entry) = self.entries.get(&id)
         {
+            if self.has_key_fault(listener, entry.key_scope()) {
+                return self.strangers.refuse(remote, NO_KEY, now);
+            }
             match entry.commands.try_send(PeerCommand::Incoming(stream)) {
                 Ok(()) => return,
                 // So many connections at once that its task has not come to look at them.
@@ -465,7 +450,6 @@ impl Roster {
                 Err(mpsc::error::TrySendError::Closed(_)) => return,
             }
         }
-        let now = self.clock.now();
         let ranges = self.config.dynamic_peers.iter();
         let range = ranges
             .filter(|range| Prefix::from(ipnetwork::IpNetwork::from(remote)).family() == range.prefix.family())
@@ -474,6 +458,9 @@ impl Roster {
         let Some(range) = range else {
             return self.strangers.refuse(remote, "no peer has this address", now);
         };
+        if self.has_key_fault(listener, KeyScope::Prefix(range.prefix)) {
+            return self.strangers.refuse(remote, NO_KEY, now);
+        }
         let members = self.entries.values().filter(|entry| entry.dynamic == Some(range.prefix)).count();
         if self.tasks.len() >= self.entries.len() + MOST_ENDING {
             return self.strangers.refuse(remote, "too many sessions of dynamic peers are just ending", now);
@@ -486,6 +473,12 @@ impl Roster {
         if !self.add(config, Some(prefix), Some(stream)) {
             self.strangers.refuse(remote, "there are 65,535 peers", now);
         }
+    }
+
+    fn has_key_fault(&self, listener: SocketAddr, scope: KeyScope) -> bool {
+        // A listener that was closed meanwhile cannot be asked any more.
+        let listener = self.listeners.iter().find(|it| it.configured == listener);
+        listener.is_none_or(|listener| listener.key_fault(scope).is_some())
     }
 
     /// A task ended by itself: a dynamic peer has gone. No other ends unless it was told to, or has a fault.
@@ -571,9 +564,13 @@ impl Roster {
             }
             kept
         });
+        let keys = keys(new);
+        for listener in &mut self.listeners {
+            listener.settle_keys(&keys);
+        }
         for address in &new.listen {
             if self.listeners.iter().all(|listener| listener.configured != *address) {
-                lines.push(match self.listen(*address) {
+                lines.push(match self.listen(*address, &keys) {
                     Ok(()) => format!("listen {address}: opened"),
                     Err(error) => StartError::Listen { address: *address, source: error }.to_string(),
                 });
@@ -619,22 +616,15 @@ impl Roster {
     async fn change_dynamic(&mut self, old: &Config, lines: &mut Vec<String>) {
         for range in &old.dynamic_peers {
             if self.config.dynamic_peers.iter().all(|other| other.prefix != range.prefix) {
-                self.clear_key(KeyScope::Prefix(range.prefix), &range.template);
                 lines.push(format!("dynamic-peer {}: removed", range.prefix));
             }
         }
         for range in self.config.dynamic_peers.clone() {
-            let scope = KeyScope::Prefix(range.prefix);
             match old.dynamic_peers.iter().find(|other| other.prefix == range.prefix) {
                 None => {
-                    self.set_key(scope, &range.template);
                     lines.push(format!("dynamic-peer {}: added", range.prefix));
                 }
                 Some(before) => {
-                    if before.template.password != range.template.password {
-                        self.clear_key(scope, &before.template);
-                        self.set_key(scope, &range.template);
-                    }
                     if before.limit != range.limit {
                         lines.push(format!("dynamic-peer {}: limit {}", range.prefix, range.limit));
                     }
@@ -660,10 +650,6 @@ impl Roster {
             }
             return;
         }
-        if entry.dynamic.is_none() && entry.config.password != next.password {
-            self.clear_key(KeyScope::Address(next.address), &entry.config);
-            self.set_key(KeyScope::Address(next.address), &next);
-        }
         let policy = self.policy(&next);
         let session = session_config(&self.config, &next, self.restarted_until.is_some());
         let Some(entry) = self.entries.get_mut(&id) else { return };
@@ -673,6 +659,13 @@ impl Roster {
         self.bfd.set(entry.at, &entry.config, !entry.disabled, &entry.teller);
         let _ = entry.commands.send(PeerCommand::Reconfigure(Box::new(next), Box::new(session))).await;
     }
+}
+
+/// The keys of all peers, as a listening socket wants them.
+fn keys(config: &Config) -> Keys {
+    let peers = config.peers.iter().map(|peer| (KeyScope::Address(peer.address), peer));
+    let dynamic = config.dynamic_peers.iter().map(|it| (KeyScope::Prefix(it.prefix), &it.template));
+    peers.chain(dynamic).filter_map(|(scope, peer)| Some((scope, peer.password.clone()?))).collect()
 }
 
 /// What a peer from a dynamic prefix is like.

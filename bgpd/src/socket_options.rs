@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
@@ -43,6 +44,15 @@ impl KeyScope {
         match self {
             Self::Address(address) => address.is_ipv6(),
             Self::Prefix(prefix) => prefix.address().is_ipv6(),
+        }
+    }
+}
+
+impl fmt::Display for KeyScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Prefix(prefix) => prefix.fmt(f),
         }
     }
 }

@@ -132,6 +132,39 @@ async fn a_connection_without_a_key_to_a_peer_with_one_is_not_heard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_peer_for_whose_key_the_listening_socket_has_no_room_is_refused_and_its_status_says_so() {
+    // A socket's keys share the memory of its options (net.core.optmem_max); each takes more than a hundred octets of it.
+    let room: u32 = std::fs::read_to_string("/proc/sys/net/core/optmem_max").unwrap().trim().parse().unwrap();
+    let numbers = 0..room / 100;
+    // None of them exists; a /16 of its own for this process.
+    let block = 0x7f40_0000 + (std::process::id() % 0x20) * 0x1_0000;
+    let speaker = Speaker::start(|config| {
+        config.peers = numbers
+            .map(|number| {
+                let address = IpAddr::V4(std::net::Ipv4Addr::from(block + number));
+                let mut peer = PeerConfig::new(&format!("p{number}"), address, RemoteAs::Internal, ASN);
+                peer.passive = true;
+                peer.password = password("key");
+                peer
+            })
+            .collect();
+    })
+    .await;
+    let without = speaker.bgp.peers().await.into_iter().find(|peer| peer.last_error.is_some());
+    let without = without.unwrap_or_else(|| panic!("{room} octets are room for all of the keys"));
+    let error = without.last_error.unwrap_or_default();
+    assert!(error.contains("are refused: the TCP MD5 key cannot be set"), "{error}");
+
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::new(without.config.address, 0)).unwrap();
+    let to = SocketAddr::new(IpAddr::V4(speaker.address), speaker.port().await);
+    let mut unsigned = socket.connect(to).await.expect("the kernel has no key to ask for");
+    let read = tokio::time::timeout(support::DEADLINE, unsigned.read(&mut [0; 64])).await;
+    assert_eq!(read.expect("it is closed in time").unwrap_or(0), 0, "nothing is said to it");
+    wait_for("it is counted", async || if speaker.bgp.refused() == 1 { Ok(()) } else { Err(String::new()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_changes_under_a_running_session() {
     let (mut left, mut right) =
         pair(|_, peer| peer.password = password("old"), |_, peer| peer.password = password("old")).await;

@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::prefix_limit::PrefixLimit;
 use bgp_proto::bfd;
 use bgp_proto::bmp::Stage;
 use bgp_proto::conduct::Conduct;
@@ -19,6 +18,9 @@ use bgp_proto::rtr::ClientConfig;
 use bgp_proto::session::{RemoteAs, SessionConfig};
 use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, Interface, Prefix, RouterId};
 use bgp_proto::wire::capability::AddPath;
+
+use crate::authentication::Authentication;
+use crate::prefix_limit::PrefixLimit;
 
 /// A BGP speaker.
 #[derive(Clone, Debug, PartialEq)]
@@ -152,8 +154,8 @@ pub struct PeerConfig {
     pub local_address: Option<IpAddr>,
     /// Families to announce.
     pub families: FamilySet,
-    /// TCP MD5 (RFC 2385).
-    pub password: Option<Password>,
+    /// What signs its connections. `None`: nothing does.
+    pub authentication: Option<Authentication>,
     /// How far away it may be.
     pub ttl: Ttl,
     /// Only accept connections, never open one.
@@ -269,31 +271,6 @@ pub enum Ttl {
     },
 }
 
-/// A TCP MD5 key: 1 to 80 octets. Printing it, `Debug` too, shows no part of it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password(Box<[u8]>);
-
-impl Password {
-    /// The longest key that Linux takes (`TCP_MD5SIG_MAXKEYLEN` of linux/tcp.h).
-    pub const MAX_LEN: usize = 80;
-
-    /// `None` for a key that is empty or longer than [`Password::MAX_LEN`] octets.
-    #[must_use]
-    pub fn new(key: &[u8]) -> Option<Self> {
-        (1..=Self::MAX_LEN).contains(&key.len()).then(|| Self(key.into()))
-    }
-
-    pub(crate) fn key(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(..)")
-    }
-}
-
 impl Config {
     /// A speaker that listens nowhere and has no peers: 16 paths, hold time 90 s, graceful restart 120 s.
     #[must_use]
@@ -334,7 +311,7 @@ impl PeerConfig {
             local_as,
             local_address: None,
             families: Family::ALL.into_iter().collect(),
-            password: None,
+            authentication: None,
             ttl: Ttl::Default,
             passive: false,
             client: false,

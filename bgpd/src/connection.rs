@@ -11,8 +11,10 @@ use socket2::SockRef;
 use tokio::io::{Interest, Ready};
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::authentication::Authentication;
 use crate::config::PeerConfig;
 use crate::socket_options::{self, KeyScope};
+use crate::tcp_ao;
 
 /// Most octets of one read: enough for one UPDATE batch to be worth a message to the RIB.
 const READ_LEN: usize = 64 * 1024;
@@ -169,8 +171,11 @@ impl Connection {
 pub(crate) async fn connect(peer: PeerConfig, scope: u32) -> io::Result<TcpStream> {
     let socket = if peer.address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
     socket_options::prepare_connection(&socket, &peer)?;
-    if peer.password.is_some() {
-        socket_options::set_md5_key(&socket, KeyScope::Address(peer.address), peer.password.as_ref())?;
+    let signer = KeyScope::Address(peer.address);
+    match &peer.authentication {
+        Some(Authentication::Md5(secret)) => socket_options::set_md5_key(&socket, signer, Some(secret))?,
+        Some(Authentication::TcpAo(keys)) => tcp_ao::prepare(&socket, signer, keys)?,
+        None => {}
     }
     if let Some(local) = peer.local_address {
         socket.bind(SocketAddr::new(local, 0))?;
@@ -182,11 +187,13 @@ pub(crate) async fn connect(peer: PeerConfig, scope: u32) -> io::Result<TcpStrea
     match tokio::time::timeout(CONNECT_TIMEOUT, socket.connect(remote)).await {
         Ok(outcome) => outcome,
         Err(_) => {
-            // A kernel drops segments with a wrong TCP MD5 signature, or with one where it has no key, without a word.
-            let hint = match peer.password {
-                Some(_) => "it is not reachable, drops what we send, or has another TCP MD5 key for us, or none",
-                None => "it is not reachable, drops what we send, or wants a TCP MD5 key",
+            // A kernel drops segments with a wrong signature, or with one where it has no key, without a word.
+            let hint = match &peer.authentication {
+                Some(Authentication::Md5(_)) => "has another TCP MD5 key for us, or none",
+                Some(Authentication::TcpAo(_)) => "has another TCP-AO key under our first key's ids, or none",
+                None => "wants a TCP MD5 or TCP-AO key",
             };
+            let hint = format!("it is not reachable, drops what we send, or {hint}");
             let seconds = CONNECT_TIMEOUT.as_secs_f32();
             Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {seconds} s: {hint}")))
         }

@@ -5,13 +5,15 @@
 //! taken is one whose connections are refused (see [`KeyRing::fault`]): they could be anybody's.
 
 use std::collections::HashMap;
+use std::io;
 use std::os::fd::AsFd;
 
-use crate::config::Password;
+use crate::authentication::Authentication;
 use crate::socket_options::{self, KeyScope};
+use crate::tcp_ao;
 
 /// Who signs with what.
-pub(crate) type Keys = HashMap<KeyScope, Password>;
+pub(crate) type Keys = HashMap<KeyScope, Authentication>;
 
 /// The keys of one socket.
 #[derive(Debug, Default)]
@@ -24,34 +26,61 @@ impl KeyRing {
     /// Gives the socket those keys and no others. What fails is told in the log and tried again with the next call.
     pub(crate) fn settle(&mut self, socket: &impl AsFd, wanted: &Keys) {
         let mut faults = HashMap::new();
-        let unwanted: Vec<KeyScope> = self.taken.keys().filter(|scope| !wanted.contains_key(scope)).copied().collect();
+        // Keys of one kind are in the way of those of the other kind, under the same address or a prefix around it.
+        let stays = |scope, key: &Authentication| {
+            wanted.get(scope).is_some_and(|new| new.tcp_ao().is_some() == key.tcp_ao().is_some())
+        };
+        let unwanted: Vec<KeyScope> =
+            self.taken.iter().filter(|(scope, key)| !stays(scope, key)).map(|(scope, _)| *scope).collect();
         for scope in unwanted {
-            match socket_options::set_md5_key(socket, scope, None) {
-                Ok(()) => drop(self.taken.remove(&scope)),
-                Err(error) => {
-                    faults.insert(scope, format!("the old TCP MD5 key cannot be taken away: {error}"));
-                }
+            if let Err(error) = self.clear(socket, scope) {
+                faults.insert(scope, format!("the old key cannot be taken away: {error}"));
             }
         }
         for (scope, key) in wanted {
-            if self.taken.get(scope) == Some(key) {
+            if self.taken.get(scope) == Some(key) || faults.contains_key(scope) {
                 continue;
             }
-            match socket_options::set_md5_key(socket, *scope, Some(key)) {
-                Ok(()) => drop(self.taken.insert(*scope, key.clone())),
-                Err(error) => {
-                    faults.insert(*scope, format!("the TCP MD5 key cannot be set: {error}"));
-                }
+            if let Err(error) = self.set(socket, *scope, key) {
+                let what = if key.tcp_ao().is_some() { "TCP-AO keys" } else { "TCP MD5 key" };
+                faults.insert(*scope, format!("the {what} cannot be set: {error}"));
             }
         }
         for (scope, fault) in faults.iter().filter(|(scope, fault)| self.faults.get(scope) != Some(fault)) {
             tracing::error!(
                 peers = %scope,
                 fault,
-                "connections from there are refused; the kernel must have what the key needs (CONFIG_TCP_MD5SIG), and room for it (net.core.optmem_max)"
+                "connections from there are refused; the kernel must have what the key needs (CONFIG_TCP_MD5SIG, CONFIG_TCP_AO), and room for it (net.core.optmem_max)"
             );
         }
         self.faults = faults;
+    }
+
+    fn set(&mut self, socket: &impl AsFd, scope: KeyScope, key: &Authentication) -> io::Result<()> {
+        match key {
+            Authentication::Md5(secret) => socket_options::set_md5_key(socket, scope, Some(secret))?,
+            Authentication::TcpAo(keys) => {
+                let before = self.taken.get(&scope).and_then(Authentication::tcp_ao);
+                if let Err(error) = tcp_ao::set_listener_keys(socket, scope, before, keys) {
+                    // Some of them may be there. The next attempt begins with none.
+                    let _ = tcp_ao::clear_listener_keys(socket, scope, keys);
+                    let _ = self.clear(socket, scope);
+                    return Err(error);
+                }
+            }
+        }
+        self.taken.insert(scope, key.clone());
+        Ok(())
+    }
+
+    fn clear(&mut self, socket: &impl AsFd, scope: KeyScope) -> io::Result<()> {
+        match self.taken.get(&scope) {
+            Some(Authentication::Md5(_)) => socket_options::set_md5_key(socket, scope, None)?,
+            Some(Authentication::TcpAo(keys)) => tcp_ao::clear_listener_keys(socket, scope, keys)?,
+            None => {}
+        }
+        self.taken.remove(&scope);
+        Ok(())
     }
 
     /// Why connections from there must be refused.

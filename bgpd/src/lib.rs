@@ -7,6 +7,7 @@
 //! of its socket brought, within a budget of bytes that all share; the RIB tells a session what to send, within what it
 //! knows the session's socket has not taken yet. Nobody holds a lock, and no task waits for one thing alone.
 
+pub mod authentication;
 pub mod bfd;
 mod bmp;
 mod clock;
@@ -27,6 +28,7 @@ mod segment;
 mod socket_options;
 pub mod status;
 mod strangers;
+mod tcp_ao;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -49,12 +51,13 @@ use rib_port::RibPort;
 use rib_task::Order;
 use roster::{Command, ListedPeer, Listing, Roster, ToRib};
 
+pub use authentication::{AoAlgorithm, AoKey, AoKeys, Authentication, Secret};
 pub use bfd::{BfdReport, BfdStatus};
 pub use bgp_proto::rib::Drain;
 pub use bmp::{StationState, StationStatus};
 pub use config::{
-    BfdConfig, BfdHops, CacheConfig, Config, DynamicPeerConfig, GracefulRestart, MrtConfig, OnBfdDown, Password,
-    PeerConfig, StationConfig, Ttl,
+    BfdConfig, BfdHops, CacheConfig, Config, DynamicPeerConfig, GracefulRestart, MrtConfig, OnBfdDown, PeerConfig,
+    StationConfig, Ttl,
 };
 pub use mrt::MrtStatus;
 pub use prefix_limit::{LimitAction, PrefixLimit};
@@ -296,6 +299,7 @@ impl Bgp {
                 down: status.down,
                 last_error: with_fault(status.last_error, peer.key_fault, status.state),
                 communication: status.communication,
+                tcp_ao_send_id: status.tcp_ao_send_id,
                 counters: status.counters,
                 counts,
                 unsent_bytes: status.unsent_bytes,

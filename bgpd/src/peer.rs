@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bgp_proto::session::{Counters, Direction, DownReason, Established, Output, Session, SessionConfig, State, Stop};
 use bgp_proto::time::Instant;
-use bgp_proto::types::Family;
+use bgp_proto::types::{Family, Prefix};
 use bgp_proto::wire::Notification;
 use bgp_proto::wire::notification::Cease;
 use tokio::net::TcpStream;
@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
+use crate::authentication::Authentication;
 use crate::bfd::{BfdEar, PathLoss, Told};
 use crate::clock::{self, Clock};
 use crate::config::{MOST_PREFIXES, OnBfdDown, PeerConfig};
@@ -31,6 +32,7 @@ use crate::prefix_limit::{PrefixHistory, PrefixLimit};
 use crate::rib_port::{Report, RibPort};
 use crate::rib_task::FromRib;
 use crate::socket_options::{self, KeyScope};
+use crate::tcp_ao::{self, InUse};
 use crate::watch::Carrier;
 
 /// A connection that cannot be written any more may still hold what the peer said last: so many reads for it.
@@ -70,6 +72,8 @@ pub(crate) struct TaskStatus {
     pub(crate) unsent_bytes: usize,
     pub(crate) prefix_limit_reached: u32,
     pub(crate) restarts_in: Option<Duration>,
+    /// The number of the TCP-AO key that signs what the session sends.
+    pub(crate) tcp_ao_send_id: Option<u8>,
     /// The peer's address for a person, with its link.
     pub(crate) remote: String,
     /// How the search for an unnumbered peer stands.
@@ -93,8 +97,8 @@ pub(crate) struct Peer {
     /// The number of the interface that its address is on.
     scope: u32,
     whereabouts: Whereabouts,
-    /// It ends when its session has ended and nothing of it is retained.
-    dynamic: bool,
+    /// The prefix that let it in: it ends when its session has ended and nothing of it is retained.
+    dynamic: Option<Prefix>,
     session: Session,
     clock: Clock,
     commands: mpsc::Receiver<PeerCommand>,
@@ -102,6 +106,8 @@ pub(crate) struct Peer {
     bfd: BfdEar,
     port: RibPort,
     connecting: Option<Connecting>,
+    /// What signs the connection that is being opened.
+    connecting_with: Option<Authentication>,
     outgoing: Option<Connection>,
     incoming: Option<Connection>,
     /// What the session agreed on, kept until it is down.
@@ -125,7 +131,7 @@ impl Peer {
     pub(crate) fn new(
         config: PeerConfig,
         session: SessionConfig,
-        dynamic: bool,
+        dynamic: Option<Prefix>,
         clock: Clock,
         commands: mpsc::Receiver<PeerCommand>,
         from_rib: mpsc::UnboundedReceiver<FromRib>,
@@ -147,6 +153,7 @@ impl Peer {
             bfd: BfdEar::new(bfd, clock),
             port,
             connecting: None,
+            connecting_with: None,
             outgoing: None,
             incoming: None,
             agreed: None,
@@ -255,7 +262,8 @@ impl Peer {
 
     fn is_done(&self) -> bool {
         let quiet = self.outgoing.is_none() && self.incoming.is_none();
-        self.stopping || (self.dynamic && quiet && self.retained_until.is_none() && self.prefixes.hold.is_none())
+        self.stopping
+            || (self.dynamic.is_some() && quiet && self.retained_until.is_none() && self.prefixes.hold.is_none())
     }
 
     fn connection(&self, direction: Direction) -> Option<&Connection> {
@@ -277,16 +285,16 @@ impl Peer {
         match command {
             PeerCommand::Incoming(stream) => self.take_incoming(stream),
             PeerCommand::Reconfigure(config, session) => {
-                if self.config.password != config.password {
-                    self.change_key(&config);
-                }
                 let other_limit = self.config.max_prefixes != config.max_prefixes;
                 let found = self.config.address;
-                self.config = *config;
+                let before = std::mem::replace(&mut self.config, *config);
                 if self.link.is_some() {
                     self.config.address = found;
                 }
                 self.session.set_config(*session);
+                if before.authentication != self.config.authentication {
+                    self.change_keys(before.authentication.as_ref());
+                }
                 if other_limit {
                     self.release();
                 }
@@ -319,7 +327,7 @@ impl Peer {
     fn hold(&mut self) {
         let now = self.clock.now();
         let limit = self.prefix_limit();
-        self.prefixes.exceeded(limit, self.dynamic, self.history.up, now);
+        self.prefixes.exceeded(limit, self.dynamic.is_some(), self.history.up, now);
         tracing::warn!(
             peer = self.config.name,
             limit = limit.hard(),
@@ -346,18 +354,49 @@ impl Peer {
         self.stopping = true;
     }
 
-    /// Changes the key of the running connections (RFC 2385 says nothing against it, and Linux takes it).
-    fn change_key(&mut self, config: &PeerConfig) {
-        for connection in [&self.outgoing, &self.incoming].into_iter().flatten() {
-            let scope = KeyScope::Address(config.address);
-            if let Err(error) = socket_options::set_md5_key(connection.socket(), scope, config.password.as_ref()) {
-                tracing::warn!(
-                    peer = config.name,
-                    %error,
-                    "cannot change the TCP MD5 key of the running connection; it will end with the hold timer, and the next one has the new key"
-                );
-            }
+    /// Changes the keys of the running connections (RFC 2385 says nothing against it, and Linux takes it; RFC 5925 section
+    /// 6.1). One that keeps a key of TCP-AO that it is not to trust any more is ended.
+    fn change_keys(&mut self, before: Option<&Authentication>) {
+        let connections = [&self.outgoing, &self.incoming].into_iter().flatten();
+        let changes = connections.map(|connection| self.change_keys_of(connection.socket(), before));
+        let Some(error) = changes.filter_map(Result::err).last() else { return };
+        let what = match &self.config.authentication {
+            Some(Authentication::TcpAo(_)) => "the session is reset, and the next one has the new keys",
+            _ => "the session will end with the hold timer, and the next one has the new key",
+        };
+        tracing::warn!(peer = self.config.name, %error, "cannot change the keys of the running connection; {what}");
+        if self.config.authentication.as_ref().is_some_and(|it| it.tcp_ao().is_some()) {
+            let cease = Notification::cease(Cease::OtherConfigurationChange);
+            self.session.stop(self.clock.now(), Stop::Reset(cease));
         }
+    }
+
+    fn change_keys_of(&self, socket: &TcpStream, before: Option<&Authentication>) -> io::Result<()> {
+        let scope = KeyScope::Address(self.config.address);
+        match (before, &self.config.authentication) {
+            (before, new) if before == new.as_ref() => Ok(()),
+            (Some(Authentication::TcpAo(before)), Some(Authentication::TcpAo(new))) => {
+                tcp_ao::change(socket, self.key_scope(), before, new)
+            }
+            // The roster resets the session of a peer that gets TCP-AO, or loses it.
+            (Some(Authentication::TcpAo(_)), _) | (_, Some(Authentication::TcpAo(_))) => {
+                Err(io::Error::other("a connection is signed by TCP-AO from its first segment on or not at all"))
+            }
+            (_, Some(Authentication::Md5(secret))) => socket_options::set_md5_key(socket, scope, Some(secret)),
+            (_, None) => socket_options::set_md5_key(socket, scope, None),
+        }
+    }
+
+    /// Whom the TCP-AO keys of a connection are for: those of one that was accepted are the listening socket's.
+    fn key_scope(&self) -> KeyScope {
+        self.dynamic.map_or(KeyScope::Address(self.config.address), KeyScope::Prefix)
+    }
+
+    /// Of the connection that has the session.
+    fn tcp_ao_in_use(&self) -> Option<InUse> {
+        self.config.authentication.as_ref()?.tcp_ao()?;
+        let carrier = self.session.established()?.direction;
+        tcp_ao::in_use(self.connection(carrier)?.socket()).ok()
     }
 
     fn status(&self) -> TaskStatus {
@@ -378,6 +417,7 @@ impl Peer {
             counters: *self.session.counters(),
             prefix_limit_reached: self.prefixes.times,
             restarts_in: self.prefixes.until().map(|at| at.saturating_since(now)),
+            tcp_ao_send_id: self.tcp_ao_in_use().map(|keys| keys.current),
             remote: self.remote(),
             discovery: self.link.as_ref().map(|link| link.status(now)),
             unsent_bytes: [&self.outgoing, &self.incoming].into_iter().flatten().map(Connection::queued).sum(),
@@ -438,6 +478,12 @@ impl Peer {
             );
             return;
         }
+        if let Some(Authentication::TcpAo(keys)) = &self.config.authentication
+            && let Err(error) = tcp_ao::take_over(&stream, self.key_scope(), keys)
+        {
+            tracing::warn!(peer = self.config.name, %error, "closed a connection; the peer will open another one");
+            return;
+        }
         let prepared = socket_options::prepare_connection(&stream, &self.config);
         let connection = Connection::new(stream);
         match prepared.and_then(|()| connection.addresses()) {
@@ -453,6 +499,8 @@ impl Peer {
         self.connecting = None;
         let now = self.clock.now();
         let opened = outcome.and_then(|stream| {
+            // Its keys may have changed while it was being opened.
+            self.change_keys_of(&stream, self.connecting_with.as_ref())?;
             let connection = Connection::new(stream);
             connection.addresses().map(|addresses| (connection, addresses))
         });
@@ -558,7 +606,10 @@ impl Peer {
     fn drain(&mut self) {
         while let Some(output) = self.session.poll() {
             match output {
-                Output::Connect => self.connecting = Some(self.connect()),
+                Output::Connect => {
+                    self.connecting_with.clone_from(&self.config.authentication);
+                    self.connecting = Some(self.connect());
+                }
                 Output::Close(direction) => self.close(direction),
                 Output::Send(direction, bytes) => {
                     if let Some(connection) = self.slot(direction) {
@@ -632,7 +683,7 @@ impl Peer {
         self.history.down = Some(now);
         self.bfd.session_ended();
         self.owed = 0;
-        self.retained_until = retain.filter(|_| self.dynamic).map(|retain| now + retain + long_lived);
+        self.retained_until = retain.filter(|_| self.dynamic.is_some()).map(|retain| now + retain + long_lived);
         self.port.down(retain, text, reason.clone());
     }
 

@@ -2,6 +2,7 @@
 
 use bgp_proto::session::{Extensions, LocalRestart, SessionConfig};
 
+use crate::authentication::Authentication;
 use crate::config::{Config, PeerConfig};
 
 /// What a peer's session is told.
@@ -45,6 +46,9 @@ impl Differences {
         let (old_session, new_session) = (session_config(old.0, old.1, false), session_config(new.0, new.1, false));
         let (old_speaker, old) = old;
         let (new_speaker, new) = new;
+        let (signed, to_sign) = (old.authentication.as_ref(), new.authentication.as_ref());
+        let tcp_ao = signed != to_sign && [signed, to_sign].iter().flatten().any(|it| it.tcp_ao().is_some());
+        let keeps_signing = Authentication::can_follow(to_sign, signed);
         let keys = |keys: &[(&'static str, bool)]| keys.iter().filter(|key| key.1).map(|key| key.0).collect::<Vec<_>>();
         Self {
             reset: keys(&[
@@ -57,6 +61,7 @@ impl Differences {
                 ("add-path", old.add_path != new.add_path),
                 ("ttl-security or multihop", old.ttl != new.ttl),
                 ("extended-next-hop", old.extended_next_hop != new.extended_next_hop),
+                ("tcp-ao", tcp_ao && !keeps_signing),
                 ("hold-time", old_session.hold_time != new_session.hold_time),
                 ("graceful-restart", old_session.graceful_restart != new_session.graceful_restart),
                 ("role", old.conduct.role != new.conduct.role),
@@ -65,7 +70,8 @@ impl Differences {
             ]),
             in_place: keys(&[
                 ("name", old.name != new.name),
-                ("password-file", old.password != new.password),
+                ("password-file", signed != to_sign && !tcp_ao),
+                ("tcp-ao", tcp_ao && keeps_signing),
                 ("passive", old.passive != new.passive),
                 ("connect-retry", old.connect_retry != new.connect_retry),
                 ("idle-hold-time", old.idle_hold != new.idle_hold),
@@ -113,8 +119,31 @@ mod tests {
     use bgp_proto::types::{Asn, Family, FamilySet, HoldTime, RouterId};
 
     use super::*;
-    use crate::config::{Password, Ttl};
+    use crate::authentication::{AoAlgorithm, AoKey, AoKeys, Secret};
+    use crate::config::Ttl;
     use crate::prefix_limit::PrefixLimit;
+
+    fn tcp_ao(ids: &[u8]) -> Option<Authentication> {
+        let key = |id: &u8| AoKey {
+            send_id: *id,
+            receive_id: *id,
+            algorithm: AoAlgorithm::HmacSha1,
+            secret: Secret::new(b"key").unwrap(),
+        };
+        AoKeys::new(ids.iter().map(key).collect()).map(Authentication::TcpAo)
+    }
+
+    #[test]
+    fn keys_of_tcp_ao_come_and_go_under_a_session_that_has_some() {
+        let speaker = Config::new(Asn(1), RouterId(Ipv4Addr::new(1, 1, 1, 1)));
+        let mut old = PeerConfig::new("p", IpAddr::V4(Ipv4Addr::LOCALHOST), RemoteAs::Internal, Asn(1));
+        old.authentication = tcp_ao(&[1]);
+        for ids in [&[1, 2][..], &[2, 1], &[2]] {
+            let new = PeerConfig { authentication: tcp_ao(ids), ..old.clone() };
+            let found = Differences::between((&speaker, &old), (&speaker, &new));
+            assert_eq!(found.line("p"), "peer p: tcp-ao changed, in place", "{ids:?}");
+        }
+    }
 
     #[test]
     fn a_session_is_reset_for_what_its_open_or_its_connection_says_and_for_nothing_else() {
@@ -134,7 +163,8 @@ mod tests {
             ("route-reflector-client", true, |_, peer| peer.client = true),
             ("role", true, |_, peer| peer.conduct.role = Some(LocalRole { role: Role::Peer, strict: false })),
             ("name", false, |_, peer| peer.name = "other".to_owned()),
-            ("password-file", false, |_, peer| peer.password = Password::new(b"key")),
+            ("password-file", false, |_, peer| peer.authentication = Secret::new(b"key").map(Authentication::Md5)),
+            ("tcp-ao", true, |_, peer| peer.authentication = tcp_ao(&[1])),
             ("passive", false, |_, peer| peer.passive = true),
             ("connect-retry", false, |_, peer| peer.connect_retry = Duration::from_secs(1)),
             ("idle-hold-time", false, |_, peer| peer.idle_hold = Duration::from_secs(9)),

@@ -375,9 +375,7 @@ impl Roster {
         let at = bfd::target(&config);
         self.bfd.set(at, &config, true, &teller);
         let whereabouts = Whereabouts { task, to: self.locating.clone() };
-        let is_dynamic = dynamic.is_some();
-        let peer =
-            Peer::new(config.clone(), session, is_dynamic, self.clock, received, from_rib, told, whereabouts, port);
+        let peer = Peer::new(config.clone(), session, dynamic, self.clock, received, from_rib, told, whereabouts, port);
         let runtime_task = self.tasks.spawn(peer.run(first)).id();
         self.by_key.insert(config.key(), id);
         self.entries
@@ -665,7 +663,7 @@ impl Roster {
 fn keys(config: &Config) -> Keys {
     let peers = config.peers.iter().map(|peer| (KeyScope::Address(peer.address), peer));
     let dynamic = config.dynamic_peers.iter().map(|it| (KeyScope::Prefix(it.prefix), &it.template));
-    peers.chain(dynamic).filter_map(|(scope, peer)| Some((scope, peer.password.clone()?))).collect()
+    peers.chain(dynamic).filter_map(|(scope, peer)| Some((scope, peer.authentication.clone()?))).collect()
 }
 
 /// What a peer from a dynamic prefix is like.

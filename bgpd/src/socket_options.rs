@@ -12,7 +12,8 @@ use bgp_proto::types::Prefix;
 use socket2::{SockRef, Socket};
 use tokio::io::unix::AsyncFd;
 
-use crate::config::{Password, PeerConfig, Ttl};
+use crate::authentication::Secret;
+use crate::config::{PeerConfig, Ttl};
 
 /// `IPTOS_CLASS_CS6`: network control, what routers mark BGP with.
 const CLASS_CS6: u32 = 0xc0;
@@ -27,23 +28,28 @@ struct TcpMd5Sig {
     prefix_len: u8,
     key_len: u16,
     ifindex: libc::c_int,
-    key: [u8; Password::MAX_LEN],
+    key: [u8; Secret::MAX_LEN],
 }
 
-/// Which peers an MD5 key is for.
+/// Which peers a key is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum KeyScope {
     /// The peer with this address.
     Address(IpAddr),
-    /// All peers from this prefix; a key for an address goes before it.
+    /// All peers from this prefix; a TCP MD5 key for an address goes before it.
     Prefix(Prefix),
 }
 
 impl KeyScope {
     pub(crate) fn is_ipv6(self) -> bool {
+        self.network().0.is_ipv6()
+    }
+
+    /// As an address and a prefix length.
+    pub(crate) fn network(self) -> (IpAddr, u8) {
         match self {
-            Self::Address(address) => address.is_ipv6(),
-            Self::Prefix(prefix) => prefix.address().is_ipv6(),
+            Self::Address(address) => (address, if address.is_ipv6() { 128 } else { 32 }),
+            Self::Prefix(prefix) => (prefix.address(), prefix.length()),
         }
     }
 }
@@ -59,8 +65,8 @@ impl fmt::Display for KeyScope {
 
 /// Gives a socket, listening or connected, the key for segments from and to `scope` (RFC 2385), or takes it away. On a
 /// connected socket this changes the key of the running connection.
-pub(crate) fn set_md5_key(socket: &impl AsFd, scope: KeyScope, password: Option<&Password>) -> io::Result<()> {
-    let key = password.map_or(&[][..], Password::key);
+pub(crate) fn set_md5_key(socket: &impl AsFd, scope: KeyScope, secret: Option<&Secret>) -> io::Result<()> {
+    let key = secret.map_or(&[][..], Secret::octets);
     let (address, option, flags, prefix_len) = match scope {
         KeyScope::Address(address) => (address, libc::TCP_MD5SIG, 0, 0),
         KeyScope::Prefix(prefix) => (prefix.address(), libc::TCP_MD5SIG_EXT, MD5_FLAG_PREFIX, prefix.length()),
@@ -70,11 +76,11 @@ pub(crate) fn set_md5_key(socket: &impl AsFd, scope: KeyScope, password: Option<
     signature.address = socket_address(address);
     signature.flags = flags;
     signature.prefix_len = prefix_len;
-    signature.key_len = key.len() as u16; // at most 80, checked when the password was made
+    signature.key_len = key.len() as u16; // at most 80, checked when the secret was made
     signature.key[..key.len()].copy_from_slice(key);
     match set_option(socket, libc::IPPROTO_TCP, option, &signature) {
         // Taking away a key that is not there.
-        Err(error) if password.is_none() && error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        Err(error) if secret.is_none() && error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
         outcome => outcome,
     }
 }
@@ -184,7 +190,7 @@ fn set_class(socket: &impl AsFd, ipv6: bool) -> io::Result<()> {
     if ipv6 { socket.set_tclass_v6(CLASS_CS6) } else { socket.set_tos_v4(CLASS_CS6) }
 }
 
-fn socket_address(address: IpAddr) -> libc::sockaddr_storage {
+pub(crate) fn socket_address(address: IpAddr) -> libc::sockaddr_storage {
     let address = socket2::SockAddr::from(std::net::SocketAddr::new(address, 0));
     // SAFETY: zeros are a value of this struct, which is plain numbers.
     let mut storage: libc::sockaddr_storage = unsafe { MaybeUninit::zeroed().assume_init() };
@@ -199,11 +205,26 @@ fn socket_address(address: IpAddr) -> libc::sockaddr_storage {
     storage
 }
 
-fn set_option<T>(socket: &impl AsFd, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
+pub(crate) fn set_option<T>(socket: &impl AsFd, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
     let length = size_of::<T>() as libc::socklen_t;
     // SAFETY: the pointer is to a live value of `length` bytes, which the kernel copies before the call returns.
     let outcome = unsafe {
         libc::setsockopt(socket.as_fd().as_raw_fd(), level, option, std::ptr::from_ref(value).cast(), length)
+    };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// `T`: plain numbers, whose every value the kernel may write.
+pub(crate) fn get_option<T>(
+    socket: &impl AsFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: &mut T,
+) -> io::Result<()> {
+    let mut length = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the pointers are to a live value of `length` bytes and to `length`, which the kernel writes no further.
+    let outcome = unsafe {
+        libc::getsockopt(socket.as_fd().as_raw_fd(), level, option, std::ptr::from_mut(value).cast(), &raw mut length)
     };
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
@@ -255,7 +276,7 @@ mod tests {
         let address = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
         let scopes = [KeyScope::Address(address), KeyScope::Prefix(Prefix::new(address, 24).unwrap())];
         for scope in scopes {
-            set_md5_key(&socket, scope, Password::new(b"key").as_ref()).unwrap();
+            set_md5_key(&socket, scope, Secret::new(b"key").as_ref()).unwrap();
             set_md5_key(&socket, scope, None).unwrap();
             set_md5_key(&socket, scope, None).unwrap();
         }

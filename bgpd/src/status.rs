@@ -40,6 +40,8 @@ pub struct PeerStatus {
     /// What the person at the other end said when ending the session (RFC 9003), until it is up again; as it came, control
     /// characters too.
     pub communication: Option<String>,
+    /// The [`crate::AoKey::send_id`] of the key that signs what the session sends, while it is up and signed by TCP-AO.
+    pub tcp_ao_send_id: Option<u8>,
     /// Messages, and what RFC 7606 did.
     pub counters: Counters,
     /// Routes.

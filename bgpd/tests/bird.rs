@@ -17,7 +17,7 @@ use bgp_proto::session::RemoteAs;
 use bgp_proto::types::{Asn, HoldTime};
 use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::Attributes;
-use bgpd::{Password, PeerConfig, Shutdown, Ttl};
+use bgpd::{Authentication, PeerConfig, Secret, Shutdown, Ttl};
 use support::{ASN, Speaker, attributes, prefix, wait_for};
 
 /// A BIRD of our own, which ends with the test.
@@ -175,7 +175,7 @@ async fn bird_without_four_octet_as_numbers_carries_long_paths_both_ways() {
 async fn bird_with_a_key_and_ttl_security_has_a_session_with_linnet_with_the_same() {
     let address = support::address();
     let speaker = speaker_for(address, |peer| {
-        peer.password = Password::new(b"shared secret");
+        peer.authentication = Secret::new(b"shared secret").map(Authentication::Md5);
         peer.ttl = Ttl::Security { hops: 1 };
     })
     .await;

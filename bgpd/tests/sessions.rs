@@ -10,13 +10,13 @@ use bgp_proto::filter::{Condition, Filter, PrefixMatch, Rule};
 use bgp_proto::rib::{Aggregate, Aggregates};
 use bgp_proto::session::{RemoteAs, State};
 use bgp_proto::types::{Asn, HoldTime};
-use bgpd::{Event, Password, PeerConfig, RouteQuery, RouteScope, SetEnabledError, Shutdown, Ttl};
+use bgpd::{Authentication, Event, PeerConfig, RouteQuery, RouteScope, Secret, SetEnabledError, Shutdown, Ttl};
 use support::{ASN, Speaker, attributes, pair, prefix, wait_for};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-fn password(key: &str) -> Option<Password> {
-    Password::new(key.as_bytes())
+fn md5(key: &str) -> Option<Authentication> {
+    Secret::new(key.as_bytes()).map(Authentication::Md5)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,10 +113,10 @@ async fn both_sides_connecting_at_once_end_in_one_session() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_md5_key_keeps_the_session_down_and_the_right_one_lets_it_up() {
     let (mut left, right) =
-        pair(|_, peer| peer.password = password("one"), |_, peer| peer.password = password("other")).await;
+        pair(|_, peer| peer.authentication = md5("one"), |_, peer| peer.authentication = md5("other")).await;
     let peer = right.wait_peer("left", "a failed attempt", |peer| peer.last_error.is_some()).await;
     assert_eq!(peer.counters.established, 0, "{peer:?}");
-    let changes = left.reconfigure(|config| config.peers[0].password = password("other")).await;
+    let changes = left.reconfigure(|config| config.peers[0].authentication = md5("other")).await;
     assert_eq!(changes, ["peer right: password-file changed, in place"]);
     right.wait_established("left").await;
     left.wait_established("right").await;
@@ -124,7 +124,7 @@ async fn a_wrong_md5_key_keeps_the_session_down_and_the_right_one_lets_it_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_without_a_key_to_a_peer_with_one_is_not_heard() {
-    let (left, right) = pair(|_, peer| peer.password = password("key"), |_, _| ()).await;
+    let (left, right) = pair(|_, peer| peer.authentication = md5("key"), |_, _| ()).await;
     let peer = right.wait_peer("left", "a failed attempt", |peer| peer.last_error.is_some()).await;
     assert_eq!(peer.counters.established, 0, "{peer:?}");
     let heard: u64 = left.peer("right").await.unwrap().counters.received.iter().sum();
@@ -144,7 +144,7 @@ async fn a_peer_for_whose_key_the_listening_socket_has_no_room_is_refused_and_it
                 let address = IpAddr::V4(std::net::Ipv4Addr::from(block + number));
                 let mut peer = PeerConfig::new(&format!("p{number}"), address, RemoteAs::Internal, ASN);
                 peer.passive = true;
-                peer.password = password("key");
+                peer.authentication = md5("key");
                 peer
             })
             .collect();
@@ -167,11 +167,11 @@ async fn a_peer_for_whose_key_the_listening_socket_has_no_room_is_refused_and_it
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_changes_under_a_running_session() {
     let (mut left, mut right) =
-        pair(|_, peer| peer.password = password("old"), |_, peer| peer.password = password("old")).await;
+        pair(|_, peer| peer.authentication = md5("old"), |_, peer| peer.authentication = md5("old")).await;
     left.wait_established("right").await;
     right.wait_established("left").await;
-    left.reconfigure(|config| config.peers[0].password = password("new")).await;
-    right.reconfigure(|config| config.peers[0].password = password("new")).await;
+    left.reconfigure(|config| config.peers[0].authentication = md5("new")).await;
+    right.reconfigure(|config| config.peers[0].authentication = md5("new")).await;
     left.originate([(prefix("10.1.0.0/16"), attributes(None))]).await;
     right.wait_prefix(prefix("10.1.0.0/16")).await;
     assert_eq!(right.peer("left").await.unwrap().counters.established, 1);
@@ -529,7 +529,7 @@ async fn a_session_over_ipv6_has_a_key_and_ttl_security_and_carries_both_familie
     let address = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
     let peer = |name| {
         let mut peer = PeerConfig::new(name, address, RemoteAs::Internal, ASN);
-        peer.password = password("key");
+        peer.authentication = md5("key");
         peer.ttl = Ttl::Security { hops: 1 };
         peer.connect_retry = Duration::from_secs(1);
         peer

@@ -7,7 +7,7 @@ use bgp_proto::filter::{Condition, Filter, PrefixMatch, Rule};
 use bgp_proto::rtr::ClientConfig;
 use bgp_proto::types::{Family, Prefix};
 
-use crate::config::{BmpStation, Config, PeerSettings, Remote, RpkiCache, Ttl};
+use crate::config::{Authentication, BmpStation, Config, PeerSettings, Remote, RpkiCache, Ttl};
 
 /// The name of the filter that applies to internal peers without an import filter.
 pub const MESH: &str = "mesh";
@@ -44,7 +44,7 @@ pub fn speaker(config: &Config) -> bgpd::Config {
         local_as: settings.local_as,
         local_address: settings.local_address,
         families: settings.families,
-        password: settings.password.as_ref().and_then(|password| bgpd::Password::new(password.secret.as_bytes())),
+        authentication: settings.authentication.as_ref().map(Authentication::of_speaker),
         ttl: match settings.ttl {
             Ttl::Default => bgpd::Ttl::Default,
             Ttl::Security(hops) => bgpd::Ttl::Security { hops },

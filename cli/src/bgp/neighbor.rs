@@ -36,6 +36,7 @@ struct Neighbor {
     blackhole: bool,
     max_prefixes: Option<u32>,
     md5: bool,
+    tcp_ao: Vec<TcpAoKey>,
     ttl_security_hops: Option<u32>,
     multihop: Option<u32>,
     passive: bool,
@@ -75,6 +76,15 @@ struct AddPath {
     receive: bool,
 }
 
+/// A key of TCP-AO (RFC 5925), by its numbers in both directions.
+#[derive(Debug, Serialize)]
+struct TcpAoKey {
+    send_id: u32,
+    receive_id: u32,
+    algorithm: String,
+    signs: bool,
+}
+
 #[derive(Debug, Serialize)]
 struct Capability {
     name: String,
@@ -95,6 +105,12 @@ impl From<api::Neighbor> for Neighbor {
         let peer = Peer::from(neighbor.peer.unwrap_or_default());
         let capability = |it: api::Capability| Capability { name: it.name, sent: it.sent, received: it.received };
         let add_path = |it: api::AddPathFamily| AddPath { family: it.family, send: it.send, receive: it.receive };
+        let tcp_ao = |it: api::TcpAoKey| TcpAoKey {
+            send_id: it.send_id,
+            receive_id: it.receive_id,
+            algorithm: it.algorithm,
+            signs: it.signs,
+        };
         let messages = |it: api::MessageCount| Messages { kind: it.kind, sent: it.sent, received: it.received };
         Self {
             kind: neighbor.kind,
@@ -113,6 +129,7 @@ impl From<api::Neighbor> for Neighbor {
             blackhole: neighbor.blackhole,
             max_prefixes: some(neighbor.max_prefixes),
             md5: neighbor.md5,
+            tcp_ao: neighbor.tcp_ao.into_iter().map(tcp_ao).collect(),
             ttl_security_hops: some(neighbor.ttl_security_hops),
             multihop: some(neighbor.multihop),
             passive: neighbor.passive,
@@ -185,6 +202,9 @@ impl Neighbor {
             self.idle_hold_seconds, self.connect_retry_seconds
         ));
         page.line(format!("  transport: {}", self.transport().join(", ")));
+        if let Some(authentication) = self.authentication() {
+            page.line(format!("  authentication: {authentication}"));
+        }
         if let Some(role) = &self.role {
             let required = if self.role_strict { " (required)" } else { "" };
             let theirs = self.remote_role.as_deref().unwrap_or("not said");
@@ -292,9 +312,20 @@ impl Neighbor {
         words
     }
 
+    /// What signs its segments.
+    fn authentication(&self) -> Option<String> {
+        let key = |key: &TcpAoKey| {
+            let signs = if key.signs { ", signs now" } else { "" };
+            format!("{}/{} ({}{signs})", key.send_id, key.receive_id, key.algorithm)
+        };
+        match &self.tcp_ao[..] {
+            [] => self.md5.then(|| "TCP MD5".to_owned()),
+            keys => Some(format!("TCP-AO, key ids {}", keys.iter().map(key).collect::<Vec<_>>().join(", "))),
+        }
+    }
+
     fn transport(&self) -> Vec<String> {
         let mut words = vec![if self.passive { "passive" } else { "active and passive" }.to_owned()];
-        words.extend(self.md5.then(|| "TCP MD5".to_owned()));
         words.extend(self.ttl_security_hops.map(|hops| format!("TTL security, {}", count(hops.into(), "hop"))));
         words.extend(self.multihop.map(|hops| format!("multihop, {}", count(hops.into(), "hop"))));
         words
@@ -398,6 +429,17 @@ mod tests {
         let neighbor = api::Neighbor { communication: "back at 5\u{1b}[2J".into(), ..Default::default() };
         let shown = plain(&Neighbors { neighbors: vec![neighbor.into()] }, false);
         assert!(shown.contains("  the other end said: \"back at 5\\u{1b}[2J\"\n"), "{shown}");
+    }
+
+    #[test]
+    fn the_keys_of_tcp_ao_are_named_by_their_ids_and_the_one_in_use_is_marked() {
+        let key = |id, signs| api::TcpAoKey { send_id: id, receive_id: id, algorithm: "hmac-sha-1-96".into(), signs };
+        let neighbor = api::Neighbor { tcp_ao: vec![key(2, false), key(1, true)], ..Default::default() };
+        let neighbors = Neighbors { neighbors: vec![neighbor.into()] };
+        let line = "  authentication: TCP-AO, key ids 2/2 (hmac-sha-1-96), 1/1 (hmac-sha-1-96, signs now)\n";
+        let shown = plain(&neighbors, false);
+        assert!(shown.contains(line), "{shown}");
+        assert!(json(&neighbors).contains("\"send_id\": 2"), "{}", json(&neighbors));
     }
 
     #[test]

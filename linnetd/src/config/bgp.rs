@@ -6,6 +6,7 @@ use std::time::Duration;
 use bgp_proto::types::{Asn, ClusterId, HoldTime, RouterId};
 
 use super::aggregate::aggregates;
+use super::authentication::check_prefixes;
 use super::filter::{filters, prefix_lists};
 use super::peer::{Defaults, dynamic_peers, peers};
 use super::reader::{Field, NOT_APPLIED, Section};
@@ -59,6 +60,9 @@ pub(super) fn bgp(section: Section<'_>, node: Option<&Node>) -> Option<Bgp> {
         Defaults { asn, node, filters: filters.as_deref().unwrap_or_default(), filters_read: filters.is_some() };
     let peers = peers(&section, &mut defaults);
     let dynamic_peers = dynamic_peers(&section, &defaults);
+    if let (Some(peers), Some(dynamic_peers)) = (&peers, &dynamic_peers) {
+        check_prefixes(&section, peers, dynamic_peers);
+    }
     let (rpki, bmp, mrt) = (caches(&section), stations(&section), mrt(&section));
     if rpki.as_ref().is_some_and(Vec::is_empty)
         && let Some(asking) = filters.iter().flatten().find(|filter| filter.looks_at_validation())

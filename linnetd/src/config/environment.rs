@@ -1,10 +1,12 @@
-//! What a configuration leaves to the host: its name, its address, and the contents of password files.
+//! What a configuration leaves to the host: its name, its address, and the contents of files with secrets.
 
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+
+use bgpd::Secret;
 
 /// What the host says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,9 +44,9 @@ fn source_of_default_route() -> Option<IpAddr> {
     })
 }
 
-/// A password file's first line, and whether others than its owner may read the file.
-pub(super) fn read_password(file: &Path) -> io::Result<(String, bool)> {
-    // A key is 80 bytes at most (linux/tcp.h, TCP_MD5SIG_MAXKEYLEN): what is far longer is another file.
+/// The first line of a file with a secret, and whether others than its owner may read the file.
+pub(super) fn read_secret(file: &Path) -> io::Result<(Secret, bool)> {
+    // A key is 80 bytes at most (linux/tcp.h, TCP_MD5SIG_MAXKEYLEN and TCP_AO_MAXKEYLEN): what is far longer is another file.
     let metadata = fs::metadata(file)?;
     // A device says that it is empty and is read without end, a pipe is waited for: neither is opened.
     if !metadata.is_file() {
@@ -54,10 +56,10 @@ pub(super) fn read_password(file: &Path) -> io::Result<(String, bool)> {
         return Err(io::Error::other("it is longer than 4096 bytes"));
     }
     let text = fs::read_to_string(file)?;
-    let secret = text.lines().next().unwrap_or_default().to_owned();
-    if secret.is_empty() || secret.len() > 80 {
-        return Err(io::Error::other(format!("its first line has {} bytes, not 1 to 80", secret.len())));
-    }
+    let line = text.lines().next().unwrap_or_default();
+    let secret = Secret::new(line.as_bytes()).ok_or_else(|| {
+        io::Error::other(format!("its first line has {} bytes, not 1 to {}", line.len(), Secret::MAX_LEN))
+    })?;
     Ok((secret, metadata.permissions().mode() & 0o077 != 0))
 }
 
@@ -66,9 +68,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_file_that_would_never_end_is_not_read() {
+    fn a_file_with_a_secret_that_would_never_end_is_not_read() {
         for file in ["/dev/zero", "/dev", "/proc/self/fd/does-not-exist"] {
-            assert!(read_password(Path::new(file)).is_err(), "{file}");
+            assert!(read_secret(Path::new(file)).is_err(), "{file}");
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod add_path;
 mod aggregate;
+mod authentication;
 mod bfd;
 mod bgp;
 pub mod conduct;
@@ -27,7 +28,6 @@ mod property;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,6 +43,7 @@ use bgpd::PrefixLimit;
 use toml::de::DeTable;
 
 pub use add_path::word as add_path_word;
+pub use authentication::Authentication;
 pub use environment::Environment;
 pub(crate) use reader::nearest;
 pub use remote::Remote;
@@ -188,8 +189,8 @@ pub struct PeerSettings {
     pub local_address: Option<IpAddr>,
     /// `families`, at least one.
     pub families: FamilySet,
-    /// `password-file`
-    pub password: Option<Password>,
+    /// `password-file` or `tcp-ao`.
+    pub authentication: Option<Authentication>,
     /// `ttl-security` or `multihop`.
     pub ttl: Ttl,
     /// Only accept connections.
@@ -236,21 +237,6 @@ impl PeerSettings {
             RemoteAs::Internal => true,
             RemoteAs::External => false,
         }
-    }
-}
-
-/// A TCP MD5 password and the file that it came from. The password is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password {
-    /// `password-file`
-    pub file: PathBuf,
-    /// 1 to 80 bytes, the file's first line.
-    pub secret: String,
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Password({})", self.file.display())
     }
 }
 

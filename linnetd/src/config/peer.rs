@@ -9,15 +9,15 @@ use bgp_proto::session::RemoteAs;
 use bgp_proto::types::{Asn, Family, FamilySet, Prefix};
 
 use super::add_path;
+use super::authentication::authentication;
 use super::bgp::{as_number, hold_time};
 use super::conduct;
-use super::environment::read_password;
 use super::filter::name;
 use super::prefix_limit::prefix_limit;
 use super::reader::{Field, Section, nearest, quoted};
 use super::remote::remote;
-use super::rooms::{absolute, all, prefix, unicast};
-use super::{DynamicPeer, Node, Password, Peer, PeerSettings, Remote, Ttl};
+use super::rooms::{all, prefix, unicast};
+use super::{DynamicPeer, Node, Peer, PeerSettings, Remote, Ttl};
 
 const FAMILIES: [(&str, Family); 2] = [("ipv4-unicast", Family::Ipv4Unicast), ("ipv6-unicast", Family::Ipv6Unicast)];
 
@@ -113,7 +113,7 @@ fn settings(
     });
     let families =
         table.field("families").map_or_else(|| default_families(address, defaults.node), |field| families(&field));
-    let password = table.field("password-file").map_or(Some(None), |field| password(&field).map(Some));
+    let authentication = authentication(table);
     let ttl = ttl(table);
     let passive = if dynamic { Some(true) } else { flag(table, "passive") };
     let client_field = table.field("route-reflector-client");
@@ -139,7 +139,7 @@ fn settings(
         local_as: local_as?,
         local_address: local_address?,
         families: families?,
-        password: password?,
+        authentication: authentication?,
         ttl: ttl?,
         passive: passive?,
         client: client?,
@@ -228,30 +228,6 @@ fn families(field: &Field<'_>) -> Option<FamilySet> {
         return None;
     }
     Some(families)
-}
-
-fn password(field: &Field<'_>) -> Option<Password> {
-    let file = absolute(field)?;
-    match read_password(&file) {
-        Ok((secret, open)) => {
-            if open {
-                field.report.warning(
-                    field.span.clone(),
-                    &format!("{} can be read by others than its owner", file.display()),
-                    "they can take part in this session",
-                    &format!("chmod 600 {}", file.display()),
-                );
-            }
-            Some(Password { file, secret })
-        }
-        Err(error) => {
-            field.refuse(
-                &format!("the password file {} cannot be used: {error}", file.display()),
-                "write the password (1 to 80 bytes) into its first line",
-            );
-            None
-        }
-    }
 }
 
 fn ttl(table: &Section<'_>) -> Option<Ttl> {

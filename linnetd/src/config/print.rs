@@ -7,6 +7,7 @@ use bgp_proto::session::RemoteAs;
 
 use super::add_path;
 use super::aggregate;
+use super::authentication;
 use super::conduct;
 use super::prefix_limit;
 use super::{BmpStation, Config, DynamicPeer, Mrt, OverlayMode, Peer, PeerSettings, Remote, RpkiCache, Ttl};
@@ -118,9 +119,7 @@ fn print_settings(f: &mut Formatter<'_>, settings: &PeerSettings, dynamic: bool)
         writeln!(f, "local-address = {}", string(address))?;
     }
     writeln!(f, "families = {}", list(settings.families.iter()))?;
-    if let Some(password) = &settings.password {
-        writeln!(f, "password-file = {}", string(password.file.display()))?;
-    }
+    authentication::print(f, settings.authentication.as_ref())?;
     match settings.ttl {
         Ttl::Default => {}
         Ttl::Security(hops) => writeln!(f, "ttl-security = {hops}")?,

@@ -17,7 +17,7 @@ use bgp_proto::session::RemoteAs;
 use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, Interface, Prefix, RouterId};
 use bgp_proto::wire::attributes::Origin;
 use bgp_proto::wire::community::{Bandwidth, Community, ExtendedCommunity, LargeCommunity};
-use bgpd::{LimitAction, PrefixLimit};
+use bgpd::{AoAlgorithm, AoKey, AoKeys, LimitAction, PrefixLimit, Secret};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -228,6 +228,30 @@ fn bfd() -> impl Strategy<Value = bgpd::BfdConfig> {
     })
 }
 
+/// The file is there, as it must be to be read.
+fn secret() -> (PathBuf, Secret) {
+    let file = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/config/property.key"));
+    (file, Secret::new(include_str!("property.key").trim_end().as_bytes()).unwrap())
+}
+
+fn password() -> Authentication {
+    let (file, secret) = secret();
+    Authentication::Password { file, secret }
+}
+
+fn tcp_ao() -> impl Strategy<Value = Authentication> {
+    (vec(0..AoAlgorithm::ALL.len(), 1..=AoKeys::MOST), any::<(u8, u8)>()).prop_map(|(algorithms, (send, receive))| {
+        let key = |(index, algorithm): (u8, &usize)| AoKey {
+            send_id: send.wrapping_add(index),
+            receive_id: receive.wrapping_add(index),
+            algorithm: AoAlgorithm::ALL[*algorithm].1,
+            secret: secret().1,
+        };
+        let keys = AoKeys::new((0..).zip(&algorithms).map(key).collect()).unwrap();
+        Authentication::TcpAo { keys, files: vec![secret().0; algorithms.len()] }
+    })
+}
+
 fn settings() -> impl Strategy<Value = PeerSettings> {
     let remote = prop_oneof![asn().prop_map(RemoteAs::Exactly), Just(RemoteAs::Internal), Just(RemoteAs::External)];
     let families =
@@ -235,14 +259,15 @@ fn settings() -> impl Strategy<Value = PeerSettings> {
             .prop_map(|families| families.into_iter().collect::<FamilySet>());
     let ttl = prop_oneof![Just(Ttl::Default), (1u8..=254).prop_map(Ttl::Security), (1u8..=255).prop_map(Ttl::Multihop)];
     let hold = option::of((3u16..).prop_map(|seconds| HoldTime::from_seconds(seconds).unwrap()));
+    let authentication = prop_oneof![Just(None), Just(Some(password())), tcp_ao().prop_map(Some)];
     let filter = || option::of(Just("f 0".replace(' ', "-")));
     (
-        (remote, asn(), families, ttl, any::<[bool; 6]>(), conduct(), option::of(bfd())),
+        (remote, asn(), families, ttl, any::<[bool; 6]>(), conduct(), option::of(bfd()), authentication),
         (option::of(prefix_limit()), hold, (1u64..=65535, 1u64..=3600), filter(), filter(), 1u8..),
     )
         .prop_map(
             |(
-                (remote_as, local_as, families, ttl, flags, conduct, bfd),
+                (remote_as, local_as, families, ttl, flags, conduct, bfd, authentication),
                 (max_prefixes, hold_time, (retry, idle_hold), import, export, add_path_send),
             )| {
                 let mut settings = PeerSettings {
@@ -250,7 +275,7 @@ fn settings() -> impl Strategy<Value = PeerSettings> {
                     local_as,
                     local_address: None,
                     families,
-                    password: None,
+                    authentication,
                     ttl,
                     passive: flags[0],
                     client: flags[1],
@@ -359,7 +384,13 @@ prop_compose! {
                 name: format!("peer-{index}"),
                 remote: if unnumbered { Remote::Interface(interface) } else { Remote::Address(address) },
                 port: port.max(1),
-                settings: PeerSettings { local_address, ttl, bfd, ..settings },
+                settings: PeerSettings {
+                    local_address,
+                    ttl,
+                    bfd,
+                    authentication: settings.authentication.filter(|_| !unnumbered),
+                    ..settings
+                },
             }
         };
         let list = Arc::new(PrefixList::new("list".into(), entries.clone()));
@@ -396,7 +427,12 @@ prop_compose! {
                 name: prefix.to_string(),
                 prefix,
                 limit,
-                settings: PeerSettings { passive: true, ..settings },
+                // Peers inside it are only those of a prefix without keys.
+                settings: PeerSettings {
+                    passive: true,
+                    authentication: settings.authentication.filter(|_| !prefix.contains("198.51.100.0/30".parse().unwrap())),
+                    ..settings
+                },
             }).collect(),
             prefix_lists: vec![Arc::new(PrefixList::new("list".into(), entries.clone()))],
             filters: rules.into_iter().enumerate().map(filter).collect(),

@@ -98,6 +98,11 @@ fn only_for_addresses(table: &Section<'_>) -> Option<()> {
         "a TCP MD5 key belongs to an address, and the neighbour's is not known beforehand",
         "leave it out, and set ttl-security = 1, which nobody from another link can meet; or write the neighbour's address",
     );
+    refuse(
+        "tcp-ao",
+        "a key of TCP-AO belongs to an address, and the neighbour's is not known beforehand",
+        "leave it out, and set ttl-security = 1, which nobody from another link can meet; or write the neighbour's address",
+    );
     if let Some(field) =
         table.field("ttl-security").filter(|field| field.integer::<u8>(1..=254).is_some_and(|hops| hops > 1))
     {

@@ -2,7 +2,7 @@
 
 use bgp_proto::filter::{Condition, Rule};
 
-use super::{Config, Environment, Finding, Parsed, parse};
+use super::{Authentication, Config, Environment, Finding, Parsed, parse};
 
 fn environment() -> Environment {
     Environment { host_name: Some("node-1".into()), address: Some("192.168.10.11".parse().unwrap()) }
@@ -183,7 +183,8 @@ fn a_password_is_read_but_never_shown() {
     let parsed = read(&text);
     std::fs::remove_file(&file).unwrap();
     let config = parsed.unwrap_or_else(|findings| panic!("{}", lines(&findings))).config;
-    assert_eq!(config.bgp.peers[0].settings.password.as_ref().unwrap().secret, "s3cret");
+    let Some(Authentication::Password { secret, .. }) = &config.bgp.peers[0].settings.authentication else { panic!() };
+    assert_eq!(Some(secret), bgpd::Secret::new(b"s3cret").as_ref());
     assert!(!format!("{config:?}{config}").contains("s3cret"));
 }
 

@@ -9,7 +9,8 @@ use bgp_proto::conduct::{DefaultOriginate, NextHopMode};
 use bgp_proto::session::{Established, State};
 use bgp_proto::types::{Family, Prefix};
 use bgpd::{
-    BfdStatus, LimitAction, PeerStatus, PrefixLimit, RouteQuery, RouteScope, SetEnabledError, Ttl, UnknownPeer,
+    AoKey, Authentication, BfdStatus, LimitAction, PeerStatus, PrefixLimit, RouteQuery, RouteScope, SetEnabledError,
+    Ttl, UnknownPeer,
 };
 use futures_util::{Stream, stream};
 use linnet_api::bgp_routes_request::Scope;
@@ -19,7 +20,7 @@ use linnet_api::{
     BgpMrtDumpPart, BgpMrtDumpRequest, BgpResetReply, BgpResetRequest, BgpRoutesPage, BgpRoutesRequest, BgpRpkiReply,
     BgpRpkiRequest, BgpSetEnabledReply, BgpSetEnabledRequest, BgpSummaryReply, BgpSummaryRequest, Capability,
     FilterListReply, FilterListRequest, FilterTestReply, FilterTestRequest, MessageCount, Neighbor, NeighborReply,
-    NeighborRequest, Peer,
+    NeighborRequest, Peer, TcpAoKey,
 };
 use tonic::{Request, Response, Status};
 
@@ -282,6 +283,17 @@ fn bfd(peer: &str, session: &BfdStatus) -> BfdSession {
     }
 }
 
+fn tcp_ao(status: &PeerStatus) -> Vec<TcpAoKey> {
+    let keys = status.config.authentication.as_ref().and_then(Authentication::tcp_ao);
+    let key = |key: &AoKey| TcpAoKey {
+        send_id: key.send_id.into(),
+        receive_id: key.receive_id.into(),
+        algorithm: key.algorithm.name().into(),
+        signs: status.tcp_ao_send_id == Some(key.send_id),
+    };
+    keys.into_iter().flat_map(|keys| keys.iter()).map(key).collect()
+}
+
 fn neighbor(status: &PeerStatus, hold_time: u32) -> Neighbor {
     let config = &status.config;
     let established = status.established.as_ref();
@@ -327,7 +339,8 @@ fn neighbor(status: &PeerStatus, hold_time: u32) -> Neighbor {
             .collect(),
         import_filter: filter(&config.import),
         export_filter: filter(&config.export),
-        md5: config.password.is_some(),
+        md5: matches!(config.authentication, Some(Authentication::Md5(_))),
+        tcp_ao: tcp_ao(status),
         ttl_security_hops: u32::from(ttl_security_hops),
         multihop: u32::from(multihop),
         passive: config.passive,

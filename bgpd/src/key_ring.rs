@@ -5,6 +5,7 @@
 //! taken is one whose connections are refused (see [`KeyRing::fault`]): they could be anybody's.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 
@@ -15,11 +16,26 @@ use crate::tcp_ao;
 /// Who signs with what.
 pub(crate) type Keys = HashMap<KeyScope, Authentication>;
 
+/// What is wrong with a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// `the TCP MD5 key cannot be set`
+    what: String,
+    /// As the kernel says.
+    pub(crate) cause: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.cause)
+    }
+}
+
 /// The keys of one socket.
 #[derive(Debug, Default)]
 pub(crate) struct KeyRing {
     taken: Keys,
-    faults: HashMap<KeyScope, String>,
+    faults: HashMap<KeyScope, Fault>,
 }
 
 impl KeyRing {
@@ -34,7 +50,8 @@ impl KeyRing {
             self.taken.iter().filter(|(scope, key)| !stays(scope, key)).map(|(scope, _)| *scope).collect();
         for scope in unwanted {
             if let Err(error) = self.clear(socket, scope) {
-                faults.insert(scope, format!("the old key cannot be taken away: {error}"));
+                let what = "the old key cannot be taken away".to_owned();
+                faults.insert(scope, Fault { what, cause: error.to_string() });
             }
         }
         for (scope, key) in wanted {
@@ -43,13 +60,13 @@ impl KeyRing {
             }
             if let Err(error) = self.set(socket, *scope, key) {
                 let what = if key.tcp_ao().is_some() { "TCP-AO keys" } else { "TCP MD5 key" };
-                faults.insert(*scope, format!("the {what} cannot be set: {error}"));
+                faults.insert(*scope, Fault { what: format!("the {what} cannot be set"), cause: error.to_string() });
             }
         }
         for (scope, fault) in faults.iter().filter(|(scope, fault)| self.faults.get(scope) != Some(fault)) {
             tracing::error!(
                 peers = %scope,
-                fault,
+                %fault,
                 "connections from there are refused; the kernel must have what the key needs (CONFIG_TCP_MD5SIG, CONFIG_TCP_AO), and room for it (net.core.optmem_max)"
             );
         }
@@ -84,7 +101,7 @@ impl KeyRing {
     }
 
     /// Why connections from there must be refused.
-    pub(crate) fn fault(&self, scope: KeyScope) -> Option<&str> {
-        self.faults.get(&scope).map(String::as_str)
+    pub(crate) fn fault(&self, scope: KeyScope) -> Option<&Fault> {
+        self.faults.get(&scope)
     }
 }

@@ -46,6 +46,7 @@ use bgp_proto::wire::notification::Cease;
 use tokio::sync::{mpsc, oneshot};
 
 use clock::Clock;
+use key_ring::Fault;
 use peer::PeerCommand;
 use rib_port::RibPort;
 use rib_task::Order;
@@ -459,11 +460,16 @@ impl Bgp {
 }
 
 /// A peer's last error, with what is wrong with its key: whoever connects in vain hears nothing of that.
-fn with_fault(error: Option<String>, fault: Option<String>, state: State) -> Option<String> {
-    match (error, fault.filter(|_| state != State::Established)) {
-        (Some(error), Some(fault)) => Some(format!("{error}; {fault}")),
-        (error, fault) => error.or(fault),
-    }
+fn with_fault(error: Option<String>, fault: Option<(SocketAddr, Fault)>, state: State) -> Option<String> {
+    let Some((listener, fault)) = fault.filter(|_| state != State::Established) else { return error };
+    Some(match error {
+        // What we open fails for the same reason, which is long enough once.
+        Some(error) if error.contains(&fault.cause) => {
+            format!("{error}; connections to {listener} are refused for it too")
+        }
+        Some(error) => format!("{error}; connections to {listener} are refused: {fault}"),
+        None => format!("connections to {listener} are refused: {fault}"),
+    })
 }
 
 async fn ask_bfd(asker: Option<mpsc::UnboundedSender<bfd::Command>>) -> BfdReport {

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use crate::key_ring::{KeyRing, Keys};
+use crate::key_ring::{Fault, KeyRing, Keys};
 use crate::link;
 use crate::socket_options::{self, KeyScope};
 
@@ -70,7 +70,7 @@ impl Listener {
     }
 
     /// Why connections from there must be refused: see [`KeyRing::fault`].
-    pub(crate) fn key_fault(&self, scope: KeyScope) -> Option<&str> {
+    pub(crate) fn key_fault(&self, scope: KeyScope) -> Option<&Fault> {
         self.keys.fault(scope)
     }
 }

@@ -20,7 +20,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use crate::bfd::{self, Bfd, Teller, Told};
 use crate::clock::Clock;
 use crate::config::{Config, GracefulRestart, MOST_PREFIXES, PeerConfig, PeerKey};
-use crate::key_ring::Keys;
+use crate::key_ring::{Fault, Keys};
 use crate::link::{Located, Whereabouts};
 use crate::listener::{Accepted, Listener};
 use crate::peer::{Peer, PeerCommand};
@@ -80,7 +80,7 @@ pub(crate) struct ListedPeer {
     pub(crate) disabled: bool,
     pub(crate) at: Option<Target>,
     /// Why its connections are refused, if its key could not be set where we listen.
-    pub(crate) key_fault: Option<String>,
+    pub(crate) key_fault: Option<(SocketAddr, Fault)>,
     pub(crate) commands: mpsc::Sender<PeerCommand>,
 }
 
@@ -278,7 +278,7 @@ impl Roster {
             at: entry.at,
             key_fault: self.listeners.iter().find_map(|listener| {
                 let fault = listener.key_fault(entry.key_scope())?;
-                Some(format!("connections to {} are refused: {fault}", listener.local))
+                Some((listener.local, fault.clone()))
             }),
             commands: entry.commands.clone(),
         };

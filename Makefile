@@ -26,7 +26,7 @@ check: setup ## What CI checks besides the tests: format, lints, docs, dependenc
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 
-bench: setup ## Measure Linnet beside BIRD, FRR, GoBGP and OpenBGPD (root; half an hour); BENCH="--scenarios S1 --daemons linnet,bird" for less
+bench: setup ## Measure Linnet beside BIRD, FRR, GoBGP and OpenBGPD (root; an hour); BENCH="--scenarios S1 --daemons linnet,bird" for less
 	cargo build --locked --release --package linnetd --package linnet-bench
 	@cargo run --locked --release --quiet --package linnet-bench --bin bench -- run --json bench.json $(BENCH)
 

@@ -1,6 +1,7 @@
 //! The daemons that are compared: where each is, how it is started, and the configuration it gets.
 //!
-//! All get the same: the peers passive, every route taken and told, a hold time longer than any run, nothing into the kernel.
+//! All get the same: the peers passive, every route taken and told, a hold time longer than any run; routes into the kernel
+//! only where the scenario is about that.
 
 mod configuration;
 
@@ -12,6 +13,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use nix::unistd::User;
 
+use crate::process::Program;
 use crate::scenario::{LOCAL4, Scenario};
 
 /// A daemon.
@@ -21,7 +23,7 @@ pub(crate) enum Daemon {
     Linnet,
     /// BIRD 2, Debian package bird2.
     Bird,
-    /// FRRouting's bgpd alone, Debian package frr.
+    /// FRRouting's bgpd, with zebra where routes go into the kernel, Debian package frr.
     Frr,
     /// GoBGP, Debian package gobgpd.
     Gobgp,
@@ -51,6 +53,11 @@ impl Daemon {
         }
     }
 
+    /// Whether it can write routes into this kernel: GoBGP only tells FRR's zebra, and OpenBGPD's own way is OpenBSD's.
+    pub(crate) fn installs(self) -> bool {
+        matches!(self, Self::Linnet | Self::Bird | Self::Frr)
+    }
+
     fn missing(self) -> &'static str {
         match self {
             Self::Linnet => "build it: cargo build --release --package linnetd",
@@ -75,8 +82,8 @@ impl Daemon {
         Ok(said.lines().next().unwrap_or_default().trim().to_owned())
     }
 
-    /// Writes its configuration into `directory` and returns the command that starts it in the foreground.
-    pub(crate) fn prepare(self, scenario: &Scenario, directory: &Path, linnetd: &Path) -> Result<Vec<String>> {
+    /// Writes its configuration into `directory` and returns the programs, each of which stays in the foreground.
+    pub(crate) fn prepare(self, scenario: &Scenario, directory: &Path, linnetd: &Path) -> Result<Vec<Program>> {
         let file = directory.join(match self {
             Self::Linnet | Self::Gobgp => "daemon.toml",
             Self::Bird | Self::Frr | Self::Openbgpd => "daemon.conf",
@@ -91,39 +98,32 @@ impl Daemon {
         fs::write(&file, text).with_context(|| format!("{}", file.display()))?;
         let inside = |name: &str| directory.join(name).display().to_string();
         let conf = file.display().to_string();
+        let mut programs = Vec::new();
         let arguments: Vec<String> = match self {
             Self::Linnet => vec!["--config".into(), conf],
             Self::Bird => {
                 vec!["-f".into(), "-c".into(), conf, "-s".into(), inside("control"), "-P".into(), inside("pid")]
             }
             Self::Frr => {
+                let kernel = scenario.fib.is_some();
+                if kernel {
+                    fs::write(directory.join("zebra.conf"), "frr defaults datacenter\n")?;
+                }
                 give_to("frr", directory)?;
-                let words = [
-                    "-Z",
-                    "-P",
-                    "0",
-                    "-p",
-                    "179",
-                    "-u",
-                    "frr",
-                    "-g",
-                    "frr",
-                    "--log",
-                    "stdout",
-                    "--log-level",
-                    "warnings",
-                ];
-                let paths = [
-                    "-f",
-                    &conf,
-                    "-i",
-                    &inside("pid"),
-                    "--vty_socket",
-                    &inside(""),
-                    "-l",
-                    &scenario.local_address().to_string(),
-                ];
-                words.into_iter().chain(paths).map(str::to_owned).collect()
+                let common = format!(
+                    "-P 0 -u frr -g frr --log stdout --log-level warnings --vty_socket {} -z {}",
+                    inside(""),
+                    inside("zebra")
+                );
+                let words = |line: String| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+                if kernel {
+                    let line =
+                        format!("/usr/lib/frr/zebra -f {} -i {} {common}", inside("zebra.conf"), inside("zebra-pid"));
+                    programs.push(Program { command: words(line), ready: Some(directory.join("zebra")) });
+                }
+                let listen: String = scenario.local_addresses().map(|own| format!(" -l {own}")).collect();
+                let alone = if kernel { "" } else { " -Z" };
+                words(format!("-f {conf} -i {} -p 179{listen}{alone} {common}", inside("pid")))
             }
             Self::Gobgp => {
                 let words =
@@ -138,7 +138,9 @@ impl Daemon {
                 vec!["-d".into(), "-f".into(), conf]
             }
         };
-        Ok(std::iter::once(self.program(linnetd).display().to_string()).chain(arguments).collect())
+        let command = std::iter::once(self.program(linnetd).display().to_string()).chain(arguments).collect();
+        programs.push(Program { command, ready: None });
+        Ok(programs)
     }
 }
 

@@ -117,9 +117,7 @@ impl<'a> Load<'a> {
     /// Sends every table and waits until every receiver is complete and nothing more comes.
     pub(crate) fn deliver(&mut self, timeout: Duration) -> Result<Delivery> {
         let started = Instant::now();
-        for (peer, feed) in self.workload.feeds.iter().enumerate() {
-            self.send(peer, Arc::clone(feed));
-        }
+        self.send_tables();
         let mut sent = None;
         loop {
             self.turn(Duration::from_millis(10))?;
@@ -146,6 +144,18 @@ impl<'a> Load<'a> {
                 );
             }
         }
+    }
+
+    /// Sends every table, and waits for nothing.
+    pub(crate) fn send_tables(&mut self) {
+        for (peer, feed) in self.workload.feeds.iter().enumerate() {
+            self.send(peer, Arc::clone(feed));
+        }
+    }
+
+    /// Closes a session for good, without a word.
+    pub(crate) fn close(&mut self, peer: usize) {
+        self.peers[peer].close();
     }
 
     fn delivery(&self, started: Instant, sent: Instant, last: Instant) -> Option<Delivery> {
@@ -205,13 +215,15 @@ impl<'a> Load<'a> {
         self.peers.iter().filter_map(|peer| peer.tally.as_ref())
     }
 
-    fn send(&mut self, peer: usize, bytes: Arc<[u8]>) {
+    /// Sends one session's peer whole messages.
+    pub(crate) fn send(&mut self, peer: usize, bytes: Arc<[u8]>) {
         if let Err(ended) = self.peers[peer].send(bytes) {
             self.ended = Some(format!("session {peer}: {}", ended.0));
         }
     }
 
-    fn check_sessions(&mut self) -> Result<()> {
+    /// An error once a session has ended.
+    pub(crate) fn check_sessions(&mut self) -> Result<()> {
         if let Some(why) = self.ended.take() {
             bail!("a session ended: {why}");
         }
@@ -234,7 +246,7 @@ impl<'a> Load<'a> {
     /// One turn: waits for events, at most `time`, and sees to them.
     fn turn(&mut self, time: Duration) -> Result<()> {
         self.interrupt.check()?;
-        let (now, daemon) = (Instant::now(), self.workload.scenario.local_address());
+        let now = Instant::now();
         let mut underway = self.peers.iter().filter(|peer| peer.is_connecting()).count();
         for (number, peer) in self.peers.iter_mut().enumerate() {
             if peer.is_down() {
@@ -243,6 +255,7 @@ impl<'a> Load<'a> {
                 }
                 underway += 1;
             }
+            let daemon = self.workload.scenario.local_address(number);
             if let Err(ended) = peer.tick(now, daemon, self.poll.registry(), Token(number)) {
                 self.ended = Some(format!("session {number}: {}", ended.0));
             }

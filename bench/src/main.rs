@@ -1,10 +1,11 @@
 //! `bench` measures BGP daemons as black boxes, side by side in one run: Linnet, BIRD, FRR, GoBGP and OpenBGPD.
 //!
 //! From the bottom up: `message` is the wire, `scenario` and `workload` say what is sent, `tally` what must come back;
-//! `peer` is one session and `load` all of them; `daemon` and `process` are what is measured, `testbed` where. `trial`
+//! `peer` is one session and `load` all of them; `daemon` and `process` are what is measured, `testbed` where, `fib` the kernel's routes there. `trial`
 //! puts them together, `report` tells.
 
 mod daemon;
+mod fib;
 mod interrupt;
 mod load;
 mod message;
@@ -27,7 +28,7 @@ use clap::{Args, Parser, Subcommand};
 use daemon::Daemon;
 use interrupt::Interrupt;
 use report::{Machine, Median, Report, Trial, Version};
-use scenario::{SCENARIOS, Scenario};
+use scenario::{Fib, SCENARIOS, Scenario};
 use trial::Settings;
 use workload::Workload;
 
@@ -53,7 +54,7 @@ struct Run {
     #[arg(long, value_delimiter = ',', default_value = "linnet,bird,frr,gobgp,openbgpd")]
     daemons: Vec<Daemon>,
     /// Which scenarios (`bench list`)
-    #[arg(long, value_delimiter = ',', default_value = "S1,S2,S3,S4,S5,S6,S7,idle", value_parser = parse_scenario)]
+    #[arg(long, value_delimiter = ',', default_value = "S1,S2,S3,S4,S5,S6,S7,idle,F1,F5,FC,FD", value_parser = parse_scenario)]
     scenarios: Vec<Scenario>,
     /// Runs of each scenario and daemon
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
@@ -93,7 +94,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::List => {
             for scenario in SCENARIOS {
-                println!("{:6} {}", scenario.name, scenario.title);
+                println!("{:9} {}", scenario.name, scenario.title);
             }
             Ok(true)
         }
@@ -148,6 +149,9 @@ fn measure(run: &Run) -> Result<bool> {
     Ok(!report.trials.iter().any(|trial| trial.daemon == Daemon::Linnet.name() && trial.error.is_some()))
 }
 
+/// The row of the kernel without a daemon.
+const KERNEL: &str = "kernel";
+
 /// All runs of one scenario. The daemons take turns, so that what the machine does meanwhile meets all of them alike.
 fn run_scenario(run: &Run, scenario: Scenario, settings: &Settings, interrupt: &Interrupt, report: &mut Report) {
     eprintln!("{}: {}", scenario.name, scenario.title);
@@ -156,31 +160,31 @@ fn run_scenario(run: &Run, scenario: Scenario, settings: &Settings, interrupt: &
     let first = report.trials.len();
     for number in 1..=run.runs as usize {
         for daemon in &run.daemons {
-            if given_up.contains(daemon) {
+            if given_up.contains(daemon) || (scenario.fib.is_some() && !daemon.installs()) {
                 continue;
             }
             let done = trial::run(*daemon, &workload, settings, interrupt);
             if interrupt.is_set() {
                 break; // a trial that was cut short says nothing
             }
-            let trial = Trial {
-                scenario: scenario.name,
-                daemon: daemon.name(),
-                run: number,
-                error: done.as_ref().err().map(|error| format!("{error:#}")),
-                figures: done.ok(),
-            };
+            let trial = Trial::new(&scenario, daemon.name(), number, done);
             tell(&trial, run.runs);
             if trial.figures.as_ref().is_none_or(|figures| figures.wall_s > run.patience.as_secs_f64()) {
                 given_up.push(*daemon);
             }
             report.trials.push(trial);
         }
+        // What is left when no daemon is in the way, in turn with them.
+        if scenario.fib == Some(Fib::Table) && !interrupt.is_set() {
+            let trial = Trial::new(&scenario, KERNEL, number, trial::run_limit(&workload, interrupt));
+            tell(&trial, run.runs);
+            report.trials.push(trial);
+        }
     }
-    for daemon in &run.daemons {
-        let its: Vec<&Trial> = report.trials[first..].iter().filter(|trial| trial.daemon == daemon.name()).collect();
+    for daemon in run.daemons.iter().map(|daemon| daemon.name()).chain([KERNEL]) {
+        let its: Vec<&Trial> = report.trials[first..].iter().filter(|trial| trial.daemon == daemon).collect();
         if !its.is_empty() {
-            report.medians.push(Median::of(&scenario, *daemon, &its));
+            report.medians.push(Median::of(&scenario, daemon, &its));
         }
     }
 }

@@ -123,17 +123,20 @@ pub(crate) fn announce(attributes: &Attributes, prefixes: &[Prefix], out: &mut V
     put_update(&[], &block, &reachable, out);
 }
 
-/// Appends one UPDATE that withdraws one prefix.
-pub(crate) fn withdraw(prefix: Prefix, v6: bool, out: &mut Vec<u8>) {
+/// Prefixes that one UPDATE can withdraw, whatever their lengths: 9 octets each of 4096 at most.
+pub(crate) const WITHDRAWN_AT_ONCE: usize = 440;
+
+/// Appends one UPDATE that withdraws prefixes, at most [`WITHDRAWN_AT_ONCE`].
+pub(crate) fn withdraw(prefixes: &[Prefix], v6: bool, out: &mut Vec<u8>) {
     let mut gone = Vec::new();
     if v6 {
         gone.extend_from_slice(&IPV6_UNICAST);
-        put_prefix(prefix, &mut gone);
+        prefixes.iter().for_each(|prefix| put_prefix(*prefix, &mut gone));
         let mut block = Vec::new();
         put_attribute(OPTIONAL, MP_UNREACH, &gone, &mut block);
         put_update(&[], &block, &[], out);
     } else {
-        put_prefix(prefix, &mut gone);
+        prefixes.iter().for_each(|prefix| put_prefix(*prefix, &mut gone));
         put_update(&gone, &[], &[], out);
     }
 }
@@ -312,7 +315,7 @@ mod tests {
     fn a_withdrawal_reads_back_in_both_families() {
         for (v6, prefix) in [(false, TEN), (true, DOC6)] {
             let mut bytes = Vec::new();
-            withdraw(prefix, v6, &mut bytes);
+            withdraw(&[prefix], v6, &mut bytes);
             let update = Update::read(&bytes[HEADER..]).expect("well-formed");
             assert_eq!(update.withdrawn().collect::<Vec<_>>(), [Some(prefix)]);
             assert_eq!(update.reachable().count(), 0);

@@ -43,6 +43,8 @@ enum Session {
     Opening { stream: TcpStream, since: Instant },
     /// Established; a KEEPALIVE is due at this time.
     Up { stream: TcpStream, keepalive: Instant },
+    /// No connection, and none will be made.
+    Closed,
 }
 
 /// Why a session ended.
@@ -125,7 +127,11 @@ impl Peer {
                 *keepalive = now + KEEPALIVE_EVERY;
                 return self.send(message::keepalive().into());
             }
-            Session::Down { .. } | Session::Connecting { .. } | Session::Opening { .. } | Session::Up { .. } => {}
+            Session::Down { .. }
+            | Session::Connecting { .. }
+            | Session::Opening { .. }
+            | Session::Up { .. }
+            | Session::Closed => {}
         }
         Ok(())
     }
@@ -151,6 +157,12 @@ impl Peer {
         self.partial.clear();
         self.outbound.clear();
         self.sent = 0;
+    }
+
+    /// Closes the connection; there will be no other.
+    pub(crate) fn close(&mut self) {
+        self.go_down();
+        self.session = Session::Closed;
     }
 
     /// The socket can be written to.
@@ -231,7 +243,10 @@ impl Peer {
                     Session::Opening { stream, .. } => {
                         Session::Up { stream, keepalive: Instant::now() + KEEPALIVE_EVERY }
                     }
-                    other @ (Session::Down { .. } | Session::Connecting { .. } | Session::Up { .. }) => other,
+                    other @ (Session::Down { .. }
+                    | Session::Connecting { .. }
+                    | Session::Up { .. }
+                    | Session::Closed) => other,
                 };
                 Ok(())
             }

@@ -1,7 +1,7 @@
 //! A daemon under test as the kernel sees it: started, watched in /proc, ended with all its children.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -19,43 +19,77 @@ const LISTEN_WITHIN: Duration = Duration::from_secs(30);
 /// How long a daemon may take to end once it was asked to, before it is killed.
 const END_WITHIN: Duration = Duration::from_secs(3);
 
-/// A running daemon; ended when dropped.
+/// One program of a daemon.
+#[derive(Clone, Debug)]
+pub(crate) struct Program {
+    /// Program and arguments.
+    pub(crate) command: Vec<String>,
+    /// What is there once the next program may start.
+    pub(crate) ready: Option<PathBuf>,
+}
+
+/// A running daemon: its programs, in the order in which they were started. Ended when dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
-    child: Child,
-    log: std::path::PathBuf,
+    children: Vec<Child>,
+    log: PathBuf,
 }
 
 impl Process {
-    /// Starts `command` in the network namespace `namespace`. What it says goes to the file `log`.
-    pub(crate) fn start(namespace: &str, command: &[String], directory: &Path) -> Result<Self> {
+    /// Starts `programs` in the network namespace `namespace`. What they say goes to the file `output`.
+    pub(crate) fn start(
+        namespace: &str,
+        programs: &[Program],
+        directory: &Path,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
         let log = directory.join("output");
         let output = File::create(&log).with_context(|| format!("{}", log.display()))?;
-        let child = Command::new("ip")
-            .args(["netns", "exec", namespace])
-            .args(command)
-            .current_dir(directory)
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .spawn()
-            .context("ip netns exec")?;
-        Ok(Self { child, log })
+        let mut process = Self { children: Vec::new(), log };
+        for program in programs {
+            let child = Command::new("ip")
+                .args(["netns", "exec", namespace])
+                .args(&program.command)
+                .current_dir(directory)
+                .stdin(Stdio::null())
+                .stdout(output.try_clone()?)
+                .stderr(output.try_clone()?)
+                .spawn()
+                .context("ip netns exec")?;
+            process.children.push(child);
+            if let Some(path) = &program.ready {
+                process.wait_until(interrupt, &format!("{} is not there", path.display()), |_| path.exists())?;
+            }
+        }
+        Ok(process)
+    }
+
+    /// The program that was started last: the one that speaks BGP.
+    pub(crate) fn id(&self) -> u32 {
+        self.children.last().map_or(0, Child::id)
     }
 
     /// Waits until something in the daemon's namespace listens on TCP port 179.
     pub(crate) fn wait_until_it_listens(&mut self, interrupt: &Interrupt) -> Result<()> {
+        self.wait_until(interrupt, "nothing listens on port 179", |process| {
+            ["tcp", "tcp6"].into_iter().any(|table| process.listens(table))
+        })
+    }
+
+    fn wait_until(&mut self, interrupt: &Interrupt, what: &str, done: impl Fn(&Self) -> bool) -> Result<()> {
         let started = Instant::now();
         loop {
             interrupt.check()?;
-            if let Some(status) = self.child.try_wait()? {
-                bail!("it ended at once ({status}): {}", self.last_words());
+            for child in &mut self.children {
+                if let Some(status) = child.try_wait()? {
+                    bail!("it ended at once ({status}): {}", self.last_words());
+                }
             }
-            if ["tcp", "tcp6"].into_iter().any(|table| self.listens(table)) {
+            if done(self) {
                 return Ok(());
             }
             if started.elapsed() > LISTEN_WITHIN {
-                bail!("after {} s nothing listens on port 179: {}", LISTEN_WITHIN.as_secs(), self.last_words());
+                bail!("after {} s {what}: {}", LISTEN_WITHIN.as_secs(), self.last_words());
             }
             sleep(Duration::from_millis(20));
         }
@@ -67,7 +101,7 @@ impl Process {
         if !self.has_moved() {
             return false;
         }
-        let path = format!("/proc/{}/net/{table}", self.child.id());
+        let path = format!("/proc/{}/net/{table}", self.id());
         let sockets = fs::read_to_string(path).unwrap_or_default();
         sockets.lines().any(|line| {
             let mut fields = line.split_ascii_whitespace().skip(1);
@@ -78,7 +112,7 @@ impl Process {
 
     fn has_moved(&self) -> bool {
         let own = fs::read_link("/proc/self/ns/net").ok();
-        let its = fs::read_link(format!("/proc/{}/ns/net", self.child.id())).ok();
+        let its = fs::read_link(format!("/proc/{}/ns/net", self.id())).ok();
         its.is_some() && own != its
     }
 
@@ -91,24 +125,34 @@ impl Process {
 
     /// What the daemon and all its children have used so far.
     pub(crate) fn usage(&self) -> Usage {
-        family(self.child.id()).into_iter().map(Usage::of).fold(Usage::default(), |sum, one| Usage {
+        self.families().into_iter().map(Usage::of).fold(Usage::default(), |sum, one| Usage {
             cpu: sum.cpu + one.cpu,
+            memory: sum.memory + one.memory,
             peak_memory: sum.peak_memory + one.peak_memory,
         })
+    }
+
+    /// Every process of the daemon. FRR's programs leave none behind that is nobody's child.
+    fn families(&self) -> Vec<u32> {
+        self.children.iter().flat_map(|child| family(child.id())).collect()
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let family = family(self.child.id());
+        let family = self.families();
         signal(&family, Signal::SIGTERM);
         let asked = Instant::now();
         while asked.elapsed() < END_WITHIN && family.iter().any(|process| is_alive(*process)) {
-            let _ = self.child.try_wait(); // a child that nobody waits for looks alive
+            for child in &mut self.children {
+                let _ = child.try_wait(); // a child that nobody waits for looks alive
+            }
             sleep(Duration::from_millis(20));
         }
         signal(&family, Signal::SIGKILL);
-        let _ = self.child.wait();
+        for child in &mut self.children {
+            let _ = child.wait();
+        }
     }
 }
 
@@ -125,6 +169,8 @@ fn signal(processes: &[u32], what: Signal) {
 pub(crate) struct Usage {
     /// Seconds, user and system, of all threads.
     pub(crate) cpu: f64,
+    /// MiB: the resident set now (VmRSS).
+    pub(crate) memory: f64,
     /// MiB: the highest resident set so far (VmHWM).
     pub(crate) peak_memory: f64,
 }
@@ -133,11 +179,14 @@ impl Usage {
     /// What one process has used; nothing if it is gone.
     pub(crate) fn of(process: u32) -> Self {
         let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-        let peak = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:")?.split_ascii_whitespace().next()?.parse::<f64>().ok());
+        let mib = |name: &str| {
+            let mut lines = status.lines();
+            let kib =
+                lines.find_map(|line| line.strip_prefix(name)?.split_ascii_whitespace().next()?.parse::<f64>().ok());
+            kib.unwrap_or(0.0) / 1024.0
+        };
         let cpu = stat(process).map_or(0.0, |stat| (number(&stat, 11) + number(&stat, 12)) / TICKS);
-        Self { cpu, peak_memory: peak.unwrap_or(0.0) / 1024.0 }
+        Self { cpu, memory: mib("VmRSS:"), peak_memory: mib("VmHWM:") }
     }
 
     /// What this process has used.

@@ -56,11 +56,21 @@ pub(crate) struct Trial {
     pub(crate) error: Option<String>,
 }
 
+impl Trial {
+    /// One run's outcome.
+    pub(crate) fn new(scenario: &Scenario, daemon: &'static str, run: usize, done: anyhow::Result<Figures>) -> Self {
+        let error = done.as_ref().err().map(|error| format!("{error:#}"));
+        Self { scenario: scenario.name, daemon, run, figures: done.ok(), error }
+    }
+}
+
 /// The medians of one daemon in one scenario, over the trials that succeeded.
 #[derive(Debug, Serialize)]
 pub(crate) struct Median {
     scenario: &'static str,
     daemon: &'static str,
+    #[serde(skip)]
+    in_kernel: bool,
     runs: usize,
     succeeded: usize,
     up_s: Option<f64>,
@@ -73,6 +83,10 @@ pub(crate) struct Median {
     announce_p99_ms: Option<f64>,
     withdraw_p50_ms: Option<f64>,
     withdraw_p99_ms: Option<f64>,
+    gone_s: Option<f64>,
+    lost_ms: Option<f64>,
+    held_mib: Option<f64>,
+    held_cpu_s: Option<f64>,
     foreign_share: Option<f64>,
 }
 
@@ -81,12 +95,13 @@ type Figure = fn(&Figures) -> Option<f64>;
 
 impl Median {
     /// The medians of `trials`, which are all of this scenario and daemon.
-    pub(crate) fn of(scenario: &Scenario, daemon: Daemon, trials: &[&Trial]) -> Self {
+    pub(crate) fn of(scenario: &Scenario, daemon: &'static str, trials: &[&Trial]) -> Self {
         let figures: Vec<&Figures> = trials.iter().filter_map(|trial| trial.figures.as_ref()).collect();
         let of = |figure: Figure| median(figures.iter().filter_map(|figures| figure(figures)).collect());
         Self {
             scenario: scenario.name,
-            daemon: daemon.name(),
+            daemon,
+            in_kernel: scenario.fib.is_some(),
             runs: trials.len(),
             succeeded: figures.len(),
             up_s: of(|figures| Some(figures.up_s)),
@@ -94,11 +109,16 @@ impl Median {
             wall_s: of(|figures| Some(figures.wall_s)),
             quiet_s: of(|figures| Some(figures.quiet_s)),
             cpu_s: of(|figures| Some(figures.cpu_s)),
-            memory_mib: of(|figures| Some(figures.memory_mib)),
+            // The kernel alone has none of its own.
+            memory_mib: of(|figures| Some(figures.memory_mib).filter(|mib| *mib > 0.0)),
             announce_p50_ms: of(|figures| figures.changes.as_ref().map(|changes| changes.announce_p50_ms)),
             announce_p99_ms: of(|figures| figures.changes.as_ref().map(|changes| changes.announce_p99_ms)),
             withdraw_p50_ms: of(|figures| figures.changes.as_ref().map(|changes| changes.withdraw_p50_ms)),
             withdraw_p99_ms: of(|figures| figures.changes.as_ref().map(|changes| changes.withdraw_p99_ms)),
+            gone_s: of(|figures| figures.fib.as_ref()?.gone_s),
+            lost_ms: of(|figures| figures.fib.as_ref()?.lost_ms),
+            held_mib: of(|figures| figures.fib.as_ref()?.held_mib),
+            held_cpu_s: of(|figures| figures.fib.as_ref()?.held_cpu_s),
             foreign_share: of(|figures| Some(figures.foreign_share)),
         }
     }
@@ -112,38 +132,50 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     if values.len().is_multiple_of(2) { Some(f64::midpoint(values[middle - 1], upper)) } else { Some(upper) }
 }
 
-/// The medians as a table in Markdown, each also as a ratio to BIRD's where BIRD ran.
+/// The medians as tables in Markdown, each also as a ratio to BIRD's where BIRD ran: what receivers got, and what came of
+/// routes in the kernel.
 pub(crate) fn table(medians: &[Median]) -> String {
-    let mut rows = vec![
-        [
-            "scenario",
-            "daemon",
-            "runs",
-            "up s",
-            "wall s",
-            "quiet s",
-            "CPU s",
-            "MiB",
-            "ann p50/p99 ms",
-            "wdr p50/p99 ms",
-            "wall/bird",
-            "CPU/bird",
-            "MiB/bird",
-            "foreign",
-        ]
-        .map(str::to_owned),
+    let (kernel, receivers): (Vec<&Median>, Vec<&Median>) = medians.iter().partition(|median| median.in_kernel);
+    let both = [(receivers_table(&receivers), receivers), (kernel_table(&kernel), kernel)];
+    let some = both.into_iter().filter(|(_, medians)| !medians.is_empty()).map(|(table, _)| table);
+    some.collect::<Vec<_>>().join("\n")
+}
+
+/// One figure as a ratio to BIRD's in the same scenario.
+fn ratio(medians: &[&Median], own: &Median, of: fn(&Median) -> Option<f64>) -> String {
+    let bird = medians.iter().find(|other| other.scenario == own.scenario && other.daemon == Daemon::Bird.name());
+    match (of(own), bird.and_then(|bird| of(bird))) {
+        (Some(own), Some(birds)) if birds > 0.0 => format!("{:.2}", own / birds),
+        _ => "-".to_owned(),
+    }
+}
+
+fn pair(p50: Option<f64>, p99: Option<f64>) -> String {
+    match (p50, p99) {
+        (Some(p50), Some(p99)) => format!("{p50:.3} / {p99:.3}"),
+        _ => "-".to_owned(),
+    }
+}
+
+fn receivers_table(medians: &[&Median]) -> String {
+    let head = [
+        "scenario",
+        "daemon",
+        "runs",
+        "up s",
+        "wall s",
+        "quiet s",
+        "CPU s",
+        "MiB",
+        "ann p50/p99 ms",
+        "wdr p50/p99 ms",
+        "wall/bird",
+        "CPU/bird",
+        "MiB/bird",
+        "foreign",
     ];
+    let mut rows = vec![head.map(str::to_owned)];
     for median in medians {
-        let bird =
-            medians.iter().find(|other| other.scenario == median.scenario && other.daemon == Daemon::Bird.name());
-        let ratio = |of: fn(&Median) -> Option<f64>| match (of(median), bird.and_then(of)) {
-            (Some(own), Some(birds)) if birds > 0.0 => format!("{:.2}", own / birds),
-            _ => "-".to_owned(),
-        };
-        let pair = |p50, p99| match (p50, p99) {
-            (Some(p50), Some(p99)) => format!("{p50:.3} / {p99:.3}"),
-            _ => "-".to_owned(),
-        };
         rows.push([
             median.scenario.to_owned(),
             median.daemon.to_owned(),
@@ -155,9 +187,50 @@ pub(crate) fn table(medians: &[Median]) -> String {
             shown(median.memory_mib, 1),
             pair(median.announce_p50_ms, median.announce_p99_ms),
             pair(median.withdraw_p50_ms, median.withdraw_p99_ms),
-            ratio(|median| median.wall_s),
-            ratio(|median| median.cpu_s),
-            ratio(|median| median.memory_mib),
+            ratio(medians, median, |median| median.wall_s),
+            ratio(medians, median, |median| median.cpu_s),
+            ratio(medians, median, |median| median.memory_mib),
+            shown(median.foreign_share, 2),
+        ]);
+    }
+    aligned(&rows)
+}
+
+fn kernel_table(medians: &[&Median]) -> String {
+    let head = [
+        "scenario",
+        "daemon",
+        "runs",
+        "wall s",
+        "CPU s",
+        "gone s",
+        "lost ms",
+        "ann p50/p99 ms",
+        "wdr p50/p99 ms",
+        "MiB",
+        "held MiB",
+        "held CPU s",
+        "wall/bird",
+        "CPU/bird",
+        "foreign",
+    ];
+    let mut rows = vec![head.map(str::to_owned)];
+    for median in medians {
+        rows.push([
+            median.scenario.to_owned(),
+            median.daemon.to_owned(),
+            format!("{}/{}", median.succeeded, median.runs),
+            shown(median.wall_s, 3),
+            shown(median.cpu_s, 2),
+            shown(median.gone_s, 3),
+            shown(median.lost_ms, 1),
+            pair(median.announce_p50_ms, median.announce_p99_ms),
+            pair(median.withdraw_p50_ms, median.withdraw_p99_ms),
+            shown(median.memory_mib, 1),
+            shown(median.held_mib, 1),
+            shown(median.held_cpu_s, 2),
+            ratio(medians, median, |median| median.wall_s),
+            ratio(medians, median, |median| median.cpu_s),
             shown(median.foreign_share, 2),
         ]);
     }
@@ -201,21 +274,7 @@ mod tests {
     }
 
     fn trial(daemon: &'static str, wall_s: f64) -> Trial {
-        let figures = Figures {
-            up_s: 0.1,
-            first_s: 0.1,
-            wall_s,
-            quiet_s: wall_s,
-            sent_s: 0.1,
-            cpu_s: 1.0,
-            memory_mib: 10.0,
-            updates: 1,
-            announced: 1,
-            withdrawn: 0,
-            load_cpu_s: 0.1,
-            foreign_share: 0.0,
-            changes: None,
-        };
+        let figures = Figures { wall_s, cpu_s: 1.0, memory_mib: 10.0, ..Figures::default() };
         Trial { scenario: "S1", daemon, run: 1, figures: Some(figures), error: None }
     }
 
@@ -223,8 +282,8 @@ mod tests {
     fn the_table_shows_each_daemon_against_bird() {
         let scenario = Scenario::named("S1").expect("S1");
         let medians = [
-            Median::of(&scenario, Daemon::Bird, &[&trial("bird", 2.0)]),
-            Median::of(&scenario, Daemon::Linnet, &[&trial("linnet", 1.0)]),
+            Median::of(&scenario, Daemon::Bird.name(), &[&trial("bird", 2.0)]),
+            Median::of(&scenario, Daemon::Linnet.name(), &[&trial("linnet", 1.0)]),
         ];
         let table = table(&medians);
         let linnet = table.lines().last().expect("a row");
@@ -236,7 +295,7 @@ mod tests {
     fn a_trial_that_failed_is_counted_and_has_no_figures() {
         let scenario = Scenario::named("S1").expect("S1");
         let failed = Trial { scenario: "S1", daemon: "bird", run: 2, figures: None, error: Some("gone".to_owned()) };
-        let median = Median::of(&scenario, Daemon::Bird, &[&failed]);
+        let median = Median::of(&scenario, Daemon::Bird.name(), &[&failed]);
         assert_eq!((median.runs, median.succeeded, median.wall_s), (1, 0, None));
         let json = serde_json::to_value(&failed).expect("JSON");
         assert_eq!(json["error"], "gone");

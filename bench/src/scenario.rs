@@ -25,6 +25,8 @@ pub(crate) enum Overlap {
     Distinct,
     /// All have the same prefixes; for each prefix one sender, evenly chosen, has the shortest path.
     Competing,
+    /// All have the same prefixes, and the first sender has the shortest path for each.
+    Backup,
 }
 
 /// Whom it is measured at.
@@ -43,6 +45,21 @@ pub(crate) enum Sessions {
     External,
     /// iBGP, every peer a client of the daemon as route reflector (RFC 4456).
     Reflected,
+}
+
+/// What is done with routes in the kernel once they are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fib {
+    /// All are withdrawn.
+    Table,
+    /// Single ones are withdrawn and announced again ([`Scenario::changes`]).
+    Changes,
+    /// The session is closed.
+    SessionLost,
+    /// The link goes down by which they came and by which they go.
+    LinkLost,
+    /// The same, and a second sender on another link has all of them too.
+    NextHopLost,
 }
 
 /// One scenario.
@@ -68,10 +85,12 @@ pub(crate) struct Scenario {
     pub(crate) changes: usize,
     /// Seconds in which nothing happens once the table is there: the CPU time is that of these alone.
     pub(crate) idle_seconds: u64,
+    /// With it the daemon writes its routes into the kernel, and there they are counted instead of at receivers.
+    pub(crate) fib: Option<Fib>,
 }
 
 /// The scenarios, in the order in which they run.
-pub(crate) const SCENARIOS: [Scenario; 9] = [
+pub(crate) const SCENARIOS: [Scenario; 17] = [
     Scenario { name: "S1", title: "1 x 1,000,000 IPv4 to 1", prefixes_each: 1_000_000, ..PLAIN },
     Scenario { name: "S2", title: "10 x 100,000 distinct, to all", senders: 10, ..PLAIN },
     Scenario { name: "S3", title: "10 x the same 100,000, to all", senders: 10, overlap: Overlap::Competing, ..PLAIN },
@@ -107,7 +126,50 @@ pub(crate) const SCENARIOS: [Scenario; 9] = [
         idle_seconds: 20,
         ..PLAIN
     },
+    Scenario { name: "F1", title: "100,000 into the kernel, and out", ..KERNEL },
+    Scenario {
+        name: "F5",
+        title: "500,000 into the kernel, 10 s of rest, and out",
+        prefixes_each: 500_000,
+        idle_seconds: 10,
+        ..KERNEL
+    },
+    Scenario {
+        name: "FC",
+        title: "one change in 1,000, to the kernel's word of it",
+        prefixes_each: 1_000,
+        changes: 150,
+        fib: Some(Fib::Changes),
+        ..KERNEL
+    },
+    Scenario {
+        name: "FD",
+        title: "1,000 in the kernel, the session closes",
+        prefixes_each: 1_000,
+        fib: Some(Fib::SessionLost),
+        ..KERNEL
+    },
+    Scenario {
+        name: "FDL",
+        title: "1,000 in the kernel, the link goes down",
+        prefixes_each: 1_000,
+        fib: Some(Fib::LinkLost),
+        ..KERNEL
+    },
+    Scenario { name: "FN", title: "500 by two next hops, one's link goes down", prefixes_each: 500, ..TWO_LINKS },
+    Scenario {
+        name: "FN5",
+        title: "500,000 by two next hops, one's link goes down",
+        prefixes_each: 500_000,
+        ..TWO_LINKS
+    },
     Scenario { name: "smoke", title: "1 x 100 to 1: does it run at all?", prefixes_each: 100, changes: 3, ..PLAIN },
+    Scenario {
+        name: "fib-smoke",
+        title: "100 into the kernel, and out: does it run at all?",
+        prefixes_each: 100,
+        ..KERNEL
+    },
 ];
 
 const PLAIN: Scenario = Scenario {
@@ -121,7 +183,12 @@ const PLAIN: Scenario = Scenario {
     sessions: Sessions::External,
     changes: 0,
     idle_seconds: 0,
+    fib: None,
 };
+
+const KERNEL: Scenario = Scenario { receivers: Receivers::Sinks(0), fib: Some(Fib::Table), ..PLAIN };
+
+const TWO_LINKS: Scenario = Scenario { senders: 2, overlap: Overlap::Backup, fib: Some(Fib::NextHopLost), ..KERNEL };
 
 impl Scenario {
     /// The scenario called `name`, whatever the case.
@@ -147,7 +214,7 @@ impl Scenario {
     pub(crate) fn prefixes_total(&self) -> usize {
         match self.overlap {
             Overlap::Distinct => self.senders * self.prefixes_each,
-            Overlap::Competing => self.prefixes_each,
+            Overlap::Competing | Overlap::Backup => self.prefixes_each,
         }
     }
 
@@ -155,7 +222,7 @@ impl Scenario {
     pub(crate) fn prefixes_of(&self, sender: usize) -> std::ops::Range<usize> {
         match self.overlap {
             Overlap::Distinct => sender * self.prefixes_each..(sender + 1) * self.prefixes_each,
-            Overlap::Competing => 0..self.prefixes_each,
+            Overlap::Competing | Overlap::Backup => 0..self.prefixes_each,
         }
     }
 
@@ -164,9 +231,42 @@ impl Scenario {
         self.prefixes == Prefixes::Internet6
     }
 
-    /// The daemon's address.
-    pub(crate) fn local_address(&self) -> IpAddr {
-        if self.is_v6() { IpAddr::V6(LOCAL6) } else { IpAddr::V4(LOCAL4) }
+    /// Links between the daemon and its peers; with two, each peer is on one of its own.
+    pub(crate) fn links(&self) -> usize {
+        if self.fib == Some(Fib::NextHopLost) { 2 } else { 1 }
+    }
+
+    /// The link on which a peer is.
+    pub(crate) fn link_of(&self, peer: usize) -> usize {
+        peer % self.links()
+    }
+
+    /// The daemon's address on one link.
+    pub(crate) fn local_address_on(&self, link: usize) -> IpAddr {
+        match (self.is_v6(), link) {
+            (true, _) => IpAddr::V6(LOCAL6),
+            (false, 0) => IpAddr::V4(LOCAL4),
+            (false, _) => IpAddr::V4(SPARE4),
+        }
+    }
+
+    /// The daemon's address that a peer connects to.
+    pub(crate) fn local_address(&self, peer: usize) -> IpAddr {
+        self.local_address_on(self.link_of(peer))
+    }
+
+    /// All of the daemon's addresses.
+    pub(crate) fn local_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        (0..self.links()).map(|link| self.local_address_on(link))
+    }
+
+    /// Bits of the subnet of a link.
+    pub(crate) fn subnet_length(&self) -> u8 {
+        match (self.is_v6(), self.links()) {
+            (true, _) => 64,
+            (false, 1) => 15,
+            (false, _) => 16,
+        }
     }
 
     /// The address of one peer.
@@ -174,7 +274,9 @@ impl Scenario {
         if self.is_v6() {
             IpAddr::V6(Ipv6Addr::from(u128::from(LOCAL6) + 0x1_0000 + peer as u128))
         } else {
-            IpAddr::V4(peer_address4(peer))
+            // On the second link: as on the first, in its subnet.
+            let [a, b, c, d] = peer_address4(peer).octets();
+            IpAddr::V4(Ipv4Addr::new(a, b + self.link_of(peer) as u8, c, d))
         }
     }
 
@@ -189,6 +291,8 @@ impl Scenario {
 
 /// The daemon's IPv4 address and router identifier: of the block for benchmarks (RFC 2544, RFC 6890).
 pub(crate) const LOCAL4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+/// The daemon's IPv4 address on the second link.
+const SPARE4: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 1);
 /// The daemon's IPv6 address: of the block for benchmarks (RFC 5180).
 pub(crate) const LOCAL6: Ipv6Addr = Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 1);
 
@@ -208,7 +312,7 @@ mod tests {
         for scenario in SCENARIOS {
             let addresses: HashSet<IpAddr> = (0..scenario.peers()).map(|peer| scenario.peer_address(peer)).collect();
             assert_eq!(addresses.len(), scenario.peers(), "{}", scenario.name);
-            assert!(!addresses.contains(&scenario.local_address()), "{}", scenario.name);
+            assert!(scenario.local_addresses().all(|own| !addresses.contains(&own)), "{}", scenario.name);
         }
     }
 

@@ -67,7 +67,7 @@ impl Tally {
         let update = Update::read(body).ok_or(Wrong("an UPDATE whose lengths do not fit together"))?;
         let neighbour = match workload.scenario.overlap {
             Overlap::Distinct => None,
-            Overlap::Competing => update.neighbour_as(LOCAL_AS),
+            Overlap::Competing | Overlap::Backup => update.neighbour_as(LOCAL_AS),
         };
         let before = self.announced + self.withdrawn;
         for prefix in update.withdrawn() {
@@ -169,7 +169,7 @@ mod tests {
     fn a_prefix_that_nobody_sent_is_a_fault() {
         let workload = Workload::new(Scenario::named("smoke").expect("smoke"));
         let mut bytes = Vec::new();
-        message::withdraw(message::Prefix { bits: 0xdf << 56, length: 8 }, false, &mut bytes);
+        message::withdraw(&[message::Prefix { bits: 0xdf << 56, length: 8 }], false, &mut bytes);
         assert_eq!(Tally::new(&workload, 1).book(&workload, &bytes[HEADER..], Instant::now()), Err(UNKNOWN));
     }
 }

@@ -1,10 +1,11 @@
-//! Two network namespaces and a wire: the daemon in one, every peer of its in the other.
+//! Two network namespaces and a wire, or two: the daemon in one, every peer of its in the other.
 //!
 //! They carry the number of the process that made them, and are gone when the testbed is dropped. What a run left that
 //! was killed outright is removed by the next one.
 
 use std::fs::File;
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -14,6 +15,9 @@ use nix::sched::{CloneFlags, setns};
 use crate::scenario::Scenario;
 
 const PREFIX: &str = "linnet-bench-";
+
+/// The links' names in both namespaces.
+pub(crate) const LINKS: [&str; 2] = ["wire", "spare"];
 
 /// The two namespaces.
 #[derive(Debug)]
@@ -31,31 +35,28 @@ impl Testbed {
         let made = || -> Result<()> {
             ip(&["netns", "add", &bed.daemon], "")?;
             ip(&["netns", "add", &bed.peers], "")?;
-            ip(
-                &[
-                    "-n",
-                    &bed.daemon,
-                    "link",
-                    "add",
-                    "wire",
-                    "type",
-                    "veth",
-                    "peer",
-                    "name",
-                    "wire",
-                    "netns",
-                    &bed.peers,
-                ],
-                "",
-            )?;
-            let length = if scenario.is_v6() { 64 } else { 15 };
-            let address = |address| {
-                format!("address add {address}/{length} dev wire{}\n", if scenario.is_v6() { " nodad" } else { "" })
+            let (daemon, peers) = (&bed.daemon, &bed.peers);
+            let mut own = "link set lo up\n".to_owned();
+            let mut theirs = own.clone();
+            let nodad = if scenario.is_v6() { " nodad" } else { "" };
+            let address = |address: IpAddr, link: &str| {
+                format!("address add {address}/{} dev {link}{nodad}\n", scenario.subnet_length())
             };
-            let up = "link set lo up\nlink set wire up\n";
-            ip(&["-n", &bed.daemon, "-batch", "-"], &format!("{up}{}", address(scenario.local_address())))?;
-            let peers: String = (0..scenario.peers()).map(|peer| address(scenario.peer_address(peer))).collect();
-            ip(&["-n", &bed.peers, "-batch", "-"], &format!("{up}{peers}"))
+            for (number, link) in LINKS.into_iter().enumerate().take(scenario.links()) {
+                // A pair whose ends have one number counts as no pair, and the kernel keeps the loss of its carrier to itself
+                // for up to a second (linkwatch_urgent_event in net/core/link_watch.c).
+                let (one, other) = (number + 11, number + 21);
+                let line =
+                    format!("link add {link} index {one} type veth peer name {link} index {other} netns {peers}");
+                ip(&["-n", daemon, "-batch", "-"], &line)?;
+                own += &format!("link set {link} up\n{}", address(scenario.local_address_on(number), link));
+                theirs += &format!("link set {link} up\n");
+            }
+            for peer in 0..scenario.peers() {
+                theirs += &address(scenario.peer_address(peer), LINKS[scenario.link_of(peer)]);
+            }
+            ip(&["-n", daemon, "-batch", "-"], &own)?;
+            ip(&["-n", peers, "-batch", "-"], &theirs)
         };
         made().context("the namespaces of the testbed (root and iproute2 are needed)")?;
         Ok(bed)
@@ -63,9 +64,30 @@ impl Testbed {
 
     /// Moves the calling thread, and no other, to where the peers live.
     pub(crate) fn enter_peers(&self) -> Result<()> {
-        let namespace = File::open(Path::new("/run/netns").join(&self.peers)).context("the peers' namespace")?;
-        setns(namespace, CloneFlags::CLONE_NEWNET).context("entering the peers' namespace")
+        enter(&self.peers)
     }
+
+    /// Does some work where the daemon lives, in a thread of its own.
+    pub(crate) fn in_daemon<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                enter(&self.daemon)?;
+                work()
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Takes the peers' end of a link down, as a cable that is pulled: the daemon's end loses its carrier.
+    pub(crate) fn cut(&self, link: &str) -> Result<()> {
+        ip(&["-n", &self.peers, "link", "set", link, "down"], "")
+    }
+}
+
+/// Moves the calling thread, and no other, to a network namespace.
+fn enter(name: &str) -> Result<()> {
+    let namespace = File::open(Path::new("/run/netns").join(name)).with_context(|| format!("namespace {name}"))?;
+    setns(namespace, CloneFlags::CLONE_NEWNET).with_context(|| format!("entering the namespace {name}"))
 }
 
 impl Drop for Testbed {

@@ -1,5 +1,7 @@
 //! One trial: a fresh testbed, one daemon, one scenario, and what was measured.
 
+mod fib;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -7,6 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 
 use crate::daemon::Daemon;
+use crate::fib::limit;
 use crate::interrupt::Interrupt;
 use crate::load::{Changes, Load};
 use crate::process::{Process, Usage, machine_cpu};
@@ -27,13 +30,13 @@ pub(crate) struct Settings {
 }
 
 /// What one trial gave. Times are wall seconds from the first UPDATE sent, if nothing else is said.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Figures {
     /// From the daemon's first open port to all sessions Established.
     pub(crate) up_s: f64,
     /// To the first UPDATE received.
     pub(crate) first_s: f64,
-    /// To the last receiver complete.
+    /// To the last receiver complete, or the last route in the kernel.
     pub(crate) wall_s: f64,
     /// To the last UPDATE received by anybody.
     pub(crate) quiet_s: f64,
@@ -56,6 +59,21 @@ pub(crate) struct Figures {
     pub(crate) foreign_share: f64,
     /// Single changes, where the scenario has them.
     pub(crate) changes: Option<ChangeFigures>,
+    /// What came of the routes in the kernel, where they go there.
+    pub(crate) fib: Option<FibFigures>,
+}
+
+/// Routes in the kernel.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct FibFigures {
+    /// Seconds from the first withdrawal sent to the last route gone.
+    pub(crate) gone_s: Option<f64>,
+    /// Milliseconds from the loss of session or link until every route is gone, or uses the other link.
+    pub(crate) lost_ms: Option<f64>,
+    /// Resident memory of the daemon once it has installed all and is idle, MiB.
+    pub(crate) held_mib: Option<f64>,
+    /// CPU seconds of the daemon in the idle seconds after that.
+    pub(crate) held_cpu_s: Option<f64>,
 }
 
 /// Latency of single changes, milliseconds.
@@ -83,9 +101,9 @@ pub(crate) struct ChangeFigures {
 /// Whatever kept the daemon from doing what was asked, with the end of what it said.
 pub(crate) fn run(daemon: Daemon, workload: &Workload, settings: &Settings, interrupt: &Interrupt) -> Result<Figures> {
     let directory = Directory::new(daemon, settings.keep)?;
-    let command = daemon.prepare(&workload.scenario, &directory.path, &settings.linnetd)?;
+    let programs = daemon.prepare(&workload.scenario, &directory.path, &settings.linnetd)?;
     let testbed = Testbed::new(&workload.scenario)?;
-    let mut process = Process::start(&testbed.daemon, &command, &directory.path)?;
+    let mut process = Process::start(&testbed.daemon, &programs, &directory.path, interrupt)?;
     process.wait_until_it_listens(interrupt)?;
     // A thread of its own enters the peers' namespace and ends with the trial; this one stays where it can clean up.
     std::thread::scope(|scope| {
@@ -93,8 +111,11 @@ pub(crate) fn run(daemon: Daemon, workload: &Workload, settings: &Settings, inte
             testbed.enter_peers()?;
             let mut load = Load::new(workload, interrupt)?;
             // While the sessions are still there: what a daemon says of their end is not what went wrong.
-            measure(&process, &mut load, workload, settings)
-                .map_err(|error| anyhow!("{error:#}; the last that the daemon said: {}", process.last_words()))
+            let measured = match workload.scenario.fib {
+                None => measure(&process, &mut load, workload, settings),
+                Some(scenario) => fib::measure(&process, &mut load, workload, settings, &testbed, scenario),
+            };
+            measured.map_err(|error| anyhow!("{error:#}; the last that the daemon said: {}", process.last_words()))
         });
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
@@ -104,47 +125,91 @@ fn measure(process: &Process, load: &mut Load, workload: &Workload, settings: &S
     let settle = settings.settle.unwrap_or_else(|| settle_time(workload.scenario.peers()));
     let up = load.establish(settle)?;
 
-    let (started, machine, own) = (Instant::now(), machine_cpu(), Usage::own().cpu);
-    let before = process.usage().cpu;
+    let meter = Meter::start(process);
     let delivery = load.deliver(settings.timeout)?;
     wait_until_idle(process, load)?;
-    let mut after = process.usage();
-    let before = match workload.scenario.idle_seconds {
-        0 => before,
-        seconds => {
-            let before = after.cpu;
-            load.turn_for(Duration::from_secs(seconds))?;
-            after = process.usage();
-            before
-        }
-    };
-    let (elapsed, load_cpu) = (started.elapsed().as_secs_f64(), Usage::own().cpu - own);
-    let cpu = after.cpu - before;
-    let foreign = (machine_cpu() - machine - cpu - load_cpu).max(0.0);
+    let busy = process.usage().cpu;
+    load.turn_for(Duration::from_secs(workload.scenario.idle_seconds))?;
+    let used = meter.stop(process);
+    let after = process.usage().cpu;
+    let cpu_s = if workload.scenario.idle_seconds == 0 { used.cpu_s } else { after - busy };
 
     let changes = match workload.scenario.changes {
         0 => None,
         count => {
             let changes = load.change_one_by_one(count)?;
-            Some(ChangeFigures::new(changes, process.usage().cpu - after.cpu))
+            Some(ChangeFigures::new(changes, process.usage().cpu - after))
         }
     };
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64;
     Ok(Figures {
         up_s: up.as_secs_f64(),
         first_s: delivery.first.as_secs_f64(),
         wall_s: delivery.complete.as_secs_f64(),
         quiet_s: delivery.quiet.as_secs_f64(),
         sent_s: delivery.sent.as_secs_f64(),
-        cpu_s: cpu,
+        cpu_s,
         memory_mib: process.usage().peak_memory,
         updates: delivery.updates,
         announced: delivery.announced,
         withdrawn: delivery.withdrawn,
-        load_cpu_s: load_cpu,
-        foreign_share: foreign / (cpus * elapsed),
+        load_cpu_s: used.load_cpu_s,
+        foreign_share: used.foreign_share,
         changes,
+        fib: None,
     })
+}
+
+/// What the kernel alone takes for the routes of a scenario, in a testbed like the daemons'.
+///
+/// # Errors
+/// The kernel refused something, or somebody interrupted.
+pub(crate) fn run_limit(workload: &Workload, interrupt: &Interrupt) -> Result<Figures> {
+    interrupt.check()?;
+    let testbed = Testbed::new(&workload.scenario)?;
+    let (started, machine, own) = (Instant::now(), machine_cpu(), Usage::own().cpu);
+    let limit = limit::measure(&testbed, workload)?;
+    let (elapsed, used) = (started.elapsed(), Usage::own().cpu - own);
+    Ok(Figures {
+        wall_s: limit.added.as_secs_f64(),
+        cpu_s: limit.cpu_s,
+        foreign_share: share(machine_cpu() - machine - used, elapsed),
+        fib: Some(FibFigures { gone_s: Some(limit.removed.as_secs_f64()), ..FibFigures::default() }),
+        ..Figures::default()
+    })
+}
+
+/// Clocks of the daemon, of the load and of the machine, started together.
+struct Meter {
+    started: Instant,
+    machine: f64,
+    load: f64,
+    daemon: f64,
+}
+
+/// What was used meanwhile.
+struct Used {
+    cpu_s: f64,
+    load_cpu_s: f64,
+    foreign_share: f64,
+}
+
+impl Meter {
+    fn start(process: &Process) -> Self {
+        let (started, machine) = (Instant::now(), machine_cpu());
+        Self { started, machine, load: Usage::own().cpu, daemon: process.usage().cpu }
+    }
+
+    fn stop(&self, process: &Process) -> Used {
+        let (cpu_s, load_cpu_s) = (process.usage().cpu - self.daemon, Usage::own().cpu - self.load);
+        let foreign = machine_cpu() - self.machine - cpu_s - load_cpu_s;
+        Used { cpu_s, load_cpu_s, foreign_share: share(foreign, self.started.elapsed()) }
+    }
+}
+
+/// CPU seconds as a share of what all CPUs have in `time`, 0 to 1: in a few milliseconds a tick of the kernel's is more.
+fn share(seconds: f64, time: Duration) -> f64 {
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as f64;
+    (seconds / (cpus * time.as_secs_f64())).clamp(0.0, 1.0)
 }
 
 /// How long every daemon rests between its sessions and the first UPDATE. FRR holds a new peer's first advertisement back

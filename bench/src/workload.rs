@@ -55,6 +55,11 @@ impl Workload {
         self.prefixes.len()
     }
 
+    /// The table.
+    pub(crate) fn prefixes(&self) -> &[Prefix] {
+        &self.prefixes
+    }
+
     /// The number of a prefix in the table.
     pub(crate) fn number(&self, prefix: Prefix) -> Option<usize> {
         self.numbers.get(&prefix).map(|number| *number as usize)
@@ -64,14 +69,25 @@ impl Workload {
     pub(crate) fn best_as(&self, number: usize) -> Option<u32> {
         match self.scenario.overlap {
             Overlap::Distinct => None,
-            Overlap::Competing => Some(self.scenario.peer_as(best_sender(&self.scenario, self.set_of[number]))),
+            Overlap::Competing | Overlap::Backup => {
+                Some(self.scenario.peer_as(best_sender(&self.scenario, self.set_of[number])))
+            }
         }
     }
 
     /// An UPDATE by which the first sender takes one of its prefixes back.
     pub(crate) fn withdrawal(&self, number: usize) -> Vec<u8> {
         let mut out = Vec::new();
-        message::withdraw(self.prefixes[number], self.scenario.is_v6(), &mut out);
+        message::withdraw(&self.prefixes[number..=number], self.scenario.is_v6(), &mut out);
+        out
+    }
+
+    /// UPDATEs by which the first sender takes all of its prefixes back, as many in each as it holds.
+    pub(crate) fn withdrawals(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for some in self.prefixes[self.scenario.prefixes_of(0)].chunks(message::WITHDRAWN_AT_ONCE) {
+            message::withdraw(some, self.scenario.is_v6(), &mut out);
+        }
         out
     }
 
@@ -155,7 +171,7 @@ fn attribute_sets(scenario: &Scenario) -> Vec<Range<usize>> {
     let mut sets = Vec::new();
     let tables = match scenario.overlap {
         Overlap::Distinct => scenario.senders,
-        Overlap::Competing => 1,
+        Overlap::Competing | Overlap::Backup => 1,
     };
     for sender in 0..tables {
         let Range { mut start, end } = scenario.prefixes_of(sender);
@@ -177,7 +193,10 @@ fn attribute_sets(scenario: &Scenario) -> Vec<Range<usize>> {
 
 /// The sender whose path for a set of attributes is the shortest.
 fn best_sender(scenario: &Scenario, set: u32) -> usize {
-    (Dice(u64::from(set) << 20).roll() % scenario.senders as u64) as usize
+    match scenario.overlap {
+        Overlap::Distinct | Overlap::Backup => 0,
+        Overlap::Competing => (Dice(u64::from(set) << 20).roll() % scenario.senders as u64) as usize,
+    }
 }
 
 /// What `sender` says of one set. Its own numbers come from the sender and the set alone, so that it can be said again.
@@ -196,8 +215,8 @@ fn attributes(scenario: &Scenario, sender: usize, set: u32) -> Attributes {
     }
     let hops = match scenario.overlap {
         Overlap::Distinct => 3 + dice.below(4),
-        Overlap::Competing if best_sender(scenario, set) == sender => 3,
-        Overlap::Competing => 4 + dice.below(3),
+        Overlap::Competing | Overlap::Backup if best_sender(scenario, set) == sender => 3,
+        Overlap::Competing | Overlap::Backup => 4 + dice.below(3),
     };
     while (said.as_path.len() as u64) < hops - 1 {
         let asn = if dice.below(3) == 0 { 131_072 + dice.below(300_000) } else { 1_000 + dice.below(60_000) };
@@ -263,6 +282,20 @@ mod tests {
                 assert!(numbers.into_iter().eq(scenario.prefixes_of(sender)), "{} sender {sender}", scenario.name);
             }
         }
+    }
+
+    #[test]
+    fn what_was_announced_is_withdrawn_once_each() {
+        let workload = Workload::new(Scenario::named("F1").expect("F1"));
+        let (bytes, mut numbers) = (workload.withdrawals(), Vec::new());
+        let mut rest = &bytes[..];
+        while let Some(frame) = message::next(rest).expect("a possible length") {
+            assert!(frame.body.len() <= 4096 - message::HEADER, "an UPDATE longer than a message may be");
+            let update = Update::read(frame.body).expect("a well-formed UPDATE");
+            numbers.extend(update.withdrawn().map(|prefix| workload.number(prefix.expect("whole")).expect("known")));
+            rest = frame.rest;
+        }
+        assert!(numbers.into_iter().eq(0..workload.len()));
     }
 
     #[test]

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-fn bench(arguments: &[&str]) -> Command {
+fn bench(scenario: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bench"));
-    command.args(["run", "--scenarios", "smoke", "--runs", "1"]).args(arguments).stdin(Stdio::null());
+    command.args(["run", "--scenarios", scenario, "--runs", "1"]).args(arguments).stdin(Stdio::null());
     command
 }
 
@@ -28,10 +28,10 @@ fn told(output: &Output) -> String {
     format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-#[test]
-fn linnet_and_bird_are_measured_side_by_side() {
-    let json = std::env::temp_dir().join(format!("bench-smoke-{}.json", std::process::id()));
-    let child = bench(&["--daemons", "linnet,bird", "--settle", "0", "--json"])
+/// Runs to the end, which is a good one and leaves nothing behind; what it reports.
+fn report(scenario: &str, daemons: &str) -> serde_json::Value {
+    let json = std::env::temp_dir().join(format!("bench-{scenario}-{}.json", std::process::id()));
+    let child = bench(scenario, &["--daemons", daemons, "--settle", "0", "--json"])
         .arg(&json)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -42,18 +42,33 @@ fn linnet_and_bird_are_measured_side_by_side() {
     assert!(output.status.success(), "{}", told(&output));
     let report = std::fs::read_to_string(&json).expect("a report");
     std::fs::remove_file(&json).expect("the report goes");
-    let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!(left_behind(id), Vec::<PathBuf>::new());
+    serde_json::from_str(&report).expect("JSON")
+}
+
+#[test]
+fn linnet_and_bird_are_measured_side_by_side() {
+    let report = report("smoke", "linnet,bird");
     for trial in 0..2 {
         assert_eq!(report["trials"][trial]["announced"], 100, "{report:#}");
         assert_eq!(report["trials"][trial]["changes"]["lost"], 0, "{report:#}");
     }
-    assert_eq!(left_behind(id), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn routes_go_into_the_kernel_and_out_by_linnet_bird_frr_and_without_any() {
+    // GoBGP writes none, and is passed over.
+    let report = report("fib-smoke", "linnet,bird,frr,gobgp");
+    let trials = report["trials"].as_array().expect("trials");
+    let daemons: Vec<_> = trials.iter().map(|trial| trial["daemon"].as_str().unwrap_or_default()).collect();
+    assert_eq!(daemons, ["linnet", "bird", "frr", "kernel"], "{report:#}");
+    assert!(trials.iter().all(|trial| trial["fib"]["gone_s"].as_f64().is_some()), "{report:#}");
 }
 
 #[test]
 fn an_interrupted_run_leaves_nothing_behind() {
     // A rest of an hour: only the signal can end it.
-    let mut child = bench(&["--daemons", "bird", "--settle", "3600"])
+    let mut child = bench("smoke", &["--daemons", "bird", "--settle", "3600"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

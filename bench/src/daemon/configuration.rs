@@ -19,9 +19,11 @@ fn reflects(scenario: &Scenario) -> bool {
 
 /// linnetd.toml.
 pub(super) fn linnet(scenario: &Scenario, directory: &Path) -> String {
-    let (local, directory) = (scenario.local_address(), directory.display());
+    let directory = directory.display();
     let family = if scenario.is_v6() { "ipv6-unicast" } else { "ipv4-unicast" };
-    let listen = std::net::SocketAddr::new(local, 179);
+    let listen: Vec<_> =
+        scenario.local_addresses().map(|own| std::net::SocketAddr::new(own, 179).to_string()).collect();
+    let install = scenario.fib.is_some();
     let mut text = format!(
         r#"[node]
 name = "bench"
@@ -30,14 +32,14 @@ address = "{ROUTER_ID}"
 [bgp]
 asn = {LOCAL_AS}
 router-id = "{ROUTER_ID}"
-listen = ["{listen}"]
+listen = {listen:?}
 hold-time = {HOLD_TIME}
 
 [overlay]
 mode = "never"
 
 [fib]
-install = false
+install = {install}
 
 [policy]
 directory = "{directory}/policy.d"
@@ -57,7 +59,7 @@ rules = [{{ then = "accept" }}]
 "#
     );
     text += &for_peers(scenario, |peer, address, asn| {
-        let client = reflects(scenario);
+        let (client, local) = (reflects(scenario), scenario.local_address(peer));
         format!(
             r#"
 [[bgp.peer]]
@@ -78,11 +80,16 @@ export = "everything"
 
 /// bird.conf.
 pub(super) fn bird(scenario: &Scenario) -> String {
-    let (local, channel) = (scenario.local_address(), if scenario.is_v6() { "ipv6" } else { "ipv4" });
+    let channel = if scenario.is_v6() { "ipv6" } else { "ipv4" };
     let client = if reflects(scenario) { "    rr client;\n" } else { "" };
     let mut text =
         format!("log stderr {{ warning, error, fatal, bug }};\nrouter id {ROUTER_ID};\nprotocol device {{ }}\n");
+    if scenario.fib.is_some() {
+        // A scan looks through the whole table: once in ten minutes is never here.
+        let _ = writeln!(text, "protocol kernel {{ scan time 600; {channel} {{ import none; export all; }}; }}");
+    }
     text += &for_peers(scenario, |peer, address, asn| {
+        let local = scenario.local_address(peer);
         format!(
             "protocol bgp peer{peer} {{
     local {local} as {LOCAL_AS};
@@ -125,7 +132,7 @@ router bgp {LOCAL_AS}
 
 /// gobgpd's TOML.
 pub(super) fn gobgp(scenario: &Scenario) -> String {
-    let (local, keepalive) = (scenario.local_address(), HOLD_TIME / 3);
+    let (local, keepalive) = (scenario.local_address(0), HOLD_TIME / 3);
     let family = if scenario.is_v6() { "ipv6-unicast" } else { "ipv4-unicast" };
     let mut text = format!(
         "[global.config]\nas = {LOCAL_AS}\nrouter-id = \"{ROUTER_ID}\"\nport = 179\nlocal-address-list = [\"{local}\"]\n"
@@ -171,7 +178,7 @@ fib-update no
 nexthop qualify via default
 socket \"{}/control\"
 ",
-        scenario.local_address(),
+        scenario.local_address(0),
         directory.display(),
     );
     text += &for_peers(scenario, |_, address, asn| {

@@ -1,0 +1,180 @@
+//! A trial in which the daemon writes its routes into the kernel, and the kernel is where they are counted.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+
+use super::{ChangeFigures, FibFigures, Figures, Meter, Settings, settle_time, wait_until_idle};
+use crate::fib::{self, Watch};
+use crate::load::{Changes, Load};
+use crate::process::Process;
+use crate::scenario::Fib;
+use crate::testbed::{LINKS, Testbed};
+use crate::workload::Workload;
+
+/// Between two changes: longer than any daemon gathers changes for by default (FRR: 50 ms).
+const GAP: Duration = Duration::from_millis(80);
+/// How long one change may take before it counts as lost.
+const CHANGE_WITHIN: Duration = Duration::from_secs(5);
+/// Tables up to this size are looked at every millisecond.
+const SMALL: usize = 10_000;
+
+/// One daemon's namespace and what is in it.
+struct Kernel<'a> {
+    process: String,
+    testbed: &'a Testbed,
+    /// Routes that were there before the first UPDATE.
+    base: usize,
+    /// Between two looks.
+    pause: Duration,
+    timeout: Duration,
+}
+
+impl Kernel<'_> {
+    /// Waits until the kernel holds what `done` wants beyond the routes that were there before.
+    fn wait(&self, load: &mut Load, since: Instant, what: &str, done: impl Fn(usize) -> bool) -> Result<Duration> {
+        loop {
+            let now = Instant::now();
+            let held = fib::count(&self.process)?.saturating_sub(self.base);
+            if done(held) {
+                return Ok(now - since);
+            }
+            ensure!(now - since < self.timeout, "after {} s {what}: {held} routes", self.timeout.as_secs());
+            load.turn_for(self.pause)?;
+        }
+    }
+}
+
+/// Measures one trial of a scenario whose routes go into the kernel.
+pub(super) fn measure(
+    process: &Process,
+    load: &mut Load,
+    workload: &Workload,
+    settings: &Settings,
+    testbed: &Testbed,
+    scenario: Fib,
+) -> Result<Figures> {
+    let settle = settings.settle.unwrap_or_else(|| settle_time(workload.scenario.peers()));
+    let up = load.establish(settle)?;
+    let (routes, process_number) = (workload.len(), process.id().to_string());
+    let kernel = Kernel {
+        base: fib::count(&process_number)?,
+        process: process_number,
+        testbed,
+        pause: Duration::from_millis(if routes <= SMALL { 1 } else { 20 }),
+        timeout: settings.timeout,
+    };
+
+    let meter = Meter::start(process);
+    let started = Instant::now();
+    load.send_tables();
+    let installed = kernel.wait(load, started, "not all routes are in the kernel", |held| held >= routes)?;
+    wait_until_idle(process, load)?;
+    load.check_sessions()?;
+    let used = meter.stop(process);
+
+    let mut figures = FibFigures::default();
+    let seconds = workload.scenario.idle_seconds;
+    if seconds > 0 {
+        let before = process.usage().cpu;
+        load.turn_for(Duration::from_secs(seconds))?;
+        let usage = process.usage();
+        (figures.held_mib, figures.held_cpu_s) = (Some(usage.memory), Some(usage.cpu - before));
+    }
+    let mut changes = None;
+    match scenario {
+        Fib::Table => {
+            let since = Instant::now();
+            load.send(0, workload.withdrawals().into());
+            let gone = kernel.wait(load, since, "not all routes have left the kernel", |held| held == 0)?;
+            figures.gone_s = Some(gone.as_secs_f64());
+        }
+        Fib::Changes => {
+            let before = process.usage().cpu;
+            let made = change_one_by_one(load, workload, testbed)?;
+            changes = Some(ChangeFigures::new(made, process.usage().cpu - before));
+        }
+        Fib::SessionLost => {
+            let since = Instant::now();
+            load.close(0);
+            let gone = kernel.wait(load, since, "not all routes have left the kernel", |held| held == 0)?;
+            figures.lost_ms = Some(milliseconds(gone));
+        }
+        Fib::LinkLost => {
+            let since = Instant::now();
+            testbed.cut(LINKS[0])?;
+            let gone = kernel.wait(load, since, "not all routes have left the kernel", |held| held == 0)?;
+            figures.lost_ms = Some(milliseconds(gone));
+        }
+        Fib::NextHopLost => figures.lost_ms = Some(milliseconds(lose_next_hop(load, &kernel, routes)?)),
+    }
+    Ok(Figures {
+        up_s: up.as_secs_f64(),
+        wall_s: installed.as_secs_f64(),
+        quiet_s: installed.as_secs_f64(),
+        cpu_s: used.cpu_s,
+        memory_mib: process.usage().peak_memory,
+        load_cpu_s: used.load_cpu_s,
+        foreign_share: used.foreign_share,
+        changes,
+        fib: Some(figures),
+        ..Figures::default()
+    })
+}
+
+/// Cuts the link that every route uses, and waits until every route uses the other.
+fn lose_next_hop(load: &mut Load, kernel: &Kernel<'_>, routes: usize) -> Result<Duration> {
+    let [first, other] = LINKS;
+    let used = fib::by_interface(kernel.testbed, first, usize::MAX)?;
+    ensure!(used >= routes, "only {used} of {routes} routes use the link that is to be cut, so its loss shows nothing");
+    let since = Instant::now();
+    kernel.testbed.cut(first)?;
+    loop {
+        let now = Instant::now();
+        // The first is answered by one route; only without one is the whole table looked through.
+        if fib::by_interface(kernel.testbed, first, 1)? == 0
+            && fib::by_interface(kernel.testbed, other, usize::MAX)? >= routes
+        {
+            return Ok(now - since);
+        }
+        if now - since > kernel.timeout {
+            bail!("after {} s not all routes use the other link", kernel.timeout.as_secs());
+        }
+        load.turn_for(kernel.pause)?;
+    }
+}
+
+/// Withdraws and announces again single prefixes, the next only when the kernel has told of the last.
+fn change_one_by_one(load: &mut Load, workload: &Workload, testbed: &Testbed) -> Result<Changes> {
+    let watch = Watch::start(testbed)?;
+    let mut changes = Changes::default();
+    for turn in 0..workload.scenario.changes {
+        let number = (turn * 6_151 + 17) % workload.len(); // a prime, so that the whole table is walked
+        for (announce, bytes) in [(false, workload.withdrawal(number)), (true, workload.announcement(number))] {
+            let _ = watch.events().count(); // what came before this change is not its doing
+            let sent = Instant::now();
+            load.send(0, bytes.into());
+            let arrived = loop {
+                load.turn_for(Duration::from_millis(1))?;
+                load.check_sessions()?;
+                let wanted =
+                    |event: &fib::Event| event.added == announce && event.prefix == workload.prefixes()[number];
+                let event = watch.events().find(wanted);
+                if event.is_some() || sent.elapsed() > CHANGE_WITHIN {
+                    break event;
+                }
+            };
+            match arrived {
+                Some(event) if announce => changes.announcements.push(event.at - sent),
+                Some(event) => changes.withdrawals.push(event.at - sent),
+                None => changes.lost += 1,
+            }
+            load.turn_for(GAP)?;
+        }
+    }
+    Ok(changes)
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}

@@ -182,6 +182,8 @@ pub struct PeerConfig {
     pub connect_retry: Duration,
     /// How long its session rests after its first failure ([`SessionConfig::idle_hold`]).
     pub idle_hold: Duration,
+    /// How long our OPEN waits for the peer's ([`SessionConfig::delay_open`]).
+    pub delay_open: Option<Duration>,
     /// Its routes with GRACEFUL_SHUTDOWN are used only where there is no other (RFC 8326), if it is in another AS.
     pub graceful_shutdown: bool,
     /// Watch the path to it (RFC 5880).
@@ -324,6 +326,7 @@ impl PeerConfig {
             hold_time: None,
             connect_retry: Duration::from_secs(5),
             idle_hold: SessionConfig::IDLE_HOLD,
+            delay_open: None,
             graceful_shutdown: true,
             bfd: None,
             import: None,

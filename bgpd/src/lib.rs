@@ -295,6 +295,7 @@ impl Bgp {
                 dynamic: peer.dynamic,
                 disabled: peer.disabled,
                 state: status.state,
+                open_in: status.open_in,
                 established: status.established,
                 uptime: status.uptime,
                 down: status.down,

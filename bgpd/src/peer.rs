@@ -63,6 +63,7 @@ pub(crate) enum PeerCommand {
 /// What the task knows of a peer's status.
 pub(crate) struct TaskStatus {
     pub(crate) state: State,
+    pub(crate) open_in: Option<Duration>,
     pub(crate) established: Option<Established>,
     pub(crate) uptime: Option<Duration>,
     pub(crate) down: Option<Duration>,
@@ -409,6 +410,7 @@ impl Peer {
         let since = |at: Option<Instant>| at.map(|at| now.saturating_since(at));
         TaskStatus {
             state: self.session.state(),
+            open_in: self.session.open_in(now),
             uptime: established.as_ref().and_then(|_| since(self.history.up)),
             down: if established.is_none() { since(self.history.down) } else { None },
             established,

@@ -29,6 +29,8 @@ pub struct PeerStatus {
     pub disabled: bool,
     /// Where its session stands.
     pub state: State,
+    /// In how long our OPEN is sent at the latest, while it waits for the peer's.
+    pub open_in: Option<Duration>,
     /// What was agreed on, while Established.
     pub established: Option<Established>,
     /// How long it has been Established.

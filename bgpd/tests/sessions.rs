@@ -90,6 +90,20 @@ async fn a_query_for_an_unknown_peer_names_the_known_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_whose_opens_wait_for_each_other_come_up_when_the_first_has_waited_enough() {
+    let delay = |seconds| {
+        move |_: &mut bgpd::Config, peer: &mut PeerConfig| {
+            peer.delay_open = Some(Duration::from_secs(seconds));
+        }
+    };
+    let (left, right) = pair(delay(240), delay(2)).await;
+    right.wait_peer("left", "waiting with its OPEN", |peer| peer.open_in.is_some()).await;
+    let up = left.wait_established("right").await;
+    assert_eq!((up.open_in, up.counters.sent[0], up.counters.received[0]), (None, 1, 1));
+    assert_eq!(right.wait_established("left").await.counters.established, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn both_sides_connecting_at_once_end_in_one_session() {
     let one = Speaker::start(|_| ()).await;
     let mut other = Speaker::start(|_| ()).await;

@@ -61,6 +61,7 @@ pub fn speaker(config: &Config) -> bgpd::Config {
         hold_time: settings.hold_time,
         connect_retry: settings.connect_retry,
         idle_hold: settings.idle_hold,
+        delay_open: settings.delay_open,
         graceful_shutdown: settings.graceful_shutdown,
         bfd: settings.bfd,
         import: named(&settings.import).or_else(|| settings.internal().then(|| mesh.clone())),

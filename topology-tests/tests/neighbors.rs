@@ -68,6 +68,8 @@ fn a_host_is_something_else_to_each_of_its_neighbours() {
 }
 
 fn roles_are_agreed_with_three_speakers_and_refused_where_they_contradict(lab: &Lab) {
+    // Far more than any wait of this test: who is up has not waited for it.
+    assert_eq!(neighbor(lab, "frr").unwrap()["delay_open_seconds"], 240);
     for (name, ours, theirs) in [
         ("frr", "customer", Some("provider")),
         ("bird", "provider", Some("customer")),

@@ -9,6 +9,8 @@ use crate::time::Instant;
 pub enum Timer {
     /// How long a connection attempt may take, or when to make the next.
     ConnectRetry,
+    /// How long to wait for the peer's OPEN before ours is sent (RFC 4271 section 8.1.1, DelayOpen).
+    DelayOpen,
     /// How long to stay in Idle after a failure (RFC 4271 section 8.1.1, DampPeerOscillations).
     IdleHold,
     /// How long the peer may be silent.
@@ -21,7 +23,8 @@ pub enum Timer {
 
 impl Timer {
     /// All of them, in order.
-    pub const ALL: [Self; 5] = [Self::ConnectRetry, Self::IdleHold, Self::Hold, Self::Keepalive, Self::SendHold];
+    pub const ALL: [Self; 6] =
+        [Self::ConnectRetry, Self::DelayOpen, Self::IdleHold, Self::Hold, Self::Keepalive, Self::SendHold];
 }
 
 /// When each timer is due; `None` where it does not run.
@@ -45,6 +48,12 @@ impl Timers {
     #[must_use]
     pub fn runs(&self, timer: Timer) -> bool {
         self.due[timer as usize].is_some()
+    }
+
+    /// When this one is due.
+    #[must_use]
+    pub fn due(&self, timer: Timer) -> Option<Instant> {
+        self.due[timer as usize]
     }
 
     /// When the first of them is due.

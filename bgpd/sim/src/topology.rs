@@ -213,6 +213,8 @@ impl Topology {
             hold_time: known.hold_time,
             connect_retry: Duration::from_secs(5),
             idle_hold: SessionConfig::IDLE_HOLD,
+            // Some, without taking a number from the seed.
+            delay_open: (node.0 % 3 == 1).then_some(Duration::from_secs(2)),
             passive: known.passive,
             send_hold: None,
             link: None,

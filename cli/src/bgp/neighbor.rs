@@ -28,6 +28,10 @@ struct Neighbor {
     configured_hold_time_seconds: u32,
     connect_retry_seconds: u32,
     idle_hold_seconds: u32,
+    /// How long our OPEN waits for the peer's; 0: not at all.
+    delay_open_seconds: u32,
+    /// What is left of that, while it waits.
+    open_in_seconds: Option<u32>,
     capabilities: Vec<Capability>,
     messages: Vec<Messages>,
     import_filter: Option<String>,
@@ -121,6 +125,8 @@ impl From<api::Neighbor> for Neighbor {
             configured_hold_time_seconds: neighbor.configured_hold_time_seconds,
             connect_retry_seconds: neighbor.connect_retry_seconds,
             idle_hold_seconds: neighbor.idle_hold_seconds,
+            delay_open_seconds: neighbor.delay_open_seconds,
+            open_in_seconds: neighbor.open_in_seconds,
             capabilities: neighbor.capabilities.into_iter().map(capability).collect(),
             messages: neighbor.messages.into_iter().map(messages).collect(),
             import_filter: present(neighbor.import_filter),
@@ -201,6 +207,14 @@ impl Neighbor {
             "  tries again: {} s after a first failure, {} s at most between attempts",
             self.idle_hold_seconds, self.connect_retry_seconds
         ));
+        if self.delay_open_seconds > 0 {
+            let now = self.open_in_seconds.map(|left| format!("; it waits now, for {left} s at most"));
+            page.line(format!(
+                "  our OPEN waits {} s for the peer's{}",
+                self.delay_open_seconds,
+                now.as_deref().unwrap_or_default()
+            ));
+        }
         page.line(format!("  transport: {}", self.transport().join(", ")));
         if let Some(authentication) = self.authentication() {
             page.line(format!("  authentication: {authentication}"));
@@ -440,6 +454,20 @@ mod tests {
         let shown = plain(&neighbors, false);
         assert!(shown.contains(line), "{shown}");
         assert!(json(&neighbors).contains("\"send_id\": 2"), "{}", json(&neighbors));
+    }
+
+    #[test]
+    fn an_open_that_waits_is_shown_with_what_is_left_of_its_time() {
+        for (delay_open_seconds, open_in_seconds, shown) in [
+            (0, None, None),
+            (10, None, Some("  our OPEN waits 10 s for the peer's\n")),
+            (10, Some(7), Some("  our OPEN waits 10 s for the peer's; it waits now, for 7 s at most\n")),
+        ] {
+            let neighbor = api::Neighbor { delay_open_seconds, open_in_seconds, ..Default::default() };
+            let page = plain(&Neighbors { neighbors: vec![neighbor.into()] }, false);
+            assert_eq!(page.contains("our OPEN waits"), shown.is_some(), "{page}");
+            assert!(shown.is_none_or(|shown| page.contains(shown)), "{page}");
+        }
     }
 
     #[test]

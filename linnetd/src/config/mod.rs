@@ -215,6 +215,8 @@ pub struct PeerSettings {
     pub connect_retry: Duration,
     /// `idle-hold-time`
     pub idle_hold: Duration,
+    /// `delay-open`; `None`: 0, which is off.
+    pub delay_open: Option<Duration>,
     /// `graceful-shutdown`: what an external peer says is about to go is used only where there is no other (RFC 8326).
     pub graceful_shutdown: bool,
     /// `bfd`

@@ -127,6 +127,8 @@ fn settings(
     let max_prefixes = table.field("max-prefixes").map_or(Some(None), |field| prefix_limit(&field).map(Some));
     let hold = table.field("hold-time").map_or(Some(None), |field| hold_time(&field).map(Some));
     let retry = table.field("connect-retry").map_or(Some(5u32), |field| field.integer(1..=65535));
+    // Not longer than the peer waits for our OPEN with the hold time that RFC 4271 section 8.2.2 suggests for that: 4 minutes.
+    let delay_open = table.field("delay-open").map_or(Some(0u64), |field| field.integer(0..=240));
     let idle_hold = table.field("idle-hold-time").map_or(Some(1u32), |field| field.integer(1..=3600));
     let graceful_shutdown = table.field("graceful-shutdown").map_or(Some(true), |field| field.boolean());
     let bfd = table.field("bfd").map_or(Some(None), |field| super::bfd::bfd(&field, unnumbered));
@@ -152,6 +154,7 @@ fn settings(
         hold_time: hold?,
         connect_retry: Duration::from_secs(u64::from(retry?)),
         idle_hold: Duration::from_secs(u64::from(idle_hold?)),
+        delay_open: Some(delay_open?).filter(|seconds| *seconds > 0).map(Duration::from_secs),
         graceful_shutdown: graceful_shutdown?,
         bfd: bfd?,
         import: import?,

@@ -141,6 +141,7 @@ fn print_settings(f: &mut Formatter<'_>, settings: &PeerSettings, dynamic: bool)
     }
     writeln!(f, "connect-retry = {}", settings.connect_retry.as_secs())?;
     writeln!(f, "idle-hold-time = {}", settings.idle_hold.as_secs())?;
+    writeln!(f, "delay-open = {}", settings.delay_open.unwrap_or_default().as_secs())?;
     writeln!(f, "graceful-shutdown = {}", settings.graceful_shutdown)?;
     if let Some(bfd) = &settings.bfd {
         writeln!(f, "bfd = {}", super::bfd::text(bfd))?;

@@ -263,12 +263,19 @@ fn settings() -> impl Strategy<Value = PeerSettings> {
     let filter = || option::of(Just("f 0".replace(' ', "-")));
     (
         (remote, asn(), families, ttl, any::<[bool; 6]>(), conduct(), option::of(bfd()), authentication),
-        (option::of(prefix_limit()), hold, (1u64..=65535, 1u64..=3600), filter(), filter(), 1u8..),
+        (
+            option::of(prefix_limit()),
+            hold,
+            (1u64..=65535, 1u64..=3600, option::of(1u64..=240)),
+            filter(),
+            filter(),
+            1u8..,
+        ),
     )
         .prop_map(
             |(
                 (remote_as, local_as, families, ttl, flags, conduct, bfd, authentication),
-                (max_prefixes, hold_time, (retry, idle_hold), import, export, add_path_send),
+                (max_prefixes, hold_time, (retry, idle_hold, delay_open), import, export, add_path_send),
             )| {
                 let mut settings = PeerSettings {
                     remote_as,
@@ -288,6 +295,7 @@ fn settings() -> impl Strategy<Value = PeerSettings> {
                     hold_time,
                     connect_retry: Duration::from_secs(retry),
                     idle_hold: Duration::from_secs(idle_hold),
+                    delay_open: delay_open.map(Duration::from_secs),
                     graceful_shutdown: flags[2],
                     bfd,
                     import,

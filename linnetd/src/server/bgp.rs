@@ -350,6 +350,8 @@ fn neighbor(status: &PeerStatus, hold_time: u32) -> Neighbor {
         unsent_bytes: status.unsent_bytes as u64,
         connect_retry_seconds: u32::try_from(config.connect_retry.as_secs()).unwrap_or(u32::MAX),
         idle_hold_seconds: u32::try_from(config.idle_hold.as_secs()).unwrap_or(u32::MAX),
+        delay_open_seconds: config.delay_open.map_or(0, |delay| u32::try_from(delay.as_secs()).unwrap_or(u32::MAX)),
+        open_in_seconds: status.open_in.map(|left| u32::try_from(left.as_secs()).unwrap_or(u32::MAX)),
         next_hop_self: config.conduct.next_hop == NextHopMode::Own,
         blackhole: config.blackhole,
         max_prefixes: config.max_prefixes.map_or(0, |limit| limit.limit),

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 
 use super::{Direction, Established, Opens, State};
 use crate::time::Instant;
-use crate::timers::Timers;
+use crate::timers::{Timer, Timers};
 
 /// What there is of TCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub(super) struct Connection {
     pub(super) agreed: Option<Box<Established>>,
     /// Our OPEN and the peer's, whole messages, once they were said.
     pub(super) opens: Opens,
-    /// When the TCP connection came up.
+    /// When our OPEN was sent; before that, when the TCP connection came up.
     pub(super) since: Instant,
 }
 
@@ -70,6 +70,11 @@ impl Connection {
         self.buffer = BytesMut::new();
         self.agreed = None;
         self.opens = Opens::default();
+    }
+
+    /// TCP is up, and our OPEN waits for the peer's (RFC 4271 section 8.1.1, DelayOpen).
+    pub(super) fn delays_open(&self) -> bool {
+        self.timers.runs(Timer::DelayOpen)
     }
 
     /// Seconds of the negotiated hold time; 0 where none runs.

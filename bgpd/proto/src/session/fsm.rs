@@ -5,7 +5,9 @@
 //! raises an event has already asked whether an OPEN is acceptable ([`super::negotiate`]) and which connection of
 //! two stays ([`super::collision`]).
 //!
-//! Left out, all optional: DelayOpen (events 12 and 20), events 6 and 7 (IdleHoldTimer_Expires raises 3 or 5 instead), TCP
+//! Of what is optional there is DelayOpen (events 12 and 20), with which a connection that is up stays in Connect or Active
+//! while the DelayOpenTimer runs, and SendNOTIFICATIONwithoutOPEN, so that a peer whose OPEN came first and is refused hears
+//! why. Left out: events 6 and 7 (IdleHoldTimer_Expires raises 3 or 5 instead), TCP
 //! connection tracking by address (events 14 and 15: the owner of the listener has matched the peer already).
 //!
 //! Other than RFC 4271's letter:
@@ -44,14 +46,20 @@ pub(super) enum Event {
     IdleHoldTimerExpires,
     /// 29 (RFC 9687)
     SendHoldTimerExpires,
+    /// 12
+    DelayOpenTimerExpires,
     /// 16: our connection is up.
     TcpCrAcked,
     /// 17: the peer's connection is up.
     TcpConnectionConfirmed,
+    /// 16 or 17, with DelayOpen.
+    TcpUpDelayOpen,
     /// 18
     TcpConnectionFails,
     /// 19: acceptable, if the state is OpenSent.
     BgpOpen,
+    /// 20: acceptable, and the DelayOpenTimer runs.
+    BgpOpenDelayOpen,
     /// 21
     BgpHeaderErr,
     /// 22
@@ -79,6 +87,8 @@ pub(super) enum Action {
     Connect,
     /// Waits for the ConnectRetryTimer before the next attempt.
     ArmConnectRetry,
+    /// Waits for the DelayOpenTimer, or for the peer's OPEN, and for no other connection of ours.
+    ArmDelayOpen,
     /// Raises AutomaticStart, or its passive form.
     StartAgain,
     /// Drops the TCP connection or the attempt.
@@ -149,7 +159,7 @@ fn idle(event: Event) -> Step {
         Event::AutomaticStartPassive => to(State::Active, &[]),
         Event::IdleHoldTimerExpires => to(State::Idle, &[StartAgain]),
         // "Refuses all incoming BGP connections", and what is left of an attempt that was given up.
-        Event::TcpCrAcked | Event::TcpConnectionConfirmed => to(State::Idle, &[Close]),
+        Event::TcpCrAcked | Event::TcpConnectionConfirmed | Event::TcpUpDelayOpen => to(State::Idle, &[Close]),
         Event::ManualStop
         | Event::AutomaticStop
         | Event::SilentStop
@@ -157,8 +167,10 @@ fn idle(event: Event) -> Step {
         | Event::HoldTimerExpires
         | Event::KeepaliveTimerExpires
         | Event::SendHoldTimerExpires
+        | Event::DelayOpenTimerExpires
         | Event::TcpConnectionFails
         | Event::BgpOpen
+        | Event::BgpOpenDelayOpen
         | Event::BgpHeaderErr
         | Event::BgpOpenMsgErr
         | Event::OpenCollisionDump
@@ -183,15 +195,18 @@ fn connect(event: Event) -> Step {
         | Event::OpenCollisionDump
         | Event::NotifMsgVerErr => to(State::Idle, &[Release]),
         Event::ConnectRetryTimerExpires => to(State::Connect, &[Close, Connect]),
-        Event::TcpCrAcked | Event::TcpConnectionConfirmed => to(State::OpenSent, &[SendOpen]),
-        Event::TcpConnectionFails => to(State::Active, &[Penalise, ArmConnectRetry]),
+        Event::TcpCrAcked | Event::TcpConnectionConfirmed | Event::DelayOpenTimerExpires => {
+            to(State::OpenSent, &[SendOpen])
+        }
+        Event::TcpUpDelayOpen => to(State::Connect, &[ArmDelayOpen]),
+        Event::BgpOpenDelayOpen => to(State::OpenConfirm, &[SendOpen, SendKeepalive, ArmHold]),
+        Event::BgpHeaderErr | Event::BgpOpenMsgErr => to(State::Idle, &[SendFault, Release, Penalise]),
+        Event::TcpConnectionFails => to(State::Active, &[Release, Penalise, ArmConnectRetry]),
         Event::HoldTimerExpires
         | Event::KeepaliveTimerExpires
         | Event::IdleHoldTimerExpires
         | Event::SendHoldTimerExpires
         | Event::BgpOpen
-        | Event::BgpHeaderErr
-        | Event::BgpOpenMsgErr
         | Event::NotifMsg
         | Event::KeepAliveMsg
         | Event::UpdateMsg
@@ -212,15 +227,18 @@ fn active(event: Event) -> Step {
         | Event::OpenCollisionDump
         | Event::NotifMsgVerErr => to(State::Idle, &[Release]),
         Event::ConnectRetryTimerExpires => to(State::Connect, &[Connect]),
-        Event::TcpCrAcked | Event::TcpConnectionConfirmed => to(State::OpenSent, &[SendOpen]),
+        Event::TcpCrAcked | Event::TcpConnectionConfirmed | Event::DelayOpenTimerExpires => {
+            to(State::OpenSent, &[SendOpen])
+        }
+        Event::TcpUpDelayOpen => to(State::Active, &[ArmDelayOpen]),
+        Event::BgpOpenDelayOpen => to(State::OpenConfirm, &[SendOpen, SendKeepalive, ArmHold]),
+        Event::BgpHeaderErr | Event::BgpOpenMsgErr => to(State::Idle, &[SendFault, Release, Penalise]),
         Event::TcpConnectionFails
         | Event::HoldTimerExpires
         | Event::KeepaliveTimerExpires
         | Event::IdleHoldTimerExpires
         | Event::SendHoldTimerExpires
         | Event::BgpOpen
-        | Event::BgpHeaderErr
-        | Event::BgpOpenMsgErr
         | Event::NotifMsg
         | Event::KeepAliveMsg
         | Event::UpdateMsg
@@ -238,7 +256,8 @@ fn open_sent(event: Event) -> Step {
         | Event::ManualStartPassive
         | Event::AutomaticStartPassive
         | Event::TcpCrAcked
-        | Event::TcpConnectionConfirmed => to(State::OpenSent, &[]),
+        | Event::TcpConnectionConfirmed
+        | Event::TcpUpDelayOpen => to(State::OpenSent, &[]),
         Event::ManualStop | Event::AutomaticStop => to(State::Idle, &[SendStop, Release]),
         Event::SilentStop | Event::NotifMsgVerErr => to(State::Idle, &[Release]),
         Event::HoldTimerExpires => to(State::Idle, &[SendHoldExpired, Release, Penalise]),
@@ -251,6 +270,8 @@ fn open_sent(event: Event) -> Step {
         | Event::KeepaliveTimerExpires
         | Event::IdleHoldTimerExpires
         | Event::SendHoldTimerExpires
+        | Event::DelayOpenTimerExpires
+        | Event::BgpOpenDelayOpen
         | Event::KeepAliveMsg
         | Event::UpdateMsg
         | Event::UpdateMsgErr
@@ -266,7 +287,8 @@ fn open_confirm(event: Event) -> Step {
         | Event::ManualStartPassive
         | Event::AutomaticStartPassive
         | Event::TcpCrAcked
-        | Event::TcpConnectionConfirmed => to(State::OpenConfirm, &[]),
+        | Event::TcpConnectionConfirmed
+        | Event::TcpUpDelayOpen => to(State::OpenConfirm, &[]),
         Event::ManualStop | Event::AutomaticStop => to(State::Idle, &[SendStop, Release]),
         Event::SilentStop | Event::NotifMsgVerErr => to(State::Idle, &[Release]),
         Event::HoldTimerExpires => to(State::Idle, &[SendHoldExpired, Release, Penalise]),
@@ -278,6 +300,8 @@ fn open_confirm(event: Event) -> Step {
         Event::ConnectRetryTimerExpires
         | Event::IdleHoldTimerExpires
         | Event::SendHoldTimerExpires
+        | Event::DelayOpenTimerExpires
+        | Event::BgpOpenDelayOpen
         // The second OPEN on one connection.
         | Event::BgpOpen
         | Event::UpdateMsg
@@ -294,7 +318,8 @@ fn established(event: Event) -> Step {
         | Event::ManualStartPassive
         | Event::AutomaticStartPassive
         | Event::TcpCrAcked
-        | Event::TcpConnectionConfirmed => to(State::Established, &[]),
+        | Event::TcpConnectionConfirmed
+        | Event::TcpUpDelayOpen => to(State::Established, &[]),
         Event::ManualStop | Event::AutomaticStop => to(State::Idle, &[SendStop, Release, Down]),
         Event::SilentStop => to(State::Idle, &[Release, Down]),
         Event::HoldTimerExpires => to(State::Idle, &[SendHoldExpired, Release, Penalise, Down]),
@@ -309,9 +334,12 @@ fn established(event: Event) -> Step {
         Event::UpdateMsg => to(State::Established, &[ArmHold, Deliver]),
         // RFC 2918 is silent on the HoldTimer; a peer that asks is a peer that lives.
         Event::RouteRefreshMsg => to(State::Established, &[ArmHold, Refresh]),
-        Event::ConnectRetryTimerExpires | Event::IdleHoldTimerExpires | Event::BgpOpen | Event::BgpOpenMsgErr => {
-            to(State::Idle, &[SendFsmError(3), Release, Penalise, Down])
-        }
+        Event::ConnectRetryTimerExpires
+        | Event::IdleHoldTimerExpires
+        | Event::DelayOpenTimerExpires
+        | Event::BgpOpen
+        | Event::BgpOpenDelayOpen
+        | Event::BgpOpenMsgErr => to(State::Idle, &[SendFsmError(3), Release, Penalise, Down]),
     }
 }
 

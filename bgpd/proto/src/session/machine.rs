@@ -76,8 +76,10 @@ impl Session {
         for action in step.actions {
             self.act(now, direction, *action, &mut ending, &mut detail);
         }
-        if direction == Direction::Incoming && matches!(step.next, State::Idle | State::Connect | State::Active) {
-            self.incoming = None;
+        // One without an OPEN of ours is there only while it waits for the peer's.
+        let early = matches!(step.next, State::Idle | State::Connect | State::Active);
+        if direction == Direction::Incoming && early {
+            self.incoming.take_if(|incoming| incoming.transport != Transport::Up);
         }
         // What befalls one of two connections is not the session's, unless it carried it.
         if ending.error.is_some() && (before == State::Established || !self.other_is_up(direction)) {
@@ -107,6 +109,13 @@ impl Session {
                     self.arm_connect_retry(now);
                 }
             }
+            Action::ArmDelayOpen => {
+                let due = now + self.config.delay_open.unwrap_or_default();
+                if let Some(connection) = self.connection_mut(direction) {
+                    connection.timers.clear(Timer::ConnectRetry);
+                    connection.timers.set(Timer::DelayOpen, due);
+                }
+            }
             Action::StartAgain => {
                 let event = if self.config.passive { Event::AutomaticStartPassive } else { Event::AutomaticStart };
                 self.raise(now, direction, event, Detail::None);
@@ -124,7 +133,9 @@ impl Session {
                 self.say(direction, &open);
                 if let Some(connection) = self.connection_mut(direction) {
                     connection.opens.sent = open.encode(&UpdateContext::before_open());
+                    connection.since = now;
                     connection.timers.clear(Timer::ConnectRetry);
+                    connection.timers.clear(Timer::DelayOpen);
                     connection.timers.set(Timer::Hold, now + OPEN_HOLD);
                 }
             }
@@ -247,6 +258,7 @@ impl Session {
 
     fn connect(&mut self, now: Instant) {
         self.outgoing.transport = Transport::Attempt;
+        self.outgoing.timers.clear(Timer::DelayOpen);
         let limit = self.config.connect_retry.max(SHORTEST_ATTEMPT);
         self.outgoing.timers.set(Timer::ConnectRetry, now + limit);
         self.outputs.push_back(Output::Connect);
@@ -405,11 +417,13 @@ impl Connection {
     /// OpenConfirm always does. OpenSent does too while it is young: the peer's identifier is known from the other
     /// connection, and when both ends decide as soon as one OPEN is there, neither comes to a choice that the other has
     /// overtaken. An old OpenSent does not, because its peer may be gone, and a live connection must not give way to it.
+    /// A connection on which our OPEN waits collides as well: the peer may have sent its own on it and go by that.
     pub(super) fn collides(&self, now: Instant) -> bool {
         match self.state {
             State::OpenConfirm => true,
             State::OpenSent => now - self.since < STABLE,
-            State::Idle | State::Connect | State::Active | State::Established => false,
+            State::Connect | State::Active => self.delays_open(),
+            State::Idle | State::Established => false,
         }
     }
 }

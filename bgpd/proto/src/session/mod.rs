@@ -61,6 +61,9 @@ pub struct SessionConfig {
     /// How long to rest in Idle after the first of several failures, refusing the peer's connections too (IdleHoldTime, RFC 4271
     /// section 8.1.1). Each further failure doubles it, up to `connect_retry` if that is longer.
     pub idle_hold: Duration,
+    /// How long to wait on a new connection for the peer's OPEN before ours is sent (DelayOpenTime, RFC 4271 section 8.1.1):
+    /// one that comes meanwhile is answered at once. `None`: ours is sent as soon as there is a connection (DelayOpen is off).
+    pub delay_open: Option<Duration>,
     /// Never open a connection, only accept one.
     pub passive: bool,
     /// How long the peer may take nothing of what is queued for it (RFC 9687). `None`: what that RFC recommends, 8 minutes
@@ -94,6 +97,7 @@ impl SessionConfig {
             hold_time: HoldTime::default(),
             connect_retry: Duration::from_secs(5),
             idle_hold: Self::IDLE_HOLD,
+            delay_open: None,
             passive: false,
             send_hold: None,
             link: None,
@@ -453,7 +457,7 @@ impl Session {
             self.supersede(now, Direction::Outgoing);
         }
         self.outgoing.attach(now, local, remote);
-        self.raise(now, Direction::Outgoing, Event::TcpCrAcked, Detail::None);
+        self.raise(now, Direction::Outgoing, self.tcp_up(Event::TcpCrAcked), Detail::None);
     }
 
     fn incoming_connected(&mut self, now: Instant, local: IpAddr, remote: IpAddr) {
@@ -468,7 +472,11 @@ impl Session {
         let mut connection = Connection::new(Direction::Incoming, State::Active);
         connection.attach(now, local, remote);
         self.incoming = Some(connection);
-        self.raise(now, Direction::Incoming, Event::TcpConnectionConfirmed, Detail::None);
+        self.raise(now, Direction::Incoming, self.tcp_up(Event::TcpConnectionConfirmed), Detail::None);
+    }
+
+    fn tcp_up(&self, event: Event) -> Event {
+        if self.config.delay_open.is_some() { Event::TcpUpDelayOpen } else { event }
     }
 
     /// The owner has put a new connection in the place of this one.
@@ -545,7 +553,9 @@ impl Session {
     /// Changes the configuration without a reset: what an OPEN says is said by the next one.
     pub fn set_config(&mut self, config: SessionConfig) {
         self.config = config;
-        let waits = self.outgoing.state == State::Active && !self.outgoing.timers.runs(Timer::ConnectRetry);
+        let waits = self.outgoing.state == State::Active
+            && self.outgoing.transport == Transport::None
+            && !self.outgoing.timers.runs(Timer::ConnectRetry);
         if waits && !self.config.passive {
             // It was passive: its first attempt is due.
             self.outgoing.timers.set(Timer::ConnectRetry, Instant::START);
@@ -559,6 +569,7 @@ impl Session {
             while let Some(timer) = self.connection_mut(direction).and_then(|one| one.timers.expire(now)) {
                 let event = match timer {
                     Timer::ConnectRetry => Event::ConnectRetryTimerExpires,
+                    Timer::DelayOpen => Event::DelayOpenTimerExpires,
                     Timer::IdleHold => Event::IdleHoldTimerExpires,
                     Timer::Hold => Event::HoldTimerExpires,
                     Timer::Keepalive => Event::KeepaliveTimerExpires,
@@ -585,6 +596,13 @@ impl Session {
     #[must_use]
     pub fn state(&self) -> State {
         self.connections().map(|one| one.state).max_by_key(|state| *state as u8).unwrap_or(State::Idle)
+    }
+
+    /// In how long our OPEN is sent at the latest, on a connection that waits for the peer's.
+    #[must_use]
+    pub fn open_in(&self, now: Instant) -> Option<Duration> {
+        let due = self.connections().filter_map(|one| one.timers.due(Timer::DelayOpen)).min()?;
+        Some(due.saturating_since(now))
     }
 
     /// What was agreed on, while Established.

@@ -238,6 +238,7 @@ mod tests {
             hold_time: HoldTime::default(),
             connect_retry: Duration::from_secs(5),
             idle_hold: SessionConfig::IDLE_HOLD,
+            delay_open: None,
             passive: false,
             send_hold: None,
             link: None,

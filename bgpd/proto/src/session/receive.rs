@@ -61,14 +61,15 @@ impl Session {
         self.counters.received[usize::from(frame.kind.code()) - 1] += 1;
         let Some(connection) = self.connection_mut(direction) else { return };
         let state = connection.state;
+        let awaits_open = state == State::OpenSent || connection.delays_open();
         let context = connection.agreed.as_ref().map_or_else(UpdateContext::before_open, |agreed| agreed.receive);
-        if frame.kind == MessageType::Open && state == State::OpenSent {
+        if frame.kind == MessageType::Open && awaits_open {
             connection.opens.received = frame.whole();
         }
         let enhanced_refresh = connection.agreed.as_ref().is_some_and(|agreed| agreed.enhanced_refresh);
         // A message that the state does not allow is answered by its type alone.
         let (event, detail) = match (frame.kind, state) {
-            (MessageType::Open, State::OpenSent) => match Message::parse(frame, &context) {
+            (MessageType::Open, _) if awaits_open => match Message::parse(frame, &context) {
                 Ok(Message::Open(open)) => return self.open_received(now, direction, &open),
                 Ok(_) => (Event::BgpOpen, Detail::None),
                 Err(notification) => (Event::BgpOpenMsgErr, Detail::Fault(notification, None)),
@@ -109,10 +110,10 @@ impl Session {
             }
             Ok(agreed) => {
                 if self.survives_collision(now, direction, &agreed) {
-                    if let Some(connection) = self.connection_mut(direction) {
-                        connection.agreed = Some(Box::new(agreed));
-                    }
-                    self.raise(now, direction, Event::BgpOpen, Detail::None);
+                    let Some(connection) = self.connection_mut(direction) else { return };
+                    connection.agreed = Some(Box::new(agreed));
+                    let event = if connection.delays_open() { Event::BgpOpenDelayOpen } else { Event::BgpOpen };
+                    self.raise(now, direction, event, Detail::None);
                 } else {
                     self.raise(now, direction, Event::OpenCollisionDump, Detail::None);
                 }
@@ -136,7 +137,7 @@ impl Session {
                 true
             }
             State::Established => false,
-            State::OpenSent | State::OpenConfirm if connection.collides(now) => {
+            State::Connect | State::Active | State::OpenSent | State::OpenConfirm if connection.collides(now) => {
                 let stays = collision::winner(local, (agreed.remote_id, agreed.remote_as)) == direction;
                 if stays {
                     self.raise(now, other, Event::OpenCollisionDump, Detail::None);

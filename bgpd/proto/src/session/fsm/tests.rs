@@ -18,12 +18,15 @@ const EXPECTED: &str = "
     KeepaliveTimerExpires       .     Irp   Irp   I1rp   Kk     Ek
     IdleHoldTimerExpires        Ia    Irp   Irp   I1rp   I2rp   I3rpd
     SendHoldTimerExpires        .     Irp   Irp   I1rp   I2rp   Irpd
+    DelayOpenTimerExpires       .     So    So    I1rp   I2rp   I3rpd
     TcpCrAcked                  Ix    So    So    .      .      .
     TcpConnectionConfirmed      Ix    So    So    .      .      .
-    TcpConnectionFails          .     Apw   Irp   Arpw   Irp    Irpd
+    TcpUpDelayOpen              Ix    Cy    Ay    .      .      .
+    TcpConnectionFails          .     Arpw  Irp   Arpw   Irp    Irpd
     BgpOpen                     .     Irp   Irp   Kkt    I2rp   I3rpd
-    BgpHeaderErr                .     Irp   Irp   Ierp   Ierp   Ierpd
-    BgpOpenMsgErr               .     Irp   Irp   Ierp   Ierp   I3rpd
+    BgpOpenDelayOpen            .     Kokt  Kokt  I1rp   I2rp   I3rpd
+    BgpHeaderErr                .     Ierp  Ierp  Ierp   Ierp   Ierpd
+    BgpOpenMsgErr               .     Ierp  Ierp  Ierp   Ierp   I3rpd
     OpenCollisionDump           .     Ir    Ir    Ilr    Ilr    Ilrd
     NotifMsgVerErr              .     Ir    Ir    Ir     Ir     Irpd
     NotifMsg                    .     Irp   Irp   Irp    Irp    Irpd
@@ -33,7 +36,7 @@ const EXPECTED: &str = "
     RouteRefreshMsg             .     Irp   Irp   I1rp   I2rp   Etq
 ";
 
-const EVENTS: [Event; 25] = [
+const EVENTS: [Event; 28] = [
     Event::ManualStart,
     Event::ManualStop,
     Event::AutomaticStart,
@@ -46,10 +49,13 @@ const EVENTS: [Event; 25] = [
     Event::KeepaliveTimerExpires,
     Event::IdleHoldTimerExpires,
     Event::SendHoldTimerExpires,
+    Event::DelayOpenTimerExpires,
     Event::TcpCrAcked,
     Event::TcpConnectionConfirmed,
+    Event::TcpUpDelayOpen,
     Event::TcpConnectionFails,
     Event::BgpOpen,
+    Event::BgpOpenDelayOpen,
     Event::BgpHeaderErr,
     Event::BgpOpenMsgErr,
     Event::OpenCollisionDump,
@@ -74,6 +80,7 @@ fn letter(action: Action) -> char {
     match action {
         Action::Connect => 'c',
         Action::ArmConnectRetry => 'w',
+        Action::ArmDelayOpen => 'y',
         Action::StartAgain => 'a',
         Action::Close => 'x',
         Action::Release => 'r',

@@ -104,8 +104,10 @@ proptest! {
         begin in proptest::sample::select(BEGINNINGS.to_vec()),
         course in proptest::collection::vec(doing(), 0..60),
         graceful: bool,
+        delays: bool,
     ) {
         let config = if graceful { with_restart(A) } else { config(A) };
+        let config = SessionConfig { delay_open: delays.then_some(Duration::from_secs(60)), ..config };
         let mut session = Session::new(config, 7);
         let mut now = Instant::START + Duration::from_secs(1000);
         let mut up = false;

@@ -71,6 +71,7 @@ pub(super) fn config(side: usize) -> SessionConfig {
         hold_time: HoldTime::default(),
         connect_retry: Duration::from_secs(5),
         idle_hold: SessionConfig::IDLE_HOLD,
+        delay_open: None,
         passive: false,
         send_hold: None,
         link: None,

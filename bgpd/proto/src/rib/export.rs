@@ -83,16 +83,31 @@ impl GroupKey {
 
     /// Equal at less cost: filters are mostly the same value.
     pub(crate) fn same(&self, other: &Self) -> bool {
-        let filters = match (&self.filter, &other.filter) {
+        // Each field by its name: a new one has to be compared before this compiles.
+        let Self {
+            local_as,
+            kind,
+            own4,
+            own6,
+            outward,
+            filter,
+            looks_at_validation,
+            add_path_most,
+            context,
+            drain,
+            long_lived,
+        } = self;
+        let filters = match (filter, &other.filter) {
             (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
         filters
-            && (self.local_as, self.kind) == (other.local_as, other.kind)
-            && (self.own4, self.own6) == (other.own4, other.own6)
-            && (self.outward, self.add_path_most) == (other.outward, other.add_path_most)
-            && (self.context, self.drain, self.long_lived) == (other.context, other.drain, other.long_lived)
+            && (*local_as, *kind) == (other.local_as, other.kind)
+            && (*own4, *own6) == (other.own4, other.own6)
+            && (*outward, *add_path_most) == (other.outward, other.add_path_most)
+            && (*context, *drain) == (other.context, other.drain)
+            && (*looks_at_validation, *long_lived) == (other.looks_at_validation, other.long_lived)
     }
 
     /// The default route that is originated for the members alone, if this is its prefix.

@@ -140,3 +140,22 @@ fn a_change_of_the_delay_is_for_the_next_connection() {
     pair.sessions[A].handle_connected(pair.now, Direction::Outgoing, address(A), address(B));
     assert_eq!((pair.sessions[A].state(), pair.sessions[A].open_in(pair.now)), (State::OpenSent, None));
 }
+
+#[test]
+fn of_two_connections_that_cross_the_identifiers_decide_while_our_open_waits_on_both() {
+    let now = Instant::START + Duration::from_secs(1000);
+    // B has the higher identifier, so that its own connection stays; the peer has sent its OPEN on both, and decides likewise.
+    for (side, closed, state) in
+        [(B, Direction::Incoming, State::Connect), (A, Direction::Outgoing, State::OpenConfirm)]
+    {
+        let mut session = Session::new(delaying(side), 1);
+        session.start(now);
+        for direction in [Direction::Outgoing, Direction::Incoming] {
+            session.handle_connected(now, direction, address(side), address(1 - side));
+        }
+        session.handle_bytes(now, Direction::Incoming, &open(&config(1 - side)));
+        let close = |output| if let Output::Close(direction) = output { Some(direction) } else { None };
+        let closes: Vec<_> = std::iter::from_fn(|| session.poll()).filter_map(close).collect();
+        assert_eq!((closes, session.state()), (vec![closed], state));
+    }
+}

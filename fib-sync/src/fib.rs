@@ -6,7 +6,7 @@ use ipnetwork::IpNetwork;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    Change, FibError, OverlaySpec, OverlayStatus, Reach, RouteStatus,
+    Change, FibError, OverlaySpec, OverlayStatus, PathId, Reach, RouteStatus,
     engine::{self, Command},
 };
 
@@ -17,6 +17,9 @@ pub struct FibConfig {
     pub table: u32,
     /// Metric of every route: part of the kernel's key, so a constant.
     pub metric: u32,
+    /// Routes go by next-hop objects, where the kernel has them (Linux 5.3): a next hop that is lost then moves all of its
+    /// routes in one message.
+    pub next_hop_objects: bool,
 }
 
 /// What the engine tells without being asked.
@@ -56,10 +59,32 @@ pub struct KernelAnswer {
     pub protocol: Option<u8>,
 }
 
+/// How many routes there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Desired.
+    pub wanted: usize,
+    /// Of these, in the kernel as desired.
+    pub installed: usize,
+    /// How often any of them was put back.
+    pub repairs: u64,
+}
+
 /// Events that wait for their reader; what comes on top is conflated, or, for repairs, dropped.
 const EVENTS: usize = 256;
 /// Requests that wait for the engine.
 const COMMANDS: usize = 64;
+
+/// A batch of changes on its way to the kernel.
+#[derive(Debug)]
+pub struct Submitted(oneshot::Receiver<Vec<PathId>>);
+
+impl Submitted {
+    /// Waits until the kernel has answered; says what [`Fib::change`] says, once. May be dropped and called again before.
+    pub async fn landed(&mut self) -> Vec<PathId> {
+        (&mut self.0).await.unwrap_or_default()
+    }
+}
 
 /// A handle to the engine. Clones speak to the same one; it ends with the last of them.
 #[derive(Clone, Debug)]
@@ -69,17 +94,15 @@ pub struct Fib {
 }
 
 impl Fib {
-    /// Reads the kernel and starts to watch it. Routes of protocol [`crate::PROTOCOL`] in the table are adopted,
+    /// Reads the kernel and starts to watch it, from a task of the runtime in which this is called. Routes of protocol [`crate::PROTOCOL`] in the table are adopted,
     /// nothing is removed.
     ///
     /// # Errors
     /// [`FibError::Socket`] without the right to change routes, [`FibError::Kernel`] when it cannot be read.
-    pub async fn start(config: FibConfig) -> Result<(Fib, mpsc::Receiver<FibEvent>), FibError> {
+    pub fn start(config: FibConfig) -> Result<(Fib, mpsc::Receiver<FibEvent>), FibError> {
         let (commands, requests) = mpsc::channel(COMMANDS);
         let (events, heard) = mpsc::channel(EVENTS);
-        let (ready, started) = oneshot::channel();
-        engine::spawn(config, requests, events, ready)?;
-        let adopted = started.await.map_err(|_| FibError::Ended)??;
+        let adopted = engine::spawn(config, requests, events)?;
         Ok((Fib { commands, adopted }, heard))
     }
 
@@ -88,10 +111,31 @@ impl Fib {
         self.adopted
     }
 
-    /// Applies one batch of changes; returns when the kernel has answered. What it refused stays pending, and is tried
-    /// again after a while and when links change: see [`Fib::status`].
-    pub async fn change(&self, changes: Vec<Change>) {
-        self.call(|answer| Command::Change(changes, answer)).await.unwrap_or_default();
+    /// Applies one batch of changes, in their order; returns when the kernel has answered. What it refused stays pending,
+    /// and is tried again after a while and when links change: see [`Fib::status`].
+    ///
+    /// Returns the paths that lost their last route by it. What they are is kept until the engine is told otherwise.
+    pub async fn change(&self, changes: Vec<Change>) -> Vec<PathId> {
+        self.submit(changes).await.landed().await
+    }
+
+    /// As [`Fib::change`], but returns when the engine has room for the batch, which lands while the caller goes on.
+    pub async fn submit(&self, changes: Vec<Change>) -> Submitted {
+        let (answer, answered) = oneshot::channel();
+        // An engine that has ended drops the batch and with it the sender of the answer.
+        let _ = self.commands.send(Command::Change(changes, answer)).await;
+        Submitted(answered)
+    }
+
+    /// The path of the desired route to each of these destinations, in the order asked.
+    pub async fn wanted(&self, prefixes: Vec<IpNetwork>) -> Vec<Option<PathId>> {
+        let count = prefixes.len();
+        self.call(|answer| Command::Wanted(prefixes, answer)).await.unwrap_or_else(|_| vec![None; count])
+    }
+
+    /// Every path that routes have, and how many.
+    pub async fn users(&self) -> Vec<(PathId, usize)> {
+        self.call(Command::Users).await.unwrap_or_default()
     }
 
     /// From now on, routes of Linnet's of this family that nobody desires are removed. Once both families are swept, so
@@ -120,6 +164,11 @@ impl Fib {
     /// Each desired route and how it fares, sorted by prefix.
     pub async fn status(&self) -> Vec<RouteStatus> {
         self.call(Command::Status).await.unwrap_or_default()
+    }
+
+    /// How many routes there are. Cheaper by far than [`Fib::status`], where there are very many.
+    pub async fn totals(&self) -> Totals {
+        self.call(Command::Totals).await.unwrap_or_default()
     }
 
     /// The kernel's own answer for a destination.

@@ -17,8 +17,10 @@ use crate::PROTOCOL;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct KernelPath {
     pub(crate) kind: Kind,
-    /// Sorted; empty unless unicast.
+    /// Sorted; empty unless unicast, and where a next-hop object says them.
     pub(crate) hops: Vec<KernelHop>,
+    /// The number of the next-hop object by which it goes (RTA_NH_ID).
+    pub(crate) object: Option<u32>,
     pub(crate) mtu: Option<u32>,
     pub(crate) source: Option<IpAddr>,
 }
@@ -111,6 +113,7 @@ pub(crate) fn addition(prefix: IpNetwork, table: u32, metric: u32, path: &Kernel
         (IpNetwork::V4(_), IpAddr::V6(via)) => RouteAttribute::Via(RouteVia::Inet6(via)),
         (_, via) => RouteAttribute::Gateway(via.into()),
     };
+    message.attributes.extend(path.object.map(RouteAttribute::NhId));
     match path.hops.as_slice() {
         [] => {}
         [only] => {
@@ -137,6 +140,19 @@ pub(crate) fn addition(prefix: IpNetwork, table: u32, metric: u32, path: &Kernel
     message
 }
 
+/// Where the address of the destination begins in the message of a route, behind `struct rtmsg` and an attribute's header.
+const DESTINATION: usize = 16;
+
+/// Writes another destination into the message of a route, made by [`addition`] or [`removal`] for one of its family.
+pub(crate) fn set_destination(message: &mut [u8], prefix: IpNetwork) {
+    let (octets, length): (&[u8], usize) = match prefix.network() {
+        IpAddr::V4(address) => (&address.octets(), 4),
+        IpAddr::V6(address) => (&address.octets(), 16),
+    };
+    message[1] = prefix.prefix();
+    message[DESTINATION..DESTINATION + length].copy_from_slice(octets);
+}
+
 /// Reads a route; `None` for what is no unicast-family route or makes no sense.
 pub(crate) fn read(message: &RouteMessage) -> Option<KernelRoute> {
     let header = &message.header;
@@ -149,7 +165,7 @@ pub(crate) fn read(message: &RouteMessage) -> Option<KernelRoute> {
         return None;
     }
     let (mut destination, mut table, mut metric) = (any, u32::from(header.table), 0);
-    let (mut mtu, mut source, mut hops) = (None, None, Vec::new());
+    let (mut mtu, mut source, mut object, mut hops) = (None, None, None, Vec::new());
     let mut single = KernelHop { via: None, link: 0, onlink: header.flags.contains(RouteFlags::Onlink), weight: 0 };
     for attribute in &message.attributes {
         match attribute {
@@ -157,6 +173,7 @@ pub(crate) fn read(message: &RouteMessage) -> Option<KernelRoute> {
             RouteAttribute::Table(number) => table = *number,
             RouteAttribute::Priority(number) => metric = *number,
             RouteAttribute::PrefSource(address) => source = ip(address),
+            RouteAttribute::NhId(number) => object = Some(*number),
             RouteAttribute::Oif(link) => single.link = *link,
             RouteAttribute::Gateway(_) | RouteAttribute::Via(_) => single.via = gateway_of(attribute),
             // The kernel dumps 0 for what is not set.
@@ -178,8 +195,8 @@ pub(crate) fn read(message: &RouteMessage) -> Option<KernelRoute> {
         RouteType::BlackHole => Kind::Blackhole,
         other => Kind::Other(other.into()),
     };
-    if kind != Kind::Unicast {
-        // IPv6 shows these as routes on `lo`.
+    if kind != Kind::Unicast || object.is_some() {
+        // IPv6 shows routes that lead nowhere as routes on `lo`; with an object, the hops shown are the object's.
         hops.clear();
     } else if hops.is_empty() && single.link != 0 {
         hops.push(single);
@@ -191,7 +208,7 @@ pub(crate) fn read(message: &RouteMessage) -> Option<KernelRoute> {
         metric,
         tos: header.tos,
         protocol: header.protocol.into(),
-        path: KernelPath { kind, hops, mtu, source },
+        path: KernelPath { kind, hops, object, mtu, source },
     })
 }
 
@@ -222,4 +239,30 @@ pub(crate) fn mtu_of(metrics: &[RouteMetric]) -> Option<u32> {
         RouteMetric::Mtu(mtu) if *mtu != 0 => Some(*mtu),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_route::RouteNetlinkMessage;
+
+    use super::*;
+    use crate::netlink::Message;
+
+    #[test]
+    fn a_message_with_another_destination_written_into_it_is_the_message_for_that_destination() {
+        let path = KernelPath { kind: Kind::Unicast, hops: Vec::new(), object: Some(7), mtu: Some(1400), source: None };
+        for (one, other) in [("10.0.0.0/8", "192.0.2.1/32"), ("0.0.0.0/0", "10.0.0.0/8"), ("fd00::/8", "::/0")] {
+            let (one, other): (IpNetwork, IpNetwork) =
+                (one.parse().expect("a prefix"), other.parse().expect("a prefix"));
+            let made = |prefix| {
+                let addition = Message::new(&RouteNetlinkMessage::NewRoute(addition(prefix, 1000, 76, &path)));
+                let removal = Message::new(&RouteNetlinkMessage::DelRoute(removal(prefix, 1000, 76)));
+                [addition, removal]
+            };
+            for (mut patched, expected) in made(one).into_iter().zip(made(other)) {
+                set_destination(&mut patched.payload, other);
+                assert_eq!(patched, expected);
+            }
+        }
+    }
 }

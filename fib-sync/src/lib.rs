@@ -12,32 +12,35 @@
 //!
 //! All of it works in the network namespace of the thread that calls [`Fib::start`].
 
-mod desired;
 mod device;
 mod engine;
 mod error;
 mod fib;
 mod forwarding;
 mod hash;
+mod kernel_paths;
 mod kernel_route;
+mod ledger;
 mod links;
 mod netlink;
 mod netns;
-mod observed;
+mod next_hops;
 pub mod overlay;
+mod paths;
 mod plan;
 pub mod pod;
 mod reach;
 mod resolve;
 mod route;
 mod sysctl;
+mod table;
 
 pub use error::FibError;
-pub use fib::{Fib, FibConfig, FibEvent, KernelAnswer};
+pub use fib::{Fib, FibConfig, FibEvent, KernelAnswer, Submitted, Totals};
 pub use forwarding::{enable_forwarding, forwarding_enabled};
 pub use overlay::{OverlaySpec, OverlayStatus};
 pub use reach::Reach;
-pub use route::{Change, Hop, ResolvedHop, Route, RouteStatus, Target, TunnelEnd, Weight};
+pub use route::{Change, Hop, Path, PathId, ResolvedHop, RouteStatus, Target, TunnelEnd, Weight};
 
 /// The route protocol number that marks every route of Linnet's (`rtm_protocol`, linux/rtnetlink.h); 76 is `L`.
 pub const PROTOCOL: u8 = 76;

@@ -291,6 +291,7 @@ fn add_gateway(socket: &mut Socket, name: &str, link: u32, v6: bool) -> Result<(
     let path = |via| KernelPath {
         kind: Kind::Unicast,
         hops: vec![KernelHop { via, link, onlink: false, weight: 0 }],
+        object: None,
         mtu: None,
         source: None,
     };

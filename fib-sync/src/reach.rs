@@ -88,6 +88,10 @@ impl Answers {
         self.known.get(&address).map(|known| &known.answer)
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.known.len()
+    }
+
     /// Makes sure that each of these is known.
     pub(crate) fn learn(
         &mut self,

@@ -1,22 +1,22 @@
 //! From what is wanted to what the kernel can take now: names become numbers, next hops find their link, and hops
 //! whose link carries nothing are left out.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 use crate::{
-    desired::Path,
     kernel_route::{KernelHop, KernelPath, Kind},
     links::Links,
     overlay::{self, Overlay},
+    paths::tunnels,
     reach::{Answer, Answers},
-    route::{Hop, Target},
+    route::{Hop, Path, Target},
 };
 
 /// What became of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Resolution {
     /// What to write; `None`: nothing can be written now, and what is there stays.
-    pub(crate) path: Option<Arc<KernelPath>>,
+    pub(crate) path: Option<KernelPath>,
     /// What is not as it should be.
     pub(crate) complaint: Option<String>,
 }
@@ -32,7 +32,7 @@ pub(crate) struct View<'a> {
 /// Resolves a path for routes of one family.
 pub(crate) fn resolve(path: &Path, v6: bool, view: View<'_>) -> Resolution {
     let made = |kind, hops, mtu| {
-        Some(Arc::new(KernelPath { kind, hops, mtu, source: path.source.filter(|source| source.is_ipv6() == v6) }))
+        Some(KernelPath { kind, hops, object: None, mtu, source: path.source.filter(|source| source.is_ipv6() == v6) })
     };
     match &path.target {
         Target::Unreachable => Resolution { path: made(Kind::Unreachable, Vec::new(), path.mtu), complaint: None },
@@ -66,7 +66,7 @@ pub(crate) fn resolve(path: &Path, v6: bool, view: View<'_>) -> Resolution {
                 complaints.push("it has no next hop".into());
             }
             // The kernel's path MTU is a route's, not a hop's: one tunnel among several decides for all.
-            let tunnel = path.tunnels().next().is_some();
+            let tunnel = tunnels(path).next().is_some();
             let mtu = path.mtu.or_else(|| view.overlay.filter(|_| tunnel).map(|overlay| overlay.status.mtu));
             Resolution {
                 path: if hops.is_empty() { None } else { made(Kind::Unicast, hops, mtu) },

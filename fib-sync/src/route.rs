@@ -4,17 +4,26 @@ use std::{net::IpAddr, sync::Arc};
 
 use ipnetwork::IpNetwork;
 
-/// One desired route. Its table and metric are the engine's ([`crate::FibConfig`]), never BGP's.
+/// The number of a path, the caller's to choose: small, without large gaps, and free to be used again once
+/// [`crate::Fib::change`] says that no route has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PathId(pub u32);
+
+/// What many routes share: all but the prefix. Their table and metric are the engine's ([`crate::FibConfig`]), never BGP's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// Destination; host bits are cut off.
-    pub prefix: IpNetwork,
+pub struct Path {
     /// Where packets go.
     pub target: Target,
     /// Path MTU in octets (RTAX_MTU). `None`: the device's; for a tunnel the overlay's.
     pub mtu: Option<u32>,
     /// Source address for packets that this host itself sends (RTA_PREFSRC).
     pub source: Option<IpAddr>,
+}
+
+impl From<Target> for Path {
+    fn from(target: Target) -> Self {
+        Self { target, mtu: None, source: None }
+    }
 }
 
 /// Where a route's packets go.
@@ -103,17 +112,24 @@ pub struct TunnelEnd {
 /// A change of what is desired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// This route is desired, in place of any other for its prefix.
-    Put(Route),
-    /// No route is desired for this prefix.
+    /// What this path is from now on, for all routes that have it, however many. `None`: it cannot be used; its routes leave
+    /// the kernel until it can.
+    Path(PathId, Option<Path>),
+    /// A route by this path is desired, in place of any other for its destination, of which host bits are cut off.
+    Put(IpNetwork, PathId),
+    /// No route is desired for this destination.
     Remove(IpNetwork),
 }
 
 /// How a desired route fares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteStatus {
-    /// As asked for.
-    pub route: Route,
+    /// Destination.
+    pub prefix: IpNetwork,
+    /// The number of its path.
+    pub path_id: PathId,
+    /// Its path, as asked for; `None`: one that cannot be used.
+    pub path: Option<Arc<Path>>,
     /// The kernel holds it, as far as its links allow.
     pub installed: bool,
     /// Why not, or what is not as it should be; `None` when all is well.

@@ -54,7 +54,7 @@ impl Node {
         let nodad = if underlay.contains(':') { "nodad" } else { "" };
         host.ip(&format!("addr add {underlay} dev {uplink} {nodad}"));
         host.run(enable_forwarding).expect("forwarding");
-        let (fib, events) = host.block_on(async { Fib::start(CONFIG).await }).expect("the engine");
+        let (fib, events) = host.block_on(async { Fib::start(CONFIG) }).expect("the engine");
         let local = underlay.split('/').next().expect("an address");
         let overlay = fib.overlay(Some(spec(local))).await.expect("the overlay").expect("the overlay");
         let interface = PodInterface {
@@ -69,12 +69,12 @@ impl Node {
         let name = interface.host_name.clone();
         host.block_on(async move { pod::up(&name).await }).expect("a pod");
         let to_pod = |address: &&str| put(address, Target::Device(interface.host_name.clone()));
-        fib.change(addresses.iter().map(to_pod).collect()).await;
+        fib.wish(addresses.iter().map(to_pod).collect()).await;
         Node { host, pod, fib, _events: events, overlay }
     }
 
     async fn knows(&self, prefixes: &[&str], other: &OverlayStatus) {
-        self.fib.change(prefixes.iter().map(|prefix| put(prefix, tunnel(end_of(other)))).collect()).await;
+        self.fib.wish(prefixes.iter().map(|prefix| put(prefix, tunnel(end_of(other)))).collect()).await;
         let status = self.fib.status().await;
         assert!(status.iter().all(|status| status.installed && status.error.is_none()), "{status:?}");
     }
@@ -152,7 +152,7 @@ fn entries_come_with_the_first_route_by_an_end_and_go_with_the_last() {
         let (fib, _events) = start().await;
         fib.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay");
         let (one, two) = (far("192.168.7.1", 1), far("192.168.7.2", 2));
-        fib.change(vec![
+        fib.wish(vec![
             put("10.1.0.0/16", tunnel(one)),
             put("10.2.0.0/16", tunnel(two)),
             put("10.3.0.0/16", tunnel(one)),
@@ -164,13 +164,13 @@ fn entries_come_with_the_first_route_by_an_end_and_go_with_the_last() {
         assert!(both.contains("fe80::ff:fe00:1 lladdr 02:00:00:00:00:01 PERMANENT proto 76"), "{both}");
         assert!(both.contains("02:00:00:00:00:02 dst 192.168.7.2 self permanent"), "{both}");
         assert_eq!(both.lines().count(), 6, "{both}");
-        fib.change(vec![remove("10.1.0.0/16")]).await;
+        fib.wish(vec![remove("10.1.0.0/16")]).await;
         assert_eq!(entries(), both);
-        fib.change(vec![remove("10.3.0.0/16")]).await;
+        fib.wish(vec![remove("10.3.0.0/16")]).await;
         let left = entries();
         assert!(left.lines().count() == 3 && !left.contains("192.168.7.1"), "{left}");
         let moved = TunnelEnd { mac: [2, 0, 0, 0, 0, 3], vni: 5000, ..two };
-        fib.change(vec![put("10.2.0.0/16", tunnel(moved))]).await;
+        fib.wish(vec![put("10.2.0.0/16", tunnel(moved))]).await;
         let left = entries();
         assert!(left.contains("02:00:00:00:00:03 dst 192.168.7.2 vni 5000 self permanent"), "{left}");
         assert!(left.lines().count() == 3 && !left.contains("00:02"), "{left}");
@@ -184,14 +184,14 @@ fn a_restart_adopts_the_device_and_its_entries_and_sweeps_only_when_both_familie
         let (first, events) = start().await;
         first.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay");
         let (one, two) = (far("192.168.7.1", 1), far("192.168.7.2", 2));
-        first.change(vec![put("10.1.0.0/16", tunnel(one)), put("10.2.0.0/16", tunnel(two))]).await;
+        first.wish(vec![put("10.1.0.0/16", tunnel(one)), put("10.2.0.0/16", tunnel(two))]).await;
         let (before, device, routed) = (entries(), devices(), routes());
         end(first, events).await;
 
         let (second, _events) = start().await;
         let monitor = RouteMonitor::start().await;
         second.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay");
-        second.change(vec![put("10.1.0.0/16", tunnel(one))]).await;
+        second.wish(vec![put("10.1.0.0/16", tunnel(one))]).await;
         assert_eq!((entries(), devices(), routes()), (before.clone(), device, routed));
         second.sweep(false).await;
         assert_eq!((entries(), routes().len()), (before, 1));
@@ -209,7 +209,7 @@ fn the_mtu_follows_the_underlay_on_the_device_and_on_routes() {
         link("up1", &["192.168.0.1/24"]);
         let (fib, mut events) = start().await;
         fib.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay");
-        fib.change(vec![put("10.1.0.0/16", tunnel(far("192.168.7.1", 1)))]).await;
+        fib.wish(vec![put("10.1.0.0/16", tunnel(far("192.168.7.1", 1)))]).await;
         ip("link set up1 mtu 9000");
         let status = event(&mut events, |event| match event {
             FibEvent::OverlayChanged(status) => Some(status),
@@ -227,7 +227,7 @@ fn entries_and_the_device_come_back_when_somebody_removes_them() {
         link("up1", &["192.168.0.1/24"]);
         let (fib, _events) = start().await;
         fib.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay");
-        fib.change(vec![put("10.1.0.0/16", tunnel(far("192.168.7.1", 1)))]).await;
+        fib.wish(vec![put("10.1.0.0/16", tunnel(far("192.168.7.1", 1)))]).await;
         let (before, routed) = (entries(), routes());
         ip(&format!("neigh del 192.168.7.1 dev {DEVICE}"));
         bridge(&format!("fdb del 02:00:00:00:00:01 dev {DEVICE}"));
@@ -246,7 +246,7 @@ fn other_parameters_make_another_device_and_routes_move_to_it() {
         link("up1", &["192.168.0.1/24"]);
         let (fib, _events) = start().await;
         let first = fib.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay").expect("the overlay");
-        fib.change(vec![put("10.1.0.0/16", tunnel(far("192.168.7.1", 1)))]).await;
+        fib.wish(vec![put("10.1.0.0/16", tunnel(far("192.168.7.1", 1)))]).await;
         let (before, entries_before) = (routes(), entries());
         let other = OverlaySpec { vni: 4097, ..spec("192.168.0.1") };
         let second = fib.overlay(Some(other)).await.expect("the overlay").expect("the overlay");
@@ -287,7 +287,7 @@ fn clear_removes_all_that_is_linnets() {
         let before = foreign();
         let (fib, events) = start().await;
         fib.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay");
-        fib.change(vec![put("10.1.0.0/16", tunnel(far("192.168.7.1", 1))), put("10.2.0.0/16", Target::Unreachable)])
+        fib.wish(vec![put("10.1.0.0/16", tunnel(far("192.168.7.1", 1))), put("10.2.0.0/16", Target::Unreachable)])
             .await;
         end(fib, events).await;
         // Also what an earlier run left.

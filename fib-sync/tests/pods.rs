@@ -21,7 +21,7 @@ fn interface(name: &str, pod: &Other, addresses: &[&str]) -> PodInterface {
     }
 }
 
-fn host_routes(interface: &PodInterface) -> Vec<fib_sync::Change> {
+fn host_routes(interface: &PodInterface) -> Vec<Wish> {
     let to_pod = |address: &IpAddr| put(&address.to_string(), Target::Device(interface.host_name.clone()));
     interface.addresses.iter().map(to_pod).collect()
 }
@@ -47,7 +47,7 @@ fn two_pods_of_a_host_reach_each_other_once_both_are_up() {
         ];
         for interface in &interfaces {
             pod::add(interface).await.expect("an interface");
-            fib.change(host_routes(interface)).await;
+            fib.wish(host_routes(interface)).await;
             assert!(pods[0].pings("10.244.1.6").is_err(), "packets flowed before the interface was up");
             pod::up(&interface.host_name).await.expect("up");
         }

@@ -5,7 +5,7 @@ mod support;
 
 use std::net::IpAddr;
 
-use fib_sync::{Fib, FibEvent, Hop, Reach, Target, Weight};
+use fib_sync::{Fib, FibEvent, Hop, Path, Reach, Target, Weight};
 use support::*;
 
 /// Two uplinks, each with a router's address on its net.
@@ -19,7 +19,7 @@ fn a_route_by_one_next_hop_is_written_for_both_families() {
     in_namespace(|| async {
         uplinks();
         let (fib, _events) = start().await;
-        fib.change(vec![put("10.244.1.0/24", via(&["10.0.1.2"])), put("fd00:244:1::/64", via(&["fd00:1::2"]))]).await;
+        fib.wish(vec![put("10.244.1.0/24", via(&["10.0.1.2"])), put("fd00:244:1::/64", via(&["fd00:1::2"]))]).await;
         assert_eq!(
             routes(),
             [
@@ -51,11 +51,11 @@ fn weights_are_adopted_and_put_back_and_a_hop_alone_has_none() {
         uplinks();
         let wanted = || put("10.9.0.0/16", weighted(&[("10.0.1.2", 2), ("10.0.2.2", 5)]));
         let (fib, events) = start().await;
-        fib.change(vec![wanted()]).await;
+        fib.wish(vec![wanted()]).await;
         assert_eq!(weights(&routes().join(" ")), [2, 5]);
         end(fib, events).await;
         let (fib, _events) = start().await;
-        fib.change(vec![wanted()]).await;
+        fib.wish(vec![wanted()]).await;
         let status = fib.status().await;
         let shown: Vec<u16> = status[0].hops.iter().map(|hop| hop.weight.get()).collect();
         assert_eq!((shown, status[0].installed, status[0].repairs), (vec![2, 5], true, 0));
@@ -65,7 +65,7 @@ fn weights_are_adopted_and_put_back_and_a_hop_alone_has_none() {
             assert!(std::time::Instant::now() < deadline, "{:?}", routes());
             let _ = fib.status().await;
         }
-        fib.change(vec![put("10.9.0.0/16", weighted(&[("10.0.1.2", 7)]))]).await;
+        fib.wish(vec![put("10.9.0.0/16", weighted(&[("10.0.1.2", 7)]))]).await;
         assert!(fib.status().await[0].installed, "{:?}", fib.status().await);
         assert_eq!(weights(&routes().join(" ")), [0u16; 0]);
     });
@@ -108,13 +108,13 @@ fn each_kind_of_route_turns_into_each_other_kind() {
             };
             for (from, first) in &kinds {
                 for (to, second) in &kinds {
-                    fib.change(vec![put(prefix, first.clone())]).await;
+                    fib.wish(vec![put(prefix, first.clone())]).await;
                     assert!(shown(from, &routes()), "{from}: {:?} {:?}", routes(), fib.status().await);
-                    fib.change(vec![put(prefix, second.clone())]).await;
+                    fib.wish(vec![put(prefix, second.clone())]).await;
                     assert!(shown(to, &routes()), "{from} to {to}: {:?} {:?}", routes(), fib.status().await);
                 }
             }
-            fib.change(vec![remove(prefix)]).await;
+            fib.wish(vec![remove(prefix)]).await;
             assert_eq!(routes(), [""; 0]);
         }
     });
@@ -140,7 +140,7 @@ fn an_ipv4_route_goes_by_ipv6_next_hops_and_is_known_again() {
             (&via(&["fd00:1::2"]), &["via inet6 fd00:1::2 dev up1"]),
             (&both, &["via inet6 fe80::2 dev up1", "via inet6 fe80::2 dev up2"]),
         ] {
-            fib.change(vec![put("10.244.1.0/24", target.clone())]).await;
+            fib.wish(vec![put("10.244.1.0/24", target.clone())]).await;
             let shown = routes().join(" ");
             assert!(hops.iter().all(|hop| shown.contains(hop)), "{hops:?}: {shown}");
             assert_eq!((shown.matches("via").count(), shown.matches("metric 76").count()), (hops.len(), 1), "{shown}");
@@ -155,7 +155,7 @@ fn an_ipv4_route_goes_by_ipv6_next_hops_and_is_known_again() {
         let mut monitor = monitor.args(["monitor", "route"]).stdout(std::process::Stdio::piped()).spawn().expect("ip");
         let (fib, _events) = start().await;
         assert_eq!(fib.adopted(), 1);
-        fib.change(vec![put("10.244.1.0/24", both.clone())]).await;
+        fib.wish(vec![put("10.244.1.0/24", both.clone())]).await;
         fib.sweep(false).await;
         monitor.kill().expect("a monitor");
         let said = monitor.wait_with_output().expect("its words").stdout;
@@ -166,7 +166,7 @@ fn an_ipv4_route_goes_by_ipv6_next_hops_and_is_known_again() {
         until("put back", || routes().join(" ").matches("via inet6 fe80::2").count() == 2).await;
         ip("route replace 10.244.1.0/24 proto 76 metric 76 via inet6 fe80::9 dev up1");
         until("mended", || routes().join(" ").matches("via inet6 fe80::2").count() == 2).await;
-        fib.change(vec![remove("10.244.1.0/24")]).await;
+        fib.wish(vec![remove("10.244.1.0/24")]).await;
         assert_eq!(routes(), [""; 0]);
     });
 }
@@ -176,13 +176,13 @@ fn mtu_and_source_address_are_written_and_dropped_again() {
     in_namespace(|| async {
         uplinks();
         let (fib, _events) = start().await;
-        let mut wanted = route("10.244.1.0/24", via(&["10.0.1.2"]));
+        let mut wanted = Path::from(via(&["10.0.1.2"]));
         (wanted.mtu, wanted.source) = (Some(1400), Some(IpAddr::from([10, 0, 2, 1])));
-        fib.change(vec![fib_sync::Change::Put(wanted.clone())]).await;
+        fib.wish(vec![put("10.244.1.0/24", wanted.clone())]).await;
         assert_eq!(routes(), ["10.244.1.0/24 via 10.0.1.2 dev up1 src 10.0.2.1 metric 76 mtu 1400"]);
         assert_eq!(fib.get(IpAddr::from([10, 244, 1, 1])).await.expect("a route").mtu, Some(1400));
         (wanted.mtu, wanted.source) = (None, None);
-        fib.change(vec![fib_sync::Change::Put(wanted)]).await;
+        fib.wish(vec![put("10.244.1.0/24", wanted)]).await;
         assert_eq!(routes(), ["10.244.1.0/24 via 10.0.1.2 dev up1 metric 76"]);
     });
 }
@@ -192,9 +192,9 @@ fn host_bits_are_cut_off() {
     in_namespace(|| async {
         uplinks();
         let (fib, _events) = start().await;
-        fib.change(vec![put("10.244.1.77/24", via(&["10.0.1.2"]))]).await;
+        fib.wish(vec![put("10.244.1.77/24", via(&["10.0.1.2"]))]).await;
         assert_eq!(routes(), ["10.244.1.0/24 via 10.0.1.2 dev up1 metric 76"]);
-        fib.change(vec![remove("10.244.1.99/24")]).await;
+        fib.wish(vec![remove("10.244.1.99/24")]).await;
         assert_eq!(routes(), [""; 0]);
     });
 }
@@ -211,7 +211,7 @@ fn a_restart_adopts_what_is_there_and_only_the_sweep_removes_the_rest() {
         };
         let (first, events) = start().await;
         assert_eq!(first.adopted(), 0);
-        first.change(both()).await;
+        first.wish(both()).await;
         let before = routes();
         assert_eq!(before.iter().filter(|line| line.contains("metric 76")).count(), 4, "{before:?}");
         end(first, events).await;
@@ -221,7 +221,7 @@ fn a_restart_adopts_what_is_there_and_only_the_sweep_removes_the_rest() {
         assert_eq!(routes(), before);
         let monitor = RouteMonitor::start().await;
         second
-            .change(
+            .wish(
                 both()
                     .into_iter()
                     .filter(|change| {
@@ -256,7 +256,7 @@ fn foreign_routes_and_devices_survive_everything() {
         let (before, other_table) = (foreign(), ip("route show table 100"));
         let (fib, _events) = start().await;
         assert_eq!(fib.adopted(), 0, "a route of another table is not Linnet's");
-        fib.change(vec![
+        fib.wish(vec![
             put("10.244.1.0/24", via(&["10.0.1.2"])),
             put("10.9.0.0/16", via(&["10.0.1.2"])),
             put("fd00:9::/64", via(&["fd00:1::2"])),
@@ -267,7 +267,7 @@ fn foreign_routes_and_devices_survive_everything() {
         fib.sweep(false).await;
         fib.sweep(true).await;
         assert_eq!(foreign(), before);
-        fib.change(vec![remove("10.244.1.0/24"), remove("10.9.0.0/16"), remove("fd00:9::/64")]).await;
+        fib.wish(vec![remove("10.244.1.0/24"), remove("10.9.0.0/16"), remove("fd00:9::/64")]).await;
         fib.clear().await;
         assert_eq!(routes(), ["10.8.0.0/16 via 10.0.2.9 dev up2 table 100 metric 76"]);
         assert_eq!((foreign(), ip("route show table 100")), (before, other_table));
@@ -283,7 +283,7 @@ fn a_foreign_route_with_the_same_key_is_a_conflict_until_it_goes() {
         {
             ip(&format!("{family} route add {prefix} via {theirs} proto bird metric 76"));
             let (fib, _events) = start().await;
-            fib.change(vec![put(prefix, via(&[ours]))]).await;
+            fib.wish(vec![put(prefix, via(&[ours]))]).await;
             let status = fib.status().await;
             assert!(!status[0].installed);
             assert!(status[0].error.as_deref().is_some_and(|error| error.contains("protocol 12")), "{status:?}");
@@ -300,7 +300,7 @@ fn a_foreign_route_that_takes_the_place_of_ours_is_left_alone() {
     in_namespace(|| async {
         uplinks();
         let (fib, _events) = start().await;
-        fib.change(vec![put("10.9.0.0/16", via(&["10.0.1.2"]))]).await;
+        fib.wish(vec![put("10.9.0.0/16", via(&["10.0.1.2"]))]).await;
         ip("route replace 10.9.0.0/16 via 10.0.2.9 proto bird metric 76");
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
         while !fib.status().await[0].error.as_deref().is_some_and(|error| error.contains("protocol 12")) {
@@ -320,7 +320,7 @@ fn what_another_program_removes_or_changes_is_put_back_and_reported() {
             ("-4", "10.244.1.0/24", ["10.0.1.2", "10.0.2.2"], "10.0.1.9"),
             ("-6", "fd00:244:1::/64", ["fd00:1::2", "fd00:2::2"], "fd00:1::9"),
         ] {
-            fib.change(vec![put(prefix, via(&hops))]).await;
+            fib.wish(vec![put(prefix, via(&hops))]).await;
             let wanted = ip(&format!("{family} route show {prefix}"));
             let [one, _] = hops;
             let mut meddling = vec![
@@ -341,7 +341,7 @@ fn what_another_program_removes_or_changes_is_put_back_and_reported() {
                 until(meddling, || ip(&format!("{family} route show {prefix}")) == wanted).await;
             }
             let status = fib.status().await;
-            let status = status.iter().find(|status| status.route.prefix.to_string() == prefix).expect("the route");
+            let status = status.iter().find(|status| status.prefix.to_string() == prefix).expect("the route");
             assert_eq!((status.installed, status.repairs as usize), (true, meddling.len()), "{status:?}");
         }
     });
@@ -352,7 +352,7 @@ fn a_program_that_fights_over_a_route_is_named_in_the_status_and_not_fought_for_
     in_namespace(|| async {
         uplinks();
         let (fib, _events) = start().await;
-        fib.change(vec![put("10.244.1.0/24", via(&["10.0.1.2"]))]).await;
+        fib.wish(vec![put("10.244.1.0/24", via(&["10.0.1.2"]))]).await;
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
         while !fib.status().await[0].error.as_deref().is_some_and(|error| error.contains("another program")) {
             let _ = run("ip", &["route", "del", "10.244.1.0/24", "metric", "76"]);
@@ -367,7 +367,7 @@ fn a_next_hop_on_no_link_waits_with_a_reason_and_follows_its_link() {
     in_namespace(|| async {
         link("up1", &["10.0.1.1/24"]);
         let (fib, _events) = start().await;
-        fib.change(vec![put("10.244.1.0/24", via(&["10.0.7.2"]))]).await;
+        fib.wish(vec![put("10.244.1.0/24", via(&["10.0.7.2"]))]).await;
         let status = fib.status().await;
         assert!(
             !status[0].installed && status[0].error.as_deref().is_some_and(|e| e.contains("10.0.7.2")),
@@ -384,7 +384,7 @@ fn a_route_comes_back_with_its_link() {
     in_namespace(|| async {
         uplinks();
         let (fib, _events) = start().await;
-        fib.change(vec![
+        fib.wish(vec![
             put("10.244.1.0/24", via(&["10.0.1.2"])),
             put("10.244.1.7/32", Target::Device("up1".into())),
             put("fd00:244:1::/64", via(&["fd00:1::2"])),
@@ -399,36 +399,56 @@ fn a_route_comes_back_with_its_link() {
     });
 }
 
+fn hops_by_link() -> (usize, usize) {
+    let text = routes().join(" ");
+    (text.matches("dev up1").count(), text.matches("dev up2").count())
+}
+
+/// Two routes by both uplinks; then the hop of one has no carrier, then no hop has.
+async fn lose_hops(fib: &Fib, last: (usize, usize)) {
+    let wanted = vec![
+        put("10.244.1.0/24", via(&["10.0.1.2", "10.0.2.2"])),
+        put("fd00:244:1::/64", via(&["fd00:1::2", "fd00:2::2"])),
+    ];
+    fib.wish(wanted).await;
+    assert_eq!(hops_by_link(), (2, 2));
+    // The other end goes down: this one is still switched on, but has no carrier.
+    ip("link set up1-peer down");
+    until("only the living hop is left", || hops_by_link() == (0, 2)).await;
+    let told = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    loop {
+        let status = fib.status().await;
+        let said = status[0].error.as_deref().is_some_and(|error| error.contains("no carrier"));
+        if status[0].installed && said {
+            break;
+        }
+        assert!(std::time::Instant::now() < told, "{status:?}");
+    }
+    ip("link set up2-peer down");
+    until("with no hop", || hops_by_link() == last).await;
+    ip("link set up1-peer up");
+    ip("link set up2-peer up");
+    until("both hops are back", || hops_by_link() == (2, 2)).await;
+    ip("link set up2 down");
+    until("only the hop on a link that is up is left", || hops_by_link() == (2, 0)).await;
+}
+
 #[test]
 fn traffic_leaves_a_dead_hop_at_once_and_returns_when_it_lives() {
     in_namespace(|| async {
         uplinks();
         let (fib, _events) = start().await;
-        let wanted = vec![
-            put("10.244.1.0/24", via(&["10.0.1.2", "10.0.2.2"])),
-            put("fd00:244:1::/64", via(&["fd00:1::2", "fd00:2::2"])),
-        ];
-        fib.change(wanted).await;
-        let hops = || {
-            let text = routes().join(" ");
-            (text.matches("dev up1").count(), text.matches("dev up2").count())
-        };
-        assert_eq!(hops(), (2, 2));
-        // The other end goes down: this one is still switched on, but has no carrier.
-        ip("link set up1-peer down");
-        until("only the living hop is left", || hops() == (0, 2)).await;
-        let status = fib.status().await;
-        assert!(
-            status[0].installed && status[0].error.as_deref().is_some_and(|e| e.contains("no carrier")),
-            "{status:?}"
-        );
-        ip("link set up2-peer down");
-        until("the last hop is kept", || hops() == (0, 2)).await;
-        ip("link set up1-peer up");
-        ip("link set up2-peer up");
-        until("both hops are back", || hops() == (2, 2)).await;
-        ip("link set up2 down");
-        until("only the hop on a link that is up is left", || hops() == (2, 0)).await;
+        // The kernel deletes an object whose link is lost, and the routes of a group that has none left.
+        lose_hops(&fib, (0, 0)).await;
+    });
+}
+
+#[test]
+fn without_next_hop_objects_traffic_leaves_a_dead_hop_and_the_last_hop_is_kept() {
+    in_namespace(|| async {
+        uplinks();
+        let (fib, _events) = start_without_objects().await;
+        lose_hops(&fib, (0, 2)).await;
     });
 }
 
@@ -466,12 +486,12 @@ fn a_batch_of_many_routes_is_written_whole_and_one_refusal_stops_nothing() {
         // The kernel takes no gateway that is on no net of the device.
         let wrong = fib_sync::Hop::Direct { via: IpAddr::from([192, 0, 2, 1]), device: Some("up1".into()) };
         changes[1500] = put(&prefix(1500), Target::Forward(vec![wrong]));
-        fib.change(changes).await;
+        fib.wish(changes).await;
         assert_eq!(routes().len(), 2999);
         let status = fib.status().await;
         let refused: Vec<_> = status.iter().filter(|status| !status.installed).collect();
         assert_eq!(refused.len(), 1);
-        assert_eq!(refused[0].route.prefix.to_string(), prefix(1500));
+        assert_eq!(refused[0].prefix.to_string(), prefix(1500));
         assert!(refused[0].error.as_deref().is_some_and(|error| error.contains("gateway")), "{refused:?}");
     });
 }
@@ -483,10 +503,10 @@ fn a_table_of_its_own_is_written_and_swept_and_main_is_left_alone() {
         ip("route add 10.7.0.0/16 via 10.0.1.2 proto 76 metric 76");
         ip("route add 10.6.0.0/16 via 10.0.1.2 proto 76 metric 9 table 1000");
         ip("route add 10.7.0.0/16 via 10.0.1.2 proto 76 metric 9 table 1000");
-        let config = fib_sync::FibConfig { table: 1000, metric: 9 };
-        let (fib, _events) = Fib::start(config).await.expect("the engine");
+        let config = fib_sync::FibConfig { table: 1000, metric: 9, next_hop_objects: true };
+        let (fib, _events) = Fib::start(config).expect("the engine");
         assert_eq!(fib.adopted(), 2);
-        fib.change(vec![put("10.7.0.0/16", via(&["10.0.1.2"]))]).await;
+        fib.wish(vec![put("10.7.0.0/16", via(&["10.0.1.2"]))]).await;
         fib.sweep(false).await;
         assert_eq!(ip("route show table 1000").trim(), "10.7.0.0/16 via 10.0.1.2 dev up1 proto 76 metric 9");
         assert!(ip("route show").contains("10.7.0.0/16 via 10.0.1.2 dev up1 proto 76 metric 76"));
@@ -494,7 +514,7 @@ fn a_table_of_its_own_is_written_and_swept_and_main_is_left_alone() {
 }
 
 /// The routes of the storm, in the order in which they are written.
-fn storm() -> Vec<fib_sync::Change> {
+fn storm() -> Vec<Wish> {
     let prefixes = (0..4000).map(|n| format!("10.{}.{}.0/24", 100 + n / 256, n % 256));
     prefixes.map(|prefix| put(&prefix, via(&["10.0.1.2", "10.0.2.2"]))).collect()
 }
@@ -508,7 +528,7 @@ fn an_engine_killed_in_the_middle_is_followed_by_one_that_completes_its_work_and
         return runtime.block_on(async {
             let (fib, _events) = start().await;
             for changes in storm().chunks(20) {
-                fib.change(changes.to_vec()).await;
+                fib.wish(changes.to_vec()).await;
             }
             std::future::pending::<()>().await;
         });
@@ -529,15 +549,16 @@ fn an_engine_killed_in_the_middle_is_followed_by_one_that_completes_its_work_and
             child.kill().expect("kill -9");
             child.wait().expect("its end");
             let written = routes().len() / 3;
-            let (fib, _events) = start().await;
+            let (fib, events) = start().await;
             assert_eq!(fib.adopted(), written);
-            fib.change(storm()).await;
+            fib.wish(storm()).await;
             fib.sweep(false).await;
             assert_eq!(routes().len() / 3, storm().len());
             let heard = monitor.stop();
             let gone = heard.lines().find(|line| line.starts_with("Deleted 10."));
             assert_eq!(gone, None);
             fib.clear().await;
+            end(fib, events).await;
         }
     });
 }

@@ -1,7 +1,9 @@
 //! `linnetd --cleanup`: takes everything that Linnet put into this host's kernel out again.
 
 use anyhow::{Context, anyhow};
-use fib_sync::{Fib, FibConfig, pod};
+use fib_sync::{Fib, pod};
+
+use crate::forwarding::fib_config;
 
 use crate::config::Config;
 use crate::endpoints::Endpoints;
@@ -46,11 +48,10 @@ async fn remove_pods(config: &Config, done: &mut Vec<String>, failed: &mut Vec<S
 }
 
 async fn remove_routes(config: &Config) -> anyhow::Result<String> {
-    let fib_config = FibConfig { table: config.fib.table, metric: config.fib.metric };
-    let (fib, _events) = Fib::start(fib_config).await.context("the FIB engine cannot start")?;
+    let (fib, _events) = Fib::start(fib_config(config)).context("the FIB engine cannot start")?;
     let routes = fib.adopted();
     fib.clear().await;
-    let (check, _events) = Fib::start(FibConfig { table: config.fib.table, metric: config.fib.metric }).await?;
+    let (check, _events) = Fib::start(fib_config(config))?;
     match check.adopted() {
         0 => Ok(format!("{routes} routes of table {}, and the overlay", config.fib.table)),
         left => Err(anyhow!("{left} routes are still in table {}", config.fib.table)),

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bgpd::{Bgp, Shutdown, StartError};
-use fib_sync::{Fib, FibConfig};
+use fib_sync::Fib;
 use policy::Policy;
 use tokio::sync::{Mutex, Notify, RwLock};
 use tracing::{error, info, warn};
@@ -228,8 +228,8 @@ impl Kernel {
     /// Whether routes of an earlier run were found is the second value.
     async fn start(config: &Config) -> anyhow::Result<(Self, bool)> {
         let records = Endpoints::load(&config.state_directory)?;
-        let fib_config = FibConfig { table: config.fib.table, metric: config.fib.metric };
-        let (fib, events) = Fib::start(fib_config).await.context("the FIB engine cannot start")?;
+        let fib_config = crate::forwarding::fib_config(config);
+        let (fib, events) = Fib::start(fib_config).context("the FIB engine cannot start")?;
         let restarted = fib.adopted() > 0;
         if restarted {
             info!(routes = fib.adopted(), "routes of an earlier run are adopted");

@@ -9,18 +9,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bgp_proto::types::{Family, Prefix};
-use fib_sync::{Fib, FibEvent, OverlaySpec, OverlayStatus};
+use fib_sync::{Fib, FibConfig, FibEvent, OverlaySpec, OverlayStatus, PathId, Submitted};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use crate::config::{Config, OverlayMode};
-use crate::routes::{Routes, Settings};
+use crate::routes::{Local, Routes, Settings};
 
 /// Best paths of one turn: what one netlink batch and one look at the commands lie between.
 const TURN: usize = 16_384;
 /// Between two attempts to make the overlay device.
 const OVERLAY_RETRY: Duration = Duration::from_secs(5);
+
+/// Where routes go, and how.
+pub(crate) fn fib_config(config: &Config) -> FibConfig {
+    let fib = &config.fib;
+    FibConfig { table: fib.table, metric: fib.metric, next_hop_objects: fib.next_hop_objects }
+}
 
 /// What the task keeps.
 #[derive(Debug)]
@@ -70,7 +76,7 @@ impl Forwarding {
             spec: None,
             mode: config.overlay.mode,
         };
-        let mut task = Task { fib: fib.clone(), state, publish, overlay_due: None };
+        let mut task = Task { fib: fib.clone(), state, publish, overlay_due: None, submitted: None };
         task.configure(config).await;
         tokio::spawn(task.run(received, events));
         Self { commands, overlay, fib }
@@ -147,6 +153,8 @@ struct Task {
     state: State,
     publish: watch::Sender<Option<OverlayStatus>>,
     overlay_due: Option<Instant>,
+    /// The last plan, by its number, for as long as the kernel has not answered: while it takes one in, the next is made.
+    submitted: Option<(u64, Submitted)>,
 }
 
 impl Task {
@@ -165,16 +173,19 @@ impl Task {
                     }
                     Some(Command::Configure(config, done)) => {
                         self.configure(&config).await;
+                        self.land().await;
                         let _ = done.send(());
                     }
                     Some(Command::Pods(pods, done)) => {
                         self.state.pods = pods;
-                        self.state.routes.set_local(&self.state.blocks, self.state.pods.iter().cloned());
+                        self.set_local().await;
                         self.settle().await;
+                        self.land().await;
                         let _ = done.send(());
                     }
                     Some(Command::Ask(question)) => question(&mut self.state),
                 },
+                unused = landed(&mut self.submitted) => self.handle_landed(unused),
                 Some(event) = kernel.recv() => self.handle_kernel(event).await,
                 event = next(&mut speaker) => match event {
                     Some(event) => self.handle_speaker(event, &mut speaker).await,
@@ -243,7 +254,7 @@ impl Task {
             local: config.node.address,
             mtu: config.overlay.mtu,
         });
-        self.state.routes.set_local(&self.state.blocks, self.state.pods.iter().cloned());
+        self.set_local().await;
         let wanted = spec.is_some();
         self.state.spec = spec;
         // A device comes before the routes through it, and goes behind them.
@@ -289,17 +300,51 @@ impl Task {
         self.state.routes.set_settings(Settings { mode: self.state.mode, overlay_port });
     }
 
-    /// Brings the kernel to what is desired now.
+    /// Says what this host has of its own.
+    async fn set_local(&mut self) {
+        // The engine's book has to be the whole truth when it is asked.
+        self.settle().await;
+        let local = Local::new(&self.state.blocks, self.state.pods.iter().cloned());
+        let asked = self.state.routes.not_local(&local);
+        let chosen = self.fib.wanted(asked.iter().map(|prefix| (*prefix).into()).collect()).await;
+        let chosen = asked.into_iter().zip(chosen).filter_map(|(prefix, path)| Some((prefix, path?))).collect();
+        self.state.routes.set_local(local, &chosen);
+    }
+
+    /// Brings the kernel to what is desired now: submits it, and waits only for what was submitted before.
     async fn settle(&mut self) {
         let unknown = self.state.routes.unknown();
         if !unknown.is_empty() {
             let answers = self.fib.reach(unknown.clone()).await;
             self.state.routes.handle_reach(unknown.into_iter().zip(answers));
         }
-        let changes = self.state.routes.plan();
+        let (plan, changes) = self.state.routes.plan();
         if !changes.is_empty() {
-            self.fib.change(changes).await;
+            self.land().await;
+            self.submitted = Some((plan, self.fib.submit(changes).await));
         }
+    }
+
+    /// Waits for the kernel's answer to what was submitted.
+    async fn land(&mut self) {
+        if self.submitted.is_some() {
+            let unused = landed(&mut self.submitted).await;
+            self.handle_landed(unused);
+        }
+    }
+
+    fn handle_landed(&mut self, unused: Vec<PathId>) {
+        if let Some((plan, _)) = self.submitted.take() {
+            self.state.routes.handle_unused(plan, &unused);
+        }
+    }
+}
+
+/// The paths that the last plan left without routes. May be dropped and called again.
+async fn landed(submitted: &mut Option<(u64, Submitted)>) -> Vec<PathId> {
+    match submitted {
+        Some((_, submitted)) => submitted.landed().await,
+        None => pending().await,
     }
 }
 

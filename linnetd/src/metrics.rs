@@ -247,14 +247,11 @@ async fn register_bfd(registry: &mut Registry, daemon: &Daemon) {
 }
 
 async fn register_kernel(registry: &mut Registry, kernel: &Kernel) {
-    let routes = kernel.forwarding.fib().status().await;
-    let installed = routes.iter().filter(|route| route.installed).count();
-    let repairs: u64 = routes.iter().map(|route| u64::from(route.repairs)).sum();
-    let waiting = kernel.forwarding.ask(|state| state.routes.pending_count()).await.unwrap_or_default();
-    let pending = routes.len() - installed + waiting;
-    gauge(registry, "fib_routes_installed", "Routes that the kernel holds", installed as u64);
+    let routes = kernel.forwarding.fib().totals().await;
+    let pending = routes.wanted - routes.installed;
+    gauge(registry, "fib_routes_installed", "Routes that the kernel holds", routes.installed as u64);
     gauge(registry, "fib_routes_pending", "Routes that wait for a next hop or for the kernel", pending as u64);
-    gauge(registry, "fib_repairs", "Times that routes which are there were put back", repairs);
+    gauge(registry, "fib_repairs", "Times that routes which are there were put back", routes.repairs);
     let overlay = kernel.forwarding.overlay().borrow().is_some();
     gauge(registry, "overlay_up", "1 if the overlay device is there", u64::from(overlay));
     let policy = kernel.policy.status().await;

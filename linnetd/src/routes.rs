@@ -4,8 +4,10 @@
 //! what this host has of its own ([`Routes::set_local`]), and [`Routes::plan`] says what to change in the kernel. Ask
 //! [`Routes::unknown`] before, and answer it, so that no next hop is judged unseen.
 //!
-//! How a next hop is used is decided by `routes::judge`, in steps with a reason that a person is shown. Paths with the same ways
-//! share one verdict, so that a next hop that changes is judged once, whatever number of routes follow it.
+//! How a next hop is used is decided by `routes::judge`, in steps with a reason that a person is shown. Prefixes with the same
+//! ways share one path of [`fib_sync`]'s, so that a next hop that changes is judged once and told once, whatever number of
+//! routes follow it. Which path a prefix has is written in one place only, the engine's book: a border node has a million
+//! of them.
 
 mod judge;
 mod weights;
@@ -20,7 +22,7 @@ use bgp_proto::rib::{BestChange, BestPath};
 use bgp_proto::types::{Interface, PeerId, Prefix};
 use bgp_proto::wire::attributes::Attributes;
 use bgp_proto::wire::tunnel::Tunnel;
-use fib_sync::{Change, Hop, Reach, Route, Target, TunnelEnd};
+use fib_sync::{Change, Hop, Path, PathId, Reach, Target, TunnelEnd};
 
 use crate::config::OverlayMode;
 pub use judge::Verdict;
@@ -80,20 +82,47 @@ pub struct WayStatus {
     pub routes: usize,
 }
 
-/// All paths with the same ways, for prefixes of one family.
-#[derive(Debug)]
+/// What leads routes of one family somewhere: equal keys have one path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    /// Ways of BGP's, for prefixes of IPv6 or not.
+    Ways(bool, Vec<Way>),
+    /// This, whatever the kernel says.
+    Fixed(Target),
+}
+
+/// A path of [`fib_sync`]'s, by its number.
+#[derive(Debug, Default)]
 struct Group {
-    ways: Vec<Way>,
-    v6: bool,
-    users: usize,
+    /// `None`: the number is free.
+    key: Option<Key>,
+    /// Of its ways.
     verdicts: Vec<Verdict>,
+    /// What the engine was told of it.
+    told: Option<Target>,
+    /// The number of the last plan that gave it to a route.
+    put: u64,
+    /// Prefixes that would have it if this host had nothing of its own there.
+    shadowed: usize,
+    /// The engine has said that no route has it.
+    unused: bool,
 }
 
 impl Group {
+    fn ways(&self) -> &[Way] {
+        match &self.key {
+            Some(Key::Ways(_, ways)) => ways,
+            Some(Key::Fixed(_)) | None => &[],
+        }
+    }
+
     /// Each usable way once, by its bandwidth if all of them have one; `None`: there is none.
     fn target(&self) -> Option<Target> {
+        if let Some(Key::Fixed(target)) = &self.key {
+            return Some(target.clone());
+        }
         let mut hops: BTreeMap<Hop, Option<u64>> = BTreeMap::new();
-        for (way, verdict) in self.ways.iter().zip(&self.verdicts) {
+        for (way, verdict) in self.ways().iter().zip(&self.verdicts) {
             let Some(hop) = &verdict.hop else { continue };
             let sum = |one: u64, other: u64| one.saturating_add(other);
             hops.entry(hop.clone())
@@ -116,21 +145,21 @@ pub struct Routes {
     settings: Settings,
     /// What this host has of its own; it goes before any path.
     local: BTreeMap<Prefix, Target>,
-    chosen: HashMap<Prefix, u32>,
-    /// What is to be dropped (RFC 7999).
-    discarded: HashSet<Prefix>,
+    /// The path that BGP chose for a prefix of which this host has something of its own.
+    shadowed: HashMap<Prefix, PathId>,
+    /// By the number of the path.
     groups: Vec<Group>,
-    /// Numbers of groups without users.
-    free: Vec<u32>,
-    numbers: HashMap<(bool, Vec<Way>), u32>,
+    free: Vec<PathId>,
+    numbers: HashMap<Key, PathId>,
     reach: HashMap<IpAddr, Reach>,
     /// On which ways depend and of which `reach` has nothing.
     unknown: BTreeSet<IpAddr>,
-    /// Aggregates of our own: what is inside of them and has no route is not sent back to where it came from.
-    aggregates: HashSet<Prefix>,
-    dirty: Vec<Prefix>,
-    /// What the last plans have put and not removed.
-    placed: HashSet<Prefix>,
+    /// Paths of which the engine may have to be told.
+    untold: BTreeSet<PathId>,
+    /// Changes of routes that wait for the next plan.
+    changes: Vec<Change>,
+    /// The number of the next plan.
+    plan: u64,
 }
 
 impl Routes {
@@ -140,16 +169,15 @@ impl Routes {
         Self {
             settings,
             local: BTreeMap::new(),
-            chosen: HashMap::new(),
-            discarded: HashSet::new(),
+            shadowed: HashMap::new(),
             groups: Vec::new(),
             free: Vec::new(),
             numbers: HashMap::new(),
             reach: HashMap::new(),
             unknown: BTreeSet::new(),
-            aggregates: HashSet::new(),
-            dirty: Vec::new(),
-            placed: HashSet::new(),
+            untold: BTreeSet::new(),
+            changes: Vec::new(),
+            plan: 0,
         }
     }
 
@@ -161,89 +189,150 @@ impl Routes {
         }
     }
 
-    /// Everything that this host has of its own: an unreachable route for each block of pod addresses, so that nothing
-    /// loops, and for each pod's address its device.
-    pub fn set_local(&mut self, blocks: &[Prefix], pods: impl IntoIterator<Item = (IpAddr, String)>) {
-        let mut local: BTreeMap<Prefix, Target> = blocks.iter().map(|block| (*block, Target::Unreachable)).collect();
-        for (address, device) in pods {
-            let bits = if address.is_ipv4() { 32 } else { 128 };
-            local.extend(Prefix::new(address, bits).map(|prefix| (prefix, Target::Device(device))));
+    /// Prefixes of these of which this host has nothing of its own yet: what BGP chose for them is in the engine's book
+    /// alone, and [`Routes::set_local`] has to know it.
+    #[must_use]
+    pub fn not_local(&self, local: &Local) -> Vec<Prefix> {
+        local.0.keys().filter(|prefix| !self.local.contains_key(prefix)).copied().collect()
+    }
+
+    /// Everything that this host has of its own. `chosen` says the path that routes of [`Routes::not_local`] have now.
+    pub fn set_local(&mut self, local: Local, chosen: &HashMap<Prefix, PathId>) {
+        let before = std::mem::replace(&mut self.local, local.0);
+        let changed: Vec<Prefix> = {
+            let differs = |prefix: &&Prefix| before.get(prefix) != self.local.get(prefix);
+            let all: BTreeSet<Prefix> = before.keys().chain(self.local.keys()).filter(differs).copied().collect();
+            all.into_iter().collect()
+        };
+        for prefix in changed {
+            if !before.contains_key(&prefix) {
+                self.shadow(prefix, chosen.get(&prefix).copied());
+            }
+            match self.local.get(&prefix).cloned() {
+                Some(target) => {
+                    let path = self.group(Key::Fixed(target));
+                    self.put(prefix, Some(path));
+                }
+                None => {
+                    let chosen = self.shadowed.get(&prefix).copied();
+                    self.put(prefix, chosen);
+                    self.shadow(prefix, None);
+                }
+            }
         }
-        let changed = |prefix: &&Prefix| self.local.get(prefix) != local.get(prefix);
-        let dirty: Vec<Prefix> = self.local.keys().chain(local.keys()).filter(changed).copied().collect();
-        self.dirty.extend(dirty);
-        self.local = local;
     }
 
     /// What [`bgp_proto::rib::Output::Best`] brought.
     pub fn take_in(&mut self, changes: &[BestChange]) {
+        self.changes.reserve(changes.len());
         for change in changes {
-            let discard = change.paths.first().is_some_and(|path| path.discard);
-            let was_discarded = match discard {
-                true => !self.discarded.insert(change.prefix),
-                false => self.discarded.remove(&change.prefix),
-            };
-            let ours = change.paths.first().filter(|path| path.peer == PeerId::LOCAL);
-            let aggregated = ours.is_some_and(|path| path.attributes.aggregator.is_some());
-            let noted =
-                if aggregated { self.aggregates.insert(change.prefix) } else { self.aggregates.remove(&change.prefix) };
-            let learned = change.paths.iter().filter(|path| path.peer != PeerId::LOCAL && !discard);
-            let mut ways: Vec<Way> = learned.map(|path| way(change.prefix, path)).collect();
-            ways.sort_unstable();
-            ways.dedup();
-            let group = (!ways.is_empty()).then(|| self.group(change.prefix.address().is_ipv6(), ways));
-            let before = match group {
-                Some(group) => self.chosen.insert(change.prefix, group),
-                None => self.chosen.remove(&change.prefix),
-            };
-            if let Some(before) = before {
-                self.release(before);
-            }
-            if before != group || was_discarded != discard || noted {
-                self.dirty.push(change.prefix);
+            let path = self.key(change).map(|key| self.group(key));
+            if self.local.contains_key(&change.prefix) {
+                self.shadow(change.prefix, path);
+            } else {
+                self.put(change.prefix, path);
             }
         }
     }
 
-    /// The number of the group with these ways, which has one user more.
-    fn group(&mut self, v6: bool, ways: Vec<Way>) -> u32 {
-        let key = (v6, ways);
+    /// Where a route leads; `None`: there is none for the kernel.
+    fn key(&self, change: &BestChange) -> Option<Key> {
+        let best = change.paths.first()?;
+        if best.discard {
+            // RFC 7999.
+            return Some(Key::Fixed(Target::Blackhole));
+        }
+        if best.peer == PeerId::LOCAL && best.attributes.aggregator.is_some() {
+            // RFC 4632 section 5.1, rule 2: what is inside of an aggregate of our own and has no route is not sent back to
+            // where it came from.
+            return Some(Key::Fixed(Target::Unreachable));
+        }
+        let learned = change.paths.iter().filter(|path| path.peer != PeerId::LOCAL);
+        let mut ways: Vec<Way> = learned.map(|path| way(change.prefix, path)).collect();
+        ways.sort_unstable();
+        ways.dedup();
+        (!ways.is_empty()).then(|| Key::Ways(change.prefix.address().is_ipv6(), ways))
+    }
+
+    fn put(&mut self, prefix: Prefix, path: Option<PathId>) {
+        match path {
+            Some(path) => {
+                let group = &mut self.groups[path.0 as usize];
+                (group.put, group.unused) = (self.plan, false);
+                self.changes.push(Change::Put(prefix.into(), path));
+            }
+            None => self.changes.push(Change::Remove(prefix.into())),
+        }
+    }
+
+    /// Keeps in mind what BGP chose where this host has something of its own.
+    fn shadow(&mut self, prefix: Prefix, path: Option<PathId>) {
+        if let Some(path) = path {
+            self.groups[path.0 as usize].shadowed += 1;
+        }
+        let before = match path {
+            Some(path) => self.shadowed.insert(prefix, path),
+            None => self.shadowed.remove(&prefix),
+        };
+        if let Some(before) = before {
+            self.groups[before.0 as usize].shadowed -= 1;
+            self.release(before);
+        }
+    }
+
+    /// The path with this key, made if there is none.
+    fn group(&mut self, key: Key) -> PathId {
         if let Some(number) = self.numbers.get(&key) {
-            self.groups[*number as usize].users += 1;
             return *number;
         }
-        let ways = key.1.clone();
-        let verdicts = self.verdicts(v6, &ways);
-        let unknown = ways.iter().flat_map(addresses).filter(|address| !self.reach.contains_key(address));
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.groups.push(Group::default());
+            PathId(u32::try_from(self.groups.len() - 1).unwrap_or(u32::MAX))
+        });
+        let verdicts = self.verdicts(&key);
+        let group = &mut self.groups[number.0 as usize];
+        *group = Group { key: Some(key.clone()), verdicts, told: group.told.take(), ..Group::default() };
+        let unknown = group.ways().iter().flat_map(addresses).filter(|address| !self.reach.contains_key(address));
         self.unknown.extend(unknown);
-        let group = Group { ways, v6, users: 1, verdicts };
-        let number = match self.free.pop() {
-            Some(number) => {
-                self.groups[number as usize] = group;
-                number
-            }
-            None => {
-                self.groups.push(group);
-                u32::try_from(self.groups.len() - 1).unwrap_or(u32::MAX)
-            }
-        };
+        self.untold.insert(number);
         self.numbers.insert(key, number);
         number
     }
 
-    fn release(&mut self, number: u32) {
-        let group = &mut self.groups[number as usize];
-        group.users -= 1;
-        if group.users == 0 {
-            let ways = std::mem::take(&mut group.ways);
-            group.verdicts.clear();
-            self.numbers.remove(&(group.v6, ways));
-            self.free.push(number);
+    /// Takes in what the engine said of a plan, by its number: these paths have no route any more.
+    pub fn handle_unused(&mut self, plan: u64, unused: &[PathId]) {
+        for path in unused {
+            if let Some(group) = self.groups.get_mut(path.0 as usize)
+                && group.put <= plan
+            {
+                group.unused = true;
+                self.release(*path);
+            }
         }
     }
 
-    fn verdicts(&self, v6: bool, ways: &[Way]) -> Vec<Verdict> {
-        ways.iter().map(|way| judge(way, v6, &self.settings, |address| self.reach.get(&address))).collect()
+    /// Lets a path go that nobody has.
+    fn release(&mut self, path: PathId) {
+        let group = &mut self.groups[path.0 as usize];
+        if group.unused
+            && group.shadowed == 0
+            && let Some(key) = group.key.take()
+        {
+            group.verdicts.clear();
+            self.numbers.remove(&key);
+            self.free.push(path);
+            self.untold.insert(path);
+        }
+    }
+
+    fn verdicts(&self, key: &Key) -> Vec<Verdict> {
+        match key {
+            Key::Fixed(_) => Vec::new(),
+            Key::Ways(v6, ways) => {
+                let reach = |address| self.reach.get(&address);
+                ways.iter().map(|way| judge(way, *v6, &self.settings, reach)).collect()
+            }
+        }
     }
 
     /// Addresses of which [`Routes::handle_reach`] must tell before the next plan, each once.
@@ -271,103 +360,77 @@ impl Routes {
     /// A peer that names ever new next hops must not make this grow without bound.
     fn forget_unused_reach(&mut self) {
         if self.reach.len() > 1024 + 4 * (self.groups.len() - self.free.len()) {
-            let used: HashSet<IpAddr> = self.groups.iter().flat_map(|group| &group.ways).flat_map(addresses).collect();
+            let used: HashSet<IpAddr> = self.groups.iter().flat_map(Group::ways).flat_map(addresses).collect();
             self.reach.retain(|address, _| used.contains(address));
         }
     }
 
-    /// Judges the ways that `concerned` picks, and marks the routes of groups of which the outcome changed.
+    /// Judges the ways that `concerned` picks.
     fn judge_again(&mut self, concerned: impl Fn(&Way) -> bool) {
-        let mut changed = HashSet::new();
         for number in 0..self.groups.len() {
             let group = &self.groups[number];
-            if !group.ways.iter().any(&concerned) {
-                continue;
-            }
-            let verdicts = self.verdicts(group.v6, &group.ways);
-            let before = self.groups[number].target();
-            self.groups[number].verdicts = verdicts;
-            if self.groups[number].target() != before {
-                changed.insert(u32::try_from(number).unwrap_or(u32::MAX));
+            if let Some(key) = &group.key
+                && group.ways().iter().any(&concerned)
+            {
+                self.groups[number].verdicts = self.verdicts(key);
+                self.untold.insert(PathId(u32::try_from(number).unwrap_or(u32::MAX)));
             }
         }
-        if !changed.is_empty() {
-            let concerned = self.chosen.iter().filter(|(_, group)| changed.contains(group)).map(|(prefix, _)| *prefix);
-            self.dirty.extend(concerned);
-        }
     }
 
-    /// What to change in the kernel so that it holds what is desired now; planning again gives nothing.
-    pub fn plan(&mut self) -> Vec<Change> {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        dirty.sort_unstable();
-        dirty.dedup();
-        let mut changes = Vec::with_capacity(dirty.len());
-        for prefix in dirty {
-            if let Some(target) = self.desired(prefix) {
-                self.placed.insert(prefix);
-                changes.push(Change::Put(Route { prefix: prefix.into(), target, mtu: None, source: None }));
-            } else if self.placed.remove(&prefix) {
-                changes.push(Change::Remove(prefix.into()));
+    /// What to change in the kernel so that it holds what is desired now, with the number of this plan; planning again
+    /// gives nothing.
+    pub fn plan(&mut self) -> (u64, Vec<Change>) {
+        let mut changes = Vec::with_capacity(self.untold.len() + self.changes.len());
+        for path in std::mem::take(&mut self.untold) {
+            let group = &mut self.groups[path.0 as usize];
+            let target = group.target();
+            if group.told != target {
+                group.told.clone_from(&target);
+                changes.push(Change::Path(path, target.map(Path::from)));
             }
         }
-        changes
+        changes.append(&mut self.changes);
+        self.plan += 1;
+        (self.plan - 1, changes)
     }
 
-    fn desired(&self, prefix: Prefix) -> Option<Target> {
-        if let Some(target) = self.local.get(&prefix) {
-            return Some(target.clone());
-        }
-        if self.discarded.contains(&prefix) {
-            return Some(Target::Blackhole);
-        }
-        // RFC 4632 section 5.1, rule 2.
-        if self.aggregates.contains(&prefix) {
-            return Some(Target::Unreachable);
-        }
-        self.groups[*self.chosen.get(&prefix)? as usize].target()
-    }
-
-    /// Routes that have no usable way, and are therefore not handed to the kernel.
+    /// The ways of a path that BGP chose, with how each is used.
     #[must_use]
-    pub fn pending(&self) -> Vec<(Prefix, Vec<(Way, Verdict)>)> {
-        let mut pending: Vec<_> = self
-            .chosen
-            .iter()
-            .filter(|(prefix, _)| !self.local.contains_key(prefix))
-            .map(|(prefix, number)| (*prefix, &self.groups[*number as usize]))
-            .filter(|(_, group)| group.verdicts.iter().all(|verdict| verdict.hop.is_none()))
-            .map(|(prefix, group)| (prefix, group.ways.iter().cloned().zip(group.verdicts.iter().cloned()).collect()))
-            .collect();
-        pending.sort_unstable_by_key(|(prefix, _)| *prefix);
-        pending
+    pub fn ways(&self, path: PathId) -> Option<Vec<(Way, Verdict)>> {
+        let group = self.groups.get(path.0 as usize)?;
+        let ways = group.ways().iter().cloned().zip(group.verdicts.iter().cloned());
+        Some(ways.collect()).filter(|ways: &Vec<_>| !ways.is_empty())
     }
 
-    /// How many routes [`Routes::pending`] has.
+    /// Every way that some route has, by next hop, each once for each verdict. `users`: how many routes each path has.
     #[must_use]
-    pub fn pending_count(&self) -> usize {
-        let idle = |group: &&Group| group.verdicts.iter().all(|verdict| verdict.hop.is_none());
-        self.groups.iter().filter(idle).map(|group| group.users).sum()
-    }
-
-    /// The ways of the route that BGP chose for this prefix, with how each is used.
-    #[must_use]
-    pub fn ways(&self, prefix: Prefix) -> Option<Vec<(Way, Verdict)>> {
-        let group = &self.groups[*self.chosen.get(&prefix)? as usize];
-        Some(group.ways.iter().cloned().zip(group.verdicts.iter().cloned()).collect())
-    }
-
-    /// Every way that some route has, by next hop, each once for each verdict.
-    #[must_use]
-    pub fn all_ways(&self) -> Vec<WayStatus> {
+    pub fn all_ways(&self, users: &[(PathId, usize)]) -> Vec<WayStatus> {
         let mut all: BTreeMap<(&Way, &str), WayStatus> = BTreeMap::new();
-        for group in self.groups.iter().filter(|group| group.users > 0) {
-            for (way, verdict) in group.ways.iter().zip(&group.verdicts) {
+        for (path, routes) in users {
+            let Some(group) = self.groups.get(path.0 as usize) else { continue };
+            for (way, verdict) in group.ways().iter().zip(&group.verdicts) {
                 let fresh = || WayStatus { way: way.clone(), verdict: verdict.clone(), routes: 0 };
-                all.entry((way, &verdict.reason)).or_insert_with(fresh).routes += group.users;
+                all.entry((way, &verdict.reason)).or_insert_with(fresh).routes += routes;
             }
         }
         all.into_values().collect()
+    }
+}
+
+/// What a host has of its own.
+#[derive(Debug, Default)]
+pub struct Local(BTreeMap<Prefix, Target>);
+
+impl Local {
+    /// An unreachable route for each block of pod addresses, so that nothing loops, and for each pod's address its device.
+    pub fn new(blocks: &[Prefix], pods: impl IntoIterator<Item = (IpAddr, String)>) -> Self {
+        let mut local: BTreeMap<Prefix, Target> = blocks.iter().map(|block| (*block, Target::Unreachable)).collect();
+        for (address, device) in pods {
+            let bits = if address.is_ipv4() { 32 } else { 128 };
+            local.extend(Prefix::new(address, bits).map(|prefix| (prefix, Target::Device(device))));
+        }
+        Self(local)
     }
 }
 

@@ -36,3 +36,14 @@ pub fn wait(lab: &Lab, what: &str, look: impl FnMut() -> Result<(), String>) {
         panic!("{error}");
     }
 }
+
+/// What `ip route` shows, without the numbers of next-hop objects.
+#[must_use]
+pub fn without_objects(shown: &str) -> String {
+    let mut parts = shown.split("nhid ");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text.push_str(part.split_once(' ').map_or("", |(_, rest)| rest));
+    }
+    text
+}

@@ -1,5 +1,9 @@
-//! The engine: the one owner of desired and observed state. It runs on a thread of its own, because a netlink request
-//! is worked off within the call that sends it, and a full table takes the kernel a while.
+//! The engine: the one owner of desired and observed state.
+//!
+//! It is a task among the caller's others and not a thread of its own: the worker that read and decided a change then writes
+//! it into the kernel too, where a thread would have to be woken first, which takes longer than all of the work on one
+//! route. A netlink request is worked off within the call that sends it, so what may take long runs in the place of its
+//! worker ([`tokio::task::block_in_place`]), whose other tasks another thread takes over.
 //!
 //! Inputs are commands, what the kernel announces, and the timers below; each ends in [`Engine::reconcile`] for the
 //! prefixes that it touched.
@@ -11,27 +15,29 @@ mod status;
 mod troubles;
 
 use std::{
-    collections::{HashMap, HashSet},
     net::IpAddr,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use ipnetwork::IpNetwork;
 use netlink_packet_route::{RouteNetlinkMessage, address::AddressMessage, link::LinkMessage, route::RouteMessage};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    sync::{mpsc, oneshot},
+};
 
-use self::{outbox::Outbox, troubles::Troubles};
+use self::{outbox::Outbox, reconcile::Writer, troubles::Troubles};
 use crate::{
-    Change, FibConfig, FibError, FibEvent, KernelAnswer, OverlaySpec, OverlayStatus, Reach, RouteStatus,
-    desired::{Desired, Path},
+    Change, FibConfig, FibError, FibEvent, KernelAnswer, OverlaySpec, OverlayStatus, PathId, Reach, RouteStatus,
+    Totals,
     kernel_route::{family, read},
+    ledger::Ledger,
     links::Links,
-    netlink::{Monitor, Socket},
-    observed::Observed,
+    netlink::{Message, Monitor, Socket},
+    next_hops::NextHops,
     overlay::{self, Neighbours, Overlay},
     reach::Answers,
-    resolve::Resolution,
+    table::Want,
 };
 
 /// Octets of the monitor's receive buffer: room for about 10,000 changes made by others in one go.
@@ -40,14 +46,20 @@ const MONITOR: usize = 8 << 20;
 /// failover to remaining hops does not wait for this.
 const SETTLE: Duration = Duration::from_millis(10);
 
+/// Changes, or next hops to ask for, that are done in no time.
+const FEW: usize = 64;
+
 /// What the handle asks.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Change(Vec<Change>, oneshot::Sender<()>),
+    Change(Vec<Change>, oneshot::Sender<Vec<PathId>>),
     Sweep(bool, oneshot::Sender<()>),
     Reach(Vec<IpAddr>, oneshot::Sender<Vec<Reach>>),
     Overlay(Option<OverlaySpec>, oneshot::Sender<Result<Option<OverlayStatus>, FibError>>),
     Status(oneshot::Sender<Vec<RouteStatus>>),
+    Wanted(Vec<IpNetwork>, oneshot::Sender<Vec<Option<PathId>>>),
+    Totals(oneshot::Sender<Totals>),
+    Users(oneshot::Sender<Vec<(PathId, usize)>>),
     Get(IpAddr, oneshot::Sender<Result<KernelAnswer, FibError>>),
     Clear(oneshot::Sender<()>),
 }
@@ -59,12 +71,22 @@ struct Timers {
     read: [Option<Instant>; 2],
     /// Ask for all next hops again.
     reach: Option<Instant>,
+    /// Read the next-hop objects again.
+    next_hops: Option<Instant>,
     /// Read the overlay's entries again.
     neighbours: Option<Instant>,
     /// Try again to make the overlay device.
     overlay: Option<Instant>,
     /// Offer events again to a reader that was behind.
     outbox: Option<Instant>,
+}
+
+impl Timers {
+    /// Nothing else is to be done.
+    fn is_about_reach_alone(&self) -> bool {
+        let Timers { read: [v4, v6], next_hops, reach: _, neighbours, overlay, outbox } = self;
+        [v4, v6, next_hops, neighbours, overlay, outbox].iter().all(|timer| timer.is_none())
+    }
 }
 
 /// The engine's state.
@@ -79,47 +101,33 @@ struct Engine {
     overlay_spec: Option<OverlaySpec>,
     overlay: Option<Overlay>,
     neighbours: Neighbours,
-    desired: Desired,
-    observed: Observed,
+    ledger: Ledger,
+    next_hops: NextHops,
     /// By family: routes that nobody asked for go.
     swept: [bool; 2],
-    /// What became of each path, by its address and the family of the routes: dropped when links or next hops change.
-    resolved: HashMap<(usize, bool), (Arc<Path>, Resolution)>,
+    writer: Writer,
+    /// RTM_DELROUTE by family, for a destination that is still to be written into it.
+    removals: [Option<Message>; 2],
     troubles: Troubles,
     timers: Timers,
     /// Pause before next hops are asked for again: longer where there are very many.
     reach_pause: Duration,
     outbox: Outbox,
+    /// The runtime has other threads, which can take over from ours.
+    threads: bool,
 }
 
-/// Starts the thread. `ready` gets the number of adopted routes.
+/// Starts the task, in the runtime of the caller and the network namespace of its thread. Returns the number of adopted
+/// routes.
 pub(crate) fn spawn(
     config: FibConfig,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<FibEvent>,
-    ready: oneshot::Sender<Result<usize, FibError>>,
-) -> Result<(), FibError> {
-    let fail = |what| move |source| FibError::Socket { what, source };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(fail("make the engine's event loop"))?;
-    let work = move || {
-        runtime.block_on(async move {
-            match Engine::start(config, MONITOR, events) {
-                Ok(engine) => {
-                    let _ = ready.send(Ok(engine.observed.count()));
-                    engine.run(commands).await;
-                }
-                Err(error) => {
-                    let _ = ready.send(Err(error));
-                }
-            }
-        });
-    };
-    std::thread::Builder::new().name("linnet-fib".into()).spawn(work).map_err(fail("start the engine's thread"))?;
-    Ok(())
+) -> Result<usize, FibError> {
+    let engine = Engine::start(config, MONITOR, events)?;
+    let adopted = engine.ledger.count();
+    tokio::spawn(engine.run(commands));
+    Ok(adopted)
 }
 
 impl Engine {
@@ -134,10 +142,11 @@ impl Engine {
                     .into(),
             ));
         }
-        let socket = Socket::open()?;
+        let mut socket = Socket::open()?;
         // Listening begins before reading, so that no change falls between the two.
         let monitor = Monitor::open(socket.port(), buffer)?;
-        let observed = Observed::new(config.table, config.metric);
+        let next_hops = NextHops::start(config.next_hop_objects, &mut socket)?;
+        let ledger = Ledger::new(config.table, config.metric);
         let mut engine = Engine {
             config,
             socket,
@@ -147,14 +156,16 @@ impl Engine {
             overlay_spec: None,
             overlay: None,
             neighbours: Neighbours::default(),
-            desired: Desired::default(),
-            observed,
+            ledger,
+            next_hops,
             swept: [false; 2],
-            resolved: HashMap::new(),
+            writer: Writer::default(),
+            removals: [None, None],
             troubles: Troubles::default(),
             timers: Timers::default(),
             reach_pause: SETTLE,
             outbox: Outbox::new(events),
+            threads: Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread,
         };
         engine.read_links()?;
         engine.read_routes(false)?;
@@ -164,31 +175,44 @@ impl Engine {
 
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         loop {
+            // Nobody is left to say what is wanted: what another engine writes from now on is not for this one to judge.
+            if commands.is_closed() && commands.is_empty() {
+                return;
+            }
             let wake = self.wake();
             // In no fixed order: a flood of notices must not keep commands waiting, nor the other way round.
             tokio::select! {
-                () = self.monitor.ready() => self.heard(),
+                () = self.monitor.ready() => self.work(true, Engine::heard),
                 command = commands.recv() => match command {
-                    Some(command) => self.obey(command),
+                    Some(command) => {
+                        let long = !matches!(&command, Command::Change(changes, _) if changes.len() <= FEW);
+                        self.work(long, |engine| engine.obey(command));
+                    }
                     None => return,
                 },
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
-            self.tick(Instant::now());
+            let now = Instant::now();
+            if self.wake() <= now {
+                let only_few = self.timers.is_about_reach_alone() && self.answers.count() <= FEW;
+                self.work(!only_few, |engine| engine.tick(now));
+            }
             if !self.outbox.flush() && self.timers.outbox.is_none() {
                 self.timers.outbox = Some(Instant::now() + SETTLE);
             }
         }
     }
 
+    /// Works. What may be `long` does not keep this worker's other tasks waiting.
+    fn work(&mut self, long: bool, work: impl FnOnce(&mut Self)) {
+        if long && self.threads { tokio::task::block_in_place(|| work(self)) } else { work(self) }
+    }
+
     fn obey(&mut self, command: Command) {
         match command {
             Command::Change(changes, answer) => {
-                let prefixes: HashSet<IpNetwork> =
-                    changes.into_iter().map(|change| self.desired.change(change)).collect();
-                self.troubles.asked(prefixes.iter());
-                self.reconcile(prefixes);
-                let _ = answer.send(());
+                self.change(changes);
+                let _ = answer.send(self.ledger.paths.take_unused());
             }
             Command::Sweep(v6, answer) => {
                 self.swept[usize::from(v6)] = true;
@@ -214,6 +238,19 @@ impl Engine {
             Command::Status(answer) => {
                 let _ = answer.send(self.status());
             }
+            Command::Wanted(prefixes, answer) => {
+                let wanted = prefixes.into_iter().map(|prefix| match self.ledger.want_of(prefix) {
+                    Want::Path(path) => Some(path),
+                    Want::Unasked | Want::Gone => None,
+                });
+                let _ = answer.send(wanted.collect());
+            }
+            Command::Totals(answer) => {
+                let _ = answer.send(self.totals());
+            }
+            Command::Users(answer) => {
+                let _ = answer.send(self.ledger.paths.in_use().collect());
+            }
             Command::Get(address, answer) => {
                 let _ = answer.send(self.get(address));
             }
@@ -228,13 +265,25 @@ impl Engine {
     fn wake(&self) -> Instant {
         let timers = &self.timers;
         let [v4, v6] = timers.read;
-        let times = [v4, v6, timers.reach, timers.neighbours, timers.overlay, timers.outbox, self.troubles.next()];
+        let times = [
+            v4,
+            v6,
+            timers.reach,
+            timers.next_hops,
+            timers.neighbours,
+            timers.overlay,
+            timers.outbox,
+            self.troubles.next(),
+        ];
         times.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
     }
 
     /// Does what is due.
     fn tick(&mut self, now: Instant) {
         let due = |timer: &mut Option<Instant>| timer.take_if(|at| *at <= now).is_some();
+        if due(&mut self.timers.next_hops) {
+            self.mend_next_hops();
+        }
         for v6 in [false, true] {
             if due(&mut self.timers.read[usize::from(v6)]) {
                 self.reread(v6);
@@ -286,14 +335,14 @@ impl Engine {
         question.header.address_family = family(v6);
         question.header.table = u8::try_from(self.config.table).unwrap_or(libc::RT_TABLE_UNSPEC);
         question.attributes.push(netlink_packet_route::route::RouteAttribute::Table(self.config.table));
-        let observed = &self.observed;
+        let ledger = &self.ledger;
         let routes = self.socket.dump(RouteNetlinkMessage::GetRoute(question), |message| match message {
-            RouteNetlinkMessage::NewRoute(message) => read(&message).filter(|route| observed.concerns(route)),
+            RouteNetlinkMessage::NewRoute(message) => read(&message).filter(|route| ledger.concerns(route)),
             _ => None,
         })?;
-        self.observed.forget(v6);
+        self.ledger.forget(v6);
         for route in routes {
-            self.observed.saw(route, false);
+            self.ledger.saw(route, false);
         }
         Ok(())
     }
@@ -349,7 +398,7 @@ impl Engine {
     }
 
     fn clear(&mut self) {
-        self.desired.clear();
+        self.ledger.want_nothing();
         self.troubles = Troubles::default();
         let swept = std::mem::replace(&mut self.swept, [true; 2]);
         for v6 in [false, true] {
@@ -359,17 +408,6 @@ impl Engine {
         self.overlay_spec = None;
         let removed = self.set_overlay(None);
         self.report(removed.map(|_| ()));
-    }
-
-    /// An error of the engine's own that has nobody to go to but the log; reading again mends what it left.
-    fn report(&mut self, result: Result<(), FibError>) {
-        if let Err(error) = result {
-            tracing::warn!(%error, "the kernel's state is read again");
-            let at = Instant::now() + Duration::from_secs(1);
-            self.timers.read = [Some(at); 2];
-            self.timers.reach = Some(at);
-            self.timers.neighbours = Some(at);
-        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     kernel_route::{KernelPath, KernelRoute, Kind, read},
     links::LinkChange,
     netlink::Notice,
+    next_hops::NextHops,
     overlay,
 };
 
@@ -22,6 +23,8 @@ struct Burst {
     lost: bool,
     /// Devices or addresses changed.
     links: bool,
+    /// Next-hop objects may not be what they were.
+    next_hops: bool,
     /// Something came up or became free: what failed may work now.
     better: bool,
     /// Routes that are not what they were, with what another program did; nothing when it was the kernel itself.
@@ -35,15 +38,20 @@ impl Engine {
         for notice in self.monitor.hear() {
             match notice {
                 Notice::Message { message, flags, port } => self.take(message, flags, port, &mut burst),
+                Notice::NextHop(id) => burst.next_hops |= NextHops::concerns(id),
                 Notice::Lost => burst.lost = true,
             }
         }
         if burst.lost {
             return self.resync();
         }
+        let lost = if burst.next_hops { self.reread_next_hops() } else { Vec::new() };
         if burst.links {
             self.tend_overlay();
+        }
+        if burst.links || burst.next_hops {
             self.links_changed();
+            self.reconcile(lost);
             self.ask_again();
         }
         if burst.better {
@@ -106,7 +114,9 @@ impl Engine {
             LinkChange::Better => (burst.links, burst.better) = (true, true),
             LinkChange::Worse => {
                 burst.links = true;
-                if self.observed.uses(index) {
+                // The kernel has deleted them without a word.
+                burst.next_hops |= self.next_hops.uses(index);
+                if self.ledger.uses(index) {
                     self.read_soon(false);
                     self.read_soon(true);
                 }
@@ -116,7 +126,7 @@ impl Engine {
 
     /// `there`: the route is there now, and whether in place of another; `None`: it is gone.
     fn route_changed(&mut self, route: KernelRoute, there: Option<bool>, port: u32, burst: &mut Burst) {
-        if !self.observed.concerns(&route) {
+        if !self.ledger.concerns(&route) {
             // Somebody else's, but next hops may be reached by it.
             self.ask_again();
             return;
@@ -132,8 +142,8 @@ impl Engine {
             Some("removed".to_owned())
         };
         let news = match there {
-            Some(instead) => self.observed.saw(route, instead),
-            None => self.observed.lost(&route),
+            Some(instead) => self.ledger.saw(route, instead),
+            None => self.ledger.lost(&route),
         };
         if news {
             burst.touched.insert(prefix, what);
@@ -142,6 +152,9 @@ impl Engine {
 
     /// A path for people.
     fn words(&self, path: &KernelPath) -> String {
+        if let Some(object) = path.object {
+            return format!("next-hop object {object}");
+        }
         match path.kind {
             Kind::Unreachable => "unreachable".into(),
             Kind::Blackhole => "blackhole".into(),
@@ -159,15 +172,24 @@ impl Engine {
         }
     }
 
+    /// Puts next-hop objects right that somebody else changed, with the routes that went with them.
+    pub(super) fn mend_next_hops(&mut self) {
+        let lost = self.reread_next_hops();
+        self.links_changed();
+        self.reconcile(lost);
+    }
+
     /// Messages were lost: reads everything and repairs what is not as it should be.
     fn resync(&mut self) {
         tracing::warn!("the kernel announced more than could be heard; reading everything again");
         let links = self.read_links();
         self.report(links);
         self.tend_overlay();
+        let lost = self.reread_next_hops();
         for v6 in [false, true] {
             self.reread(v6);
         }
+        self.reconcile(lost);
         self.timers.neighbours = Some(Instant::now());
         self.links_changed();
         self.ask_again();

@@ -1,6 +1,6 @@
 //! What the engine tells when asked.
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{net::IpAddr, time::Instant};
 
 use ipnetwork::IpNetwork;
 use netlink_packet_route::{
@@ -10,56 +10,73 @@ use netlink_packet_route::{
 
 use super::Engine;
 use crate::{
-    FibError, KernelAnswer, PROTOCOL, ResolvedHop, Route, RouteStatus,
-    desired::{Path, Want},
-    kernel_route::{Kind, ip, mtu_of, read, type_word},
+    FibError, KernelAnswer, PROTOCOL, PathId, ResolvedHop, RouteStatus, Totals,
+    kernel_route::{KernelHop, KernelPath, Kind, ip, mtu_of, read, type_word},
     overlay::link_local,
+    paths::{Resolved, tunnels},
     reach::question,
     route::{TunnelEnd, Weight},
+    table::{Slot, Want},
 };
 
 impl Engine {
     /// Each desired route and how it fares.
-    pub(super) fn status(&mut self) -> Vec<RouteStatus> {
+    pub(super) fn status(&self) -> Vec<RouteStatus> {
         let now = Instant::now();
-        let wanted: Vec<(IpNetwork, Arc<Path>)> = self
-            .desired
-            .iter()
-            .filter_map(|(prefix, want)| match want {
-                Want::Path(path) => Some((prefix, path.clone())),
-                Want::Gone => None,
-            })
-            .collect();
-        let mut status: Vec<RouteStatus> =
-            wanted.into_iter().map(|(prefix, path)| self.status_of(prefix, &path, now)).collect();
-        status.sort_by_key(|status| status.route.prefix);
+        let wanted = self.ledger.table.iter().filter_map(|(prefix, slot)| match slot.want() {
+            Want::Path(path) => Some(self.status_of(prefix, path, slot, now)),
+            Want::Unasked | Want::Gone => None,
+        });
+        let mut status: Vec<RouteStatus> = wanted.collect();
+        status.sort_by_key(|status| status.prefix);
         status
     }
 
-    fn status_of(&mut self, prefix: IpNetwork, path: &Arc<Path>, now: Instant) -> RouteStatus {
-        let resolution = self.resolution(path, prefix.is_ipv6());
-        let entry = self.observed.entry(prefix);
-        let installed = entry.ours.is_some() && entry.ours == resolution.path;
-        let shown = entry.ours.as_ref();
-        let hops = shown.map_or_else(Vec::new, |kernel| {
-            let hops = kernel.hops.iter().map(|hop| ResolvedHop {
-                via: hop.via,
-                device: self.links.name(hop.link),
-                tunnel: path.tunnels().find(|end| self.is_tunnel(hop.link) && leads_to(hop.via, end)),
-                weight: Weight::from_less_one(hop.weight),
-            });
-            hops.collect()
+    pub(super) fn totals(&self) -> Totals {
+        let mut totals = Totals { repairs: self.troubles.all_repairs(), ..Totals::default() };
+        for (prefix, slot) in self.ledger.table.iter() {
+            if let Want::Path(path) = slot.want() {
+                let resolved = self.ledger.paths.resolved((path, prefix.is_ipv6()));
+                totals.wanted += 1;
+                totals.installed += usize::from(is_installed(slot, resolved));
+            }
+        }
+        totals
+    }
+
+    fn status_of(&self, prefix: IpNetwork, path_id: PathId, slot: Slot, now: Instant) -> RouteStatus {
+        let path = self.ledger.paths.get(path_id).cloned();
+        let resolved = self.ledger.paths.resolved((path_id, prefix.is_ipv6()));
+        let installed = is_installed(slot, resolved);
+        let shown = self.ledger.path_of(slot);
+        let ends: Vec<TunnelEnd> = path.iter().flat_map(|path| tunnels(path).collect::<Vec<_>>()).collect();
+        let refused = ends.iter().find_map(|end| {
+            self.neighbours.complaint(end).map(|why| format!("the kernel refused the overlay's entry for it: {why}"))
         });
-        let refused = path.tunnels().find_map(|end| {
-            self.neighbours.complaint(&end).map(|why| format!("the kernel refused the overlay's entry for it: {why}"))
+        let hops = shown.map_or(&[][..], |kernel| self.hops(kernel)).iter().map(|hop| ResolvedHop {
+            via: hop.via,
+            device: self.links.name(hop.link),
+            tunnel: ends.iter().find(|end| self.is_tunnel(hop.link) && leads_to(hop.via, end)).copied(),
+            weight: Weight::from_less_one(hop.weight),
         });
+        let complaint = resolved.and_then(|resolved| resolved.resolution.complaint.clone());
         RouteStatus {
+            prefix,
+            path_id,
             installed,
-            error: self.troubles.why(prefix, now).or(resolution.complaint).or(refused),
-            hops,
+            error: self.troubles.why(prefix, now).or(complaint).or(refused),
+            hops: hops.collect(),
             mtu: shown.and_then(|kernel| kernel.mtu),
             repairs: self.troubles.repairs(prefix),
-            route: Route { prefix, target: path.target.clone(), mtu: path.mtu, source: path.source },
+            path,
+        }
+    }
+
+    /// The hops of a route, its own or its object's.
+    fn hops<'a>(&'a self, path: &'a KernelPath) -> &'a [KernelHop] {
+        match path.object {
+            Some(object) => self.next_hops.group(object).unwrap_or_default(),
+            None => &path.hops,
         }
     }
 
@@ -128,6 +145,10 @@ impl Engine {
         }
         Ok(known)
     }
+}
+
+fn is_installed(slot: Slot, resolved: Option<&Resolved>) -> bool {
+    slot.have().is_some() && slot.have() == resolved.and_then(|resolved| resolved.kernel)
 }
 
 fn leads_to(via: Option<IpAddr>, end: &TunnelEnd) -> bool {

@@ -22,8 +22,8 @@ fn after_lost_messages_everything_is_read_again_and_repaired() {
         let (events, mut heard) = mpsc::channel(8);
         let mut engine = Engine::start(CONFIG, 4096, events).expect("the engine");
         let prefix = |n: u32| format!("10.{}.{}.0/24", 100 + n / 256, n % 256);
-        let changes = (0..1000).map(|n| put(&prefix(n), via(&["10.0.1.2"]))).collect();
-        engine.obey(Command::Change(changes, oneshot::channel().0));
+        let wishes = (0..1000).map(|n| put(&prefix(n), via(&["10.0.1.2"]))).collect();
+        engine.obey(Command::Change(changes(wishes), oneshot::channel().0));
         let before = routes();
         assert_eq!(before.len(), 1000);
         let deletions: Vec<Request> = (0..1000)

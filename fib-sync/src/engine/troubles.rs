@@ -47,12 +47,8 @@ pub(super) struct Troubles {
 
 impl Troubles {
     /// A new wish: earlier failures say nothing about it.
-    pub(super) fn asked<'a>(&mut self, prefixes: impl Iterator<Item = &'a IpNetwork>) {
-        if !self.troubles.is_empty() {
-            prefixes.for_each(|prefix| {
-                self.troubles.remove(prefix);
-            });
-        }
+    pub(super) fn asked(&mut self, prefixes: &[IpNetwork]) {
+        prefixes.iter().for_each(|prefix| self.settled(*prefix));
     }
 
     /// It failed.
@@ -67,13 +63,18 @@ impl Troubles {
 
     /// It is as it should be.
     pub(super) fn settled(&mut self, prefix: IpNetwork) {
-        self.troubles.remove(&prefix);
+        // Mostly there are none, and a full table would pay for hashing each prefix.
+        if !self.troubles.is_empty() {
+            self.troubles.remove(&prefix);
+        }
     }
 
     /// Nobody wants it any more.
     pub(super) fn forget(&mut self, prefix: IpNetwork) {
-        self.troubles.remove(&prefix);
-        self.repairs.remove(&prefix);
+        self.settled(prefix);
+        if !self.repairs.is_empty() {
+            self.repairs.remove(&prefix);
+        }
     }
 
     /// Something changed that may have helped: tries all again at once.
@@ -113,7 +114,8 @@ impl Troubles {
 
     /// Whether a truce holds.
     pub(super) fn truce(&self, prefix: IpNetwork, now: Instant) -> bool {
-        self.repairs.get(&prefix).is_some_and(|repairs| repairs.until.is_some_and(|until| until > now))
+        !self.repairs.is_empty()
+            && self.repairs.get(&prefix).is_some_and(|repairs| repairs.until.is_some_and(|until| until > now))
     }
 
     /// Why a route is not as it should be.
@@ -133,6 +135,10 @@ impl Troubles {
 
     pub(super) fn repairs(&self, prefix: IpNetwork) -> u32 {
         self.repairs.get(&prefix).map_or(0, |repairs| repairs.total)
+    }
+
+    pub(super) fn all_repairs(&self) -> u64 {
+        self.repairs.values().map(|repairs| u64::from(repairs.total)).sum()
     }
 
     /// When something is due next, at the latest.

@@ -1,4 +1,4 @@
-//! Requests packed one behind the other, and the kernel's answers sorted back to them.
+//! Requests packed one behind the other in one send, and the kernel's answers sorted back to them.
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_REQUEST, NetlinkBuffer, NetlinkSerializable, NlaBuffer, NlasIterator,
@@ -46,28 +46,94 @@ impl std::fmt::Display for Refusal {
     }
 }
 
-/// Appends one request to `bytes`.
-pub(super) fn pack(bytes: &mut Vec<u8>, request: &Request, sequence: u32, acknowledge: bool) {
-    let start = bytes.len();
-    let length = HEADER + request.message.buffer_len();
-    bytes.resize(start + length.next_multiple_of(4), 0);
-    let whole = &mut bytes[start..start + length];
-    let mut header = NetlinkBuffer::new(&mut *whole);
-    header.set_length(u32::try_from(length).unwrap_or(u32::MAX));
-    header.set_message_type(request.message.message_type());
-    header.set_flags(NLM_F_REQUEST | request.flags | if acknowledge { NLM_F_ACK } else { 0 });
-    header.set_sequence_number(sequence);
-    header.set_port_number(0);
-    request.message.serialize(&mut whole[HEADER..]);
+/// A message as octets: its type and what follows the netlink header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Message {
+    pub(crate) kind: u16,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Message {
+    pub(crate) fn new(message: &RouteNetlinkMessage) -> Message {
+        let mut payload = vec![0; message.buffer_len()];
+        message.serialize(&mut payload);
+        Message { kind: message.message_type(), payload }
+    }
+}
+
+/// Octets of one send; below the default send buffer of 208 KiB.
+const SEND: usize = 64 << 10;
+/// Requests of one send: each may be answered by an error of about 1 KiB of buffer.
+const LIMIT: usize = 512;
+
+/// Requests that leave in one send.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    bytes: Vec<u8>,
+    count: usize,
+    /// Where the last one begins.
+    last: usize,
+}
+
+impl Batch {
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Nothing more should be added.
+    pub(crate) fn is_full(&self) -> bool {
+        self.count == LIMIT || self.bytes.len() > SEND - 4096
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        (self.count, self.last) = (0, 0);
+    }
+
+    /// Adds a request; `flags` are those that not every request has. Returns its payload, to be filled in.
+    pub(crate) fn push(&mut self, kind: u16, flags: u16, payload: &[u8]) -> &mut [u8] {
+        self.last = self.bytes.len();
+        let length = HEADER + payload.len();
+        self.bytes.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
+        self.bytes.extend_from_slice(&kind.to_ne_bytes());
+        self.bytes.extend_from_slice(&(NLM_F_REQUEST | flags).to_ne_bytes());
+        self.bytes.extend_from_slice(&[0; 8]);
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(payload);
+        self.bytes.resize(self.last + length.next_multiple_of(4), 0);
+        self.count += 1;
+        &mut self.bytes[start..start + payload.len()]
+    }
+
+    pub(crate) fn push_request(&mut self, request: &Request) {
+        let Message { kind, payload } = Message::new(&request.message);
+        self.push(kind, request.flags, &payload);
+    }
+
+    /// Numbers the requests from `first` on; with `acknowledge`, the last one asks for an answer. Returns the octets.
+    pub(super) fn seal(&mut self, first: u32, acknowledge: bool) -> &[u8] {
+        let (mut at, mut sequence) = (0, first);
+        while at < self.bytes.len() {
+            let acknowledge = acknowledge && at == self.last;
+            let mut header = NetlinkBuffer::new(&mut self.bytes[at..]);
+            header.set_sequence_number(sequence);
+            if acknowledge {
+                header.set_flags(header.flags() | NLM_F_ACK);
+            }
+            at += (header.length() as usize).next_multiple_of(4);
+            sequence = sequence.wrapping_add(1);
+        }
+        &self.bytes
+    }
 }
 
 /// One message of an answer: its type, flags, sequence number, sender and payload.
-pub(super) struct Answer<'a> {
-    pub(super) kind: u16,
-    pub(super) flags: u16,
-    pub(super) sequence: u32,
-    pub(super) port: u32,
-    pub(super) payload: &'a [u8],
+pub(crate) struct Answer<'a> {
+    pub(crate) kind: u16,
+    pub(crate) flags: u16,
+    pub(crate) sequence: u32,
+    pub(crate) port: u32,
+    pub(crate) payload: &'a [u8],
 }
 
 /// Cuts a datagram into messages; stops at the first that is cut short.

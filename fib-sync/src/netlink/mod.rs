@@ -7,6 +7,6 @@ mod batch;
 mod monitor;
 mod socket;
 
-pub(crate) use batch::{Refusal, Request};
+pub(crate) use batch::{Answer, Batch, Message, Refusal, Request};
 pub(crate) use monitor::{Monitor, Notice};
 pub(crate) use socket::Socket;

@@ -10,10 +10,14 @@ use socket2::{SockFilter, SockRef};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{batch::messages, socket::parse};
-use crate::FibError;
+use crate::{
+    FibError,
+    next_hops::{self, RTM_DELNEXTHOP, RTM_NEWNEXTHOP},
+};
 
-/// Groups of linux/rtnetlink.h: link, neigh, ipv4-ifaddr, ipv4-route, ipv6-ifaddr, ipv6-route.
-const GROUPS: [u32; 6] = [1, 3, 5, 7, 9, 11];
+/// Groups of linux/rtnetlink.h: link, neigh, ipv4-ifaddr, ipv4-route, ipv6-ifaddr, ipv6-route, nexthop. A kernel too old
+/// for the last has the number all the same: there are 32 for everybody.
+const GROUPS: [u32; 7] = [1, 3, 5, 7, 9, 11, 32];
 /// Octets of one datagram: notifications are single messages; a link's is about 2 KiB, more with many statistics.
 const DATAGRAM: usize = 64 << 10;
 /// Datagrams read in one go before the engine acts on them.
@@ -24,6 +28,8 @@ const BURST: usize = 4096;
 pub(crate) enum Notice {
     /// A change; `port` is the netlink socket whose request made it, 0 when the kernel did it by itself.
     Message { message: RouteNetlinkMessage, flags: u16, port: u32 },
+    /// Somebody made, changed or deleted the next-hop object of this number.
+    NextHop(u32),
     /// The buffer overflowed: an unknown number of changes went by unheard.
     Lost,
 }
@@ -72,6 +78,10 @@ impl Monitor {
             match guard.try_io(|socket| socket.get_ref().recv(&mut self.buffer, libc::MSG_DONTWAIT)) {
                 Ok(Ok(_)) => {
                     for answer in messages(&self.buffer) {
+                        if matches!(answer.kind, RTM_NEWNEXTHOP | RTM_DELNEXTHOP) {
+                            heard.extend(next_hops::read(&answer).map(|object| Notice::NextHop(object.id)));
+                            continue;
+                        }
                         match parse(&answer) {
                             Ok(message) => {
                                 heard.push(Notice::Message { message, flags: answer.flags, port: answer.port });

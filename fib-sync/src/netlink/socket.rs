@@ -8,13 +8,9 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{SocketAddr, protocols::NETLINK_ROUTE};
 use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 
-use super::batch::{Answer, NLMSG_DONE, NLMSG_ERROR, Refusal, Request, messages, pack, verdict};
+use super::batch::{Answer, Batch, Message, NLMSG_DONE, NLMSG_ERROR, Refusal, Request, messages, verdict};
 use crate::FibError;
 
-/// Octets of one send; below the default send buffer of 208 KiB.
-const SEND: usize = 64 << 10;
-/// Requests of one send: each may be answered by an error of about 1 KiB of buffer.
-const BATCH: usize = 512;
 /// Requests of one send when each is answered by a message.
 const QUESTIONS: usize = 64;
 /// Octets of the receive buffer.
@@ -56,30 +52,47 @@ impl Socket {
         self.port
     }
 
-    /// Sends all requests, as few sends as can be, and returns the kernel's verdict on each, in their order.
+    /// Sends a batch and returns what the kernel refused, by the number of the request in it, in order. The batch is
+    /// empty then.
     ///
     /// Only the last of a send asks for an acknowledgement: the kernel works in order and reports each error, so that
     /// silence before it is success.
+    pub(crate) fn deliver(&mut self, batch: &mut Batch) -> Result<Vec<(usize, Refusal)>, FibError> {
+        let count = batch.count();
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let first = self.send(batch, true);
+        batch.clear();
+        let first = first?;
+        let mut refused = Vec::new();
+        let mut done = false;
+        while !done {
+            self.receive(|answer| {
+                let index = answer.sequence.wrapping_sub(first) as usize;
+                if answer.kind == NLMSG_ERROR && index < count {
+                    refused.extend(verdict(&answer).err().map(|refusal| (index, refusal)));
+                    done |= index == count - 1;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(refused)
+    }
+
+    /// Sends all requests, as few sends as can be, and returns the kernel's verdict on each, in their order.
     pub(crate) fn batch(&mut self, requests: &[Request]) -> Result<Vec<Result<(), Refusal>>, FibError> {
-        let mut verdicts = Vec::with_capacity(requests.len());
-        let mut rest = requests;
-        while !rest.is_empty() {
-            let (sent, first) = self.send(rest, BATCH, true)?;
-            let mut part = vec![Ok(()); sent];
-            let last = first.wrapping_add(sent as u32 - 1);
-            let mut done = false;
-            while !done {
-                self.receive(|answer| {
-                    let index = answer.sequence.wrapping_sub(first) as usize;
-                    if answer.kind == NLMSG_ERROR && index < sent {
-                        part[index] = verdict(&answer);
-                        done |= answer.sequence == last;
-                    }
-                    Ok(())
-                })?;
+        let mut verdicts = vec![Ok(()); requests.len()];
+        let mut batch = Batch::default();
+        let mut sent = 0;
+        for (number, request) in requests.iter().enumerate() {
+            batch.push_request(request);
+            if batch.is_full() || number + 1 == requests.len() {
+                for (index, refusal) in self.deliver(&mut batch)? {
+                    verdicts[sent + index] = Err(refusal);
+                }
+                sent = number + 1;
             }
-            verdicts.append(&mut part);
-            rest = &rest[sent..];
         }
         Ok(verdicts)
     }
@@ -97,9 +110,12 @@ impl Socket {
     /// Asks questions that have one answer each (RTM_GETROUTE, RTM_GETLINK) and returns these in order.
     pub(crate) fn ask(&mut self, questions: &[Request]) -> Result<Vec<Result<RouteNetlinkMessage, Refusal>>, FibError> {
         let mut answers = Vec::with_capacity(questions.len());
-        let mut rest = questions;
-        while !rest.is_empty() {
-            let (sent, first) = self.send(rest, QUESTIONS, false)?;
+        let mut batch = Batch::default();
+        for some in questions.chunks(QUESTIONS) {
+            some.iter().for_each(|question| batch.push_request(question));
+            let sent = some.len();
+            let first = self.send(&mut batch, false)?;
+            batch.clear();
             let mut part: Vec<Option<Result<RouteNetlinkMessage, Refusal>>> = vec![None; sent];
             let mut missing = sent;
             while missing > 0 {
@@ -119,7 +135,6 @@ impl Socket {
                 })?;
             }
             answers.extend(part.into_iter().flatten());
-            rest = &rest[sent..];
         }
         Ok(answers)
     }
@@ -131,9 +146,26 @@ impl Socket {
         question: RouteNetlinkMessage,
         mut pick: impl FnMut(RouteNetlinkMessage) -> Option<T>,
     ) -> Result<Vec<T>, FibError> {
-        let question = [Request { message: question, flags: NLM_F_DUMP }];
+        self.dump_octets(&Message::new(&question), |answer| match parse(answer) {
+            Ok(message) => pick(message),
+            Err(why) => {
+                tracing::debug!(%why, "left out an entry of a netlink dump");
+                None
+            }
+        })
+    }
+
+    /// Reads a whole table of which each entry is taken as octets.
+    pub(crate) fn dump_octets<T>(
+        &mut self,
+        question: &Message,
+        mut pick: impl FnMut(&Answer<'_>) -> Option<T>,
+    ) -> Result<Vec<T>, FibError> {
+        let mut batch = Batch::default();
         for _ in 0..DUMPS {
-            let (_, sequence) = self.send(&question, 1, false)?;
+            batch.push(question.kind, NLM_F_DUMP, &question.payload);
+            let sequence = self.send(&mut batch, false)?;
+            batch.clear();
             let (mut found, mut done, mut torn) = (Vec::new(), false, false);
             while !done {
                 self.receive(|answer| {
@@ -157,10 +189,7 @@ impl Socket {
                                 _ => {}
                             }
                         }
-                        _ => match parse(&answer) {
-                            Ok(message) => found.extend(pick(message)),
-                            Err(why) => tracing::debug!(%why, "left out an entry of a netlink dump"),
-                        },
+                        _ => found.extend(pick(&answer)),
                     }
                     Ok(())
                 })?;
@@ -172,31 +201,19 @@ impl Socket {
         Err(FibError::Lost(format!("a table changed under each of {DUMPS} readings")))
     }
 
-    /// Packs and sends as many requests as one send takes. Returns how many, and the first one's sequence number.
-    fn send(&mut self, requests: &[Request], limit: usize, acknowledge: bool) -> Result<(usize, u32), FibError> {
+    /// Sends a batch; returns the first request's sequence number.
+    fn send(&mut self, batch: &mut Batch, acknowledge: bool) -> Result<u32, FibError> {
         let first = self.sequence.wrapping_add(1);
-        let mut bytes = Vec::with_capacity(SEND);
-        let (mut sent, mut last) = (0, 0);
-        for request in &requests[..requests.len().min(limit)] {
-            last = bytes.len();
-            pack(&mut bytes, request, first.wrapping_add(sent as u32), false);
-            sent += 1;
-            if bytes.len() > SEND - 4096 {
-                break;
-            }
-        }
-        if acknowledge {
-            bytes.truncate(last);
-            pack(&mut bytes, &requests[sent - 1], first.wrapping_add(sent as u32 - 1), true);
-        }
-        self.sequence = first.wrapping_add(sent as u32 - 1);
+        let bytes = batch.seal(first, acknowledge);
         loop {
-            match self.socket.send(&bytes, 0) {
-                Ok(_) => return Ok((sent, first)),
+            match self.socket.send(bytes, 0) {
+                Ok(_) => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => return Err(FibError::Socket { what: "send", source }),
             }
         }
+        self.sequence = self.sequence.wrapping_add(batch.count() as u32);
+        Ok(first)
     }
 
     /// Receives one datagram and hands over its messages.

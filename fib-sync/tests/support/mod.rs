@@ -6,11 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fib_sync::{Change, Fib, FibConfig, FibEvent, Hop, Route, Target};
+use fib_sync::{Change, Fib, FibConfig, FibEvent, Hop, Path, PathId, Target};
+use ipnetwork::IpNetwork;
 use nix::sched::{CloneFlags, unshare};
 use tokio::sync::mpsc::Receiver;
 
-pub const CONFIG: FibConfig = FibConfig { table: 254, metric: 76 };
+pub const CONFIG: FibConfig = FibConfig { table: 254, metric: 76, next_hop_objects: true };
 
 /// Runs a test in a new network namespace, with `lo` up. The namespace lives as long as the thread that entered it
 /// and those that come from it: nothing is left behind, however the test ends.
@@ -37,9 +38,35 @@ pub fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
     }
 }
 
-/// `ip`, with arguments as one types them.
+/// `ip`, with arguments as one types them. What it prints, without the numbers of next-hop objects.
 pub fn ip(arguments: &str) -> String {
-    run("ip", &arguments.split_whitespace().collect::<Vec<_>>()).expect("ip")
+    without_objects(&run("ip", &arguments.split_whitespace().collect::<Vec<_>>()).expect("ip"))
+}
+
+fn without_objects(shown: &str) -> String {
+    let mut parts = shown.split("nhid ");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text.push_str(part.split_once(' ').map_or("", |(_, rest)| rest));
+    }
+    text
+}
+
+/// An IPv6 route by a group is shown like a multipath route, also where the group has one hop.
+fn with_one_hop_inside(lines: Vec<String>) -> Vec<String> {
+    let is_hop = |line: Option<&String>| line.is_some_and(|line| line.starts_with("nexthop "));
+    let mut shown: Vec<String> = Vec::new();
+    for (number, line) in lines.iter().enumerate() {
+        let alone = number > 0 && !is_hop(lines.get(number - 1)) && !is_hop(lines.get(number + 1));
+        match (line.strip_prefix("nexthop ").filter(|_| alone), shown.last_mut()) {
+            (Some(hop), Some(route)) => {
+                let hop = hop.trim_end_matches(" weight 1");
+                *route = route.replacen(' ', &format!(" {hop} "), 1);
+            }
+            _ => shown.push(line.clone()),
+        }
+    }
+    shown
 }
 
 pub fn bridge(arguments: &str) -> String {
@@ -59,8 +86,13 @@ pub fn link(name: &str, addresses: &[&str]) {
     }
 }
 
+/// An engine that writes next hops into routes, as it does on a kernel that has no objects for them.
+pub async fn start_without_objects() -> (Fib, Receiver<FibEvent>) {
+    Fib::start(FibConfig { next_hop_objects: false, ..CONFIG }).expect("the engine")
+}
+
 pub async fn start() -> (Fib, Receiver<FibEvent>) {
-    Fib::start(CONFIG).await.expect("the engine")
+    Fib::start(CONFIG).expect("the engine")
 }
 
 /// Ends the engine, as the end of its process would: what is in the kernel stays.
@@ -69,16 +101,58 @@ pub async fn end(fib: Fib, mut events: Receiver<FibEvent>) {
     while events.recv().await.is_some() {}
 }
 
-pub fn route(prefix: &str, target: Target) -> Route {
-    Route { prefix: prefix.parse().expect("a prefix"), target, mtu: None, source: None }
+/// A change as a test says it: a route with what it leads to.
+#[derive(Clone, Debug)]
+pub enum Wish {
+    Put(IpNetwork, Path),
+    Remove(IpNetwork),
 }
 
-pub fn put(prefix: &str, target: Target) -> Change {
-    Change::Put(route(prefix, target))
+pub fn put(prefix: &str, target: impl Into<Path>) -> Wish {
+    Wish::Put(prefix.parse().expect("a prefix"), target.into())
 }
 
-pub fn remove(prefix: &str) -> Change {
-    Change::Remove(prefix.parse().expect("a prefix"))
+pub fn remove(prefix: &str) -> Wish {
+    Wish::Remove(prefix.parse().expect("a prefix"))
+}
+
+/// The changes of the engine's that fulfil these wishes: equal paths have equal numbers, in all of a thread's engines.
+pub fn changes(wishes: Vec<Wish>) -> Vec<Change> {
+    thread_local!(static PATHS: std::cell::RefCell<Vec<Path>> = const { std::cell::RefCell::new(Vec::new()) });
+    let number = |path: &Path| {
+        PATHS.with_borrow_mut(|paths| {
+            let known = paths.iter().position(|known| known == path);
+            let number = known.unwrap_or_else(|| {
+                paths.push(path.clone());
+                paths.len() - 1
+            });
+            PathId(number as u32)
+        })
+    };
+    let mut changes = Vec::new();
+    for wish in wishes {
+        match wish {
+            Wish::Put(prefix, path) => {
+                let id = number(&path);
+                changes.push(Change::Path(id, Some(path)));
+                changes.push(Change::Put(prefix, id));
+            }
+            Wish::Remove(prefix) => changes.push(Change::Remove(prefix)),
+        }
+    }
+    changes
+}
+
+/// Tells an engine what a test wants.
+#[allow(async_fn_in_trait)]
+pub trait Wishes {
+    async fn wish(&self, wishes: Vec<Wish>);
+}
+
+impl Wishes for Fib {
+    async fn wish(&self, wishes: Vec<Wish>) {
+        self.change(changes(wishes)).await;
+    }
 }
 
 pub fn via(gateways: &[&str]) -> Target {
@@ -90,10 +164,10 @@ pub fn via(gateways: &[&str]) -> Target {
 pub fn routes() -> Vec<String> {
     let mut lines = Vec::new();
     for family in ["-4", "-6"] {
-        let shown = run("ip", &[family, "route", "show", "table", "all", "proto", "76"]).unwrap_or_default();
+        let shown = ip(&format!("{family} route show table all proto 76"));
         lines.extend(shown.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")));
     }
-    lines
+    with_one_hop_inside(lines)
 }
 
 /// Everything that is not Linnet's: routes and devices.
@@ -214,6 +288,10 @@ impl Other {
         let thread = std::thread::spawn(move || {
             unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace: run the tests as root");
             ip("link set lo up");
+            // Its worker comes from this thread and so lives in the namespace, too.
+            let mut runtime = tokio::runtime::Builder::new_multi_thread();
+            let runtime = runtime.worker_threads(1).enable_all().build().expect("a runtime");
+            let _entered = runtime.enter();
             let own = std::fs::read_link("/proc/thread-self").expect("a thread's own folder");
             tell.send(std::path::Path::new("/proc").join(own).join("ns/net")).expect("somebody to tell");
             todo.iter().for_each(|work| work());
@@ -246,10 +324,7 @@ impl Other {
 
     /// Does asynchronous work there.
     pub fn block_on<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
-        self.run(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(work)
-        })
+        self.run(|| tokio::runtime::Handle::current().block_on(work))
     }
 
     pub fn ip(&self, arguments: &str) -> String {

@@ -286,7 +286,7 @@ pub struct Fib {
     pub table: u32,
     /// Metric of every route, at least 1.
     pub metric: u32,
-    /// Asked for; used when this version can.
+    /// Routes go by next-hop objects, where the kernel has them.
     pub next_hop_objects: bool,
 }
 

@@ -173,18 +173,7 @@ pub(super) fn fib(section: Section<'_>) -> Option<Fib> {
         table => table,
     });
     let metric = section.field("metric").map_or(Some(76), |field| field.integer(1..=u32::MAX));
-    let next_hop_objects = section.field("next-hop-objects").map_or(Some(false), |field| {
-        let wanted = field.boolean()?;
-        if wanted {
-            field.report.warning(
-                field.span.clone(),
-                "next-hop-objects = true is not available in this version",
-                "routes carry their next hops themselves",
-                "leave it out, or keep it for the version that has it",
-            );
-        }
-        Some(wanted)
-    });
+    let next_hop_objects = section.field("next-hop-objects").map_or(Some(true), |field| field.boolean());
     section.finish();
     Some(Fib { install: install?, table: table?, metric: metric?, next_hop_objects: next_hop_objects? })
 }

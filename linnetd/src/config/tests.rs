@@ -139,8 +139,6 @@ listen = ["10.0.0.1:179", "fd00:200::1:179", "[fd00:200::2]:179"]
 name = "tor-a"
 address = "192.168.10.1"
 asn = 65001
-[fib]
-next-hop-objects = true
 "#
     ));
 }

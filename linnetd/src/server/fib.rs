@@ -1,10 +1,10 @@
 //! Service Fib: what the kernel holds, what it would do with a packet, and how each next hop is reached.
 
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bgp_proto::types::Prefix;
-use fib_sync::{Hop, ResolvedHop, RouteStatus, Target, Weight};
+use fib_sync::{Hop, PathId, ResolvedHop, RouteStatus, Target, Weight};
 use linnet_api::fib_server::Fib;
 use linnet_api::{
     FibGetReply, FibGetRequest, FibNextHop, FibRoute, FibRoutesReply, FibRoutesRequest, OverlayPeer, OverlayReply,
@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status};
 use super::{ending, kernel, notation};
 use crate::config::OverlayMode;
 use crate::daemon::{Daemon, Kernel};
+use crate::forwarding::State;
 use crate::routes::{Verdict, Way, WayStatus};
 
 pub(super) struct FibService(pub(super) Arc<Daemon>);
@@ -23,18 +24,17 @@ pub(super) struct FibService(pub(super) Arc<Daemon>);
 impl Fib for FibService {
     async fn routes(&self, _: Request<FibRoutesRequest>) -> Result<Response<FibRoutesReply>, Status> {
         let kernel = kernel(&self.0)?;
-        let mut routes: Vec<(Prefix, FibRoute)> = kernel
-            .forwarding
-            .fib()
-            .status()
-            .await
-            .iter()
-            .map(|status| (Prefix::from(status.route.prefix), route(status)))
-            .collect();
-        let pending = kernel.forwarding.ask(|state| state.routes.pending()).await.ok_or_else(ending)?;
-        routes.extend(pending.into_iter().map(|(prefix, ways)| (prefix, unusable(prefix, &ways))));
-        routes.sort_by_key(|(prefix, _)| *prefix);
-        Ok(Response::new(FibRoutesReply { routes: routes.into_iter().map(|(_, route)| route).collect() }))
+        let statuses = kernel.forwarding.fib().status().await;
+        let unusable: BTreeSet<PathId> =
+            statuses.iter().filter(|status| status.path.is_none()).map(|status| status.path_id).collect();
+        let ways = |state: &mut State| unusable.into_iter().map(|path| (path, state.routes.ways(path))).collect();
+        let ways: HashMap<PathId, Option<Vec<(Way, Verdict)>>> =
+            kernel.forwarding.ask(ways).await.ok_or_else(ending)?;
+        let routes = statuses.iter().map(|status| match &status.path {
+            Some(path) => route(status, &path.target),
+            None => unusable_route(status, ways.get(&status.path_id).and_then(Option::as_deref).unwrap_or_default()),
+        });
+        Ok(Response::new(FibRoutesReply { routes: routes.collect() }))
     }
 
     async fn get(&self, request: Request<FibGetRequest>) -> Result<Response<FibGetReply>, Status> {
@@ -63,15 +63,17 @@ impl Fib for FibService {
         };
         if let Some((status, ways)) = followed {
             // A route of Linnet's explains the answer only if it is the one that the kernel used, or nothing more precise is.
-            let precise = reply.prefix.parse::<ipnetwork::IpNetwork>().ok().map(Prefix::from);
-            if precise.is_none_or(|prefix| prefix == Prefix::from(status.route.prefix)) {
+            let precise = reply.prefix.parse::<ipnetwork::IpNetwork>().ok();
+            if precise.is_none_or(|prefix| prefix == status.prefix) {
                 if let Some(next_hop) = &mut reply.next_hop
                     && tunnelled(&status)
                 {
                     next_hop.encap = "vxlan".into();
                 }
-                reply.why = why(&status, ways.as_deref());
-                reply.route = Some(route(&status));
+                if let Some(path) = &status.path {
+                    reply.why = why(&path.target, ways.as_deref());
+                    reply.route = Some(route(&status, &path.target));
+                }
             }
         }
         if reply.why.is_empty() && reply.error.is_empty() {
@@ -84,7 +86,8 @@ impl Fib for FibService {
         let kernel = kernel(&self.0)?;
         let config = self.0.config().await;
         let device = kernel.forwarding.overlay().borrow().clone();
-        let ways = kernel.forwarding.ask(|state| state.routes.all_ways()).await.ok_or_else(ending)?;
+        let users = kernel.forwarding.fib().users().await;
+        let ways = kernel.forwarding.ask(move |state| state.routes.all_ways(&users)).await.ok_or_else(ending)?;
         let mut reply = OverlayReply {
             mode: match config.overlay.mode {
                 OverlayMode::Auto => "auto",
@@ -111,10 +114,10 @@ impl Fib for FibService {
 /// The desired route that covers an address most precisely, with its ways if it is of BGP.
 async fn longest(kernel: &Kernel, address: IpAddr) -> Option<(RouteStatus, Option<Vec<(Way, Verdict)>>)> {
     let routes = kernel.forwarding.fib().status().await;
-    let covering = routes.into_iter().filter(|status| status.installed && status.route.prefix.contains(address));
-    let status = covering.max_by_key(|status| status.route.prefix.prefix())?;
-    let prefix = Prefix::from(status.route.prefix);
-    let ways = kernel.forwarding.ask(move |state| state.routes.ways(prefix)).await.flatten();
+    let covering = routes.into_iter().filter(|status| status.installed && status.prefix.contains(address));
+    let status = covering.max_by_key(|status| status.prefix.prefix())?;
+    let path = status.path_id;
+    let ways = kernel.forwarding.ask(move |state| state.routes.ways(path)).await.flatten();
     Some((status, ways))
 }
 
@@ -123,8 +126,8 @@ fn tunnelled(status: &RouteStatus) -> bool {
     !status.hops.is_empty() && status.hops.iter().all(|hop| hop.tunnel.is_some())
 }
 
-fn why(status: &RouteStatus, ways: Option<&[(Way, Verdict)]>) -> String {
-    match (&status.route.target, ways) {
+fn why(target: &Target, ways: Option<&[(Way, Verdict)]>) -> String {
+    match (target, ways) {
         (Target::Device(device), _) => format!("the address of a pod on this host, on {device}"),
         (Target::Unreachable, _) => "one of this node's pod-cidrs; no pod here has this address".into(),
         (Target::Blackhole, _) => "a peer asks for its packets to be dropped (RFC 7999)".into(),
@@ -161,14 +164,13 @@ fn wanted(hop: &Hop, weight: u32) -> FibNextHop {
     }
 }
 
-fn route(status: &RouteStatus) -> FibRoute {
-    let (kind, source) = match &status.route.target {
+fn route(status: &RouteStatus, target: &Target) -> FibRoute {
+    let (kind, source) = match target {
         Target::Forward(_) | Target::Weighted(_) => ("unicast", "bgp"),
         Target::Blackhole => ("blackhole", "bgp"),
         Target::Unreachable => ("unreachable", "local"),
         Target::Device(_) => ("unicast", "endpoint"),
     };
-    let target = &status.route.target;
     let next_hops = match target {
         Target::Forward(_) | Target::Weighted(_) if status.hops.is_empty() => {
             target.hops().map(|(hop, of)| wanted(hop, weight(target, of))).collect()
@@ -180,7 +182,7 @@ fn route(status: &RouteStatus) -> FibRoute {
         Target::Unreachable | Target::Blackhole => Vec::new(),
     };
     FibRoute {
-        prefix: status.route.prefix.to_string(),
+        prefix: status.prefix.to_string(),
         next_hops,
         installed: status.installed,
         error: status.error.clone().unwrap_or_default(),
@@ -191,11 +193,11 @@ fn route(status: &RouteStatus) -> FibRoute {
 }
 
 /// A route of which no way can be used.
-fn unusable(prefix: Prefix, ways: &[(Way, Verdict)]) -> FibRoute {
+fn unusable_route(status: &RouteStatus, ways: &[(Way, Verdict)]) -> FibRoute {
     let device = |way: &Way| way.link.map(|link| link.to_string()).unwrap_or_default();
     let hop = |way: &Way| next_hop(way.next_hop.to_string(), device(way), "", 0);
     FibRoute {
-        prefix: prefix.to_string(),
+        prefix: status.prefix.to_string(),
         next_hops: ways.iter().map(|(way, _)| hop(way)).collect(),
         installed: false,
         error: ways.iter().map(|(_, verdict)| verdict.reason.as_str()).collect::<Vec<_>>().join("; "),

@@ -97,15 +97,13 @@ async fn bgp(daemon: &Daemon) -> Component {
 }
 
 async fn fib(kernel: &Kernel) -> Component {
-    let routes = kernel.forwarding.fib().status().await;
-    let failed = routes.iter().filter(|route| !route.installed).count();
-    let (pending, unswept) =
-        kernel.forwarding.ask(|state| (state.routes.pending_count(), state.unswept.clone())).await.unwrap_or_default();
-    let mut detail = format!("{} routes, {} in the kernel", routes.len() + pending, routes.len() - failed);
+    let routes = kernel.forwarding.fib().totals().await;
+    let unswept = kernel.forwarding.ask(|state| state.unswept.clone()).await.unwrap_or_default();
+    let mut detail = format!("{} routes, {} in the kernel", routes.wanted, routes.installed);
     if !unswept.is_empty() {
         detail += ", waiting for peers to confirm those of an earlier run";
     }
-    let state = if failed + pending > 0 {
+    let state = if routes.installed < routes.wanted {
         "degraded"
     } else if !unswept.is_empty() {
         "starting"

@@ -47,7 +47,7 @@ impl Namespace {
     pub fn run(&self, words: &str) -> String {
         let mut words = words.split_whitespace();
         let mut command = self.command(words.next().unwrap());
-        succeed(command.args(words))
+        without_objects(&succeed(command.args(words)))
     }
 
     /// Likewise; whether they succeed.
@@ -291,6 +291,16 @@ pub fn spawn(command: &mut Command, log: &std::path::Path) -> Process {
 /// A value and what it should be, for messages.
 pub fn shown(value: &impl Debug) -> String {
     format!("{value:#?}")
+}
+
+/// What `ip` shows of routes, without the numbers of next-hop objects.
+fn without_objects(shown: &str) -> String {
+    let mut parts = shown.split("nhid ");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text.push_str(part.split_once(' ').map_or("", |(_, rest)| rest));
+    }
+    text
 }
 
 /// What the host's kernel shows of the route that BIRD announces.

@@ -1,0 +1,441 @@
+//! Next-hop objects (RTM_NEWNEXTHOP, Linux 5.3): each path of which the hops are gateways has a group, and all of its
+//! routes name that group. A hop that is lost moves any number of routes with one message; where its link is lost, the
+//! kernel takes it out of the groups by itself before anybody is told.
+//!
+//! A gateway on a link is an object of its own and never changes; groups are what changes. Everything is marked with
+//! protocol 76 and has a number of a range of Linnet's.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NlaBuffer, NlasIterator};
+
+use crate::{
+    FibError, PROTOCOL,
+    kernel_route::KernelHop,
+    netlink::{Answer, Batch, Message, Refusal, Socket},
+    paths::FamilyPath,
+};
+
+/// Message types of linux/rtnetlink.h.
+pub(crate) const RTM_NEWNEXTHOP: u16 = 104;
+pub(crate) const RTM_DELNEXTHOP: u16 = 105;
+const RTM_GETNEXTHOP: u16 = 106;
+/// Attributes of linux/nexthop.h.
+const NHA_ID: u16 = 1;
+const NHA_GROUP: u16 = 2;
+const NHA_BLACKHOLE: u16 = 4;
+const NHA_OIF: u16 = 5;
+const NHA_GATEWAY: u16 = 6;
+const NHA_ENCAP: u16 = 8;
+const NHA_FDB: u16 = 11;
+const NHA_RES_GROUP: u16 = 12;
+/// Octets of `struct nhmsg` and of `struct nexthop_grp`.
+const HEADER: usize = 8;
+const MEMBER: usize = 8;
+/// `RTNH_F_ONLINK`.
+const ONLINK: u32 = 4;
+/// Linnet's numbers: `L` in the first octet. Others may use some of them, and keep them.
+const FIRST: u32 = 0x4c00_0000;
+const LAST: u32 = 0x4cff_ffff;
+/// How many numbers are tried before a request is given up.
+const ATTEMPTS: usize = 64;
+
+/// An object as the kernel tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Object {
+    pub(crate) id: u32,
+    pub(crate) protocol: u8,
+    content: Content,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Content {
+    Hop(KernelHop),
+    /// Numbers of hops, and weights less one.
+    Group(Vec<(u32, u8)>),
+    /// What Linnet never makes.
+    Other,
+}
+
+/// The objects of this host, as far as they are Linnet's.
+#[derive(Debug, Default)]
+pub(crate) struct NextHops {
+    /// The kernel has them, and the configuration wants them.
+    enabled: bool,
+    /// There: gateways, their weights being the groups'.
+    hops: HashMap<KernelHop, u32>,
+    /// There: the hops of each group, sorted.
+    groups: BTreeMap<u32, Vec<KernelHop>>,
+    /// Somebody else's numbers in the range of ours.
+    taken: BTreeSet<u32>,
+    /// The group of each path.
+    owners: HashMap<FamilyPath, u32>,
+    /// Made or confirmed by this run: these go as soon as nobody has them, the others are an earlier run's.
+    ours: BTreeSet<u32>,
+    /// The number given last.
+    last: u32,
+    /// There may be objects that nobody has.
+    idle: bool,
+}
+
+impl NextHops {
+    /// Asks the kernel whether it has such objects, and which. Without `wanted` none is made, and those of an earlier run
+    /// go when no route has them.
+    pub(crate) fn start(wanted: bool, socket: &mut Socket) -> Result<NextHops, FibError> {
+        let mut next_hops = NextHops { last: LAST, ..NextHops::default() };
+        match next_hops.read(socket) {
+            Ok(_) => next_hops.enabled = wanted,
+            // A kernel older than 5.3 does not know the question.
+            Err(FibError::Kernel { source, .. }) if source.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                tracing::info!("the kernel has no next-hop objects; routes name their next hops themselves");
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(next_hops)
+    }
+
+    pub(crate) fn enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// The hops of a group.
+    pub(crate) fn group(&self, id: u32) -> Option<&[KernelHop]> {
+        self.groups.get(&id).map(Vec::as_slice)
+    }
+
+    /// Whether a number may be one of ours, so that what happens to it matters.
+    pub(crate) fn concerns(id: u32) -> bool {
+        (FIRST..=LAST).contains(&id)
+    }
+
+    /// Whether a gateway lies on this link.
+    pub(crate) fn uses(&self, link: u32) -> bool {
+        self.hops.keys().any(|hop| hop.link == link)
+    }
+
+    /// Reads all objects anew. Returns the groups that were there and are not any more: their routes went with them.
+    pub(crate) fn read(&mut self, socket: &mut Socket) -> Result<Vec<u32>, FibError> {
+        let question = Message { kind: RTM_GETNEXTHOP, payload: vec![0; HEADER] };
+        let objects = socket.dump_octets(&question, read)?;
+        self.taken.clear();
+        let mut hops = HashMap::new();
+        let mut by_number = HashMap::new();
+        for object in &objects {
+            if object.protocol != PROTOCOL {
+                self.taken.insert(object.id);
+            } else if let Content::Hop(hop) = &object.content {
+                by_number.insert(object.id, hop.clone());
+                hops.insert(hop.clone(), object.id);
+            }
+        }
+        let mut groups = BTreeMap::new();
+        for object in objects {
+            if let (PROTOCOL, Content::Group(members)) = (object.protocol, object.content) {
+                let hops = members
+                    .iter()
+                    .filter_map(|(id, weight)| Some(KernelHop { weight: *weight, ..by_number.get(id)?.clone() }));
+                let mut hops: Vec<KernelHop> = hops.collect();
+                hops.sort();
+                groups.insert(object.id, hops);
+            }
+        }
+        self.taken.retain(|id| Self::concerns(*id));
+        self.idle = true;
+        self.hops = hops;
+        let before = std::mem::replace(&mut self.groups, groups);
+        self.owners.retain(|_, id| self.groups.contains_key(id));
+        self.ours.retain(|id| self.groups.contains_key(id) || self.hops.values().any(|hop| hop == id));
+        Ok(before.into_keys().filter(|id| !self.groups.contains_key(id)).collect())
+    }
+
+    /// The group of a path, which has these hops then, sorted and with their weights: its own, changed where that must
+    /// be, one of an earlier run, or a new one.
+    pub(crate) fn ensure(
+        &mut self,
+        owner: FamilyPath,
+        hops: &[KernelHop],
+        socket: &mut Socket,
+    ) -> Result<Result<u32, Refusal>, FibError> {
+        let own = self.owners.get(&owner).copied();
+        if let Some(own) = own
+            && self.groups.get(&own).is_some_and(|there| there == hops)
+        {
+            return Ok(Ok(own));
+        }
+        if own.is_none()
+            && let Some(found) = self.adoptable(owner.1, hops)
+        {
+            self.owners.insert(owner, found);
+            self.ours.insert(found);
+            return Ok(Ok(found));
+        }
+        let mut members = Vec::with_capacity(hops.len());
+        for hop in hops {
+            match self.gateway(hop, socket)? {
+                Ok(id) => members.push((id, hop.weight)),
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        }
+        let made = match own {
+            Some(own) => {
+                let request = group(own, &members);
+                perform(&request, NLM_F_CREATE | NLM_F_REPLACE, socket)?.map(|()| own)
+            }
+            None => self.create(|id| group(id, &members), socket)?,
+        };
+        Ok(made.inspect(|id| {
+            self.groups.insert(*id, hops.to_vec());
+            self.owners.insert(owner, *id);
+            self.idle = true;
+        }))
+    }
+
+    /// A group of an earlier run with these hops, that no path has. The kernel takes IPv6 routes by a group only if it has no
+    /// IPv4 gateway.
+    fn adoptable(&self, v6: bool, hops: &[KernelHop]) -> Option<u32> {
+        let owned: BTreeSet<u32> = self.owners.values().copied().collect();
+        let fits = |hops: &[KernelHop]| !v6 || hops.iter().all(|hop| hop.via.is_none_or(|via| via.is_ipv6()));
+        let mut free = self.groups.iter().filter(|(id, there)| there.as_slice() == hops && !owned.contains(id));
+        free.find(|(_, there)| fits(there)).map(|(id, _)| *id)
+    }
+
+    /// The object of a gateway, made if there is none.
+    fn gateway(&mut self, hop: &KernelHop, socket: &mut Socket) -> Result<Result<u32, Refusal>, FibError> {
+        let alone = KernelHop { weight: 0, ..hop.clone() };
+        if let Some(id) = self.hops.get(&alone) {
+            self.ours.insert(*id);
+            return Ok(Ok(*id));
+        }
+        let made = self.create(|id| gateway(id, &alone), socket)?;
+        Ok(made.inspect(|id| {
+            self.hops.insert(alone, *id);
+        }))
+    }
+
+    fn create(
+        &mut self,
+        request: impl Fn(u32) -> Message,
+        socket: &mut Socket,
+    ) -> Result<Result<u32, Refusal>, FibError> {
+        let mut refused = Refusal { errno: libc::EEXIST, message: "no number is free for a next-hop object".into() };
+        for _ in 0..ATTEMPTS {
+            let id = self.number();
+            match perform(&request(id), NLM_F_CREATE | NLM_F_EXCL, socket)? {
+                Ok(()) => {
+                    self.ours.insert(id);
+                    return Ok(Ok(id));
+                }
+                // Somebody else's, that was not there when the objects were read.
+                Err(refusal) if refusal.errno == libc::EEXIST => {
+                    self.taken.insert(id);
+                    refused = refusal;
+                }
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        }
+        Ok(Err(refused))
+    }
+
+    /// The next number that nobody is known to have.
+    fn number(&mut self) -> u32 {
+        for _ in FIRST..=LAST {
+            self.last = if self.last >= LAST { FIRST } else { self.last + 1 };
+            let used = self.groups.contains_key(&self.last) || self.hops.values().any(|id| *id == self.last);
+            if !used && !self.taken.contains(&self.last) {
+                break;
+            }
+        }
+        self.last
+    }
+
+    /// The path needs its group no more.
+    pub(crate) fn disown(&mut self, owner: FamilyPath) {
+        self.idle |= self.owners.remove(&owner).is_some();
+    }
+
+    /// Whether there may be something for [`NextHops::collect`].
+    pub(crate) fn has_idle(&self) -> bool {
+        self.idle
+    }
+
+    /// Paths that have a group.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = FamilyPath> + '_ {
+        self.owners.keys().copied()
+    }
+
+    /// Lets go of what nobody has: groups without a path and, as `has_routes` knows, without a route, for deleting a group
+    /// deletes its routes; then gateways of no group. What an earlier run left goes only when `swept`.
+    pub(crate) fn collect(
+        &mut self,
+        swept: bool,
+        has_routes: impl Fn(u32) -> bool,
+        socket: &mut Socket,
+    ) -> Result<(), FibError> {
+        let owned: BTreeSet<u32> = self.owners.values().copied().collect();
+        let may_go = |id: &u32| swept || self.ours.contains(id);
+        let groups: Vec<u32> =
+            self.groups.keys().copied().filter(|id| !owned.contains(id) && may_go(id) && !has_routes(*id)).collect();
+        let mut gone: Vec<u32> = groups.clone();
+        let left = self.groups.iter().filter(|(id, _)| !groups.contains(id));
+        let used: BTreeSet<KernelHop> =
+            left.flat_map(|(_, hops)| hops.iter().map(|hop| KernelHop { weight: 0, ..hop.clone() })).collect();
+        gone.extend(self.hops.iter().filter(|(hop, id)| !used.contains(hop) && may_go(id)).map(|(_, id)| *id));
+        let mut batch = Batch::default();
+        for some in gone.chunks(256) {
+            for id in some {
+                let request = deletion(*id);
+                batch.push(request.kind, 0, &request.payload);
+            }
+            for (index, refusal) in socket.deliver(&mut batch)? {
+                if refusal.errno != libc::ENOENT {
+                    tracing::warn!(object = some[index], %refusal, "the kernel refused to delete a next-hop object");
+                }
+            }
+        }
+        // Those that still have routes wait for these to go.
+        self.idle = self.groups.keys().any(|id| !owned.contains(id) && !groups.contains(id));
+        for id in gone {
+            self.groups.remove(&id);
+            self.ours.remove(&id);
+            self.hops.retain(|_, other| *other != id);
+        }
+        Ok(())
+    }
+}
+
+fn perform(request: &Message, flags: u16, socket: &mut Socket) -> Result<Result<(), Refusal>, FibError> {
+    let mut batch = Batch::default();
+    batch.push(request.kind, flags, &request.payload);
+    let refused = socket.deliver(&mut batch)?.pop();
+    Ok(refused.map_or(Ok(()), |(_, refusal)| Err(refusal)))
+}
+
+/// `struct nhmsg`: family, scope, protocol, a reserved octet, flags.
+fn header(kind: u16, family: u8, flags: u32) -> Message {
+    let mut payload = vec![family, 0, PROTOCOL, 0];
+    payload.extend(flags.to_ne_bytes());
+    Message { kind, payload }
+}
+
+fn attribute(message: &mut Message, kind: u16, value: &[u8]) {
+    let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
+    message.payload.extend(length.to_ne_bytes());
+    message.payload.extend(kind.to_ne_bytes());
+    message.payload.extend(value);
+    message.payload.resize(message.payload.len().next_multiple_of(4), 0);
+}
+
+fn gateway(id: u32, hop: &KernelHop) -> Message {
+    let family = if hop.via.is_some_and(|via| via.is_ipv6()) { libc::AF_INET6 } else { libc::AF_INET };
+    let mut message = header(RTM_NEWNEXTHOP, family as u8, if hop.onlink { ONLINK } else { 0 });
+    attribute(&mut message, NHA_ID, &id.to_ne_bytes());
+    attribute(&mut message, NHA_OIF, &hop.link.to_ne_bytes());
+    match hop.via {
+        Some(IpAddr::V4(via)) => attribute(&mut message, NHA_GATEWAY, &via.octets()),
+        Some(IpAddr::V6(via)) => attribute(&mut message, NHA_GATEWAY, &via.octets()),
+        None => {}
+    }
+    message
+}
+
+fn group(id: u32, members: &[(u32, u8)]) -> Message {
+    let mut message = header(RTM_NEWNEXTHOP, libc::AF_UNSPEC as u8, 0);
+    attribute(&mut message, NHA_ID, &id.to_ne_bytes());
+    let mut value = Vec::with_capacity(members.len() * MEMBER);
+    for (id, weight) in members {
+        value.extend(id.to_ne_bytes());
+        value.extend([*weight, 0, 0, 0]);
+    }
+    attribute(&mut message, NHA_GROUP, &value);
+    message
+}
+
+fn deletion(id: u32) -> Message {
+    let mut message = Message { kind: RTM_DELNEXTHOP, payload: vec![0; HEADER] };
+    attribute(&mut message, NHA_ID, &id.to_ne_bytes());
+    message
+}
+
+/// Reads RTM_NEWNEXTHOP or RTM_DELNEXTHOP; `None` for what is neither, or cut off.
+pub(crate) fn read(answer: &Answer<'_>) -> Option<Object> {
+    if !matches!(answer.kind, RTM_NEWNEXTHOP | RTM_DELNEXTHOP) {
+        return None;
+    }
+    let (header, attributes) = answer.payload.split_first_chunk::<HEADER>()?;
+    let [_, _, protocol, _, flags @ ..] = *header;
+    let onlink = u32::from_ne_bytes(flags) & ONLINK != 0;
+    let (mut id, mut link, mut via, mut members, mut other) = (None, None, None, None, false);
+    for attribute in NlasIterator::new(attributes).map_while(Result::ok) {
+        let value = attribute.value();
+        match NlaBuffer::kind(&attribute) {
+            NHA_ID => id = number(value),
+            NHA_OIF => link = number(value),
+            NHA_GATEWAY => via = address(value),
+            NHA_GROUP => {
+                members = Some(value.chunks_exact(MEMBER).filter_map(|one| Some((number(one)?, one[4]))).collect())
+            }
+            NHA_BLACKHOLE | NHA_ENCAP | NHA_FDB | NHA_RES_GROUP => other = true,
+            _ => {}
+        }
+    }
+    let content = match (members, link) {
+        (Some(members), None) if !other => Content::Group(members),
+        (None, Some(link)) if !other && via.is_some() => Content::Hop(KernelHop { via, link, onlink, weight: 0 }),
+        _ => Content::Other,
+    };
+    Some(Object { id: id?, protocol, content })
+}
+
+fn number(value: &[u8]) -> Option<u32> {
+    value.first_chunk().map(|octets| u32::from_ne_bytes(*octets))
+}
+
+fn address(value: &[u8]) -> Option<IpAddr> {
+    if let Ok(octets) = <[u8; 4]>::try_from(value) {
+        return Some(Ipv4Addr::from(octets).into());
+    }
+    <[u8; 16]>::try_from(value).ok().map(|octets| Ipv6Addr::from(octets).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hop(via: &str) -> KernelHop {
+        KernelHop { via: Some(via.parse().expect("an address")), link: 3, onlink: false, weight: 0 }
+    }
+
+    fn said(message: &Message) -> Option<Object> {
+        read(&Answer { kind: message.kind, flags: 0, sequence: 0, port: 0, payload: &message.payload })
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for hop in [hop("10.0.0.1"), hop("fe80::1"), KernelHop { onlink: true, ..hop("10.0.0.1") }] {
+            let object = Object { id: FIRST, protocol: PROTOCOL, content: Content::Hop(hop.clone()) };
+            assert_eq!(said(&gateway(FIRST, &hop)), Some(object));
+        }
+        let members = vec![(FIRST, 0), (FIRST + 1, 255)];
+        let object = Object { id: LAST, protocol: PROTOCOL, content: Content::Group(members.clone()) };
+        assert_eq!(said(&group(LAST, &members)), Some(object));
+    }
+
+    #[test]
+    fn a_message_cut_anywhere_neither_panics_nor_loops() {
+        let whole = group(FIRST, &[(FIRST + 1, 0)]);
+        for end in 0..whole.payload.len() {
+            let _ = said(&Message { payload: whole.payload[..end].to_vec(), ..whole });
+        }
+    }
+
+    #[test]
+    fn what_linnet_never_makes_is_nothing_that_it_would_take_for_its_own() {
+        let mut blackhole = header(RTM_NEWNEXTHOP, libc::AF_INET as u8, 0);
+        attribute(&mut blackhole, NHA_ID, &FIRST.to_ne_bytes());
+        attribute(&mut blackhole, NHA_BLACKHOLE, &[]);
+        assert_eq!(said(&blackhole).map(|object| object.content), Some(Content::Other));
+    }
+}

@@ -59,12 +59,12 @@ shown() {
 }
 trap shown ERR
 lab up "$lab"
-route() { lab exec "$1" -- ip "$2" route show "$3" | grep -E "$4"; }
-within 60 route h1 -4 10.244.2.0/24 'dev linnet.vxlan.* proto 76'
-within 60 route h1 -6 fd00:244:2::/64 'dev linnet.vxlan.* proto 76'
-within 60 route h2 -4 10.244.1.0/24 'dev linnet.vxlan.* proto 76'
-within 60 route h2 -6 fd00:244:1::/64 'dev linnet.vxlan.* proto 76'
-within 60 route h1 -4 203.0.113.0/24 'via 10.1.0.1 dev eth1 proto 76'
+route() { lab exec "$1" -- ip -oneline "$2" route show "$3" | grep "$4" | grep 'proto 76'; }
+within 60 route h1 -4 10.244.2.0/24 'dev linnet.vxlan'
+within 60 route h1 -6 fd00:244:2::/64 'dev linnet.vxlan'
+within 60 route h2 -4 10.244.1.0/24 'dev linnet.vxlan'
+within 60 route h2 -6 fd00:244:1::/64 'dev linnet.vxlan'
+within 60 route h1 -4 203.0.113.0/24 'via 10.1.0.1 dev eth1'
 echo "routes: pods by VXLAN, the world by the router"
 lab exec router -- sh -c 'ip route; ip -6 route' > routes
 if grep 244 routes; then false; fi
@@ -80,7 +80,7 @@ lab exec h1 -- sh -c 'kill -s KILL "$(pidof linnetd)"'
 lab exec h1:client-1 -- ping -n -q -c 5 -i 0.2 -W 10 10.244.2.20 | grep ' 0% packet loss'
 echo "killed: the routes stand"
 lab exec h1 -- linnetd --cleanup --config /etc/linnet/linnetd.toml
-lab exec h1 -- sh -c 'ip route show proto 76; ip -6 route show proto 76; ip -brief link | grep -E "linnet|^lin"; nft list tables' > left
+lab exec h1 -- sh -c 'ip route show proto 76; ip -6 route show proto 76; ip nexthop show protocol 76; ip -brief link | grep -E "linnet|^lin"; nft list tables' > left
 [ ! -s left ] || { echo "left: $(cat left)"; false; }
 echo "cleanup: nothing is left"
 lab down two-subnets

@@ -16,8 +16,9 @@ struct Overlay {
     device: Option<String>,
     local_endpoint: Option<String>,
     mac: Option<String>,
-    vni: u32,
-    port: u32,
+    /// VXLAN's, as MAC and port.
+    vni: Option<u32>,
+    port: Option<u32>,
     mtu: u32,
     peers: Vec<Peer>,
 }
@@ -33,10 +34,15 @@ struct Peer {
     reason: String,
 }
 
+/// Neither a VNI nor a port is ever 0.
+fn given(number: u32) -> Option<u32> {
+    (number != 0).then_some(number)
+}
+
 impl From<api::OverlayReply> for Overlay {
     fn from(reply: api::OverlayReply) -> Self {
         let peer = |peer: api::OverlayPeer| Peer {
-            vni: (!peer.endpoint.is_empty()).then_some(peer.vni),
+            vni: given(peer.vni),
             next_hop: peer.next_hop,
             encap: peer.encap,
             endpoint: present(peer.endpoint),
@@ -50,8 +56,8 @@ impl From<api::OverlayReply> for Overlay {
             device: present(reply.device),
             local_endpoint: present(reply.local_endpoint),
             mac: present(reply.mac),
-            vni: reply.vni,
-            port: reply.port,
+            vni: given(reply.vni),
+            port: given(reply.port),
             mtu: reply.mtu,
             peers: reply.peers.into_iter().map(peer).collect(),
         }
@@ -61,16 +67,18 @@ impl From<api::OverlayReply> for Overlay {
 impl Present for Overlay {
     fn draw(&self, page: &mut Page) {
         match &self.device {
-            Some(device) => page.line(format!(
-                "mode {}, {device}: {} VNI {} port {} MTU {}, end point {}, MAC {}",
-                self.mode,
-                dash(self.encapsulation.as_deref()),
-                self.vni,
-                self.port,
-                self.mtu,
-                dash(self.local_endpoint.as_deref()),
-                dash(self.mac.as_deref())
-            )),
+            Some(device) => {
+                let vni = self.vni.map(|vni| format!(" VNI {vni}")).unwrap_or_default();
+                let port = self.port.map(|port| format!(" port {port}")).unwrap_or_default();
+                let mac = self.mac.as_ref().map(|mac| format!(", MAC {mac}")).unwrap_or_default();
+                page.line(format!(
+                    "mode {}, {device}: {}{vni}{port} MTU {}, end point {}{mac}",
+                    self.mode,
+                    dash(self.encapsulation.as_deref()),
+                    self.mtu,
+                    dash(self.local_endpoint.as_deref()),
+                ));
+            }
             None => page.line(format!("mode {}, no tunnel device", self.mode)),
         }
         page.line("");
@@ -139,5 +147,15 @@ mod tests {
     #[test]
     fn an_overlay_is_a_contract() {
         insta::assert_snapshot!(json(&Overlay::from(reply())));
+    }
+
+    #[test]
+    fn an_overlay_of_ipip_has_neither_vni_nor_mac() {
+        let mut reply = reply();
+        (reply.encapsulation, reply.device, reply.mtu) = ("ipip".into(), "linnet.ipip".into(), 1480);
+        (reply.mac, reply.vni, reply.port) = (String::new(), 0, 0);
+        reply.peers[1].encap = "ipip".into();
+        (reply.peers[1].mac, reply.peers[1].vni) = (String::new(), 0);
+        insta::assert_snapshot!(plain(&Overlay::from(reply), false));
     }
 }

@@ -27,13 +27,20 @@ pub enum FibError {
     #[error("netlink: {0}; the kernel's state is read again")]
     Lost(String),
     /// Another device stands in the way of the overlay's.
-    #[error("device {device} is in the way of the overlay: {why}; remove or rename it, or choose another VNI or port")]
+    #[error(
+        "device {device} is in the way of the overlay: {why}; remove it, or choose another VNI, port or encapsulation"
+    )]
     DeviceInTheWay {
         /// The name of that device.
         device: String,
         /// What is wrong with it.
         why: String,
     },
+    /// The kernel has no IP-in-IP devices.
+    #[error(
+        "this kernel has no ipip (CONFIG_NET_IPIP); there is no overlay; run `modprobe ipip`, or set overlay.encapsulation to \"vxlan\""
+    )]
+    NoIpIp,
     /// The overlay's local address is on no device of this host.
     #[error("the overlay's local address {0} is on no device of this host; set node.address to one that is")]
     NoUnderlay(IpAddr),

@@ -152,11 +152,12 @@ impl Fib {
             .unwrap_or_else(|error| vec![Reach::Unreachable { error: error.to_string() }; count])
     }
 
-    /// Makes, adopts, updates or (with `None`) removes the overlay device [`crate::overlay::DEVICE`].
+    /// Makes, adopts, updates or (with `None`) removes the overlay device. One of another encapsulation, from before
+    /// or an earlier run, goes when no route leaves by it any more.
     ///
     /// # Errors
-    /// [`FibError::NoUnderlay`], [`FibError::DeviceInTheWay`], [`FibError::Invalid`] for a VNI or port out of range,
-    /// [`FibError::Kernel`]. The overlay is then absent, and asked for again it is tried again.
+    /// [`FibError::NoUnderlay`], [`FibError::DeviceInTheWay`], [`FibError::Invalid`] for a VNI, port or address that
+    /// cannot be, [`FibError::NoIpIp`], [`FibError::Kernel`]. The overlay is then absent, and asked for again it is tried again.
     pub async fn overlay(&self, spec: Option<OverlaySpec>) -> Result<Option<OverlayStatus>, FibError> {
         self.call(|answer| Command::Overlay(spec, answer)).await?
     }

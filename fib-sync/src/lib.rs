@@ -38,7 +38,7 @@ mod table;
 pub use error::FibError;
 pub use fib::{Fib, FibConfig, FibEvent, KernelAnswer, Submitted, Totals};
 pub use forwarding::{enable_forwarding, forwarding_enabled};
-pub use overlay::{OverlaySpec, OverlayStatus};
+pub use overlay::{Encapsulation, OverlaySpec, OverlayStatus};
 pub use reach::Reach;
 pub use route::{Change, Hop, Path, PathId, ResolvedHop, RouteStatus, Target, TunnelEnd, Weight};
 

@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use crate::{
     kernel_route::{KernelHop, KernelPath, Kind},
     links::Links,
-    overlay::{self, Overlay},
+    overlay::{self, Encapsulation, Overlay},
     paths::tunnels,
     reach::{Answer, Answers},
-    route::{Hop, Path, Target},
+    route::{Hop, Path, Target, TunnelEnd},
 };
 
 /// What became of a path.
@@ -91,11 +91,11 @@ fn resolve_hop(hop: &Hop, v6: bool, view: View<'_>) -> Result<KernelHop, String>
         },
         Hop::Direct { via, device: None } => (*via, link_of(*via, view.answers)?, false),
         Hop::Tunnel(end) => match view.overlay {
-            None => return Err(format!("tunnel to {}: there is no overlay device", end.endpoint)),
-            Some(overlay) => match (v6, end.endpoint) {
-                (false, IpAddr::V4(_)) => (end.endpoint, overlay.link, true),
-                (_, _) => (overlay::link_local(end.mac).into(), overlay.link, false),
-            },
+            None => return Err(format!("tunnel to {}: there is no overlay device", end.endpoint())),
+            Some(overlay) => {
+                let (via, onlink) = resolve_tunnel(end, v6, overlay)?;
+                (via, overlay.link, onlink)
+            }
         },
     };
     let Some(device) = view.links.by_index(link) else {
@@ -108,6 +108,25 @@ fn resolve_hop(hop: &Hop, v6: bool, view: View<'_>) -> Result<KernelHop, String>
         return Err(format!("next hop {via}: device {} has no carrier", device.name));
     }
     Ok(KernelHop { via: Some(via), link, onlink, weight: 0 })
+}
+
+/// The gateway on the overlay device that stands for a tunnel's end, and whether the kernel has to be told that it is there.
+fn resolve_tunnel(end: &TunnelEnd, v6: bool, overlay: &Overlay) -> Result<(IpAddr, bool), String> {
+    match (*end, overlay.status.encapsulation) {
+        (TunnelEnd::Vxlan { endpoint: IpAddr::V4(endpoint), .. }, Encapsulation::Vxlan { .. }) if !v6 => {
+            Ok((endpoint.into(), true))
+        }
+        (TunnelEnd::Vxlan { mac, .. }, Encapsulation::Vxlan { .. }) => Ok((overlay::link_local(mac).into(), false)),
+        (TunnelEnd::IpIp { endpoint: IpAddr::V4(endpoint) }, Encapsulation::IpIp) if !v6 => Ok((endpoint.into(), true)),
+        (TunnelEnd::IpIp { endpoint }, Encapsulation::IpIp) => {
+            Err(format!("tunnel to {endpoint}: IP in IP carries IPv4 over IPv4 alone"))
+        }
+        (TunnelEnd::Vxlan { endpoint, .. } | TunnelEnd::IpIp { endpoint }, ours) => Err(format!(
+            "tunnel to {endpoint}: it is {}, and this node's overlay is {}",
+            end.encapsulation(),
+            ours.name()
+        )),
+    }
 }
 
 fn link_of(via: IpAddr, answers: &Answers) -> Result<u32, String> {

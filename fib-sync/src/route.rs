@@ -98,15 +98,42 @@ pub enum Hop {
     Tunnel(TunnelEnd),
 }
 
-/// The other end of a VXLAN tunnel, as announced by that node (RFC 9012).
+/// The other end of a tunnel, as announced by that node (RFC 9012).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TunnelEnd {
+pub enum TunnelEnd {
+    /// Of VXLAN.
+    Vxlan {
+        /// Outer destination address.
+        endpoint: IpAddr,
+        /// VNI that the other end expects, 1..=0xffffff.
+        vni: u32,
+        /// Inner destination MAC: the other end's overlay device.
+        mac: [u8; 6],
+    },
+    /// Of IP in IP.
+    IpIp {
+        /// Outer destination address.
+        endpoint: IpAddr,
+    },
+}
+
+impl TunnelEnd {
     /// Outer destination address.
-    pub endpoint: IpAddr,
-    /// VNI that the other end expects, 1..=0xffffff.
-    pub vni: u32,
-    /// Inner destination MAC: the other end's overlay device.
-    pub mac: [u8; 6],
+    #[must_use]
+    pub fn endpoint(&self) -> IpAddr {
+        match *self {
+            Self::Vxlan { endpoint, .. } | Self::IpIp { endpoint } => endpoint,
+        }
+    }
+
+    /// The name of its encapsulation: `vxlan`, `ipip`.
+    #[must_use]
+    pub fn encapsulation(&self) -> &'static str {
+        match self {
+            Self::Vxlan { .. } => "vxlan",
+            Self::IpIp { .. } => "ipip",
+        }
+    }
 }
 
 /// A change of what is desired.

@@ -6,23 +6,41 @@ mod support;
 use std::net::IpAddr;
 
 use fib_sync::{
-    Fib, FibError, FibEvent, Hop, OverlaySpec, OverlayStatus, Target, TunnelEnd, enable_forwarding,
-    overlay::DEVICE,
+    Encapsulation, Fib, FibError, FibEvent, Hop, OverlaySpec, OverlayStatus, Target, TunnelEnd, enable_forwarding,
+    overlay::{IPIP_DEVICE, VXLAN_DEVICE},
     pod::{self, PodInterface},
 };
 use support::*;
 use tokio::sync::mpsc::Receiver;
 
 fn spec(local: &str) -> OverlaySpec {
-    OverlaySpec { vni: 4096, port: 4789, local: local.parse().expect("an address"), mtu: None }
+    spec_of(Encapsulation::Vxlan { vni: 4096, port: 4789 }, local)
+}
+
+fn spec_of(encapsulation: Encapsulation, local: &str) -> OverlaySpec {
+    OverlaySpec { encapsulation, local: local.parse().expect("an address"), mtu: None }
+}
+
+/// The machine under `topology-tests` has IP in IP; here it depends on the kernel.
+fn has_ipip() -> bool {
+    let has = run("ip", &["link", "add", "name", "probe", "type", "ipip", "local", "192.0.2.1"]).is_ok();
+    if has {
+        ip("link del probe");
+    }
+    has
 }
 
 fn end_of(of: &OverlayStatus) -> TunnelEnd {
-    TunnelEnd { endpoint: of.local, vni: of.vni, mac: of.mac }
+    match of.encapsulation {
+        Encapsulation::Vxlan { vni, .. } => {
+            TunnelEnd::Vxlan { endpoint: of.local, vni, mac: of.mac().expect("a MAC address") }
+        }
+        Encapsulation::IpIp => TunnelEnd::IpIp { endpoint: of.local },
+    }
 }
 
 fn far(endpoint: &str, last: u8) -> TunnelEnd {
-    TunnelEnd { endpoint: endpoint.parse().expect("an address"), vni: 4096, mac: [2, 0, 0, 0, 0, last] }
+    TunnelEnd::Vxlan { endpoint: endpoint.parse().expect("an address"), vni: 4096, mac: [2, 0, 0, 0, 0, last] }
 }
 
 fn tunnel(end: TunnelEnd) -> Target {
@@ -30,7 +48,8 @@ fn tunnel(end: TunnelEnd) -> Target {
 }
 
 fn entries() -> String {
-    let lines = format!("{}{}", ip(&format!("neigh show dev {DEVICE}")), bridge(&format!("fdb show dev {DEVICE}")));
+    let lines =
+        format!("{}{}", ip(&format!("neigh show dev {VXLAN_DEVICE}")), bridge(&format!("fdb show dev {VXLAN_DEVICE}")));
     let mut lines: Vec<&str> = lines.lines().map(str::trim).collect();
     lines.sort_unstable();
     lines.join("\n")
@@ -134,8 +153,8 @@ fn the_device_is_made_as_asked_for_and_nothing_is_flooded_or_learned() {
         link("up1", &["192.168.0.1/24"]);
         let (fib, _events) = start().await;
         let made = fib.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay").expect("the overlay");
-        assert_eq!((made.mtu, made.device.as_str()), (1450, DEVICE));
-        let shown = ip(&format!("-d link show {DEVICE}"));
+        assert_eq!((made.mtu, made.device.as_str()), (1450, VXLAN_DEVICE));
+        let shown = ip(&format!("-d link show {VXLAN_DEVICE}"));
         for part in
             ["vxlan id 4096", "local 192.168.0.1", "dstport 4789", "nolearning", "mtu 1450", "addrgenmode none", "UP"]
         {
@@ -169,7 +188,8 @@ fn entries_come_with_the_first_route_by_an_end_and_go_with_the_last() {
         fib.wish(vec![remove("10.3.0.0/16")]).await;
         let left = entries();
         assert!(left.lines().count() == 3 && !left.contains("192.168.7.1"), "{left}");
-        let moved = TunnelEnd { mac: [2, 0, 0, 0, 0, 3], vni: 5000, ..two };
+        let endpoint = two.endpoint();
+        let moved = TunnelEnd::Vxlan { endpoint, vni: 5000, mac: [2, 0, 0, 0, 0, 3] };
         fib.wish(vec![put("10.2.0.0/16", tunnel(moved))]).await;
         let left = entries();
         assert!(left.contains("02:00:00:00:00:03 dst 192.168.7.2 vni 5000 self permanent"), "{left}");
@@ -217,7 +237,7 @@ fn the_mtu_follows_the_underlay_on_the_device_and_on_routes() {
         });
         assert_eq!(status.await.mtu, 8950);
         until("the route follows", || routes()[0].ends_with("mtu 8950")).await;
-        assert!(ip(&format!("link show {DEVICE}")).contains("mtu 8950"));
+        assert!(ip(&format!("link show {VXLAN_DEVICE}")).contains("mtu 8950"));
     });
 }
 
@@ -229,13 +249,14 @@ fn entries_and_the_device_come_back_when_somebody_removes_them() {
         fib.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay");
         fib.wish(vec![put("10.1.0.0/16", tunnel(far("192.168.7.1", 1)))]).await;
         let (before, routed) = (entries(), routes());
-        ip(&format!("neigh del 192.168.7.1 dev {DEVICE}"));
-        bridge(&format!("fdb del 02:00:00:00:00:01 dev {DEVICE}"));
+        ip(&format!("neigh del 192.168.7.1 dev {VXLAN_DEVICE}"));
+        bridge(&format!("fdb del 02:00:00:00:00:01 dev {VXLAN_DEVICE}"));
         until("the entries come back", || entries() == before).await;
-        ip(&format!("link set {DEVICE} down"));
+        ip(&format!("link set {VXLAN_DEVICE} down"));
         until("the device is switched on again", || routes() == routed).await;
-        ip(&format!("link del {DEVICE}"));
-        until("the device comes back", || run("ip", &["link", "show", DEVICE]).is_ok() && routes() == routed).await;
+        ip(&format!("link del {VXLAN_DEVICE}"));
+        until("the device comes back", || run("ip", &["link", "show", VXLAN_DEVICE]).is_ok() && routes() == routed)
+            .await;
         until("with its entries", || entries() == before).await;
     });
 }
@@ -248,16 +269,16 @@ fn other_parameters_make_another_device_and_routes_move_to_it() {
         let first = fib.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay").expect("the overlay");
         fib.wish(vec![put("10.1.0.0/16", tunnel(far("192.168.7.1", 1)))]).await;
         let (before, entries_before) = (routes(), entries());
-        let other = OverlaySpec { vni: 4097, ..spec("192.168.0.1") };
+        let other = spec_of(Encapsulation::Vxlan { vni: 4097, port: 4789 }, "192.168.0.1");
         let second = fib.overlay(Some(other)).await.expect("the overlay").expect("the overlay");
-        assert_ne!(first.mac, second.mac);
+        assert_ne!(first.mac(), second.mac());
         until("the routes are there again", || routes() == before).await;
         assert!(entries().contains("vni 4096") && !entries_before.contains("vni"), "{}", entries());
         fib.overlay(None).await.expect("removed");
         until("the routes are gone", || routes().is_empty()).await;
         let status = fib.status().await;
         assert!(status[0].error.as_deref().is_some_and(|error| error.contains("no overlay device")), "{status:?}");
-        assert!(run("ip", &["link", "show", DEVICE]).is_err());
+        assert!(run("ip", &["link", "show", VXLAN_DEVICE]).is_err());
     });
 }
 
@@ -272,8 +293,7 @@ fn what_cannot_be_made_says_why_and_foreign_tunnels_stay() {
         assert!(matches!(&error, FibError::DeviceInTheWay { device, .. } if device == "theirs"), "{error}");
         let error = fib.overlay(Some(spec("192.0.2.1"))).await.expect_err("no such address");
         assert!(matches!(error, FibError::NoUnderlay(address) if address == IpAddr::from([192, 0, 2, 1])));
-        let mut wrong = spec("192.168.0.1");
-        wrong.vni = 1 << 24;
+        let wrong = spec_of(Encapsulation::Vxlan { vni: 1 << 24, port: 4789 }, "192.168.0.1");
         assert!(matches!(fib.overlay(Some(wrong)).await, Err(FibError::Invalid(_))));
         fib.clear().await;
         assert_eq!(foreign(), before);
@@ -294,7 +314,70 @@ fn clear_removes_all_that_is_linnets() {
         let (fib, _events) = start().await;
         fib.clear().await;
         assert_eq!(routes(), [""; 0]);
-        assert!(run("ip", &["link", "show", DEVICE]).is_err());
+        assert!(run("ip", &["link", "show", VXLAN_DEVICE]).is_err());
         assert_eq!(foreign(), before);
+    });
+}
+
+#[test]
+fn without_ipip_in_the_kernel_it_is_said_so_and_nothing_is_left_behind() {
+    in_namespace(|| async {
+        if has_ipip() {
+            return;
+        }
+        link("up1", &["192.168.0.1/24"]);
+        let before = devices();
+        let (fib, _events) = start().await;
+        let error = fib.overlay(Some(spec_of(Encapsulation::IpIp, "192.168.0.1"))).await.expect_err("no ipip");
+        assert!(matches!(error, FibError::NoIpIp), "{error}");
+        fib.wish(vec![put("10.1.0.0/16", tunnel(TunnelEnd::IpIp { endpoint: IpAddr::from([192, 168, 7, 1]) }))]).await;
+        assert_eq!((routes(), devices()), (Vec::new(), before));
+        let status = fib.status().await;
+        assert!(status[0].error.as_deref().is_some_and(|error| error.contains("no overlay device")), "{status:?}");
+        // And back: what could be made can be made again.
+        fib.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay");
+        assert!(run("ip", &["link", "show", VXLAN_DEVICE]).is_ok());
+    });
+}
+
+#[test]
+fn ipip_from_an_ipv6_address_is_refused() {
+    in_namespace(|| async {
+        link("up1", &["fd00:10::1/64"]);
+        let (fib, _events) = start().await;
+        let error = fib.overlay(Some(spec_of(Encapsulation::IpIp, "fd00:10::1"))).await.expect_err("IPv6");
+        assert!(matches!(error, FibError::Invalid(_)) && error.to_string().contains("IPv4"), "{error}");
+    });
+}
+
+#[test]
+fn the_device_of_another_encapsulation_goes_when_the_last_route_by_it_is_gone() {
+    in_namespace(|| async {
+        link("up1", &["192.168.0.1/24"]);
+        let (fib, _events) = start().await;
+        fib.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay");
+        fib.wish(vec![put("10.1.0.0/16", tunnel(far("192.168.7.1", 1)))]).await;
+        let before = routes();
+        // Where the kernel has no such devices this fails, which makes no difference to the other.
+        let made = fib.overlay(Some(spec_of(Encapsulation::IpIp, "192.168.0.1"))).await;
+        assert_eq!(made.is_ok(), run("ip", &["link", "show", IPIP_DEVICE]).is_ok(), "{made:?}");
+        assert_eq!(routes(), before);
+        fib.wish(vec![put("10.1.0.0/16", via(&["192.168.0.9"]))]).await;
+        assert!(run("ip", &["link", "show", VXLAN_DEVICE]).is_err(), "{:?}", devices());
+        until("the route has moved", || routes() == ["10.1.0.0/16 via 192.168.0.9 dev up1 metric 76"]).await;
+    });
+}
+
+#[test]
+fn an_end_of_another_encapsulation_than_this_nodes_is_a_route_that_says_so() {
+    in_namespace(|| async {
+        link("up1", &["192.168.0.1/24"]);
+        let (fib, _events) = start().await;
+        fib.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay");
+        fib.wish(vec![put("10.1.0.0/16", tunnel(TunnelEnd::IpIp { endpoint: IpAddr::from([192, 168, 7, 1]) }))]).await;
+        let status = fib.status().await;
+        let error = status[0].error.clone().unwrap_or_default();
+        assert!(error.contains("it is ipip, and this node's overlay is vxlan"), "{error}");
+        assert_eq!(entries(), "");
     });
 }

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bgp_proto::types::{Family, Prefix};
-use fib_sync::{Fib, FibConfig, FibEvent, OverlaySpec, OverlayStatus, PathId, Submitted};
+use fib_sync::{Encapsulation, Fib, FibConfig, FibEvent, OverlaySpec, OverlayStatus, PathId, Submitted};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use crate::config::{Config, OverlayMode};
+use crate::config::{self, Config, OverlayMode};
 use crate::routes::{Local, Routes, Settings};
 
 /// Best paths of one turn: what one netlink batch and one look at the commands lie between.
@@ -66,7 +66,7 @@ impl Forwarding {
     pub async fn start(fib: Fib, events: mpsc::Receiver<FibEvent>, config: &Config) -> Self {
         let (commands, received) = mpsc::channel(64);
         let (publish, overlay) = watch::channel(None);
-        let settings = Settings { mode: config.overlay.mode, overlay_port: None };
+        let settings = Settings { mode: config.overlay.mode, overlay: None };
         let state = State {
             routes: Routes::new(settings),
             overlay_error: None,
@@ -249,8 +249,12 @@ impl Task {
         self.state.blocks.clone_from(&config.node.pod_cidrs);
         self.state.mode = config.overlay.mode;
         let spec = (config.overlay.mode != OverlayMode::Never).then_some(OverlaySpec {
-            vni: config.overlay.vni,
-            port: config.overlay.port,
+            encapsulation: match config.overlay.encapsulation {
+                config::Encapsulation::Vxlan => {
+                    Encapsulation::Vxlan { vni: config.overlay.vni, port: config.overlay.port }
+                }
+                config::Encapsulation::IpIp => Encapsulation::IpIp,
+            },
             local: config.node.address,
             mtu: config.overlay.mtu,
         });
@@ -295,9 +299,9 @@ impl Task {
     }
 
     fn apply_settings(&mut self) {
-        let device = self.publish.borrow().as_ref().map(|device| device.port);
-        let overlay_port = device.filter(|_| self.state.mode != OverlayMode::Never);
-        self.state.routes.set_settings(Settings { mode: self.state.mode, overlay_port });
+        let device = self.publish.borrow().as_ref().map(|device| device.encapsulation);
+        let overlay = device.filter(|_| self.state.mode != OverlayMode::Never);
+        self.state.routes.set_settings(Settings { mode: self.state.mode, overlay });
     }
 
     /// Says what this host has of its own.

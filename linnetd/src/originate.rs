@@ -7,7 +7,8 @@ use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Attributes, Origin};
 use bgp_proto::wire::tunnel::Tunnel;
 use bytes::Bytes;
-use fib_sync::OverlayStatus;
+use fib_sync::overlay::mac;
+use fib_sync::{Encapsulation, OverlayStatus};
 
 use crate::config::Config;
 use crate::routes::covers;
@@ -15,12 +16,15 @@ use crate::routes::covers;
 /// The whole set of routes to originate. `overlay`: our device, which exists before anyone hears of it.
 #[must_use]
 pub fn originate(config: &Config, overlay: Option<&OverlayStatus>) -> Vec<(Prefix, Attributes)> {
-    let tunnel = overlay.map(|device| Tunnel::Vxlan {
-        endpoint: device.local,
-        vni: device.vni,
-        mac: device.mac,
-        udp_port: (device.port != 4789).then_some(device.port),
-        other: Bytes::new(),
+    let tunnel = overlay.map(|device| match device.encapsulation {
+        Encapsulation::Vxlan { vni, port } => Tunnel::Vxlan {
+            endpoint: device.local,
+            vni,
+            mac: mac(device.local, vni),
+            udp_port: (port != 4789).then_some(port),
+            other: Bytes::new(),
+        },
+        Encapsulation::IpIp => Tunnel::IpIp { endpoint: device.local, other: Bytes::new() },
     });
     let mut prefixes: Vec<Prefix> = config.node.pod_cidrs.iter().chain(&config.bgp.networks).copied().collect();
     prefixes.sort_unstable();
@@ -34,8 +38,10 @@ pub fn originate(config: &Config, overlay: Option<&OverlayStatus>) -> Vec<(Prefi
                 IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             };
             let mut attributes = Attributes::new(Origin::Igp, AsPath::default(), NextHop::from(ourselves));
-            // What leads to this node's address, the tunnel's end, does not go through the tunnel.
-            let through = overlay.is_some_and(|device| !covers(prefix, device.local));
+            // What leads to this node's address, the tunnel's end, does not go through the tunnel, nor IPv6 through IP in IP.
+            let carries =
+                |device: &OverlayStatus| device.encapsulation != Encapsulation::IpIp || prefix.address().is_ipv4();
+            let through = overlay.is_some_and(|device| carries(device) && !covers(prefix, device.local));
             attributes.tunnels = tunnel.iter().filter(|_| through).cloned().collect();
             (prefix, attributes)
         })
@@ -66,16 +72,14 @@ mod tests {
         for (port, announced) in [(4789, None), (8472, Some(8472))] {
             let device = OverlayStatus {
                 device: "linnet.vxlan".into(),
-                mac: [2, 0, 0, 0, 0, 7],
+                encapsulation: Encapsulation::Vxlan { vni: 4096, port },
                 mtu: 1450,
-                vni: 4096,
-                port,
                 local: "192.168.10.11".parse().unwrap(),
             };
             let wanted = Tunnel::Vxlan {
                 endpoint: device.local,
                 vni: 4096,
-                mac: device.mac,
+                mac: device.mac().unwrap(),
                 udp_port: announced,
                 other: Bytes::new(),
             };
@@ -88,6 +92,18 @@ mod tests {
                 }
                 assert_eq!(&*attributes.tunnels, std::slice::from_ref(&wanted), "{prefix}");
             }
+        }
+    }
+
+    #[test]
+    fn ipip_is_announced_with_ipv4_alone() {
+        let local: IpAddr = "192.168.10.11".parse().unwrap();
+        let device =
+            OverlayStatus { device: "linnet.ipip".into(), encapsulation: Encapsulation::IpIp, mtu: 1480, local };
+        for (prefix, attributes) in originate(&config(), Some(&device)) {
+            let wanted = Tunnel::IpIp { endpoint: local, other: Bytes::new() };
+            let wanted: Vec<Tunnel> = if prefix.address().is_ipv4() { vec![wanted] } else { Vec::new() };
+            assert_eq!(&*attributes.tunnels, wanted, "{prefix}");
         }
     }
 }

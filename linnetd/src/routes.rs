@@ -22,7 +22,7 @@ use bgp_proto::rib::{BestChange, BestPath};
 use bgp_proto::types::{Interface, PeerId, Prefix};
 use bgp_proto::wire::attributes::Attributes;
 use bgp_proto::wire::tunnel::Tunnel;
-use fib_sync::{Change, Hop, Path, PathId, Reach, Target, TunnelEnd};
+use fib_sync::{Change, Encapsulation, Hop, Path, PathId, Reach, Target, TunnelEnd};
 
 use crate::config::OverlayMode;
 pub use judge::Verdict;
@@ -34,8 +34,8 @@ use weights::weights;
 pub struct Settings {
     /// When to tunnel.
     pub mode: OverlayMode,
-    /// The UDP port of our own overlay device; `None`: there is no device, so nothing is tunnelled.
-    pub overlay_port: Option<u16>,
+    /// Of our own overlay device; `None`: there is no device, so nothing is tunnelled.
+    pub overlay: Option<Encapsulation>,
 }
 
 /// One way to a prefix, as a path offers it.
@@ -45,8 +45,8 @@ pub struct Way {
     pub next_hop: IpAddr,
     /// The link that it is on, of a link-local one.
     pub link: Option<Interface>,
-    /// The VXLAN tunnel that the path carries (RFC 9012).
-    pub tunnel: Option<Offer>,
+    /// The tunnels that the path carries (RFC 9012), the first of each encapsulation, in the path's order.
+    pub tunnels: Vec<Offer>,
     /// The link bandwidth that the path carries, in octets a second.
     pub bandwidth: Option<u64>,
 }
@@ -60,15 +60,60 @@ impl Way {
             None => self.next_hop.to_string(),
         }
     }
+
+    /// The tunnel that counts for a node with this overlay: the one of its encapsulation, else the first, which then says
+    /// why there is none.
+    #[must_use]
+    pub fn offer(&self, ours: Option<Encapsulation>) -> Option<Offer> {
+        let fits = |offer: &&Offer| ours.is_some_and(|ours| ours.name() == offer.end().encapsulation());
+        self.tunnels.iter().find(fits).or(self.tunnels.first()).copied()
+    }
 }
 
-/// A VXLAN tunnel that another node offers.
+/// A tunnel that another node offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Offer {
-    /// Where it ends.
-    pub end: TunnelEnd,
-    /// The UDP port on which it listens.
-    pub port: u16,
+pub enum Offer {
+    /// VXLAN.
+    Vxlan {
+        /// Where it ends.
+        endpoint: IpAddr,
+        /// The VNI there.
+        vni: u32,
+        /// The MAC address of the device there.
+        mac: [u8; 6],
+        /// The UDP port on which it listens.
+        port: u16,
+    },
+    /// IP in IP.
+    IpIp {
+        /// Where it ends.
+        endpoint: IpAddr,
+    },
+}
+
+impl Offer {
+    /// `None`: of a kind that Linnet does not use.
+    fn new(tunnel: &Tunnel) -> Option<Self> {
+        match tunnel {
+            Tunnel::Vxlan { endpoint, vni, mac, udp_port, .. } => Some(Self::Vxlan {
+                endpoint: endpoint.to_canonical(),
+                vni: *vni,
+                mac: *mac,
+                port: udp_port.unwrap_or(4789),
+            }),
+            Tunnel::IpIp { endpoint, .. } => Some(Self::IpIp { endpoint: endpoint.to_canonical() }),
+            Tunnel::Unknown { .. } => None,
+        }
+    }
+
+    /// Where it ends, as the kernel's side names it.
+    #[must_use]
+    pub fn end(self) -> TunnelEnd {
+        match self {
+            Self::Vxlan { endpoint, vni, mac, .. } => TunnelEnd::Vxlan { endpoint, vni, mac },
+            Self::IpIp { endpoint } => TunnelEnd::IpIp { endpoint },
+        }
+    }
 }
 
 /// A way as it is used now, for a person.
@@ -435,19 +480,19 @@ impl Local {
 }
 
 /// The addresses on whose reach a way depends. A link-local next hop is on its link, whatever the kernel's routes say.
-fn addresses(way: &Way) -> impl Iterator<Item = IpAddr> + use<> {
+fn addresses(way: &Way) -> impl Iterator<Item = IpAddr> + '_ {
     let next_hop = Some(way.next_hop).filter(|_| way.link.is_none());
-    [next_hop, way.tunnel.map(|offer| offer.end.endpoint)].into_iter().flatten()
+    next_hop.into_iter().chain(way.tunnels.iter().map(|offer| offer.end().endpoint()))
 }
 
 /// A tunnel does not lead to its own end: its packets would go into it again.
 fn way(prefix: Prefix, path: &BestPath) -> Way {
-    let leads_out = |offer: &Offer| !covers(prefix, offer.end.endpoint);
+    let leads_out = |offer: &Offer| !covers(prefix, offer.end().endpoint());
     let (next_hop, link) = path.attributes.next_hop.gateway();
     Way {
         next_hop: next_hop.to_canonical(),
         link,
-        tunnel: offer(&path.attributes).filter(leads_out),
+        tunnels: offers(&path.attributes).into_iter().filter(leads_out).collect(),
         // Less than one octet is more than nothing.
         bandwidth: path.attributes.link_bandwidth().map(|bandwidth| (bandwidth as u64).max(1)),
     }
@@ -459,13 +504,13 @@ pub(crate) fn covers(prefix: Prefix, address: IpAddr) -> bool {
     Prefix::new(address, bits).is_some_and(|host| prefix.contains(host))
 }
 
-/// The first VXLAN tunnel of the attribute; RFC 9012 section 6 leaves the choice to us.
-fn offer(attributes: &Attributes) -> Option<Offer> {
-    attributes.tunnels.iter().find_map(|tunnel| match tunnel {
-        Tunnel::Vxlan { endpoint, vni, mac, udp_port, .. } => Some(Offer {
-            end: TunnelEnd { endpoint: endpoint.to_canonical(), vni: *vni, mac: *mac },
-            port: udp_port.unwrap_or(4789),
-        }),
-        Tunnel::IpIp { .. } | Tunnel::Unknown { .. } => None,
-    })
+/// The first tunnel of each encapsulation in the attribute; RFC 9012 section 6 leaves the choice to us.
+fn offers(attributes: &Attributes) -> Vec<Offer> {
+    let mut offers: Vec<Offer> = Vec::new();
+    for offer in attributes.tunnels.iter().filter_map(Offer::new) {
+        if offers.iter().all(|known| known.end().encapsulation() != offer.end().encapsulation()) {
+            offers.push(offer);
+        }
+    }
+    offers
 }

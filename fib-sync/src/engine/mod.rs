@@ -101,6 +101,8 @@ struct Engine {
     overlay_spec: Option<OverlaySpec>,
     overlay: Option<Overlay>,
     neighbours: Neighbours,
+    /// Overlay devices of other encapsulations, by interface index.
+    retiring: Vec<(u32, &'static str)>,
     ledger: Ledger,
     next_hops: NextHops,
     /// By family: routes that nobody asked for go.
@@ -156,6 +158,7 @@ impl Engine {
             overlay_spec: None,
             overlay: None,
             neighbours: Neighbours::default(),
+            retiring: Vec::new(),
             ledger,
             next_hops,
             swept: [false; 2],
@@ -292,7 +295,7 @@ impl Engine {
         if due(&mut self.timers.neighbours)
             && let Some(overlay) = &self.overlay
         {
-            let read = self.neighbours.read(&mut self.socket, overlay.link);
+            let read = self.neighbours.read(&mut self.socket, overlay);
             self.report(read);
             self.add_neighbours();
             self.remove_neighbours();
@@ -361,6 +364,7 @@ impl Engine {
     }
 
     fn set_overlay(&mut self, spec: Option<OverlaySpec>) -> Result<Option<OverlayStatus>, FibError> {
+        let wanted = spec.as_ref().map(|spec| spec.encapsulation);
         let done = match spec {
             None => overlay::remove(&mut self.socket).map(|()| None),
             Some(spec) => self.make_overlay(spec).map(Some),
@@ -368,12 +372,13 @@ impl Engine {
         // Its device's index or MTU may be another, or it is gone: what the kernel says now is what counts.
         let links = self.read_links();
         self.report(links);
+        self.retiring = wanted.map_or_else(Vec::new, |wanted| overlay::others(wanted, &self.links));
         match &done {
             Ok(Some(made)) => {
                 if self.overlay.as_ref().is_none_or(|old| old.link != made.link) {
                     self.neighbours.forget();
                 }
-                let read = self.neighbours.read(&mut self.socket, made.link);
+                let read = self.neighbours.read(&mut self.socket, made);
                 self.report(read);
                 self.overlay = Some(made.clone());
                 self.add_neighbours();
@@ -385,13 +390,14 @@ impl Engine {
         }
         self.timers.read = [Some(Instant::now()); 2];
         self.links_changed();
+        self.retire_overlays();
         Ok(done?.map(|overlay| overlay.status))
     }
 
     fn make_overlay(&mut self, spec: OverlaySpec) -> Result<Overlay, FibError> {
         let mtu = match spec.mtu {
             Some(mtu) => mtu,
-            None => overlay::underlay(spec.local, &self.links).ok_or(FibError::NoUnderlay(spec.local))?,
+            None => overlay::underlay(&spec, &self.links).ok_or(FibError::NoUnderlay(spec.local))?,
         };
         let (link, status) = overlay::ensure(&mut self.socket, &spec, mtu)?;
         Ok(Overlay { spec, status, link })

@@ -200,7 +200,7 @@ impl Engine {
     /// Sees to it that the overlay device is there, up, and as wide as its underlay allows.
     pub(super) fn tend_overlay(&mut self) {
         let Some(spec) = self.overlay_spec.clone() else { return };
-        let wanted = spec.mtu.or_else(|| overlay::underlay(spec.local, &self.links));
+        let wanted = spec.mtu.or_else(|| overlay::underlay(&spec, &self.links));
         let fine = self.overlay.as_ref().is_some_and(|overlay| {
             let link = self.links.by_index(overlay.link);
             link.is_some_and(|link| link.up && wanted.is_none_or(|mtu| link.mtu == mtu))

@@ -12,7 +12,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 
 use super::{Engine, SETTLE};
 use crate::{
-    FibError,
+    FibError, device,
     kernel_paths::KernelPathId,
     kernel_route::{KernelPath, Kind, removal, set_destination},
     netlink::{Batch, Message, Refusal, Request},
@@ -102,6 +102,7 @@ impl Engine {
             self.remove_neighbours();
         }
         self.collect_next_hops();
+        self.retire_overlays();
     }
 
     /// Somebody put a route with Linnet's mark beside Linnet's own: both go, because a replacement would meet only one.
@@ -406,6 +407,18 @@ impl Engine {
         if let Some(overlay) = &self.overlay {
             let swept = self.swept == [true; 2];
             let removed = self.neighbours.remove(&ends, overlay, swept, &mut self.socket);
+            self.report(removed);
+        }
+    }
+
+    /// Removes overlay devices of other encapsulations than the one that is wanted, each when nothing leaves by it any more:
+    /// routes move before their device goes, and those of an earlier run stay until they are swept.
+    pub(super) fn retire_overlays(&mut self) {
+        let idle = |(link, _): &mut (u32, _)| !self.ledger.uses(*link) && !self.next_hops.uses(*link);
+        let idle: Vec<(u32, &str)> = self.retiring.extract_if(.., idle).collect();
+        for (link, name) in idle {
+            tracing::info!(device = name, "an overlay device of another encapsulation is removed");
+            let removed = device::remove(&mut self.socket, name, link);
             self.report(removed);
         }
     }

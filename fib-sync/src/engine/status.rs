@@ -152,5 +152,9 @@ fn is_installed(slot: Slot, resolved: Option<&Resolved>) -> bool {
 }
 
 fn leads_to(via: Option<IpAddr>, end: &TunnelEnd) -> bool {
-    via == Some(end.endpoint) || via == Some(link_local(end.mac).into())
+    let by_mac = match *end {
+        TunnelEnd::Vxlan { mac, .. } => Some(link_local(mac).into()),
+        TunnelEnd::IpIp { .. } => None,
+    };
+    via.is_some() && (via == Some(end.endpoint()) || via == by_mac)
 }

@@ -1,5 +1,7 @@
-//! The overlay: one VXLAN device, and the entries that tell it where each other node is.
+//! The overlay: one tunnel device. VXLAN needs entries that tell it where each other node is; IP in IP finds that in the
+//! routes.
 
+mod ipip;
 mod mtu;
 mod neighbours;
 mod vxlan;
@@ -8,21 +10,59 @@ use std::net::{IpAddr, Ipv6Addr};
 
 pub(crate) use mtu::underlay;
 pub(crate) use neighbours::Neighbours;
-pub(crate) use vxlan::{ensure, remove};
+
+use crate::{FibError, device, links::Links, netlink::Socket, sysctl};
+
+/// How packets are wrapped, with what both ends have to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encapsulation {
+    /// VXLAN (RFC 7348): IPv4 and IPv6, over either.
+    Vxlan {
+        /// VNI of this node, 1..=0xffffff.
+        vni: u32,
+        /// UDP port of all nodes, 1..=65535.
+        port: u16,
+    },
+    /// IP in IP (RFC 2003): IPv4 over IPv4.
+    IpIp,
+}
+
+impl Encapsulation {
+    /// Its name, as people and the kernel write it: `vxlan`, `ipip`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vxlan { .. } => "vxlan",
+            Self::IpIp => "ipip",
+        }
+    }
+
+    /// The name of its device.
+    #[must_use]
+    pub fn device(self) -> &'static str {
+        match self {
+            Self::Vxlan { .. } => VXLAN_DEVICE,
+            Self::IpIp => IPIP_DEVICE,
+        }
+    }
+}
 
 /// Name of the VXLAN device.
-pub const DEVICE: &str = "linnet.vxlan";
+pub const VXLAN_DEVICE: &str = "linnet.vxlan";
+/// Name of the IP-in-IP device.
+pub const IPIP_DEVICE: &str = "linnet.ipip";
+/// Of all encapsulations.
+const DEVICES: [&str; 2] = [VXLAN_DEVICE, IPIP_DEVICE];
 
 /// What the overlay should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OverlaySpec {
-    /// VNI of this node, 1..=0xffffff.
-    pub vni: u32,
-    /// UDP port of all nodes, 1..=65535.
-    pub port: u16,
+    /// How packets are wrapped.
+    pub encapsulation: Encapsulation,
     /// Outer source address.
     pub local: IpAddr,
-    /// MTU of the device; `None`: the underlay device's less the tunnel's cost (50 octets over IPv4, 70 over IPv6).
+    /// MTU of the device; `None`: the underlay device's less the tunnel's cost (VXLAN: 50 octets over IPv4, 70 over IPv6; IP
+    /// in IP: 20).
     pub mtu: Option<u32>,
 }
 
@@ -31,16 +71,23 @@ pub struct OverlaySpec {
 pub struct OverlayStatus {
     /// Name of the device.
     pub device: String,
-    /// Its MAC: the same after each restart.
-    pub mac: [u8; 6],
+    /// How packets are wrapped.
+    pub encapsulation: Encapsulation,
     /// Its MTU, octets.
     pub mtu: u32,
-    /// VNI.
-    pub vni: u32,
-    /// UDP port.
-    pub port: u16,
     /// Outer source address.
     pub local: IpAddr,
+}
+
+impl OverlayStatus {
+    /// The MAC of a VXLAN device: the same after each restart. `None`: the encapsulation has none.
+    #[must_use]
+    pub fn mac(&self) -> Option<[u8; 6]> {
+        match self.encapsulation {
+            Encapsulation::Vxlan { vni, .. } => Some(mac(self.local, vni)),
+            Encapsulation::IpIp => None,
+        }
+    }
 }
 
 /// The overlay as the engine knows it.
@@ -50,6 +97,59 @@ pub(crate) struct Overlay {
     pub(crate) status: OverlayStatus,
     /// Interface index.
     pub(crate) link: u32,
+}
+
+/// Makes the device as wanted, keeping what is there if it is the same: a device made anew loses every route by it.
+/// Returns its interface index and what it is.
+pub(crate) fn ensure(socket: &mut Socket, spec: &OverlaySpec, mtu: u32) -> Result<(u32, OverlayStatus), FibError> {
+    let name = spec.encapsulation.device();
+    let made = match spec.encapsulation {
+        Encapsulation::Vxlan { vni, port } => vxlan::ensure(socket, vni, port, spec.local, mtu)?,
+        Encapsulation::IpIp => ipip::ensure(socket, spec.local, mtu)?,
+    };
+    // Each is right for a device of Linnet's own, and of no other: a packet may come by the tunnel and its answer go
+    // by a link while nodes change from one to the other, so the reverse path must not be checked strictly; and no
+    // address is wanted on the device, nor anything that others announce there.
+    for (key, value) in [
+        (format!("ipv4/conf/{name}/rp_filter"), "2"),
+        (format!("ipv6/conf/{name}/addr_gen_mode"), "1"),
+        (format!("ipv6/conf/{name}/accept_ra"), "0"),
+    ] {
+        if let Err(error) = sysctl::set(&key, value) {
+            tracing::warn!(%error, "a setting of the overlay device stays as it is");
+        }
+    }
+    if made.mtu != mtu || !made.up {
+        device::set(socket, name, made.index, Some(mtu), true)?;
+    }
+    let status = OverlayStatus { device: name.into(), encapsulation: spec.encapsulation, mtu, local: spec.local };
+    Ok((made.index, status))
+}
+
+/// A device as it was found or made.
+#[derive(Clone, Copy, Debug)]
+struct Made {
+    index: u32,
+    mtu: u32,
+    up: bool,
+}
+
+/// Removes the devices of all encapsulations; done already is done.
+pub(crate) fn remove(socket: &mut Socket) -> Result<(), FibError> {
+    DEVICES.into_iter().try_for_each(|name| remove_named(socket, name))
+}
+
+fn remove_named(socket: &mut Socket, name: &str) -> Result<(), FibError> {
+    match device::find(socket, name)? {
+        Some(found) => device::remove(socket, name, found.index),
+        None => Ok(()),
+    }
+}
+
+/// The devices of other encapsulations than this, by interface index: what stands when another is configured.
+pub(crate) fn others(wanted: Encapsulation, links: &Links) -> Vec<(u32, &'static str)> {
+    let others = DEVICES.into_iter().filter(|name| *name != wanted.device());
+    others.filter_map(|name| Some((links.by_name(name)?.0, name))).collect()
 }
 
 /// MAC of a node's overlay device: a hash of its address and VNI, locally administered, so that a node that starts

@@ -2,12 +2,17 @@
 
 use std::net::IpAddr;
 
-use super::DEVICE;
+use super::{DEVICES, Encapsulation, OverlaySpec};
 use crate::links::Links;
 
-/// Octets that VXLAN adds (RFC 7348, section 5): inner Ethernet 14, VXLAN 8, UDP 8, and IPv4 20 or IPv6 40.
-fn cost(local: IpAddr) -> u32 {
-    if local.is_ipv6() { 70 } else { 50 }
+/// Octets that a tunnel adds: the outer IPv4 20 or IPv6 40, and for VXLAN (RFC 7348, section 5) inner Ethernet 14, VXLAN 8
+/// and UDP 8.
+fn cost(encapsulation: Encapsulation, local: IpAddr) -> u32 {
+    let outer = if local.is_ipv6() { 40 } else { 20 };
+    match encapsulation {
+        Encapsulation::Vxlan { .. } => outer + 30,
+        Encapsulation::IpIp => outer,
+    }
 }
 
 /// IPv6's smallest link (RFC 8200, section 5): less would switch IPv6 off on the device.
@@ -16,17 +21,19 @@ const SMALLEST: u32 = 1280;
 /// MTU for the overlay device: the underlay's less the tunnel's cost. The underlay is the device with the local
 /// address; if that is `lo` (a node with a loopback address and several uplinks), the narrowest device with an address.
 /// `None`: no device has the address.
-pub(crate) fn underlay(local: IpAddr, links: &Links) -> Option<u32> {
-    let (_, owner) = links.owner(local)?;
+pub(crate) fn underlay(spec: &OverlaySpec, links: &Links) -> Option<u32> {
+    let (_, owner) = links.owner(spec.local)?;
     let mtu = if owner.loopback {
         links
             .iter()
-            .filter(|(index, link)| link.up && !link.loopback && &*link.name != DEVICE && links.has_address(*index))
+            .filter(|(index, link)| {
+                link.up && !link.loopback && !DEVICES.contains(&&*link.name) && links.has_address(*index)
+            })
             .map(|(_, link)| link.mtu)
             .min()
             .unwrap_or(1500)
     } else {
         owner.mtu
     };
-    Some(mtu.saturating_sub(cost(local)).max(SMALLEST))
+    Some(mtu.saturating_sub(cost(spec.encapsulation, spec.local)).max(SMALLEST))
 }

@@ -1,4 +1,4 @@
-//! Who is at the other ends: for each, a neighbour entry (next hop to inner MAC) and a forwarding entry (inner MAC to
+//! Who is at the other ends of VXLAN: for each, a neighbour entry (next hop to inner MAC) and a forwarding entry (inner MAC to
 //! outer address). All come from what the nodes announced; nothing is learned or flooded. Everything on the device is
 //! Linnet's, so that what nobody wants may go, once the routes of both families are complete.
 
@@ -16,7 +16,7 @@ use netlink_packet_route::{
     route::RouteProtocol,
 };
 
-use super::{Overlay, link_local};
+use super::{Encapsulation, Overlay, link_local};
 use crate::{
     FibError, PROTOCOL,
     netlink::{Request, Socket},
@@ -54,7 +54,12 @@ pub(crate) struct Neighbours {
 
 impl Neighbours {
     /// Reads what is there.
-    pub(crate) fn read(&mut self, socket: &mut Socket, link: u32) -> Result<(), FibError> {
+    pub(crate) fn read(&mut self, socket: &mut Socket, overlay: &Overlay) -> Result<(), FibError> {
+        let link = match overlay.status.encapsulation {
+            Encapsulation::Vxlan { .. } => overlay.link,
+            // It has none, and the kernel refuses the question.
+            Encapsulation::IpIp => return Ok(()),
+        };
         let mut observed = Entries::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6, AddressFamily::Bridge] {
             let mut question = NeighbourMessage::default();
@@ -81,7 +86,8 @@ impl Neighbours {
 
     /// What is wrong with an end's entries.
     pub(crate) fn complaint(&self, end: &TunnelEnd) -> Option<&str> {
-        let keys = [Key::Neighbour(end.endpoint), Key::Neighbour(link_local(end.mac).into()), Key::Forwarding(end.mac)];
+        let TunnelEnd::Vxlan { endpoint, mac, .. } = *end else { return None };
+        let keys = [Key::Neighbour(endpoint), Key::Neighbour(link_local(mac).into()), Key::Forwarding(mac)];
         keys.iter().find_map(|key| self.refused.get(key)).map(String::as_str)
     }
 
@@ -156,13 +162,14 @@ impl Neighbours {
 /// The entries for these ends. Where two nodes claim one address or MAC, the greater wins, here as at every restart.
 fn wanted(ends: &BTreeSet<TunnelEnd>, overlay: &Overlay) -> Entries {
     let mut entries = Entries::new();
+    let Encapsulation::Vxlan { vni: ours, .. } = overlay.status.encapsulation else { return entries };
     for end in ends {
-        if end.endpoint.is_ipv4() {
-            entries.insert(Key::Neighbour(end.endpoint), Value::Mac(end.mac));
+        let TunnelEnd::Vxlan { endpoint, vni, mac } = *end else { continue };
+        if endpoint.is_ipv4() {
+            entries.insert(Key::Neighbour(endpoint), Value::Mac(mac));
         }
-        entries.insert(Key::Neighbour(link_local(end.mac).into()), Value::Mac(end.mac));
-        let vni = (end.vni != overlay.status.vni).then_some(end.vni);
-        entries.insert(Key::Forwarding(end.mac), Value::Outer(end.endpoint, vni));
+        entries.insert(Key::Neighbour(link_local(mac).into()), Value::Mac(mac));
+        entries.insert(Key::Forwarding(mac), Value::Outer(endpoint, (vni != ours).then_some(vni)));
     }
     entries
 }

@@ -9,11 +9,10 @@ use netlink_packet_route::{
 };
 use rtnetlink::LinkVxlan;
 
-use super::{DEVICE, OverlaySpec, OverlayStatus, mac};
+use super::{Made, VXLAN_DEVICE as DEVICE, mac, remove_named};
 use crate::{
-    FibError, device,
+    FibError,
     netlink::{Request, Socket},
-    sysctl,
 };
 
 /// What the kernel says of a VXLAN device.
@@ -32,23 +31,21 @@ struct Found {
 }
 
 /// Makes the device as wanted, keeping what is there if it is the same: a device made anew loses every route by it.
-/// Returns its interface index and what it is.
-pub(crate) fn ensure(socket: &mut Socket, spec: &OverlaySpec, mtu: u32) -> Result<(u32, OverlayStatus), FibError> {
-    if spec.vni == 0 || spec.vni > 0xff_ffff || spec.port == 0 {
+pub(super) fn ensure(socket: &mut Socket, vni: u32, port: u16, local: IpAddr, mtu: u32) -> Result<Made, FibError> {
+    if vni == 0 || vni > 0xff_ffff || port == 0 {
         return Err(FibError::Invalid(format!(
-            "the overlay's VNI {} or port {} is out of range; the overlay is not made; set overlay.vni to 1..16777215 \
-             and overlay.port to 1..65535",
-            spec.vni, spec.port
+            "the overlay's VNI {vni} or port {port} is out of range; the overlay is not made; set overlay.vni to 1..16777215 \
+             and overlay.port to 1..65535"
         )));
     }
-    let wanted = mac(spec.local, spec.vni);
+    let wanted = mac(local, vni);
     let mut found = find(socket)?;
     let ours = found.iter().position(|device| device.name == DEVICE).map(|at| found.swap_remove(at));
     let made = match ours {
         Some(device)
-            if device.vni == spec.vni
-                && device.port == spec.port
-                && device.local == Some(spec.local)
+            if device.vni == vni
+                && device.port == port
+                && device.local == Some(local)
                 && !device.learning
                 && !device.collect_metadata
                 && device.mac == wanted =>
@@ -57,55 +54,30 @@ pub(crate) fn ensure(socket: &mut Socket, spec: &OverlaySpec, mtu: u32) -> Resul
         }
         Some(_) | None => {
             // By its name it is Linnet's, whatever it is.
-            remove(socket)?;
+            remove_named(socket, DEVICE)?;
             // The kernel's own answer to this is a bare EEXIST.
-            if let Some(twin) = found.iter().find(|device| device.vni == spec.vni && device.port == spec.port) {
+            if let Some(twin) = found.iter().find(|device| device.vni == vni && device.port == port) {
                 return Err(FibError::DeviceInTheWay {
                     device: twin.name.clone(),
-                    why: format!("it has VNI {} on port {} already", spec.vni, spec.port),
+                    why: format!("it has VNI {vni} on port {port} already"),
                 });
             }
-            create(socket, spec, wanted, mtu)?;
+            create(socket, vni, port, local, mtu)?;
             let made = find(socket)?.into_iter().find(|device| device.name == DEVICE);
             made.ok_or_else(|| FibError::Lost(format!("device {DEVICE} vanished while it was made")))?
         }
     };
-    // Each is right for a device of Linnet's own, and of no other: a packet may come by the tunnel and its answer go
-    // by a link while nodes change from one to the other, so the reverse path must not be checked strictly; and no
-    // address is wanted on the device, nor anything that others announce there.
-    for (key, value) in [
-        (format!("ipv4/conf/{DEVICE}/rp_filter"), "2"),
-        (format!("ipv6/conf/{DEVICE}/addr_gen_mode"), "1"),
-        (format!("ipv6/conf/{DEVICE}/accept_ra"), "0"),
-    ] {
-        if let Err(error) = sysctl::set(&key, value) {
-            tracing::warn!(%error, "a setting of the overlay device stays as it is");
-        }
-    }
-    if made.mtu != mtu || !made.up {
-        device::set(socket, DEVICE, made.index, Some(mtu), true)?;
-    }
-    let status =
-        OverlayStatus { device: DEVICE.into(), mac: wanted, mtu, vni: spec.vni, port: spec.port, local: spec.local };
-    Ok((made.index, status))
+    Ok(Made { index: made.index, mtu: made.mtu, up: made.up })
 }
 
-/// Removes the device; done already is done.
-pub(crate) fn remove(socket: &mut Socket) -> Result<(), FibError> {
-    match device::find(socket, DEVICE)? {
-        Some(found) => device::remove(socket, DEVICE, found.index),
-        None => Ok(()),
-    }
-}
-
-fn create(socket: &mut Socket, spec: &OverlaySpec, mac: [u8; 6], mtu: u32) -> Result<(), FibError> {
-    let builder = LinkVxlan::new(DEVICE, spec.vni).port(spec.port).learning(false).address(mac.to_vec()).mtu(mtu);
-    let builder = match spec.local {
+fn create(socket: &mut Socket, vni: u32, port: u16, local: IpAddr, mtu: u32) -> Result<(), FibError> {
+    let builder = LinkVxlan::new(DEVICE, vni).port(port).learning(false).address(mac(local, vni).to_vec()).mtu(mtu);
+    let builder = match local {
         IpAddr::V4(local) => builder.local(local),
         IpAddr::V6(local) => builder.local6(local),
     };
     let request = Request { message: RouteNetlinkMessage::NewLink(builder.build()), flags: NLM_F_CREATE | NLM_F_EXCL };
-    socket.perform(&format!("add device {DEVICE} (VXLAN, VNI {}, port {})", spec.vni, spec.port), request)
+    socket.perform(&format!("add device {DEVICE} (VXLAN, VNI {vni}, port {port})"), request)
 }
 
 /// All VXLAN devices.

@@ -264,14 +264,25 @@ pub enum OverlayMode {
     Never,
 }
 
-/// `[overlay]`. The encapsulation is VXLAN.
+/// How packets are wrapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encapsulation {
+    /// RFC 7348.
+    Vxlan,
+    /// RFC 2003: IPv4 pods over IPv4.
+    IpIp,
+}
+
+/// `[overlay]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overlay {
     /// When to tunnel.
     pub mode: OverlayMode,
-    /// 1 to 16777215.
+    /// How packets are wrapped.
+    pub encapsulation: Encapsulation,
+    /// VXLAN's, 1 to 16777215.
     pub vni: u32,
-    /// UDP port.
+    /// VXLAN's UDP port.
     pub port: u16,
     /// Bytes, 1280 to 65535; `None`: worked out from the underlay's device.
     pub mtu: Option<u32>,
@@ -334,7 +345,7 @@ pub fn parse(file: &str, text: &str, environment: &Environment) -> Result<Parsed
 fn read(root: &Section<'_>, environment: &Environment) -> Option<Config> {
     let node = rooms::node(root.section("node"), environment);
     let bgp = bgp::bgp(root.section("bgp"), node.as_ref());
-    let overlay = rooms::overlay(root.section("overlay"));
+    let overlay = rooms::overlay(root.section("overlay"), node.as_ref());
     let fib = rooms::fib(root.section("fib"));
     let policy = rooms::policy(root.section("policy"));
     rooms::store(root.section("store"));

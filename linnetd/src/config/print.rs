@@ -10,7 +10,9 @@ use super::aggregate;
 use super::authentication;
 use super::conduct;
 use super::prefix_limit;
-use super::{BmpStation, Config, DynamicPeer, Mrt, OverlayMode, Peer, PeerSettings, Remote, RpkiCache, Ttl};
+use super::{
+    BmpStation, Config, DynamicPeer, Encapsulation, Mrt, OverlayMode, Peer, PeerSettings, Remote, RpkiCache, Ttl,
+};
 
 impl Display for Config {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -59,9 +61,13 @@ impl Display for Config {
             OverlayMode::Always => "always",
             OverlayMode::Never => "never",
         };
+        let encapsulation = match overlay.encapsulation {
+            Encapsulation::Vxlan => "vxlan",
+            Encapsulation::IpIp => "ipip",
+        };
         writeln!(f, "\n[overlay]")?;
         writeln!(f, "mode = \"{mode}\"")?;
-        writeln!(f, "encapsulation = \"vxlan\"")?;
+        writeln!(f, "encapsulation = \"{encapsulation}\"")?;
         writeln!(f, "vni = {}", overlay.vni)?;
         writeln!(f, "port = {}", overlay.port)?;
         match overlay.mtu {

@@ -458,13 +458,14 @@ prop_compose! {
         address6 in option::of(any::<u64>()),
         pods in any::<u8>(),
         mode in prop_oneof![Just(OverlayMode::Auto), Just(OverlayMode::Always), Just(OverlayMode::Never)],
-        overlay in (1u32..=0x00ff_ffff, 1u16.., option::of(1280u32..=65535)),
+        overlay in (any::<bool>(), 1u32..=0x00ff_ffff, 1u16.., option::of(1280u32..=65535)),
         fib in (any::<bool>(), 256u32.., 1u32.., any::<bool>()),
         paths in [path(), path(), path()],
         deny in any::<bool>(),
         metrics in option::of((address(), any::<u16>())),
     ) -> Config {
         let [directory, api_socket, state_directory] = paths;
+        let encapsulation = if overlay.0 { Encapsulation::IpIp } else { Encapsulation::Vxlan };
         Config {
             node: Node {
                 name,
@@ -473,7 +474,7 @@ prop_compose! {
                 pod_cidrs: vec![Prefix::new(Ipv4Addr::new(10, 244, pods, 0).into(), 24).unwrap()],
             },
             bgp,
-            overlay: Overlay { mode, vni: overlay.0, port: overlay.1, mtu: overlay.2 },
+            overlay: Overlay { mode, encapsulation, vni: overlay.1, port: overlay.2, mtu: overlay.3 },
             fib: Fib { install: fib.0, table: fib.1, metric: fib.2, next_hop_objects: fib.3 },
             policy: Policy { directory, deny },
             api_socket,

@@ -8,7 +8,7 @@ use ipnetwork::IpNetwork;
 
 use super::environment::Environment;
 use super::reader::{Field, NOT_APPLIED, Section};
-use super::{Fib, Node, Overlay, OverlayMode, Policy};
+use super::{Encapsulation, Fib, Node, Overlay, OverlayMode, Policy};
 
 pub(super) fn node(section: Section<'_>, environment: &Environment) -> Option<Node> {
     let name = match section.field("name") {
@@ -146,21 +146,26 @@ fn unusable(prefix: Prefix) -> bool {
     }
 }
 
-pub(super) fn overlay(section: Section<'_>) -> Option<Overlay> {
+pub(super) fn overlay(section: Section<'_>, node: Option<&Node>) -> Option<Overlay> {
     let modes = [("auto", OverlayMode::Auto), ("always", OverlayMode::Always), ("never", OverlayMode::Never)];
     let mode = section.field("mode").map_or(Some(OverlayMode::Auto), |field| field.word(&modes));
-    if let Some(field) = section.field("encapsulation")
-        && field.word(&[("vxlan", true), ("ipip", false)]) == Some(false)
-    {
-        field.not_yet("write \"vxlan\"");
-    }
+    let encapsulations = [("vxlan", Encapsulation::Vxlan), ("ipip", Encapsulation::IpIp)];
+    let encapsulation = section.field("encapsulation").map_or(Some(Encapsulation::Vxlan), |field| {
+        let encapsulation = field.word(&encapsulations)?;
+        if encapsulation == Encapsulation::IpIp && node.is_some_and(|node| node.address.is_ipv6()) {
+            let culprit = "encapsulation \"ipip\" goes over IPv4, and this node's address is IPv6";
+            field.refuse(culprit, "write \"vxlan\", or set node.address to an IPv4 address");
+            return None;
+        }
+        Some(encapsulation)
+    });
     let vni = section.field("vni").map_or(Some(4096), |field| field.integer(1..=0x00ff_ffff));
     let port = section.field("port").map_or(Some(4789), |field| field.integer(1..=65535));
     let mtu = section.field("mtu").map_or(Some(None), |field| {
         if field.is_integer() { field.integer(1280..=65535).map(Some) } else { field.word(&[("auto", None)]) }
     });
     section.finish();
-    Some(Overlay { mode: mode?, vni: vni?, port: port?, mtu: mtu? })
+    Some(Overlay { mode: mode?, encapsulation: encapsulation?, vni: vni?, port: port?, mtu: mtu? })
 }
 
 pub(super) fn fib(section: Section<'_>) -> Option<Fib> {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use fib_sync::{Hop, Reach};
+use fib_sync::{Encapsulation, Hop, Reach};
 
 use super::{Offer, Settings, Way};
 use crate::config::OverlayMode;
@@ -27,7 +27,7 @@ impl Verdict {
 /// 1. a next hop that is this host itself is never used;
 /// 2. nor is one that the kernel cannot reach (RFC 4271 section 9.1.2.1): a router that passed the tunnel on may be cut off
 ///    while the tunnel's end is not. Only where next hop and tunnel are of two families does the tunnel's end stand for
-///    the next hop: IPv6 pods over an IPv4 underlay;
+///    the next hop: IPv6 pods over an IPv4 underlay. Of several tunnels, the one of our overlay's encapsulation counts;
 /// 3. `overlay.mode`: `always` takes a tunnel that can be used, `never` none;
 /// 4. `auto` goes direct where the kernel has the next hop on a link;
 /// 5. else it takes a tunnel that can be used;
@@ -41,24 +41,32 @@ pub(super) fn judge<'r>(
     let link = way.link.map(|link| Reach::Adjacent { device: link.to_string(), mtu: 0 });
     let next_hop = link.as_ref().or_else(|| reach(way.next_hop));
     let direct = || direct(way.next_hop, v6, next_hop);
+    let untunnelled = || {
+        let mut verdict = direct();
+        if v6 && settings.overlay == Some(Encapsulation::IpIp) {
+            verdict.reason = format!("{}; IP in IP carries no IPv6", verdict.reason);
+        }
+        verdict
+    };
+    let offer = way.offer(settings.overlay);
     if let Some(Reach::Local) = next_hop {
         return Verdict::none(format!("the next hop {} is this host itself", way.next_hop));
     }
-    let one_family = way.tunnel.is_none_or(|offer| offer.end.endpoint.is_ipv6() == way.next_hop.is_ipv6());
+    let one_family = offer.is_none_or(|offer| offer.end().endpoint().is_ipv6() == way.next_hop.is_ipv6());
     if let (true, Some(Reach::Unreachable { .. })) = (one_family, next_hop) {
         return direct();
     }
-    let tunnel = way.tunnel.map(|offer| tunnel(offer, settings, reach(offer.end.endpoint)));
+    let tunnel = offer.map(|offer| tunnel(offer, v6, settings, reach(offer.end().endpoint())));
     match settings.mode {
         OverlayMode::Never => direct(),
         OverlayMode::Always => match tunnel {
             Some(Ok(hop)) => Verdict { hop: Some(hop), reason: "overlay.mode is \"always\"".into() },
             Some(Err(why)) => Verdict::none(format!("overlay.mode is \"always\", and {why}")),
-            None => direct(),
+            None => untunnelled(),
         },
         OverlayMode::Auto => match (next_hop, tunnel) {
             (Some(Reach::Adjacent { .. }), _) if carries(way.next_hop, v6) => direct(),
-            (_, None) => direct(),
+            (_, None) => untunnelled(),
             (_, Some(Ok(hop))) => Verdict { hop: Some(hop), reason: not_adjacent(way.next_hop, next_hop) },
             (_, Some(Err(why))) => {
                 let mut verdict = direct();
@@ -94,21 +102,31 @@ fn carries(via: IpAddr, v6: bool) -> bool {
 }
 
 /// The tunnel, or why it cannot be used.
-fn tunnel(offer: Offer, settings: &Settings, reach: Option<&Reach>) -> Result<Hop, String> {
-    let end = offer.end;
-    let Some(port) = settings.overlay_port else {
-        return Err("this node has no overlay device".into());
-    };
-    if offer.port != port {
-        return Err(format!("{} takes VXLAN on UDP port {}, ours is {port}", end.endpoint, offer.port));
+fn tunnel(offer: Offer, v6: bool, settings: &Settings, reach: Option<&Reach>) -> Result<Hop, String> {
+    let end = offer.end();
+    let endpoint = end.endpoint();
+    match (offer, settings.overlay) {
+        (_, None) => return Err("this node has no overlay device".into()),
+        (Offer::Vxlan { port: theirs, .. }, Some(Encapsulation::Vxlan { port: ours, .. })) => {
+            if theirs != ours {
+                return Err(format!("{endpoint} takes VXLAN on UDP port {theirs}, ours is {ours}"));
+            }
+        }
+        (Offer::IpIp { .. }, Some(Encapsulation::IpIp)) => {
+            if v6 || endpoint.is_ipv6() {
+                return Err("IP in IP carries IPv4 over IPv4 alone".into());
+            }
+        }
+        (Offer::Vxlan { .. } | Offer::IpIp { .. }, Some(ours)) => {
+            let (theirs, ours) = (end.encapsulation(), ours.name());
+            return Err(format!("{endpoint} offers {theirs}, and this node's overlay.encapsulation is \"{ours}\""));
+        }
     }
     match reach {
         Some(Reach::Adjacent { .. } | Reach::Routed { .. }) => Ok(Hop::Tunnel(end)),
-        Some(Reach::Local) => Err(format!("the tunnel's end {} is this host itself", end.endpoint)),
-        Some(Reach::Unreachable { error }) => {
-            Err(format!("the tunnel's end {} is out of reach: {error}", end.endpoint))
-        }
-        None => Err(format!("how the kernel reaches the tunnel's end {} is not known yet", end.endpoint)),
+        Some(Reach::Local) => Err(format!("the tunnel's end {endpoint} is this host itself")),
+        Some(Reach::Unreachable { error }) => Err(format!("the tunnel's end {endpoint} is out of reach: {error}")),
+        None => Err(format!("how the kernel reaches the tunnel's end {endpoint} is not known yet")),
     }
 }
 

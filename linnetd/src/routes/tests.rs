@@ -10,16 +10,17 @@ use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Attributes, Origin};
 use bgp_proto::wire::tunnel::Tunnel;
 use bytes::Bytes;
-use fib_sync::{Change, Hop, PathId, Reach, Target, Weight};
+use fib_sync::{Change, Encapsulation, Hop, PathId, Reach, Target, TunnelEnd, Weight};
 use ipnetwork::IpNetwork;
 
 use super::{Local, Routes, Settings, Verdict, Way, WayStatus};
 use crate::config::OverlayMode;
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
+const VXLAN: Encapsulation = Encapsulation::Vxlan { vni: 4096, port: 4789 };
 
 fn settings(mode: OverlayMode) -> Settings {
-    Settings { mode, overlay_port: (mode != OverlayMode::Never).then_some(4789) }
+    Settings { mode, overlay: (mode != OverlayMode::Never).then_some(VXLAN) }
 }
 
 fn ip(text: &str) -> IpAddr {
@@ -137,7 +138,8 @@ impl std::ops::DerefMut for World {
 fn shown(target: &Target) -> String {
     let hop = |hop: &Hop| match hop {
         Hop::Direct { via, device } => format!("via {via} dev {}", device.as_deref().unwrap_or("?")),
-        Hop::Tunnel(end) => format!("vxlan {} vni {}", end.endpoint, end.vni),
+        Hop::Tunnel(TunnelEnd::Vxlan { endpoint, vni, .. }) => format!("vxlan {endpoint} vni {vni}"),
+        Hop::Tunnel(TunnelEnd::IpIp { endpoint }) => format!("ipip {endpoint}"),
     };
     match target {
         Target::Forward(hops) => hops.iter().map(hop).collect::<Vec<_>>().join(", "),
@@ -383,7 +385,8 @@ fn a_change_of_mode_moves_the_routes_in_place() {
 
 #[test]
 fn a_tunnel_on_another_port_is_not_used_and_says_so() {
-    let mut routes = World::new(Settings { mode: OverlayMode::Auto, overlay_port: Some(8472) });
+    let mut routes =
+        World::new(Settings { mode: OverlayMode::Auto, overlay: Some(Encapsulation::Vxlan { vni: 4096, port: 8472 }) });
     routes.take_in(&[best("10.9.0.0/16", vec![path("10.0.0.2", Some("10.0.0.2"))])]);
     answer(&mut routes, &[("10.0.0.2", "via 10.0.0.1")]);
     assert_eq!(routes.settle(), ["10.9.0.0/16 via 10.0.0.1 dev eth0"]);
@@ -452,4 +455,60 @@ fn what_is_to_be_discarded_is_a_blackhole_for_as_long_as_it_is_the_best_path() {
     assert_eq!(routes.settle(), ["203.0.113.9/32 blackhole"]);
     routes.take_in(&[best("203.0.113.9/32", vec![])]);
     assert_eq!(routes.settle(), ["- 203.0.113.9/32"]);
+}
+
+/// A path from 10.0.0.2 with these tunnels to it.
+fn offering(encapsulations: &[&str]) -> BestPath {
+    let endpoint = ip("10.0.0.2");
+    let mut path = path("10.0.0.2", None);
+    let tunnel = |name: &&str| match *name {
+        "ipip" => Tunnel::IpIp { endpoint, other: Bytes::new() },
+        _ => Tunnel::Vxlan { endpoint, vni: 4096, mac: MAC, udp_port: None, other: Bytes::new() },
+    };
+    Arc::make_mut(&mut path.attributes).tunnels = encapsulations.iter().map(tunnel).collect();
+    path
+}
+
+#[test]
+fn of_the_tunnels_that_a_path_offers_the_one_of_our_own_kind_is_taken() {
+    let (direct, vxlan, ipip) = ("via 10.0.0.1 dev eth0", "vxlan 10.0.0.2 vni 4096", "ipip 10.0.0.2");
+    for (ours, offered, wanted, why) in [
+        (VXLAN, &["vxlan"][..], vxlan, "no L2 adjacency"),
+        (VXLAN, &["ipip", "vxlan"], vxlan, "no L2 adjacency"),
+        (VXLAN, &["ipip"], direct, "10.0.0.2 offers ipip, and this node's overlay.encapsulation is \"vxlan\""),
+        (Encapsulation::IpIp, &["ipip"], ipip, "no L2 adjacency"),
+        (Encapsulation::IpIp, &["vxlan", "ipip"], ipip, "no L2 adjacency"),
+        (Encapsulation::IpIp, &["vxlan"], direct, "10.0.0.2 offers vxlan"),
+        (Encapsulation::IpIp, &[], direct, "no tunnel is used"),
+    ] {
+        let mut routes = World::new(Settings { mode: OverlayMode::Auto, overlay: Some(ours) });
+        routes.take_in(&[best("10.9.0.0/16", vec![offering(offered)])]);
+        answer(&mut routes, &[("10.0.0.2", "via 10.0.0.1")]);
+        assert_eq!(routes.settle(), [format!("10.9.0.0/16 {wanted}")], "{ours:?} {offered:?}");
+        let ways = routes.ways_of("10.9.0.0/16");
+        assert!(ways[0].1.reason.contains(why), "{ours:?} {offered:?}: {}", ways[0].1.reason);
+    }
+}
+
+#[test]
+fn another_encapsulation_of_our_own_moves_the_routes_in_place() {
+    let mut routes = World::new(settings(OverlayMode::Auto));
+    routes.take_in(&[best("10.9.0.0/16", vec![offering(&["vxlan", "ipip"])])]);
+    answer(&mut routes, &[("10.0.0.2", "via 10.0.0.1")]);
+    assert_eq!(routes.settle(), ["10.9.0.0/16 vxlan 10.0.0.2 vni 4096"]);
+    routes.set_settings(Settings { mode: OverlayMode::Auto, overlay: Some(Encapsulation::IpIp) });
+    assert_eq!(routes.settle(), ["10.9.0.0/16 ipip 10.0.0.2"]);
+}
+
+#[test]
+fn ipv6_has_no_tunnel_with_ipip_and_is_told_so() {
+    for (offered, why) in [(&["ipip"][..], "IP in IP carries IPv4 over IPv4 alone"), (&[], "IP in IP carries no IPv6")]
+    {
+        let mut routes = World::new(Settings { mode: OverlayMode::Auto, overlay: Some(Encapsulation::IpIp) });
+        routes.take_in(&[best("fd09::/64", vec![offering(offered)])]);
+        answer(&mut routes, &[("10.0.0.2", "via 10.0.0.1")]);
+        assert_eq!(routes.settle(), [""; 0]);
+        let reason = &routes.ways_of("fd09::/64")[0].1.reason;
+        assert!(reason.contains(why), "{offered:?}: {reason}");
+    }
 }

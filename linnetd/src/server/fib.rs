@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use fib_sync::{Hop, PathId, ResolvedHop, RouteStatus, Target, Weight};
+use fib_sync::{Encapsulation, Hop, PathId, ResolvedHop, RouteStatus, Target, TunnelEnd, Weight};
 use linnet_api::fib_server::Fib;
 use linnet_api::{
     FibGetReply, FibGetRequest, FibNextHop, FibRoute, FibRoutesReply, FibRoutesRequest, OverlayPeer, OverlayReply,
@@ -13,10 +13,10 @@ use linnet_api::{
 use tonic::{Request, Response, Status};
 
 use super::{ending, kernel, notation};
-use crate::config::OverlayMode;
+use crate::config::{self, OverlayMode};
 use crate::daemon::{Daemon, Kernel};
 use crate::forwarding::State;
-use crate::routes::{Verdict, Way, WayStatus};
+use crate::routes::{Offer, Verdict, Way, WayStatus};
 
 pub(super) struct FibService(pub(super) Arc<Daemon>);
 
@@ -95,16 +95,25 @@ impl Fib for FibService {
                 OverlayMode::Never => "never",
             }
             .into(),
-            encapsulation: "vxlan".into(),
-            peers: ways.iter().map(overlay_peer).collect(),
+            encapsulation: match config.overlay.encapsulation {
+                config::Encapsulation::Vxlan => "vxlan",
+                config::Encapsulation::IpIp => "ipip",
+            }
+            .into(),
+            peers: ways
+                .iter()
+                .map(|way| overlay_peer(way, device.as_ref().map(|device| device.encapsulation)))
+                .collect(),
             ..OverlayReply::default()
         };
         if let Some(device) = device {
+            reply.mac = device.mac().map(notation::mac).unwrap_or_default();
             reply.device = device.device;
             reply.local_endpoint = device.local.to_string();
-            reply.mac = notation::mac(device.mac);
-            reply.vni = device.vni;
-            reply.port = u32::from(device.port);
+            if let Encapsulation::Vxlan { vni, port } = device.encapsulation {
+                reply.vni = vni;
+                reply.port = u32::from(port);
+            }
             reply.mtu = device.mtu;
         }
         Ok(Response::new(reply))
@@ -152,7 +161,7 @@ fn weight(target: &Target, weight: Weight) -> u32 {
 fn resolved(hop: &ResolvedHop, weight: u32) -> FibNextHop {
     let device = hop.device.to_string();
     match hop.tunnel {
-        Some(end) => next_hop(end.endpoint.to_string(), device, "vxlan", weight),
+        Some(end) => next_hop(end.endpoint().to_string(), device, end.encapsulation(), weight),
         None => next_hop(hop.via.map(|via| via.to_string()).unwrap_or_default(), device, "", weight),
     }
 }
@@ -160,7 +169,7 @@ fn resolved(hop: &ResolvedHop, weight: u32) -> FibNextHop {
 fn wanted(hop: &Hop, weight: u32) -> FibNextHop {
     match hop {
         Hop::Direct { via, device } => next_hop(via.to_string(), device.clone().unwrap_or_default(), "", weight),
-        Hop::Tunnel(end) => next_hop(end.endpoint.to_string(), String::new(), "vxlan", weight),
+        Hop::Tunnel(end) => next_hop(end.endpoint().to_string(), String::new(), end.encapsulation(), weight),
     }
 }
 
@@ -207,19 +216,23 @@ fn unusable_route(status: &RouteStatus, ways: &[(Way, Verdict)]) -> FibRoute {
     }
 }
 
-fn overlay_peer(status: &WayStatus) -> OverlayPeer {
-    let offer = status.way.tunnel;
+fn overlay_peer(status: &WayStatus, ours: Option<Encapsulation>) -> OverlayPeer {
+    let end = status.way.offer(ours).map(Offer::end);
+    let (vni, mac) = match end {
+        Some(TunnelEnd::Vxlan { vni, mac, .. }) => (vni, notation::mac(mac)),
+        Some(TunnelEnd::IpIp { .. }) | None => (0, String::new()),
+    };
     OverlayPeer {
         next_hop: status.way.shown(),
-        encap: match status.verdict.hop {
+        encap: match &status.verdict.hop {
             Some(Hop::Direct { .. }) => "direct",
-            Some(Hop::Tunnel(_)) => "vxlan",
+            Some(Hop::Tunnel(end)) => end.encapsulation(),
             None => "none",
         }
         .into(),
-        endpoint: offer.map(|offer| offer.end.endpoint.to_string()).unwrap_or_default(),
-        mac: offer.map(|offer| notation::mac(offer.end.mac)).unwrap_or_default(),
-        vni: offer.map(|offer| offer.end.vni).unwrap_or_default(),
+        endpoint: end.map(|end| end.endpoint().to_string()).unwrap_or_default(),
+        mac,
+        vni,
         reason: status.verdict.reason.clone(),
         routes: u32::try_from(status.routes).unwrap_or(u32::MAX),
     }

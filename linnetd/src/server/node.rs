@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bgp_proto::session::State;
+use fib_sync::Encapsulation;
 use linnet_api::node_server::Node;
 use linnet_api::{
     Component, Drain, DrainReply, DrainRequest, ReloadReply, ReloadRequest, StatusReply, StatusRequest, UndrainReply,
@@ -119,8 +120,11 @@ async fn overlay(daemon: &Daemon, kernel: &Kernel) -> Component {
     match (mode, device) {
         (OverlayMode::Never, _) => component("overlay", "ok", "overlay.mode is \"never\"".into()),
         (_, Some(device)) => {
-            let detail =
-                format!("{}, VNI {}, end point {}, MTU {}", device.device, device.vni, device.local, device.mtu);
+            let vni = match device.encapsulation {
+                Encapsulation::Vxlan { vni, .. } => format!(", VNI {vni}"),
+                Encapsulation::IpIp => String::new(),
+            };
+            let detail = format!("{}{vni}, end point {}, MTU {}", device.device, device.local, device.mtu);
             component("overlay", "ok", detail)
         }
         (_, None) => {

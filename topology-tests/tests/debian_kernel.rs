@@ -141,8 +141,9 @@ pods
 wait "$moving" || true
 grep loss moving
 echo "ipip: to VXLAN and back under a running daemon"
-marks() { lab exec h1 -- sh -c 'cat /sys/class/net/linnet.ipip/ifindex; ip route show proto 76; ip nexthop show protocol 76'; }
+marks() { lab exec h1 -- sh -c 'ip -o link show linnet.ipip; ip route show proto 76; ip nexthop show protocol 76'; }
 marks > before
+grep -E '^[0-9]+: linnet.ipip@' before
 lab exec h1 -- sh -c 'kill -s KILL "$(pidof linnetd)"'
 pods
 marks | diff before -

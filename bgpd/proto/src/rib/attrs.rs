@@ -5,6 +5,7 @@
 //! needs one number, from which both the original and the result are found.
 
 use std::hash::{BuildHasher, Hash};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -12,6 +13,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use super::decision::Merit;
 use super::packed::{Packed, Packer};
 use super::path_sets::PathIds;
+use super::resolvability::Unreachable;
 use super::table::{Path, PathFlags};
 use crate::filter::Accepted;
 use crate::wire::attributes::Attributes;
@@ -118,6 +120,23 @@ impl<K, V> Interner<K, V> {
         self.slots.get_mut((id as usize).wrapping_sub(1))?.item.as_mut().map(|(_, value)| value)
     }
 
+    /// Every value with its number and key, in no order of meaning.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &K, &V)> {
+        let items = self.slots.iter().zip(1..).filter_map(|(slot, id)| Some((id, slot.item.as_ref()?)));
+        items.map(|(id, (key, value))| (id, key, value))
+    }
+
+    /// The same, to change values.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &K, &mut V)> {
+        let items = self.slots.iter_mut().zip(1..).filter_map(|(slot, id)| Some((id, slot.item.as_mut()?)));
+        items.map(|(id, (key, value))| (id, &*key, value))
+    }
+
+    /// One more than the largest number in use.
+    pub(crate) fn end(&self) -> usize {
+        self.slots.len() + 1
+    }
+
     /// How many values there are.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
@@ -147,6 +166,7 @@ pub(crate) struct AttrStore {
     sets: Interner<Packed, Merit>,
     imports: Interner<ImportKey, AttrId>,
     packer: Packer,
+    unreachable: Unreachable,
     /// The set that was last asked for with [`AttrStore::recent`].
     recent: Option<(AttrId, Arc<Attributes>)>,
     /// What we call paths towards peers that take several to one prefix.
@@ -160,8 +180,34 @@ impl AttrStore {
         packer.pack(attributes);
         match self.sets.acquire_by(packer, |known| packer.is(known)) {
             Found::Id(id) => AttrId(id),
-            Found::Absent(hash) => AttrId(self.sets.insert(hash, packer.take(), Merit::of(attributes))),
+            Found::Absent(hash) => {
+                let mut merit = Merit::of(attributes);
+                merit.unreachable = self.unreachable.concerns(attributes.next_hop, &attributes.tunnels);
+                AttrId(self.sets.insert(hash, packer.take(), merit))
+            }
         }
+    }
+
+    /// Takes in which next hops are out of reach (`true`), or are no longer. By the number of a set: whether its next hop
+    /// has changed by it.
+    pub(crate) fn set_unreachable(&mut self, changes: &[(IpAddr, bool)]) -> Vec<bool> {
+        self.unreachable.change(changes);
+        let mut changed = vec![false; self.sets.end()];
+        for (id, set, merit) in self.sets.iter_mut() {
+            let unreachable = self.unreachable.concerns(set.next_hop(), set.tunnels());
+            changed[id as usize] = std::mem::replace(&mut merit.unreachable, unreachable) != unreachable;
+        }
+        changed
+    }
+
+    /// Next hops that are out of reach.
+    pub(crate) fn unreachable(&self) -> &Unreachable {
+        &self.unreachable
+    }
+
+    /// Forgets those of them that no set has.
+    pub(crate) fn forget_unreachable(&mut self) -> Vec<IpAddr> {
+        self.unreachable.forget_unused(self.sets.iter().map(|(_, set, _)| set))
     }
 
     pub(crate) fn retain(&mut self, id: AttrId) {

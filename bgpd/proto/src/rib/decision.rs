@@ -19,6 +19,8 @@
 //! | 10 | lowest peer address (g) |
 //! | 11 | lowest path identifier (RFC 7911 leaves this to the implementation) |
 //!
+//! A path whose next hop is out of reach is no candidate at all (section 9.1.2.1; `rib::resolvability`).
+//!
 //! What is left after step 7 is the multipath set: equal in all that matters to forwarding, by whatever AS the paths lead.
 
 use std::fmt;
@@ -156,6 +158,10 @@ impl Step {
 pub(crate) struct Merit {
     /// It has LLGR_STALE.
     long_lived_stale: bool,
+    /// It has BLACKHOLE.
+    pub(crate) blackhole: bool,
+    /// Its next hop is out of reach. The store knows.
+    pub(crate) unreachable: bool,
     weight: u32,
     local_pref: u32,
     hops: u32,
@@ -171,6 +177,8 @@ impl Merit {
     pub(crate) fn of(attributes: &Attributes) -> Self {
         Self {
             long_lived_stale: attributes.communities.contains(&Community::LLGR_STALE),
+            blackhole: attributes.communities.contains(&Community::BLACKHOLE),
+            unreachable: false,
             weight: attributes.weight,
             local_pref: attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF),
             hops: u32::try_from(attributes.as_path.hops()).unwrap_or(u32::MAX),

@@ -155,13 +155,20 @@ pub(super) fn ranked(table: &Table, id: PrefixId, store: &AttrStore, peers: &Pee
     Choice::default().rank(&candidates).into_iter().map(|index| paths[index]).collect()
 }
 
-/// What the decision process knows of a path.
+/// What the decision process knows of a path; `None`: it is not decided about, because its next hop cannot be resolved
+/// (RFC 4271 section 9.1.2.1). What this speaker originates needs none, and neither does what is dropped here (RFC 7999): if
+/// such a path followed its next hop, a blackhole that covers it would come and go for ever.
 pub(super) fn candidate(path: &Path, store: &AttrStore, peers: &Peers) -> Option<Candidate> {
     let merit = store.merit(store.effective(path))?;
     let peer = peers.get(path.peer);
+    let local = path.peer == PeerId::LOCAL;
+    let discards = merit.blackhole && peer.is_some_and(|peer| peer.policy.blackhole);
+    if merit.unreachable && !local && !discards {
+        return None;
+    }
     Some(Candidate {
         merit,
-        local: path.peer == PeerId::LOCAL,
+        local,
         external: peer.is_some_and(|peer| peer.external),
         router_id: peer.map_or(RouterId(Ipv4Addr::UNSPECIFIED), |peer| peer.router_id),
         address: peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.policy.address),

@@ -30,6 +30,7 @@ mod path_sets;
 mod peers;
 mod query;
 mod reachable;
+mod resolvability;
 mod table;
 mod trial;
 mod validation;

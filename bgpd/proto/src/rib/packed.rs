@@ -178,6 +178,18 @@ fn count(count: usize, out: &mut Vec<u8>) {
 }
 
 impl Packed {
+    /// Its next hop alone.
+    pub(crate) fn next_hop(&self) -> NextHop {
+        let mut rest = Reader(&self.octets);
+        let flags = u16::from_be_bytes(rest.octets());
+        rest.next_hop(flags)
+    }
+
+    /// Its tunnels alone.
+    pub(crate) fn tunnels(&self) -> &[Tunnel] {
+        self.rest.as_ref().map_or(&[], |rest| &rest.tunnels)
+    }
+
     /// What it says.
     pub(crate) fn unpack(&self) -> Attributes {
         let mut rest = Reader(&self.octets);
@@ -188,14 +200,7 @@ impl Packed {
             1 => Origin::Egp,
             _ => Origin::Incomplete,
         };
-        let next_hop = if is(has::NEXT_HOP_V6) {
-            let global = Ipv6Addr::from(rest.octets::<16>());
-            let address = is(has::LINK_LOCAL).then(|| Ipv6Addr::from(rest.octets::<16>()));
-            let link = is(has::LINK).then(|| Interface::from_octets(rest.octets()));
-            NextHop::V6 { global, link_local: address.map(|address| LinkLocal { address, link }) }
-        } else {
-            NextHop::V4(Ipv4Addr::from(rest.octets::<4>()))
-        };
+        let next_hop = rest.next_hop(flags);
         let mut made = Attributes::new(origin, AsPath::default(), next_hop);
         made.med = is(has::MED).then(|| rest.number());
         made.local_pref = is(has::LOCAL_PREF).then(|| rest.number());
@@ -244,6 +249,18 @@ impl Reader<'_> {
             }
             None => [0; N],
         }
+    }
+
+    /// What stands behind the flags.
+    fn next_hop(&mut self, flags: u16) -> NextHop {
+        let is = |flag: u16| flags & flag != 0;
+        if !is(has::NEXT_HOP_V6) {
+            return NextHop::V4(Ipv4Addr::from(self.octets::<4>()));
+        }
+        let global = Ipv6Addr::from(self.octets::<16>());
+        let address = is(has::LINK_LOCAL).then(|| Ipv6Addr::from(self.octets::<16>()));
+        let link = is(has::LINK).then(|| Interface::from_octets(self.octets()));
+        NextHop::V6 { global, link_local: address.map(|address| LinkLocal { address, link }) }
     }
 
     fn number(&mut self) -> u32 {
@@ -309,6 +326,8 @@ mod tests {
             other in arbitrary::family().prop_flat_map(arbitrary::attributes),
         ) {
             prop_assert_eq!(&packed(&one).unpack(), &one);
+            let set = packed(&one);
+            prop_assert_eq!((set.next_hop(), set.tunnels()), (one.next_hop, &*one.tunnels));
             prop_assert_eq!(packed(&one) == packed(&other), one == other);
             let mut packer = Packer::default();
             for set in [&other, &one] {

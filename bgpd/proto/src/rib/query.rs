@@ -98,7 +98,7 @@ impl Rib {
         chosen.into_iter().filter_map(view).collect()
     }
 
-    /// What became of each accepted path of a prefix.
+    /// What became of each accepted path of a prefix that is decided about.
     fn fates<'a>(&self, paths: &'a [Path]) -> Vec<(&'a Path, Fate)> {
         let accepted = paths.iter().filter(|path| path.flags.accepted());
         let (paths, candidates): (Vec<_>, Vec<_>) =
@@ -117,7 +117,7 @@ impl Rib {
                 Some(note) => format!("{note}; {fate}"),
                 None => fate.to_string(),
             },
-            (None, None) => "not decided yet".to_owned(),
+            (None, None) => self.unresolved(path).unwrap_or_else(|| "not decided yet".to_owned()),
         }
     }
 

@@ -10,6 +10,7 @@ mod next_hops;
 mod refresh;
 mod scenarios;
 mod trial;
+mod unreachable;
 mod unwatched;
 mod validation;
 mod world;

@@ -2,7 +2,8 @@
 //! the paths that peers sent and nobody withdrew, and asks the decision process and the export rules, which have tests of
 //! their own, what follows from them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,6 +91,12 @@ enum Event {
     Drain {
         to: Drain,
     },
+    /// Whether the next hop of a peer's routes of one family is out of reach.
+    Reach {
+        peer: usize,
+        v6: bool,
+        unreachable: bool,
+    },
     Step,
     Settle,
 }
@@ -117,6 +124,8 @@ fn event() -> impl Strategy<Value = Event> {
         ),
         1 => prop_oneof![2 => Just(Drain::Off), 1 => Just(Drain::LastResort), 1 => Just(Drain::Withdrawn)]
             .prop_map(|to| Event::Drain { to }),
+        3 => (0..PEERS.len(), any::<bool>(), any::<bool>())
+            .prop_map(|(peer, v6, unreachable)| Event::Reach { peer, v6, unreachable }),
         8 => Just(Event::Step),
         2 => Just(Event::Settle),
     ]
@@ -202,6 +211,8 @@ struct Model {
     world: World,
     peers: BTreeMap<u16, ModelPeer>,
     local: BTreeMap<Prefix, Attributes>,
+    /// Next hops.
+    unreachable: BTreeSet<IpAddr>,
     /// What somebody who watches has: as it came, and behind the import filter.
     watched: BTreeMap<(PeerId, Nlri), (Attributes, Option<Attributes>)>,
 }
@@ -226,7 +237,7 @@ impl Model {
         }
         let mut world = world;
         world.rib.set_watched(true);
-        Self { world, peers, local: BTreeMap::new(), watched: BTreeMap::new() }
+        Self { world, peers, local: BTreeMap::new(), unreachable: BTreeSet::new(), watched: BTreeMap::new() }
     }
 
     /// What somebody who watches has seen by now.
@@ -348,6 +359,16 @@ impl Model {
                 world.rib.set_peer(PeerId(number), known.policy.clone(), world.now);
             }
             Event::Drain { to } => world.rib.set_drain(to),
+            Event::Reach { peer, v6, unreachable } => {
+                let number = PEERS[peer].0;
+                let next_hop = if v6 { route6(number, &[]).next_hop } else { route(number, &[]).next_hop }.address();
+                if unreachable {
+                    self.unreachable.insert(next_hop);
+                } else {
+                    self.unreachable.remove(&next_hop);
+                }
+                world.rib.set_unreachable(&[(next_hop, unreachable)]);
+            }
             Event::Step => drop(world.step()),
             Event::Settle => world.settle(),
         }
@@ -387,7 +408,7 @@ impl Model {
         }
     }
 
-    /// All accepted paths of a prefix, by peer and path identifier.
+    /// All accepted paths of a prefix whose next hop is in reach, by peer and path identifier.
     fn accepted(&self, net: Prefix) -> Vec<(u16, PathId, Attributes)> {
         let of_peer = |(&number, peer): (&u16, &_)| {
             let ModelPeer { routes, .. } = peer;
@@ -396,7 +417,8 @@ impl Model {
             imported.map(|(id, made)| (number, id, made)).collect::<Vec<_>>()
         };
         let local = self.local.get(&net).map(|made| (PeerId::LOCAL.0, PathId(0), made.clone()));
-        self.peers.iter().flat_map(of_peer).chain(local).collect()
+        let reachable = |(_, _, made): &(_, _, Attributes)| !self.unreachable.contains(&made.next_hop.address());
+        self.peers.iter().flat_map(of_peer).filter(reachable).chain(local).collect()
     }
 
     fn candidates(&self, paths: &[(u16, PathId, Attributes)]) -> Vec<Candidate> {
@@ -546,10 +568,11 @@ proptest! {
         }
         prefixes().into_iter().for_each(|net| model.world.rib.withdraw(net));
         model.world.settle();
-        let rib = &model.world.rib;
+        let rib = &mut model.world.rib;
         let left = (rib.tables[0].len(), rib.tables[1].len(), rib.store.len(), rib.groups.adverts());
         prop_assert_eq!(left, (0, 0, 0, 0), "prefixes, prefixes, sets of attributes, adverts");
         prop_assert_eq!(rib.store.path_ids.len(), 0, "path identifiers");
+        prop_assert_eq!(rib.forget_unreachable(), Vec::from_iter(model.unreachable), "next hops");
         prop_assert!(model.world.best.is_empty());
     }
 }

@@ -32,7 +32,7 @@ mod tcp_ao;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -266,6 +266,19 @@ impl Bgp {
     /// Drains this speaker, or ends that (RFC 8326): every peer is told what follows from it, and the sessions stay up.
     pub async fn set_drain(&self, drain: Drain) {
         let _ = self.orders.send(Order::SetDrain(drain));
+    }
+
+    /// Some next hops are out of reach (`true`), or are no longer: paths by them are not used (RFC 4271 section 9.1.2.1). See
+    /// [`bgp_proto::rib::Rib::set_unreachable`]. What was said stays in force whatever is reconfigured.
+    pub async fn set_unreachable(&self, changes: Vec<(IpAddr, bool)>) {
+        let _ = self.orders.send(Order::SetUnreachable(changes));
+    }
+
+    /// Next hops that were said to be out of reach and that no path has any more: they count as reachable from now on.
+    pub async fn forget_unreachable(&self) -> Vec<IpAddr> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.orders.send(Order::ForgetUnreachable(answer));
+        answered.await.unwrap_or_default()
     }
 
     /// All peers, by name.

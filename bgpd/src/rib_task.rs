@@ -11,6 +11,7 @@
 //! [`crate::rib_port`] runs out, and peers are read no further.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bgp_proto::rib::{
@@ -62,6 +63,10 @@ pub(crate) enum Order {
     SetDrain(Drain),
     /// Changes what is aggregated.
     SetAggregates(Aggregates),
+    /// Next hops that are out of reach, or are no longer.
+    SetUnreachable(Vec<(IpAddr, bool)>),
+    /// Forgets next hops that are out of reach and that no path has.
+    ForgetUnreachable(oneshot::Sender<Vec<IpAddr>>),
     /// Sends a peer everything again.
     Refresh(PeerId),
     /// Counts, one for each of these.
@@ -323,9 +328,11 @@ impl RibTask {
                     self.watchers.down(peer, Ending::Removed);
                 }
                 let vrps = self.rib.take_vrps();
+                let unreachable: Vec<_> = self.rib.unreachable().into_iter().map(|address| (address, true)).collect();
                 // A drain outlives what is configured.
                 self.rib = Rib::new(RibConfig { drain: self.rib.drain(), ..config }, now);
                 self.rib.put_vrps(vrps);
+                self.rib.set_unreachable(&unreachable);
                 self.watchers.renew(&mut self.rib);
                 for (prefix, attributes) in &self.originated {
                     self.rib.originate(*prefix, attributes.clone(), now);
@@ -333,6 +340,10 @@ impl RibTask {
             }
             Order::SetDrain(drain) => self.rib.set_drain(drain),
             Order::SetMaxPaths(max_paths) => self.rib.set_max_paths(max_paths),
+            Order::SetUnreachable(changes) => self.rib.set_unreachable(&changes),
+            Order::ForgetUnreachable(answer) => {
+                let _ = answer.send(self.rib.forget_unreachable());
+            }
             Order::SetAggregates(aggregates) => self.rib.set_aggregates(aggregates, now),
             Order::Refresh(peer) => {
                 for family in Family::ALL {

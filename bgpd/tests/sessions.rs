@@ -565,3 +565,29 @@ async fn a_session_over_ipv6_has_a_key_and_ttl_security_and_carries_both_familie
     left.wait_prefix(prefix("10.1.0.0/16")).await;
     left.wait_prefix(prefix("fd00:1::/32")).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_next_hop_that_is_out_of_reach_is_not_used_whatever_starts_anew_until_it_is_back() {
+    let (mut left, right) = pair(|_, _| (), |_, _| ()).await;
+    let net = prefix("10.2.0.0/16");
+    right.originate([(net, attributes(None))]).await;
+    left.wait_prefix(net).await;
+    let next_hop = left.told.lock().unwrap().best[&net][0].attributes.next_hop.address();
+    left.bgp.set_unreachable(vec![(next_hop, true)]).await;
+    left.wait_best("no route", |best| best.is_empty()).await;
+    assert!(left.bgp.forget_unreachable().await.is_empty(), "a path has it");
+    left.reconfigure(|config| config.router_id = bgp_proto::types::RouterId([192, 0, 2, 77].into())).await;
+    wait_for("the route, with why it is not used", || async {
+        let shown =
+            left.bgp.routes(RouteQuery { scope: RouteScope::Local, prefix: Some(net), limit: 9 }).await.unwrap();
+        let reasons: Vec<_> = shown.into_iter().map(|view| view.route.reason).collect();
+        if reasons == [format!("the next hop {next_hop} is not reachable")] {
+            Ok(())
+        } else {
+            Err(format!("{reasons:?}"))
+        }
+    })
+    .await;
+    left.bgp.set_unreachable(vec![(next_hop, false)]).await;
+    left.wait_prefix(net).await;
+}

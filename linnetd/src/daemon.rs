@@ -83,7 +83,7 @@ impl Daemon {
         bgp.originate(originate(&config, overlay.as_ref())).await;
         let speaker_lost = Arc::new(Notify::new());
         match &kernel {
-            Some(kernel) => kernel.forwarding.follow(events, speaker_lost.clone()).await,
+            Some(kernel) => kernel.forwarding.follow(bgp.clone(), events, speaker_lost.clone()).await,
             None => drop(tokio::spawn(forwarding::only_log(events, speaker_lost.clone()))),
         }
         let config_directory = config.state_directory.clone();

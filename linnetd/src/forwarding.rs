@@ -9,18 +9,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bgp_proto::types::{Family, Prefix};
-use fib_sync::{Encapsulation, Fib, FibConfig, FibEvent, OverlaySpec, OverlayStatus, PathId, Submitted};
+use bgpd::Bgp;
+use fib_sync::{Encapsulation, Fib, FibConfig, FibEvent, OverlaySpec, OverlayStatus, PathId, Reach, Submitted};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::config::{self, Config, OverlayMode};
-use crate::routes::{Local, Routes, Settings};
+use crate::routes::{Local, Routes, Settings, Tracking};
 
 /// Best paths of one turn: what one netlink batch and one look at the commands lie between.
 const TURN: usize = 16_384;
 /// Between two attempts to make the overlay device.
 const OVERLAY_RETRY: Duration = Duration::from_secs(5);
+/// Between two looks at all the next hops that the speaker was told are out of reach: fib-sync watches those that were asked
+/// for last, and most of these were asked for long ago.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// Where routes go, and how.
 pub(crate) fn fib_config(config: &Config) -> FibConfig {
@@ -46,7 +50,7 @@ pub struct State {
 type Question = Box<dyn FnOnce(&mut State) + Send>;
 
 enum Command {
-    Follow(mpsc::Receiver<bgpd::Event>, Arc<Notify>),
+    Follow(Bgp, mpsc::Receiver<bgpd::Event>, Arc<Notify>),
     Freeze(oneshot::Sender<()>),
     Configure(Box<Config>, oneshot::Sender<()>),
     Pods(Vec<(IpAddr, String)>, oneshot::Sender<()>),
@@ -76,7 +80,16 @@ impl Forwarding {
             spec: None,
             mode: config.overlay.mode,
         };
-        let mut task = Task { fib: fib.clone(), state, publish, overlay_due: None, submitted: None };
+        let mut task = Task {
+            fib: fib.clone(),
+            state,
+            publish,
+            overlay_due: None,
+            submitted: None,
+            speaker: None,
+            tracking: Tracking::default(),
+            look_again: None,
+        };
         task.configure(config).await;
         tokio::spawn(task.run(received, events));
         Self { commands, overlay, fib }
@@ -94,10 +107,11 @@ impl Forwarding {
         self.overlay.clone()
     }
 
-    /// Installs what the speaker decides from now on. `lost` is notified if the speaker ends before [`Forwarding::freeze`].
-    pub async fn follow(&self, events: mpsc::Receiver<bgpd::Event>, lost: Arc<Notify>) {
+    /// Installs what the speaker decides from now on, and tells it which next hops the kernel cannot reach. `lost` is
+    /// notified if the speaker ends before [`Forwarding::freeze`].
+    pub async fn follow(&self, speaker: Bgp, events: mpsc::Receiver<bgpd::Event>, lost: Arc<Notify>) {
         // A closed channel means that the program is ending.
-        let _ = self.commands.send(Command::Follow(events, lost)).await;
+        let _ = self.commands.send(Command::Follow(speaker, events, lost)).await;
     }
 
     /// Follows the speaker no more: what its ending sessions withdraw stays in the kernel.
@@ -155,20 +169,29 @@ struct Task {
     overlay_due: Option<Instant>,
     /// The last plan, by its number, for as long as the kernel has not answered: while it takes one in, the next is made.
     submitted: Option<(u64, Submitted)>,
+    /// Who is told of next hops.
+    speaker: Option<Bgp>,
+    tracking: Tracking,
+    /// When to look again at what it was told.
+    look_again: Option<Instant>,
 }
 
 impl Task {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut kernel: mpsc::Receiver<FibEvent>) {
-        let mut speaker: Option<mpsc::Receiver<bgpd::Event>> = None;
+        let mut decided: Option<mpsc::Receiver<bgpd::Event>> = None;
         let mut lost = Arc::new(Notify::new());
         loop {
             let overlay_due = self.overlay_due;
+            let look_again = self.look_again;
+            let back = self.tracking.due().map(Instant::from_std);
             tokio::select! {
                 command = commands.recv() => match command {
                     None => return,
-                    Some(Command::Follow(events, tell)) => (speaker, lost) = (Some(events), tell),
+                    Some(Command::Follow(speaker, events, tell)) => {
+                        (self.speaker, decided, lost) = (Some(speaker), Some(events), tell);
+                    }
                     Some(Command::Freeze(done)) => {
-                        speaker = None;
+                        (self.speaker, decided) = (None, None);
                         let _ = done.send(());
                     }
                     Some(Command::Configure(config, done)) => {
@@ -187,13 +210,15 @@ impl Task {
                 },
                 unused = landed(&mut self.submitted) => self.handle_landed(unused),
                 Some(event) = kernel.recv() => self.handle_kernel(event).await,
-                event = next(&mut speaker) => match event {
-                    Some(event) => self.handle_speaker(event, &mut speaker).await,
+                event = next(&mut decided) => match event {
+                    Some(event) => self.handle_speaker(event, &mut decided).await,
                     None => {
-                        speaker = None;
+                        (self.speaker, decided) = (None, None);
                         lost.notify_one();
                     }
                 },
+                () = due(back) => self.tell_speaker().await,
+                () = due(look_again) => self.look_again().await,
                 () = due(overlay_due) => {
                     self.make_overlay().await;
                     self.settle().await;
@@ -231,7 +256,9 @@ impl Task {
     async fn handle_kernel(&mut self, event: FibEvent) {
         match event {
             FibEvent::ReachChanged(answers) => {
-                self.state.routes.handle_reach(answers);
+                self.handle_reach(answers);
+                // It looks for other paths while the kernel is told what there is without them.
+                self.tell_speaker().await;
                 self.settle().await;
             }
             FibEvent::Repaired { prefix, what } => {
@@ -315,12 +342,55 @@ impl Task {
         self.state.routes.set_local(local, &chosen);
     }
 
+    fn handle_reach(&mut self, answers: Vec<(IpAddr, Reach)>) {
+        let now = Instant::now().into_std();
+        answers.iter().for_each(|(next_hop, reach)| self.tracking.hear(*next_hop, reach, now));
+        self.state.routes.handle_reach(answers);
+    }
+
+    /// Tells the speaker which next hops are out of reach, and which no longer are (RFC 4271 section 9.1.2.1).
+    async fn tell_speaker(&mut self) {
+        let Some(speaker) = &self.speaker else { return };
+        let news = self.tracking.news(Instant::now().into_std());
+        if !news.is_empty() {
+            for (next_hop, unreachable) in &news {
+                let what = if *unreachable { "is out of reach; paths by it are not used" } else { "is back in reach" };
+                debug!(%next_hop, "a next hop {what}");
+            }
+            speaker.set_unreachable(news).await;
+        }
+        if self.look_again.is_none() && self.tracking.told().next().is_some() {
+            self.look_again = Some(Instant::now() + LOOK_AGAIN);
+        }
+    }
+
+    /// Asks again for the next hops that the speaker was told are out of reach, which keeps them watched, and lets go of those
+    /// that no path has any more, if there are many.
+    async fn look_again(&mut self) {
+        self.look_again = None;
+        if let Some(speaker) = &self.speaker
+            && self.tracking.is_crowded()
+        {
+            self.tracking.forget(&speaker.forget_unreachable().await);
+            self.state.routes.forget_unused_reach();
+            // A path that came meanwhile may have one of them, and there may have been no room for others.
+            let now = Instant::now().into_std();
+            self.state.routes.known_reach().for_each(|(next_hop, reach)| self.tracking.hear(next_hop, reach, now));
+        }
+        let told: Vec<IpAddr> = self.tracking.told().collect();
+        let answers = self.fib.reach(told.clone()).await;
+        self.handle_reach(told.into_iter().zip(answers).collect());
+        self.tell_speaker().await;
+        self.settle().await;
+    }
+
     /// Brings the kernel to what is desired now: submits it, and waits only for what was submitted before.
     async fn settle(&mut self) {
         let unknown = self.state.routes.unknown();
         if !unknown.is_empty() {
             let answers = self.fib.reach(unknown.clone()).await;
-            self.state.routes.handle_reach(unknown.into_iter().zip(answers));
+            self.handle_reach(unknown.into_iter().zip(answers).collect());
+            self.tell_speaker().await;
         }
         let (plan, changes) = self.state.routes.plan();
         if !changes.is_empty() {

@@ -10,6 +10,7 @@
 //! of them.
 
 mod judge;
+mod tracking;
 mod weights;
 
 #[cfg(test)]
@@ -27,6 +28,7 @@ use fib_sync::{Change, Encapsulation, Hop, Path, PathId, Reach, Target, TunnelEn
 use crate::config::OverlayMode;
 pub use judge::Verdict;
 use judge::judge;
+pub(crate) use tracking::Tracking;
 use weights::weights;
 
 /// What the translation depends on besides routes.
@@ -399,15 +401,21 @@ impl Routes {
         if !changed.is_empty() {
             self.judge_again(|way| addresses(way).any(|address| changed.contains(&address)));
         }
-        self.forget_unused_reach();
+        // A peer that names ever new next hops must not make this grow without bound.
+        if self.reach.len() > 1024 + 4 * (self.groups.len() - self.free.len()) {
+            self.forget_unused_reach();
+        }
     }
 
-    /// A peer that names ever new next hops must not make this grow without bound.
-    fn forget_unused_reach(&mut self) {
-        if self.reach.len() > 1024 + 4 * (self.groups.len() - self.free.len()) {
-            let used: HashSet<IpAddr> = self.groups.iter().flat_map(Group::ways).flat_map(addresses).collect();
-            self.reach.retain(|address, _| used.contains(address));
-        }
+    /// Forgets how the kernel reaches what no way depends on: if one does later, [`Routes::unknown`] asks again.
+    pub fn forget_unused_reach(&mut self) {
+        let used: HashSet<IpAddr> = self.groups.iter().flat_map(Group::ways).flat_map(addresses).collect();
+        self.reach.retain(|address, _| used.contains(address));
+    }
+
+    /// What is known of how the kernel reaches addresses on which ways depend or did.
+    pub fn known_reach(&self) -> impl Iterator<Item = (IpAddr, &Reach)> {
+        self.reach.iter().map(|(address, reach)| (*address, reach))
     }
 
     /// Judges the ways that `concerned` picks.

@@ -1,5 +1,7 @@
 //! Best paths in, changes out.
 
+mod recursion;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -41,9 +41,9 @@ pub enum Reach {
     },
     /// It is this host's own.
     Local,
-    /// Not at all.
+    /// Not at all, or by a link without a carrier.
     Unreachable {
-        /// What the kernel said.
+        /// What the kernel said, or what is wrong with the link.
         error: String,
     },
 }
@@ -188,6 +188,10 @@ fn understand(answer: Result<RouteNetlinkMessage, Refusal>, links: &Links) -> An
             RouteAttribute::Metrics(metrics) => mtu = mtu_of(metrics),
             _ => {}
         }
+    }
+    // The kernel goes on answering with a route whose cable is pulled.
+    if let Some(device) = links.by_index(link).filter(|device| !device.running) {
+        return Answer::Unreachable(format!("device {} has no carrier", device.name));
     }
     let mtu = mtu.or_else(|| links.by_index(link).map(|link| link.mtu)).unwrap_or_default();
     match via {

@@ -477,6 +477,27 @@ fn reach_is_the_kernels_own_answer_and_its_changes_are_told() {
 }
 
 #[test]
+fn a_next_hop_behind_a_link_without_a_carrier_is_out_of_reach_until_the_carrier_is_back() {
+    in_namespace(|| async {
+        uplinks();
+        let (fib, mut events) = start().await;
+        let next_hop = IpAddr::from([10, 0, 1, 2]);
+        let reach = fib.reach(vec![next_hop]).await;
+        for (command, wanted) in [
+            ("down", Reach::Unreachable { error: "device up1 has no carrier".into() }),
+            ("up", reach.into_iter().next().expect("an answer")),
+        ] {
+            ip(&format!("link set up1-peer {command}"));
+            let changed = event(&mut events, |event| match event {
+                FibEvent::ReachChanged(changed) => Some(changed),
+                _ => None,
+            });
+            assert_eq!(changed.await, [(next_hop, wanted)]);
+        }
+    });
+}
+
+#[test]
 fn a_batch_of_many_routes_is_written_whole_and_one_refusal_stops_nothing() {
     in_namespace(|| async {
         uplinks();

@@ -18,31 +18,19 @@ use super::table::{Path, PrefixId};
 use crate::types::{NextHop, PeerId};
 use crate::wire::tunnel::Tunnel;
 
-/// What a path is reached by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Resolver {
-    next_hop: IpAddr,
-    /// The end of a VXLAN tunnel of the other family, which stands for the next hop (RFC 9012 section 6): IPv6 prefixes cross
-    /// a network of IPv4. One of the same family does not: a router that passed the tunnel on may be cut off while the
-    /// tunnel's end is not.
-    stand_in: Option<IpAddr>,
-}
-
-impl Resolver {
-    /// `None`: a link-local next hop is on its link, and no routing table says anything of it.
-    fn of(next_hop: NextHop, tunnels: &[Tunnel]) -> Option<Self> {
-        let (next_hop, None) = next_hop.gateway() else { return None };
-        let next_hop = next_hop.to_canonical();
-        let end = tunnels.iter().find_map(|tunnel| match tunnel {
-            Tunnel::Vxlan { endpoint, .. } => Some(endpoint.to_canonical()),
-            Tunnel::IpIp { .. } | Tunnel::Unknown { .. } => None,
-        });
-        Some(Self { next_hop, stand_in: end.filter(|end| end.is_ipv6() != next_hop.is_ipv6()) })
-    }
-
-    fn addresses(self) -> impl Iterator<Item = IpAddr> {
-        [Some(self.next_hop), self.stand_in].into_iter().flatten()
-    }
+/// What a path is reached by: its next hop, and the ends of its tunnels of the other family, each of which stands for the next
+/// hop (RFC 9012 section 6): IPv6 prefixes cross a network of IPv4. One of the same family does not: a router that passed the
+/// tunnel on may be cut off while the tunnel's end is not. Which encapsulation this node has is not known here, so that any
+/// end in reach keeps the path. Nothing: a link-local next hop is on its link, and no routing table says anything of it.
+fn resolvers(next_hop: NextHop, tunnels: &[Tunnel]) -> impl Iterator<Item = IpAddr> {
+    let (address, link) = next_hop.gateway();
+    let next_hop = Some(address.to_canonical()).filter(|_| link.is_none());
+    let ends = tunnels.iter().filter_map(|tunnel| match tunnel {
+        Tunnel::Vxlan { endpoint, .. } | Tunnel::IpIp { endpoint, .. } => Some(endpoint.to_canonical()),
+        Tunnel::Unknown { .. } => None,
+    });
+    let stands_in = move |end: &IpAddr| next_hop.is_some_and(|next_hop| next_hop.is_ipv6() != end.is_ipv6());
+    next_hop.into_iter().chain(ends.filter(stands_in))
 }
 
 /// The addresses that are out of reach.
@@ -52,9 +40,8 @@ pub(crate) struct Unreachable(BTreeSet<IpAddr>);
 impl Unreachable {
     /// Whether a path with these cannot be resolved.
     pub(crate) fn concerns(&self, next_hop: NextHop, tunnels: &[Tunnel]) -> bool {
-        !self.0.is_empty()
-            && Resolver::of(next_hop, tunnels)
-                .is_some_and(|resolver| resolver.addresses().all(|address| self.0.contains(&address)))
+        let mut resolvers = resolvers(next_hop, tunnels).peekable();
+        !self.0.is_empty() && resolvers.peek().is_some() && resolvers.all(|address| self.0.contains(&address))
     }
 
     /// Takes in what changed; `true`: out of reach.
@@ -71,8 +58,7 @@ impl Unreachable {
 
     /// Forgets what none of these sets depends on, and says what it was.
     pub(crate) fn forget_unused<'a>(&mut self, sets: impl Iterator<Item = &'a Packed>) -> Vec<IpAddr> {
-        let resolver = |set: &Packed| Resolver::of(set.next_hop(), set.tunnels());
-        let used: BTreeSet<IpAddr> = sets.filter_map(resolver).flat_map(Resolver::addresses).collect();
+        let used: BTreeSet<IpAddr> = sets.flat_map(|set| resolvers(set.next_hop(), set.tunnels())).collect();
         let known = std::mem::take(&mut self.0);
         let (kept, forgotten) = known.into_iter().partition(|address| used.contains(address));
         self.0 = kept;

@@ -158,23 +158,32 @@ fn what_we_originate_and_what_is_dropped_here_needs_no_next_hop() {
 }
 
 #[test]
-fn the_end_of_a_tunnel_stands_for_a_next_hop_of_the_other_family_and_for_no_other() {
+fn the_end_of_any_tunnel_stands_for_a_next_hop_of_the_other_family_and_for_no_other() {
     let mut world = World::new();
     world.up(1, Role::Internal);
     let (across, along) = (prefix("fd01::/64"), prefix("fd02::/64"));
     let by = |end: &str| {
         let endpoint = ip(end);
-        let tunnel = Tunnel::Vxlan { endpoint, vni: 7, mac: [2; 6], udp_port: None, other: Bytes::new() };
-        Attributes { tunnels: [tunnel].into(), ..route6(1, &[]) }
+        let vxlan = Tunnel::Vxlan { endpoint, vni: 7, mac: [2; 6], udp_port: None, other: Bytes::new() };
+        Attributes { tunnels: [vxlan].into(), ..route6(1, &[]) }
     };
     world.hear(1, vec![announce(by("10.0.0.1"), &[across])]);
     world.hear(1, vec![announce(by("fd00::9"), &[along])]);
     world.rib.set_unreachable(&[(ip("fd00::1"), true)]);
     world.settle();
     assert_eq!((used(&world, across), used(&world, along)), (vec![1], vec![]));
+    // A second one, of another encapsulation and with an end of its own.
+    let mut both = by("10.0.0.1");
+    let second = Tunnel::IpIp { endpoint: ip("10.0.0.3"), other: Bytes::new() };
+    both.tunnels = both.tunnels.iter().cloned().chain([second]).collect();
+    let twice = prefix("fd03::/64");
+    world.hear(1, vec![announce(both, &[twice])]);
     world.rib.set_unreachable(&[(ip("10.0.0.1"), true)]);
     world.settle();
-    assert_eq!(used(&world, across), [0; 0]);
+    assert_eq!((used(&world, across), used(&world, twice)), (vec![], vec![1]));
+    world.rib.set_unreachable(&[(ip("10.0.0.3"), true)]);
+    world.settle();
+    assert_eq!(used(&world, twice), [0; 0]);
     world.rib.set_unreachable(&[(ip("fd00::1"), false)]);
     world.settle();
     assert_eq!((used(&world, across), used(&world, along)), (vec![1], vec![1]));

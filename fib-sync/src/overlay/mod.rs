@@ -4,6 +4,7 @@
 mod ipip;
 mod mtu;
 mod neighbours;
+mod own;
 mod vxlan;
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,6 +12,7 @@ use std::net::{IpAddr, Ipv6Addr};
 pub(crate) use mtu::underlay;
 pub(crate) use neighbours::Neighbours;
 
+use self::{ipip::IpIp, vxlan::Vxlan};
 use crate::{FibError, device, links::Links, netlink::Socket, sysctl};
 
 /// How packets are wrapped, with what both ends have to know.
@@ -104,8 +106,8 @@ pub(crate) struct Overlay {
 pub(crate) fn ensure(socket: &mut Socket, spec: &OverlaySpec, mtu: u32) -> Result<(u32, OverlayStatus), FibError> {
     let name = spec.encapsulation.device();
     let made = match spec.encapsulation {
-        Encapsulation::Vxlan { vni, port } => vxlan::ensure(socket, vni, port, spec.local, mtu)?,
-        Encapsulation::IpIp => ipip::ensure(socket, spec.local, mtu)?,
+        Encapsulation::Vxlan { vni, port } => own::ensure(&Vxlan::new(vni, port, spec.local)?, mtu, socket)?,
+        Encapsulation::IpIp => own::ensure(&IpIp::new(spec.local)?, mtu, socket)?,
     };
     // Each is right for a device of Linnet's own, and of no other: a packet may come by the tunnel and its answer go
     // by a link while nodes change from one to the other, so the reverse path must not be checked strictly; and no

@@ -8,11 +8,13 @@
 //! Inputs are commands, what the kernel announces, and the timers below; each ends in [`Engine::reconcile`] for the
 //! prefixes that it touched.
 
+mod failover;
 mod notices;
 mod outbox;
 mod reconcile;
 mod status;
 mod troubles;
+mod write;
 
 use std::{
     net::IpAddr,
@@ -26,7 +28,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use self::{outbox::Outbox, reconcile::Writer, troubles::Troubles};
+use self::{outbox::Outbox, troubles::Troubles, write::Writer};
 use crate::{
     Change, FibConfig, FibError, FibEvent, KernelAnswer, OverlaySpec, OverlayStatus, PathId, Reach, RouteStatus,
     Totals,

@@ -97,9 +97,17 @@ impl Socket {
         Ok(verdicts)
     }
 
-    /// One request of a batch of one; `what` says it as a verb and its object, for the error.
+    /// One request; what the kernel says of it.
+    pub(crate) fn attempt(&mut self, message: &Message, flags: u16) -> Result<Result<(), Refusal>, FibError> {
+        let mut batch = Batch::default();
+        batch.push(message.kind, flags, &message.payload);
+        let refused = self.deliver(&mut batch)?.pop();
+        Ok(refused.map_or(Ok(()), |(_, refusal)| Err(refusal)))
+    }
+
+    /// One request that should be granted; `what` says it as a verb and its object, for the error.
     pub(crate) fn perform(&mut self, what: &str, request: Request) -> Result<(), FibError> {
-        let verdict = self.batch(&[request])?.pop().unwrap_or(Ok(()));
+        let verdict = self.attempt(&Message::new(&request.message), request.flags)?;
         verdict.map_err(|refusal| FibError::Kernel {
             what: what.to_owned(),
             source: refusal.error(),

@@ -1,0 +1,153 @@
+//! What paths are for the kernel now, and what follows when that changes: the failover.
+
+use std::{collections::HashSet, net::IpAddr, time::Instant};
+
+use ipnetwork::IpNetwork;
+
+use super::{Engine, SETTLE};
+use crate::{
+    kernel_route::{KernelPath, Kind},
+    paths::{FamilyPath, Resolved, gateways},
+    resolve::{View, resolve},
+    table::Want,
+};
+
+impl Engine {
+    /// Resolves paths that have their first route.
+    pub(super) fn resolve_new(&mut self) {
+        let new = self.ledger.paths.take_unresolved();
+        if new.is_empty() {
+            return;
+        }
+        self.learn_gateways(&new);
+        for path in new {
+            self.resolve(path);
+        }
+    }
+
+    /// Asks for next hops that are new.
+    pub(super) fn learn_gateways(&mut self, paths: &[FamilyPath]) {
+        let paths = paths.iter().filter_map(|(id, _)| self.ledger.paths.get(*id));
+        let unknown: HashSet<IpAddr> = paths.flat_map(|path| gateways(path).collect::<Vec<_>>()).collect();
+        let learned = self.answers.learn(unknown, &mut self.socket, &self.links);
+        self.report(learned);
+    }
+
+    /// All routes that have one of these paths.
+    pub(super) fn routes_of(&self, paths: &HashSet<FamilyPath>) -> Vec<IpNetwork> {
+        if paths.is_empty() {
+            return Vec::new();
+        }
+        let has = |want, v6| matches!(want, Want::Path(id) if paths.contains(&(id, v6)));
+        let routes = self.ledger.table.iter().filter(|(prefix, slot)| has(slot.want(), prefix.is_ipv6()));
+        routes.map(|(prefix, _)| prefix).collect()
+    }
+
+    /// Works out what a path is for the kernel. Returns whether its routes have to be written anew.
+    pub(super) fn resolve(&mut self, id: FamilyPath) -> bool {
+        let Some(path) = self.ledger.paths.get(id.0).cloned() else {
+            // Told that it cannot be used.
+            return true;
+        };
+        let view = View { links: &self.links, answers: &self.answers, overlay: self.overlay.as_ref() };
+        let resolution = resolve(&path, id.1, view);
+        let kernel = resolution.path.clone().map(|plain| self.by_object(id, plain));
+        let kernel = kernel.map(|path| self.ledger.kernel.hold(path));
+        let before = self.ledger.paths.set_resolved(id, Resolved { resolution, kernel });
+        let before = before.and_then(|before| before.kernel);
+        if let Some(before) = before {
+            self.ledger.kernel.release(before);
+        }
+        before != kernel
+    }
+
+    /// The path by way of a next-hop object, where that can be. A path without a gateway is a pod's, and has one route.
+    fn by_object(&mut self, id: FamilyPath, plain: KernelPath) -> KernelPath {
+        let gateways = plain.kind == Kind::Unicast && plain.hops.iter().all(|hop| hop.via.is_some());
+        if !self.next_hops.enabled() || !gateways {
+            self.next_hops.disown(id);
+            return plain;
+        }
+        match self.next_hops.ensure(id, &plain.hops, &mut self.socket) {
+            Ok(Ok(object)) => KernelPath { hops: Vec::new(), object: Some(object), ..plain },
+            Ok(Err(refusal)) => {
+                tracing::warn!(%refusal, "the kernel refused a next-hop object; its routes name their next hops themselves");
+                self.next_hops.disown(id);
+                plain
+            }
+            Err(error) => {
+                self.report(Err(error));
+                plain
+            }
+        }
+    }
+
+    /// Devices or next hops are not what they were: resolves every path anew. This is the failover, and it waits for
+    /// nothing: what can be said by changing a next-hop object is one message a path, and no route is looked at.
+    pub(super) fn links_changed(&mut self) {
+        let all: Vec<FamilyPath> = self.ledger.paths.wanted().map(|(id, _)| id).collect();
+        let changed: HashSet<FamilyPath> = all.into_iter().filter(|id| self.resolve(*id)).collect();
+        if !changed.is_empty() {
+            self.reconcile(self.routes_of(&changed));
+        }
+    }
+
+    /// Reads the next-hop objects again. The kernel deletes those of a link that is lost without a word, and with the last
+    /// hop of a group the group and its routes.
+    pub(super) fn reread_next_hops(&mut self) -> Vec<IpNetwork> {
+        match self.next_hops.read(&mut self.socket) {
+            Ok(lost) if lost.is_empty() => Vec::new(),
+            Ok(lost) => self.ledger.lost_paths(|path| path.object.is_some_and(|object| lost.contains(&object))),
+            Err(error) => {
+                self.report(Err(error));
+                Vec::new()
+            }
+        }
+    }
+
+    /// Lets go of objects that no path has.
+    pub(super) fn collect_next_hops(&mut self) {
+        if self.ledger.paths.take_voided() {
+            let wanted = |path: &FamilyPath| self.ledger.paths.resolved(*path).is_some();
+            let idle: Vec<FamilyPath> = self.next_hops.owners().filter(|path| !wanted(path)).collect();
+            idle.into_iter().for_each(|path| self.next_hops.disown(path));
+        }
+        if self.next_hops.has_idle() {
+            let (ledger, swept) = (&self.ledger, self.swept == [true; 2]);
+            let collected = self.next_hops.collect(swept, |object| ledger.has_object(object), &mut self.socket);
+            self.report(collected);
+        }
+    }
+
+    /// Asks for all next hops again, tells of those that changed, and moves routes accordingly.
+    pub(super) fn reach_again(&mut self) {
+        let began = Instant::now();
+        let needed: HashSet<IpAddr> =
+            self.ledger.paths.wanted().flat_map(|(_, path)| gateways(path).collect::<Vec<_>>()).collect();
+        let changed = match self.answers.again(&needed, &mut self.socket, &self.links) {
+            Ok(changed) => changed,
+            Err(error) => return self.report(Err(error)),
+        };
+        // So that asking, with very many next hops, never takes more than a tenth of the time.
+        self.reach_pause = SETTLE.max(10 * began.elapsed());
+        if changed.is_empty() {
+            return;
+        }
+        for (address, watched) in changed {
+            if watched && let Some(answer) = self.answers.get(address) {
+                self.outbox.reach(address, answer.public(&self.links));
+            }
+        }
+        self.links_changed();
+    }
+
+    /// Next hops may be reached otherwise now: asks soon.
+    pub(super) fn ask_again(&mut self) {
+        self.timers.reach.get_or_insert(Instant::now() + self.reach_pause);
+    }
+
+    /// Routes may not be what they are thought to be: reads soon.
+    pub(super) fn read_soon(&mut self, v6: bool) {
+        self.timers.read[usize::from(v6)].get_or_insert(Instant::now() + SETTLE);
+    }
+}

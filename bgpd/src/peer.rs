@@ -4,6 +4,8 @@
 //! Nothing else of the session stops: keepalives leave on time, and bytes that wait in the socket count as life of the
 //! peer, or a busy RIB would let its hold timer expire.
 
+mod keys;
+mod sockets;
 mod unnumbered;
 
 use std::future::Future;
@@ -26,17 +28,13 @@ use crate::authentication::Authentication;
 use crate::bfd::{BfdEar, PathLoss, Told};
 use crate::clock::{self, Clock};
 use crate::config::{MOST_PREFIXES, OnBfdDown, PeerConfig};
-use crate::connection::{Connection, Read};
+use crate::connection::Connection;
 use crate::link::{Link, Whereabouts};
 use crate::prefix_limit::{PrefixHistory, PrefixLimit};
 use crate::rib_port::{Report, RibPort};
 use crate::rib_task::FromRib;
-use crate::socket_options::{self, KeyScope};
-use crate::tcp_ao::{self, InUse};
 use crate::watch::Carrier;
 
-/// A connection that cannot be written any more may still hold what the peer said last: so many reads for it.
-const READS_OF_A_BROKEN_CONNECTION: usize = 4;
 /// Most messages of the RIB that go into the queue of a connection before it is written.
 const MESSAGES_A_WRITE: usize = 32;
 
@@ -355,51 +353,6 @@ impl Peer {
         self.stopping = true;
     }
 
-    /// Changes the keys of the running connections (RFC 2385 says nothing against it, and Linux takes it; RFC 5925 section
-    /// 6.1). One that keeps a key of TCP-AO that it is not to trust any more is ended.
-    fn change_keys(&mut self, before: Option<&Authentication>) {
-        let connections = [&self.outgoing, &self.incoming].into_iter().flatten();
-        let changes = connections.map(|connection| self.change_keys_of(connection.socket(), before));
-        let Some(error) = changes.filter_map(Result::err).last() else { return };
-        let what = match &self.config.authentication {
-            Some(Authentication::TcpAo(_)) => "the session is reset, and the next one has the new keys",
-            _ => "the session will end with the hold timer, and the next one has the new key",
-        };
-        tracing::warn!(peer = self.config.name, %error, "cannot change the keys of the running connection; {what}");
-        if self.config.authentication.as_ref().is_some_and(|it| it.tcp_ao().is_some()) {
-            let cease = Notification::cease(Cease::OtherConfigurationChange);
-            self.session.stop(self.clock.now(), Stop::Reset(cease));
-        }
-    }
-
-    fn change_keys_of(&self, socket: &TcpStream, before: Option<&Authentication>) -> io::Result<()> {
-        let scope = KeyScope::Address(self.config.address);
-        match (before, &self.config.authentication) {
-            (before, new) if before == new.as_ref() => Ok(()),
-            (Some(Authentication::TcpAo(before)), Some(Authentication::TcpAo(new))) => {
-                tcp_ao::change(socket, self.key_scope(), before, new)
-            }
-            // The roster resets the session of a peer that gets TCP-AO, or loses it.
-            (Some(Authentication::TcpAo(_)), _) | (_, Some(Authentication::TcpAo(_))) => {
-                Err(io::Error::other("a connection is signed by TCP-AO from its first segment on or not at all"))
-            }
-            (_, Some(Authentication::Md5(secret))) => socket_options::set_md5_key(socket, scope, Some(secret)),
-            (_, None) => socket_options::set_md5_key(socket, scope, None),
-        }
-    }
-
-    /// Whom the TCP-AO keys of a connection are for: those of one that was accepted are the listening socket's.
-    fn key_scope(&self) -> KeyScope {
-        self.dynamic.map_or(KeyScope::Address(self.config.address), KeyScope::Prefix)
-    }
-
-    /// Of the connection that has the session.
-    fn tcp_ao_in_use(&self) -> Option<InUse> {
-        self.config.authentication.as_ref()?.tcp_ao()?;
-        let carrier = self.session.established()?.direction;
-        tcp_ao::in_use(self.connection(carrier)?.socket()).ok()
-    }
-
     fn status(&self) -> TaskStatus {
         let now = self.clock.now();
         let established = self.session.established().cloned();
@@ -465,142 +418,12 @@ impl Peer {
         }
     }
 
-    fn take_incoming(&mut self, stream: TcpStream) {
-        if !self.is_from_neighbour(&stream) {
-            return;
-        }
-        if !self.session.accepts_incoming() {
-            tracing::debug!(peer = self.config.name, "closed a connection that the session has no use for");
-            return;
-        }
-        if !socket_options::is_near_enough(&stream, &self.config) {
-            tracing::debug!(
-                peer = self.config.name,
-                "closed a connection that came over more hops than ttl-security allows"
-            );
-            return;
-        }
-        if let Some(Authentication::TcpAo(keys)) = &self.config.authentication
-            && let Err(error) = tcp_ao::take_over(&stream, self.key_scope(), keys)
-        {
-            tracing::warn!(peer = self.config.name, %error, "closed a connection; the peer will open another one");
-            return;
-        }
-        let prepared = socket_options::prepare_connection(&stream, &self.config);
-        let connection = Connection::new(stream);
-        match prepared.and_then(|()| connection.addresses()) {
-            Ok((local, remote)) => {
-                self.incoming = Some(connection);
-                self.session.handle_connected(self.clock.now(), Direction::Incoming, local, remote);
-            }
-            Err(error) => tracing::debug!(peer = self.config.name, %error, "a connection ended before it began"),
-        }
-    }
-
-    fn take_connected(&mut self, outcome: io::Result<TcpStream>) {
-        self.connecting = None;
-        let now = self.clock.now();
-        let opened = outcome.and_then(|stream| {
-            // Its keys may have changed while it was being opened.
-            self.change_keys_of(&stream, self.connecting_with.as_ref())?;
-            let connection = Connection::new(stream);
-            connection.addresses().map(|addresses| (connection, addresses))
-        });
-        match opened {
-            Ok((connection, (local, remote))) => {
-                self.outgoing = Some(connection);
-                self.session.handle_connected(now, Direction::Outgoing, local, remote);
-            }
-            Err(error) => {
-                let reason = format!("cannot connect to {} port {}: {error}", self.remote(), self.config.port);
-                tracing::debug!(peer = self.config.name, reason, "no connection");
-                self.session.handle_connect_failed(now, reason);
-            }
-        }
-    }
-
-    /// One read, if we are `reading`; what wants to be written is written by [`Peer::settle`].
-    fn take_ready(&mut self, direction: Direction, reading: bool) {
-        if reading && let Read::End(reason) = self.read(direction) {
-            self.lose(direction, reason);
-        }
-    }
-
-    fn read(&mut self, direction: Direction) -> Read {
-        let now = self.clock.now();
-        // Not by `connection`, which would borrow the session too.
-        let connection = match direction {
-            Direction::Outgoing => &self.outgoing,
-            Direction::Incoming => &self.incoming,
-        };
-        let Some(connection) = connection else { return Read::Nothing };
-        let session = &mut self.session;
-        let read = connection.read(|bytes| session.handle_bytes(now, direction, bytes));
-        if let Read::Bytes(octets) = read {
-            self.unbilled += octets;
-            self.drain();
-        }
-        read
-    }
-
-    /// The connection is gone.
-    fn lose(&mut self, direction: Direction, reason: String) {
-        *self.slot(direction) = None;
-        self.session.handle_closed(self.clock.now(), direction, reason);
-    }
-
     /// Does what the session asks for and writes what its sockets take, until there is no more of either.
     fn settle(&mut self) {
         self.follow_link();
         self.drain();
         for direction in [Direction::Outgoing, Direction::Incoming] {
             self.write(direction);
-        }
-    }
-
-    fn write(&mut self, direction: Direction) {
-        let Some(connection) = self.slot(direction).as_mut().filter(|connection| connection.queued() > 0) else {
-            return;
-        };
-        let written = connection.write();
-        let queued = connection.queued();
-        match written {
-            Ok(0) => {}
-            Ok(octets) => self.took(direction, octets, queued),
-            Err(error) => {
-                // The peer may have said why before it closed, and that is worth more than our failure to write.
-                let mut reason = error.to_string();
-                for _ in 0..READS_OF_A_BROKEN_CONNECTION {
-                    match self.read(direction) {
-                        Read::Bytes(_) => {}
-                        Read::Nothing => break,
-                        Read::End(said) => {
-                            reason = said;
-                            break;
-                        }
-                    }
-                }
-                if self.connection(direction).is_some() {
-                    self.lose(direction, reason);
-                }
-            }
-        }
-        self.drain();
-    }
-
-    /// The socket took `octets`, and `queued` more wait.
-    fn took(&mut self, direction: Direction, octets: usize, queued: usize) {
-        let carrier = self.session.established().map(|established| established.direction);
-        if carrier == Some(direction) {
-            // OPEN, KEEPALIVE and the like are counted as if they were the RIB's, until nothing of it is left.
-            let paid = if queued == 0 { self.owed } else { octets.min(self.owed) };
-            self.owed -= paid;
-            if paid > 0 {
-                self.port.sent(paid);
-            }
-        }
-        if carrier.is_none_or(|carrier| carrier == direction) {
-            self.session.handle_sent(self.clock.now(), queued);
         }
     }
 
@@ -625,15 +448,6 @@ impl Peer {
                 }
                 Output::Refresh(family) => self.port.push(Report::Refresh(family), 1),
             }
-        }
-    }
-
-    fn close(&mut self, direction: Direction) {
-        if direction == Direction::Outgoing {
-            self.connecting = None;
-        }
-        if let Some(connection) = self.slot(direction).take() {
-            self.farewells.spawn(connection.finish());
         }
     }
 

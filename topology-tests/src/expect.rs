@@ -7,6 +7,11 @@ use serde_json::Value;
 
 use crate::lab::{Lab, Node};
 
+#[path = "../../fib-sync/tests/support/shown.rs"]
+mod shown;
+
+pub use shown::without_objects;
+
 /// How long [`wait`] waits: far more than anything takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -35,15 +40,4 @@ pub fn wait(lab: &Lab, what: &str, look: impl FnMut() -> Result<(), String>) {
     if let Err(error) = lab.poll(what, DEADLINE, look) {
         panic!("{error}");
     }
-}
-
-/// What `ip route` shows, without the numbers of next-hop objects.
-#[must_use]
-pub fn without_objects(shown: &str) -> String {
-    let mut parts = shown.split("nhid ");
-    let mut text = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        text.push_str(part.split_once(' ').map_or("", |(_, rest)| rest));
-    }
-    text
 }

@@ -57,6 +57,11 @@ shown() {
         tail -n 30 /run/linnet-lab/*/"$host"/linnetd.log
     done
 }
+cleaned() {
+    lab exec h1 -- linnetd --cleanup --config /etc/linnet/linnetd.toml
+    lab exec h1 -- sh -c 'ip route show proto 76; ip -6 route show proto 76; ip nexthop show protocol 76; ip -brief link | grep -E "linnet|^lin"; nft list tables' > left
+    [ ! -s left ] || { echo "left: $(cat left)"; return 1; }
+}
 trap shown ERR
 lab up "$lab"
 route() { lab exec "$1" -- ip -oneline "$2" route show "$3" | grep "$4" | grep 'proto 76'; }
@@ -79,9 +84,7 @@ echo "pods: talk in both families"
 lab exec h1 -- sh -c 'kill -s KILL "$(pidof linnetd)"'
 lab exec h1:client-1 -- ping -n -q -c 5 -i 0.2 -W 10 10.244.2.20 | grep ' 0% packet loss'
 echo "killed: the routes stand"
-lab exec h1 -- linnetd --cleanup --config /etc/linnet/linnetd.toml
-lab exec h1 -- sh -c 'ip route show proto 76; ip -6 route show proto 76; ip nexthop show protocol 76; ip -brief link | grep -E "linnet|^lin"; nft list tables' > left
-[ ! -s left ] || { echo "left: $(cat left)"; false; }
+cleaned
 echo "cleanup: nothing is left"
 lab down two-subnets
 "#;
@@ -154,9 +157,7 @@ pods
 marks | diff before -
 echo "ipip: killed and started again, the routes stand"
 lab exec h1 -- sh -c 'kill -s KILL "$(pidof linnetd)"'
-lab exec h1 -- linnetd --cleanup --config /etc/linnet/linnetd.toml
-lab exec h1 -- sh -c 'ip route show proto 76; ip -6 route show proto 76; ip nexthop show protocol 76; ip -brief link | grep -E "linnet|^lin"; nft list tables' > left
-[ ! -s left ] || { echo "left: $(cat left)"; false; }
+cleaned
 echo "ipip: nothing is left"
 lab down two-subnets
 "#;

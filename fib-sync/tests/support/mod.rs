@@ -11,6 +11,10 @@ use ipnetwork::IpNetwork;
 use nix::sched::{CloneFlags, unshare};
 use tokio::sync::mpsc::Receiver;
 
+mod shown;
+
+pub use shown::without_objects;
+
 pub const CONFIG: FibConfig = FibConfig { table: 254, metric: 76, next_hop_objects: true };
 
 /// Runs a test in a new network namespace, with `lo` up. The namespace lives as long as the thread that entered it
@@ -41,15 +45,6 @@ pub fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
 /// `ip`, with arguments as one types them. What it prints, without the numbers of next-hop objects.
 pub fn ip(arguments: &str) -> String {
     without_objects(&run("ip", &arguments.split_whitespace().collect::<Vec<_>>()).expect("ip"))
-}
-
-fn without_objects(shown: &str) -> String {
-    let mut parts = shown.split("nhid ");
-    let mut text = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        text.push_str(part.split_once(' ').map_or("", |(_, rest)| rest));
-    }
-    text
 }
 
 /// An IPv6 route by a group is shown like a multipath route, also where the group has one hop.

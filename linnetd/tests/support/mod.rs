@@ -3,6 +3,9 @@
 #![allow(dead_code, unreachable_pub)] // each test file uses its own part of this
 #![allow(clippy::unwrap_used)] // a panic is a test's verdict, here as in the tests
 
+#[path = "../../../fib-sync/tests/support/shown.rs"]
+mod shown;
+
 use std::fmt::Debug;
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -13,6 +16,7 @@ use std::time::{Duration, Instant};
 use linnet_api::bgp_client::BgpClient;
 use linnet_api::endpoints_client::EndpointsClient;
 use linnet_api::node_client::NodeClient;
+use shown::without_objects;
 use tonic::transport::{Channel, Endpoint};
 
 /// The host's address on the link, and the router's.
@@ -291,16 +295,6 @@ pub fn spawn(command: &mut Command, log: &std::path::Path) -> Process {
 /// A value and what it should be, for messages.
 pub fn shown(value: &impl Debug) -> String {
     format!("{value:#?}")
-}
-
-/// What `ip` shows of routes, without the numbers of next-hop objects.
-fn without_objects(shown: &str) -> String {
-    let mut parts = shown.split("nhid ");
-    let mut text = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        text.push_str(part.split_once(' ').map_or("", |(_, rest)| rest));
-    }
-    text
 }
 
 /// What the host's kernel shows of the route that BIRD announces.

@@ -224,16 +224,23 @@ mod tests {
     use super::*;
     use crate::output::{json, plain};
 
-    fn test() -> Test {
-        let route = api::BgpRoute {
+    /// A route as a router announced it.
+    fn announced() -> api::BgpRoute {
+        api::BgpRoute {
             prefix: "10.1.0.0/16".into(),
             next_hop: "192.0.2.1".into(),
             peer: "tor-a".into(),
             as_path: "65001 65010".into(),
             origin: "igp".into(),
+            ..Default::default()
+        }
+    }
+
+    fn test() -> Test {
+        let route = api::BgpRoute {
             communities: vec!["65001:100".into(), "64512:7:1".into(), "lb:65001:10G".into()],
             validation: "valid".into(),
-            ..Default::default()
+            ..announced()
         };
         let check = |condition: &str, passed, found: &str| api::FilterCheck {
             condition: condition.into(),
@@ -281,14 +288,7 @@ mod tests {
 
     /// One that the peer would hear, and one that the filter lets through and a community does not.
     fn test_to() -> Test {
-        let route = api::BgpRoute {
-            prefix: "10.1.0.0/16".into(),
-            next_hop: "192.0.2.1".into(),
-            peer: "tor-a".into(),
-            as_path: "65001 65010".into(),
-            origin: "igp".into(),
-            ..Default::default()
-        };
+        let route = announced();
         let sent = api::BgpRoute { next_hop: "192.0.2.9".into(), as_path: "64512 65001 65010".into(), ..route.clone() };
         let accepted = api::FilterTrace {
             route: Some(route.clone()),

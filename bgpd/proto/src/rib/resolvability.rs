@@ -59,11 +59,15 @@ impl Unreachable {
     /// Forgets what none of these sets depends on, and says what it was.
     pub(crate) fn forget_unused<'a>(&mut self, sets: impl Iterator<Item = &'a Packed>) -> Vec<IpAddr> {
         let used: BTreeSet<IpAddr> = sets.flat_map(|set| resolvers(set.next_hop(), set.tunnels())).collect();
-        let known = std::mem::take(&mut self.0);
-        let (kept, forgotten) = known.into_iter().partition(|address| used.contains(address));
-        self.0 = kept;
-        let forgotten: BTreeSet<IpAddr> = forgotten;
-        forgotten.into_iter().collect()
+        let mut forgotten = Vec::new();
+        self.0.retain(|address| {
+            let kept = used.contains(address);
+            if !kept {
+                forgotten.push(*address);
+            }
+            kept
+        });
+        forgotten
     }
 }
 

@@ -265,6 +265,12 @@ pub(crate) enum RouteCommand {
         after_help = "Examples:\n  linnet route list\n  linnet route list -o json | jq '.routes[] | select(.installed | not)'"
     )]
     List,
+    /// Compares all that is Linnet's in the kernel with what is wanted, repairs what differs, and says what that was; exit
+    /// status 1 when something could not be repaired.
+    #[command(
+        after_help = "The daemon does the same by itself every ten minutes.\n\nExamples:\n  linnet route check\n  linnet route check -o json | jq '.differences[] | select(.repaired | not)'"
+    )]
+    Check,
     /// What the kernel does with a packet to this address, and why; exit status 1 when it has no route.
     #[command(after_help = "Examples:\n  linnet route get 10.244.2.7")]
     Get {

@@ -13,6 +13,7 @@ mod output;
 mod overlay;
 mod policy;
 mod route;
+mod route_check;
 mod status;
 
 use std::io::Write;
@@ -90,6 +91,7 @@ async fn run(args: Args) -> Result<Answer, Error> {
         Command::Bfd { command: BfdCommand::List } => bfd::list(&client, &print).await,
         Command::Route { command } => match command {
             RouteCommand::List => route::list(&client, &print).await,
+            RouteCommand::Check => route_check::check(&client, &print).await,
             RouteCommand::Get { address } => route::get(&client, &print, address).await,
         },
         Command::Overlay { command: OverlayCommand::List } => overlay::list(&client, &print).await,

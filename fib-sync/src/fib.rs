@@ -6,7 +6,7 @@ use ipnetwork::IpNetwork;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    Change, FibError, OverlaySpec, OverlayStatus, PathId, Reach, RouteStatus,
+    Change, Comparison, Comparisons, FibError, OverlaySpec, OverlayStatus, PathId, Reach, RouteStatus,
     engine::{self, Command},
 };
 
@@ -68,6 +68,8 @@ pub struct Totals {
     pub installed: usize,
     /// How often any of them was put back.
     pub repairs: u64,
+    /// Full compares with the kernel.
+    pub comparisons: Comparisons,
 }
 
 /// Events that wait for their reader; what comes on top is conflated, or, for repairs, dropped.
@@ -170,6 +172,15 @@ impl Fib {
     /// How many routes there are. Cheaper by far than [`Fib::status`], where there are very many.
     pub async fn totals(&self) -> Totals {
         self.call(Command::Totals).await.unwrap_or_default()
+    }
+
+    /// Reads all that is Linnet's in the kernel, says what is not as wanted, and repairs it; also what was left to another
+    /// program for a while because that fought over it. The engine does the same by itself every ten minutes or so.
+    ///
+    /// # Errors
+    /// [`FibError::Kernel`], [`FibError::Socket`] and [`FibError::Lost`] when the kernel cannot be read; it is tried again.
+    pub async fn check(&self) -> Result<Comparison, FibError> {
+        self.call(Command::Check).await?
     }
 
     /// The kernel's own answer for a destination.

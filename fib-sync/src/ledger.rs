@@ -50,6 +50,26 @@ impl Ledger {
         route.table == self.number && route.metric == self.metric && route.tos == 0
     }
 
+    /// Whether a route of Linnet's protocol is in its table under a key that is not: one of another metric.
+    pub(crate) fn strands(&self, route: &KernelRoute) -> bool {
+        route.table == self.number && route.protocol == PROTOCOL && !self.concerns(route)
+    }
+
+    /// Whether the book says of the kernel that it has this route.
+    pub(crate) fn knows(&self, route: &KernelRoute) -> bool {
+        if route.protocol == PROTOCOL {
+            self.path_of(self.table.get(route.prefix)).is_some_and(|path| **path == route.path)
+        } else {
+            self.foreign.get(&route.prefix) == Some(&route.protocol)
+        }
+    }
+
+    /// How many routes of a family, of Linnet's and of others, the book says that the kernel has.
+    pub(crate) fn known(&self, v6: bool) -> usize {
+        let ours = self.table.iter().filter(|(prefix, slot)| prefix.is_ipv6() == v6 && slot.have().is_some());
+        ours.count() + self.foreign.keys().filter(|prefix| prefix.is_ipv6() == v6).count()
+    }
+
     /// Takes a change in. Returns the prefix that it is about.
     pub(crate) fn change(&mut self, change: Change) -> Option<IpNetwork> {
         let (prefix, want) = match change {
@@ -191,6 +211,11 @@ impl Ledger {
         }
         let left = (!left.is_empty()).then(|| self.kernel.hold(KernelPath { hops: left, ..KernelPath::clone(&had) }));
         self.set_have(route.prefix, left)
+    }
+
+    /// Whether there is more than one route with Linnet's mark under this key.
+    pub(crate) fn is_doubled(&self, prefix: IpNetwork) -> bool {
+        self.doubled.contains(&prefix)
     }
 
     /// Keys under which there is more than one route with Linnet's mark.

@@ -12,6 +12,7 @@
 //!
 //! All of it works in the network namespace of the thread that calls [`Fib::start`].
 
+pub mod comparison;
 mod device;
 mod engine;
 mod error;
@@ -35,6 +36,7 @@ mod route;
 mod sysctl;
 mod table;
 
+pub use comparison::{Comparison, Comparisons};
 pub use error::FibError;
 pub use fib::{Fib, FibConfig, FibEvent, KernelAnswer, Submitted, Totals};
 pub use forwarding::{enable_forwarding, forwarding_enabled};

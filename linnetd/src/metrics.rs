@@ -252,6 +252,17 @@ async fn register_kernel(registry: &mut Registry, kernel: &Kernel) {
     gauge(registry, "fib_routes_installed", "Routes that the kernel holds", routes.installed as u64);
     gauge(registry, "fib_routes_pending", "Routes that wait for a next hop or for the kernel", pending as u64);
     gauge(registry, "fib_repairs", "Times that routes which are there were put back", routes.repairs);
+    let compared = routes.comparisons;
+    for (name, help, value) in [
+        ("fib_comparisons", "Full compares of the kernel with what is wanted", compared.count),
+        ("fib_differences_found", "Differences that full compares found", compared.found),
+    ] {
+        let counter = Counter::<u64, AtomicU64>::default();
+        counter.inner().store(value, Ordering::Relaxed);
+        registry.register(name, help, counter);
+    }
+    let unrepaired = compared.last.map_or(0, |last| last.unrepaired as u64);
+    gauge(registry, "fib_differences_unrepaired", "Differences that the last full compare left", unrepaired);
     let overlay = kernel.forwarding.overlay().borrow().is_some();
     gauge(registry, "overlay_up", "1 if the overlay device is there", u64::from(overlay));
     let policy = kernel.policy.status().await;

@@ -4,7 +4,7 @@ mod support;
 
 use std::fs;
 
-use linnet_api::{BgpSummaryRequest, ReloadRequest, StatusRequest};
+use linnet_api::{BgpSummaryRequest, FibCheckRequest, ReloadRequest, StatusRequest};
 use support::{ROUTE, ROUTER, Rack, routes, shown, spawn, wait_for_both_sides};
 
 #[test]
@@ -105,6 +105,29 @@ async fn what_the_router_announces_and_hears_is_shown_by_the_api() {
     let answer = fib.get(linnet_api::FibGetRequest { address: "203.0.113.9".into() }).await.unwrap().into_inner();
     assert_eq!(answer.next_hop.clone().unwrap().via, ROUTER, "{}", shown(&answer));
     assert!(answer.why.contains("link eth0"), "{}", shown(&answer));
+}
+
+#[tokio::test]
+async fn a_check_names_a_route_of_another_owner_until_it_is_gone() {
+    let rack = Rack::new("");
+    rack.configure("", "");
+    let _daemon = rack.start();
+    wait_for_both_sides(&rack);
+    let mut fib = linnet_api::fib_client::FibClient::new(rack.channel().await);
+    let foreign = format!("203.0.113.0/24 via {ROUTER} proto static metric 76");
+    rack.host.run(&format!("ip route replace {foreign}"));
+    let check = fib.check(FibCheckRequest {}).await.unwrap().into_inner();
+    let told = check.differences.iter().map(|found| (found.name.as_str(), found.kind.as_str(), found.repaired));
+    assert_eq!(told.collect::<Vec<_>>(), [("203.0.113.0/24", "conflict", false)], "{}", shown(&check));
+    assert_eq!(check.unrepaired, 1, "{}", shown(&check));
+    let status = rack.node().await.status(StatusRequest {}).await.unwrap().into_inner();
+    let room = status.components.iter().find(|component| component.name == "fib").unwrap();
+    assert!(room.detail.contains("1 differed, 1 not repaired"), "{}", shown(&status));
+
+    rack.host.run(&format!("ip route del {foreign}"));
+    rack.until_host_shows("ip route show proto 76", ROUTE);
+    let check = fib.check(FibCheckRequest {}).await.unwrap().into_inner();
+    assert!(check.differences.is_empty() && check.routes >= 2, "{}", shown(&check));
 }
 
 #[test]

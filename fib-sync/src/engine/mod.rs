@@ -8,6 +8,7 @@
 //! Inputs are commands, what the kernel announces, and the timers below; each ends in [`Engine::reconcile`] for the
 //! prefixes that it touched.
 
+mod compare;
 mod failover;
 mod notices;
 mod outbox;
@@ -28,10 +29,10 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use self::{outbox::Outbox, troubles::Troubles, write::Writer};
+use self::{compare::Schedule, outbox::Outbox, troubles::Troubles, write::Writer};
 use crate::{
-    Change, FibConfig, FibError, FibEvent, KernelAnswer, OverlaySpec, OverlayStatus, PathId, Reach, RouteStatus,
-    Totals,
+    Change, Comparison, FibConfig, FibError, FibEvent, KernelAnswer, OverlaySpec, OverlayStatus, PathId, Reach,
+    RouteStatus, Totals,
     kernel_route::{family, read},
     ledger::Ledger,
     links::Links,
@@ -63,6 +64,7 @@ pub(crate) enum Command {
     Totals(oneshot::Sender<Totals>),
     Users(oneshot::Sender<Vec<(PathId, usize)>>),
     Get(IpAddr, oneshot::Sender<Result<KernelAnswer, FibError>>),
+    Check(oneshot::Sender<Result<Comparison, FibError>>),
     Clear(oneshot::Sender<()>),
 }
 
@@ -117,6 +119,8 @@ struct Engine {
     /// Pause before next hops are asked for again: longer where there are very many.
     reach_pause: Duration,
     outbox: Outbox,
+    /// Full compares: when, and what came of them.
+    comparisons: Schedule,
     /// The runtime has other threads, which can take over from ours.
     threads: bool,
 }
@@ -170,6 +174,7 @@ impl Engine {
             timers: Timers::default(),
             reach_pause: SETTLE,
             outbox: Outbox::new(events),
+            comparisons: Schedule::new(Instant::now()),
             threads: Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread,
         };
         engine.read_links()?;
@@ -199,7 +204,8 @@ impl Engine {
             }
             let now = Instant::now();
             if self.wake() <= now {
-                let only_few = self.timers.is_about_reach_alone() && self.answers.count() <= FEW;
+                let few = self.timers.is_about_reach_alone() && !self.comparisons.is_due(now);
+                let only_few = few && self.answers.count() <= FEW;
                 self.work(!only_few, |engine| engine.tick(now));
             }
             if !self.outbox.flush() && self.timers.outbox.is_none() {
@@ -259,6 +265,10 @@ impl Engine {
             Command::Get(address, answer) => {
                 let _ = answer.send(self.get(address));
             }
+            Command::Check(answer) => {
+                let compared = self.compare(true);
+                let _ = answer.send(compared);
+            }
             Command::Clear(answer) => {
                 self.clear();
                 let _ = answer.send(());
@@ -280,7 +290,7 @@ impl Engine {
             timers.outbox,
             self.troubles.next(),
         ];
-        times.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
+        times.into_iter().flatten().fold(self.comparisons.next(), Instant::min)
     }
 
     /// Does what is due.
@@ -313,6 +323,9 @@ impl Engine {
         if !retry.is_empty() {
             self.reconcile(retry);
         }
+        if self.comparisons.is_due(now) {
+            self.compare_by_itself();
+        }
     }
 
     /// Reads all devices and addresses.
@@ -334,14 +347,20 @@ impl Engine {
         Ok(())
     }
 
-    /// Reads the routes of one family.
-    fn read_routes(&mut self, v6: bool) -> Result<(), FibError> {
+    /// Asks for the routes of one family in Linnet's table.
+    fn all_routes(&self, v6: bool) -> RouteNetlinkMessage {
         let mut question = RouteMessage::default();
         question.header.address_family = family(v6);
         question.header.table = u8::try_from(self.config.table).unwrap_or(libc::RT_TABLE_UNSPEC);
         question.attributes.push(netlink_packet_route::route::RouteAttribute::Table(self.config.table));
+        RouteNetlinkMessage::GetRoute(question)
+    }
+
+    /// Reads the routes of one family.
+    fn read_routes(&mut self, v6: bool) -> Result<(), FibError> {
+        let question = self.all_routes(v6);
         let ledger = &self.ledger;
-        let routes = self.socket.dump(RouteNetlinkMessage::GetRoute(question), |message| match message {
+        let routes = self.socket.dump(question, |message| match message {
             RouteNetlinkMessage::NewRoute(message) => read(&message).filter(|route| ledger.concerns(route)),
             _ => None,
         })?;
@@ -419,5 +438,10 @@ impl Engine {
     }
 }
 
+#[cfg(test)]
+mod compare_tests;
+#[cfg(test)]
+#[path = "../../tests/support/mod.rs"]
+mod support;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use super::{Engine, SETTLE};
 use crate::{
     PROTOCOL,
-    kernel_route::{KernelPath, KernelRoute, Kind, read},
+    kernel_route::{KernelHop, KernelPath, KernelRoute, Kind, read},
     links::LinkChange,
     netlink::Notice,
     next_hops::NextHops,
@@ -151,25 +151,30 @@ impl Engine {
     }
 
     /// A path for people.
-    fn words(&self, path: &KernelPath) -> String {
+    pub(super) fn words(&self, path: &KernelPath) -> String {
         if let Some(object) = path.object {
-            return format!("next-hop object {object}");
+            return match self.next_hops.group(object) {
+                Some(hops) => format!("{} (next-hop object {object})", self.hop_words(hops)),
+                None => format!("next-hop object {object}"),
+            };
         }
         match path.kind {
             Kind::Unreachable => "unreachable".into(),
             Kind::Blackhole => "blackhole".into(),
             Kind::Other(kind) => format!("a route of type {kind}"),
-            Kind::Unicast => {
-                let weighted = path.hops.iter().any(|hop| hop.weight != 0);
-                let hops = path.hops.iter().map(|hop| {
-                    let via = hop.via.map(|via| format!("via {via} ")).unwrap_or_default();
-                    let weight =
-                        if weighted { format!(" weight {}", u16::from(hop.weight) + 1) } else { String::new() };
-                    format!("{via}dev {}{weight}", self.links.name(hop.link))
-                });
-                hops.collect::<Vec<_>>().join(", ")
-            }
+            Kind::Unicast => self.hop_words(&path.hops),
         }
+    }
+
+    /// Hops for people.
+    pub(super) fn hop_words(&self, hops: &[KernelHop]) -> String {
+        let weighted = hops.iter().any(|hop| hop.weight != 0);
+        let hops = hops.iter().map(|hop| {
+            let via = hop.via.map(|via| format!("via {via} ")).unwrap_or_default();
+            let weight = if weighted { format!(" weight {}", u16::from(hop.weight) + 1) } else { String::new() };
+            format!("{via}dev {}{weight}", self.links.name(hop.link))
+        });
+        hops.collect::<Vec<_>>().join(", ")
     }
 
     /// Puts next-hop objects right that somebody else changed, with the routes that went with them.

@@ -171,7 +171,7 @@ impl Engine {
         }
     }
 
-    fn tunnel_ends(&self) -> BTreeSet<TunnelEnd> {
+    pub(super) fn tunnel_ends(&self) -> BTreeSet<TunnelEnd> {
         self.ledger.paths.wanted().flat_map(|(_, path)| tunnels(path).collect::<Vec<_>>()).collect()
     }
 

@@ -33,7 +33,8 @@ impl Engine {
     }
 
     pub(super) fn totals(&self) -> Totals {
-        let mut totals = Totals { repairs: self.troubles.all_repairs(), ..Totals::default() };
+        let comparisons = self.comparisons.told(Instant::now());
+        let mut totals = Totals { repairs: self.troubles.all_repairs(), comparisons, ..Totals::default() };
         for (prefix, slot) in self.ledger.table.iter() {
             if let Want::Path(path) = slot.want() {
                 let resolved = self.ledger.paths.resolved((path, prefix.is_ipv6()));

@@ -1,13 +1,9 @@
 //! The engine when the kernel announces more than it can hear.
 
-#[path = "../../tests/support/mod.rs"]
-mod support;
-
 use netlink_packet_route::RouteNetlinkMessage;
-use support::*;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Command, Engine};
+use super::{Command, Engine, support::*};
 use crate::{
     FibEvent,
     kernel_route::removal,

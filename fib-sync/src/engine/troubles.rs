@@ -85,6 +85,12 @@ impl Troubles {
         }
     }
 
+    /// Ends every truce: somebody asked for it.
+    pub(super) fn end_truces(&mut self, now: Instant) {
+        let fights = self.repairs.values_mut().filter_map(|repairs| repairs.until.as_mut());
+        fights.for_each(|until| *until = now.min(*until));
+    }
+
     /// Somebody else changed the route. Returns whether to put it back now; if not, there is a truce first.
     pub(super) fn meddled(&mut self, prefix: IpNetwork, now: Instant) -> bool {
         let repairs =

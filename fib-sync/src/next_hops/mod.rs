@@ -5,12 +5,14 @@
 //! A gateway on a link is an object of its own and never changes; groups are what changes. Everything is marked with
 //! protocol 76 and has a number of a range of Linnet's.
 
+mod compare;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 
+pub(crate) use self::compare::Different;
 use self::wire::{Content, deletion, gateway, group, question};
 pub(crate) use self::wire::{RTM_DELNEXTHOP, RTM_NEWNEXTHOP, read};
 use crate::{
@@ -93,7 +95,8 @@ impl NextHops {
                 self.taken.insert(object.id);
             } else if let Content::Hop(hop) = &object.content {
                 by_number.insert(object.id, hop.clone());
-                hops.insert(hop.clone(), object.id);
+                // Of two objects that say the same the first one counts, at every reading.
+                hops.entry(hop.clone()).or_insert(object.id);
             }
         }
         let mut groups = BTreeMap::new();
@@ -224,6 +227,11 @@ impl NextHops {
     /// Whether there may be something for [`NextHops::collect`].
     pub(crate) fn has_idle(&self) -> bool {
         self.idle
+    }
+
+    /// Groups that a path has.
+    pub(crate) fn owned(&self) -> impl Iterator<Item = u32> + '_ {
+        self.owners.values().copied()
     }
 
     /// Paths that have a group.

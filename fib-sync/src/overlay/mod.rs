@@ -128,6 +128,14 @@ pub(crate) fn ensure(socket: &mut Socket, spec: &OverlaySpec, mtu: u32) -> Resul
     Ok((made.index, status))
 }
 
+/// Whether the device is there with all that [`ensure`] would make anew, were it otherwise.
+pub(crate) fn stands(socket: &mut Socket, spec: &OverlaySpec) -> Result<bool, FibError> {
+    match spec.encapsulation {
+        Encapsulation::Vxlan { vni, port } => own::stands(&Vxlan::new(vni, port, spec.local)?, socket),
+        Encapsulation::IpIp => own::stands(&IpIp::new(spec.local)?, socket),
+    }
+}
+
 /// A device as it was found or made.
 #[derive(Clone, Copy, Debug)]
 struct Made {

@@ -19,6 +19,7 @@ use netlink_packet_route::{
 use super::{Encapsulation, Overlay, link_local};
 use crate::{
     FibError, PROTOCOL,
+    comparison::{DifferenceKind, Subject},
     netlink::{Request, Socket},
     route::TunnelEnd,
 };
@@ -38,6 +39,25 @@ enum Value {
     Mac([u8; 6]),
     /// The outer address, and the VNI where it is not the device's own.
     Outer(IpAddr, Option<u32>),
+}
+
+impl Key {
+    fn subject(self) -> Subject {
+        match self {
+            Key::Neighbour(address) => Subject::Neighbour(address),
+            Key::Forwarding(mac) => Subject::Forwarding(mac),
+        }
+    }
+}
+
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            Value::Mac(mac) => Subject::Forwarding(mac).fmt(f),
+            Value::Outer(address, None) => write!(f, "{address}"),
+            Value::Outer(address, Some(vni)) => write!(f, "{address} VNI {vni}"),
+        }
+    }
 }
 
 type Entries = BTreeMap<Key, Value>;
@@ -89,6 +109,38 @@ impl Neighbours {
         let TunnelEnd::Vxlan { endpoint, mac, .. } = *end else { return None };
         let keys = [Key::Neighbour(endpoint), Key::Neighbour(link_local(mac).into()), Key::Forwarding(mac)];
         keys.iter().find_map(|key| self.refused.get(key)).map(String::as_str)
+    }
+
+    /// How many entries are wanted, and which of those that were read or written differ from them.
+    pub(crate) fn compare(
+        &self,
+        ends: &BTreeSet<TunnelEnd>,
+        overlay: &Overlay,
+        swept: bool,
+    ) -> (usize, Vec<(Subject, DifferenceKind, String)>) {
+        let wanted = wanted(ends, overlay);
+        let mut different = Vec::new();
+        for (key, value) in &wanted {
+            match self.observed.get(key) {
+                Some(there) if there == value => {}
+                Some(there) => {
+                    different.push((key.subject(), DifferenceKind::Changed, format!("{there}, wanted {value}")));
+                }
+                None => different.push((key.subject(), DifferenceKind::Missing, format!("wanted {value}"))),
+            }
+        }
+        let surplus = self.observed.iter().filter(|(key, _)| !wanted.contains_key(key));
+        let surplus = surplus.filter(|(key, _)| swept || self.written.contains(key));
+        different.extend(
+            surplus.map(|(key, there)| (key.subject(), DifferenceKind::Extra, format!("{there}, wanted none"))),
+        );
+        (wanted.len(), different)
+    }
+
+    /// Why an entry is not as wanted.
+    pub(crate) fn refusal(&self, subject: &Subject) -> String {
+        let refused = self.refused.iter().find(|(key, _)| key.subject() == *subject);
+        refused.map_or_else(|| "it is tried again".into(), |(_, why)| format!("the kernel refused it: {why}"))
     }
 
     /// Writes what is missing or different. Before the routes that need it.

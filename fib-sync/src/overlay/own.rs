@@ -71,6 +71,11 @@ pub(super) fn ensure<K: Kind>(kind: &K, mtu: u32, socket: &mut Socket) -> Result
     Ok(Made { index: made.index, mtu: made.mtu, up: made.up })
 }
 
+/// Whether Linnet's device is there and serves.
+pub(super) fn stands<K: Kind>(kind: &K, socket: &mut Socket) -> Result<bool, FibError> {
+    Ok(find::<K>(socket)?.iter().any(|device| device.name == K::DEVICE && kind.serves(device)))
+}
+
 /// All devices of the kind.
 fn find<K: Kind>(socket: &mut Socket) -> Result<Vec<Found<K::Detail>>, FibError> {
     socket.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()), |message| match message {

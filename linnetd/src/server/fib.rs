@@ -7,8 +7,8 @@ use std::sync::Arc;
 use fib_sync::{Encapsulation, Hop, PathId, ResolvedHop, RouteStatus, Target, TunnelEnd, Weight};
 use linnet_api::fib_server::Fib;
 use linnet_api::{
-    FibGetReply, FibGetRequest, FibNextHop, FibRoute, FibRoutesReply, FibRoutesRequest, OverlayPeer, OverlayReply,
-    OverlayRequest,
+    FibCheckReply, FibCheckRequest, FibDifference, FibGetReply, FibGetRequest, FibNextHop, FibRoute, FibRoutesReply,
+    FibRoutesRequest, OverlayPeer, OverlayReply, OverlayRequest,
 };
 use tonic::{Request, Response, Status};
 
@@ -80,6 +80,29 @@ impl Fib for FibService {
             reply.why = "not a route of Linnet's".into();
         }
         Ok(Response::new(reply))
+    }
+
+    async fn check(&self, _: Request<FibCheckRequest>) -> Result<Response<FibCheckReply>, Status> {
+        let checked = kernel(&self.0)?.forwarding.fib().check().await;
+        let checked = checked.map_err(|error| Status::unavailable(error.to_string()))?;
+        let differences = checked.differences.into_iter().map(|difference| FibDifference {
+            what: difference.subject.word().into(),
+            name: difference.subject.to_string(),
+            kind: difference.kind.word().into(),
+            detail: difference.detail,
+            repaired: difference.repaired,
+            error: difference.error.unwrap_or_default(),
+        });
+        Ok(Response::new(FibCheckReply {
+            routes: checked.routes as u64,
+            objects: checked.objects as u64,
+            entries: checked.entries as u64,
+            unconfirmed: checked.unconfirmed as u64,
+            differences: differences.collect(),
+            more: checked.more as u64,
+            unrepaired: checked.unrepaired as u64,
+            took_us: u64::try_from(checked.took.as_micros()).unwrap_or(u64::MAX),
+        }))
     }
 
     async fn overlay(&self, _: Request<OverlayRequest>) -> Result<Response<OverlayReply>, Status> {

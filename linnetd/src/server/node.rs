@@ -101,6 +101,14 @@ async fn fib(kernel: &Kernel) -> Component {
     let routes = kernel.forwarding.fib().totals().await;
     let unswept = kernel.forwarding.ask(|state| state.unswept.clone()).await.unwrap_or_default();
     let mut detail = format!("{} routes, {} in the kernel", routes.wanted, routes.installed);
+    if let Some(last) = routes.comparisons.last {
+        let ago = last.ago.as_secs();
+        detail += &match (last.differences, last.unrepaired) {
+            (0, _) => format!(", compared {ago} s ago: all equal"),
+            (differed, 0) => format!(", compared {ago} s ago: {differed} differed and were repaired"),
+            (differed, left) => format!(", compared {ago} s ago: {differed} differed, {left} not repaired"),
+        };
+    }
     if !unswept.is_empty() {
         detail += ", waiting for peers to confirm those of an earlier run";
     }

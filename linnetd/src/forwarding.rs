@@ -262,7 +262,8 @@ impl Task {
                 self.settle().await;
             }
             FibEvent::Repaired { prefix, what } => {
-                warn!(%prefix, %what, "somebody changed a route of Linnet's; it is put back")
+                // fib-sync has said so to whoever reads the log.
+                debug!(%prefix, %what, "somebody changed a route of Linnet's; it is put back")
             }
             FibEvent::Resynced => info!("the kernel's messages were lost and its routes read again"),
             FibEvent::OverlayChanged(status) => {

@@ -12,7 +12,7 @@ use std::{
 use ipnetwork::IpNetwork;
 use netlink_packet_route::RouteNetlinkMessage;
 
-use super::Engine;
+use super::{Engine, culprit};
 use crate::{
     Comparison, Comparisons, FibError,
     comparison::{Difference, DifferenceKind, LISTED, LastComparison, Subject},
@@ -122,7 +122,7 @@ impl Engine {
         self.compare_device(&mut findings)?;
         let swept = self.swept == [true; 2];
         let (lost, objects) = self.next_hops.compare(swept, &mut self.socket)?;
-        self.ledger.lost_paths(|path| path.object.is_some_and(|object| lost.contains(&object)));
+        self.lose_next_hops(&lost);
         for v6 in [false, true] {
             self.compare_with_book(v6, &mut findings)?;
         }
@@ -233,7 +233,8 @@ impl Engine {
             let there = || self.shown(slot.have());
             let (kind, detail) = match self.verdict(*prefix, slot) {
                 Verdict::Conflict(protocol) => {
-                    (DifferenceKind::Conflict, format!("a route of protocol {protocol} has its place"))
+                    let owner = culprit::protocol(protocol);
+                    (DifferenceKind::Conflict, format!("a route of protocol {owner} has its place"))
                 }
                 Verdict::Do(Operation::Create(path)) => {
                     (DifferenceKind::Missing, format!("wanted {}", self.shown(Some(path))))

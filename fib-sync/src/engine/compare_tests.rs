@@ -5,30 +5,20 @@ use std::{
     time::Instant,
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::{
-    Command, Engine, MONITOR,
-    support::{CONFIG, bridge, changes, in_namespace, ip, link, put, routes, via},
+    Command, Engine,
+    support::{bridge, in_namespace, ip, link, put, routes, via},
+    tests::engine,
 };
 use crate::{
-    Comparison, Encapsulation, FibEvent, Hop, OverlaySpec, Target, TunnelEnd,
+    Comparison, Encapsulation, Hop, OverlaySpec, Target, TunnelEnd,
     comparison::{DifferenceKind, Subject},
     overlay::{VXLAN_DEVICE, link_local},
 };
 
-fn engine() -> (Engine, mpsc::Receiver<FibEvent>) {
-    let (events, heard) = mpsc::channel(64);
-    let mut engine = Engine::start(CONFIG, MONITOR, events).expect("the engine");
-    engine.swept = [true; 2];
-    (engine, heard)
-}
-
 impl Engine {
-    fn wish(&mut self, wishes: Vec<super::support::Wish>) {
-        self.obey(Command::Change(changes(wishes), oneshot::channel().0));
-    }
-
     /// Compares without having heard what happened.
     async fn compare_unawares(&mut self) -> Comparison {
         self.monitor.ready().await;

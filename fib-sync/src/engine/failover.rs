@@ -4,13 +4,19 @@ use std::{collections::HashSet, net::IpAddr, time::Instant};
 
 use ipnetwork::IpNetwork;
 
-use super::{Engine, SETTLE};
+use super::{
+    Engine, SETTLE, culprit,
+    fight::{Fight, Response},
+};
 use crate::{
     kernel_route::{KernelPath, Kind},
     paths::{FamilyPath, Resolved, gateways},
     resolve::{View, resolve},
     table::Want,
 };
+
+/// What a fight over objects is about, for people.
+const OBJECTS: &str = "next-hop objects of Linnet's";
 
 impl Engine {
     /// Resolves paths that have their first route.
@@ -96,13 +102,55 @@ impl Engine {
     /// hop of a group the group and its routes.
     pub(super) fn reread_next_hops(&mut self) -> Vec<IpNetwork> {
         match self.next_hops.read(&mut self.socket) {
-            Ok(lost) if lost.is_empty() => Vec::new(),
-            Ok(lost) => self.ledger.lost_paths(|path| path.object.is_some_and(|object| lost.contains(&object))),
+            Ok(lost) => self.lose_next_hops(&lost),
             Err(error) => {
                 self.report(Err(error));
                 Vec::new()
             }
         }
+    }
+
+    /// As [`Engine::reread_next_hops`], after an announcement about one of ours; `port`: whose, unless it was the kernel
+    /// itself. Who changes them again and again has the field for a while: routes name their hops themselves then.
+    pub(super) fn reread_meddled_next_hops(&mut self, port: Option<u32>) -> Vec<IpNetwork> {
+        let (lost, different) = match self.next_hops.compare(false, &mut self.socket) {
+            Ok(found) => found,
+            Err(error) => {
+                self.report(Err(error));
+                return Vec::new();
+            }
+        };
+        let now = Instant::now();
+        if let Some(port) = port.filter(|_| !different.is_empty() && self.next_hops.enabled()) {
+            let who = culprit::name(port);
+            let fight = self.object_fight.get_or_insert_with(|| Fight::new(now));
+            match fight.meddled(Some(&who), now) {
+                Response::PutBack => {
+                    tracing::warn!(by = %who, port, "another program touched next-hop objects of Linnet's; putting them back");
+                }
+                Response::Leave(truce) => {
+                    let why = fight.why(OBJECTS, now).unwrap_or_default();
+                    tracing::warn!(?truce, %why, "a fight over next-hop objects; routes name their next hops themselves for a while");
+                    self.next_hops.pause();
+                    self.timers.next_hops = Some(now + truce);
+                }
+                Response::Wait => {}
+            }
+        }
+        self.lose_next_hops(&lost)
+    }
+
+    /// These groups are gone. Returns the routes that went with them.
+    pub(super) fn lose_next_hops(&mut self, lost: &[u32]) -> Vec<IpNetwork> {
+        if lost.is_empty() {
+            return Vec::new();
+        }
+        self.ledger.lost_paths(|path| path.object.is_some_and(|object| lost.contains(&object)))
+    }
+
+    /// Why routes do without next-hop objects though these are wanted.
+    pub(super) fn objects_complaint(&self, now: Instant) -> Option<String> {
+        self.object_fight.as_ref()?.why(OBJECTS, now)
     }
 
     /// Lets go of objects that no path has.

@@ -9,7 +9,9 @@
 //! prefixes that it touched.
 
 mod compare;
+mod culprit;
 mod failover;
+mod fight;
 mod notices;
 mod outbox;
 mod reconcile;
@@ -29,7 +31,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use self::{compare::Schedule, outbox::Outbox, troubles::Troubles, write::Writer};
+use self::{compare::Schedule, fight::Fight, outbox::Outbox, troubles::Troubles, write::Writer};
 use crate::{
     Change, Comparison, FibConfig, FibError, FibEvent, KernelAnswer, OverlaySpec, OverlayStatus, PathId, Reach,
     RouteStatus, Totals,
@@ -115,6 +117,8 @@ struct Engine {
     /// RTM_DELROUTE by family, for a destination that is still to be written into it.
     removals: [Option<Message>; 2],
     troubles: Troubles,
+    /// Over next-hop objects, if there ever was one.
+    object_fight: Option<Fight>,
     timers: Timers,
     /// Pause before next hops are asked for again: longer where there are very many.
     reach_pause: Duration,
@@ -171,6 +175,7 @@ impl Engine {
             writer: Writer::default(),
             removals: [None, None],
             troubles: Troubles::default(),
+            object_fight: None,
             timers: Timers::default(),
             reach_pause: SETTLE,
             outbox: Outbox::new(events),
@@ -222,6 +227,8 @@ impl Engine {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Change(changes, answer) => {
+                // Replacing a route replaces whoever's it is: what others have put there is to be known first.
+                self.heard();
                 self.change(changes);
                 let _ = answer.send(self.ledger.paths.take_unused());
             }

@@ -6,7 +6,7 @@ use ipnetwork::IpNetwork;
 use netlink_packet_core::NLM_F_REPLACE;
 use netlink_packet_route::RouteNetlinkMessage;
 
-use super::{Engine, SETTLE};
+use super::{Engine, SETTLE, culprit};
 use crate::{
     PROTOCOL,
     kernel_route::{KernelHop, KernelPath, KernelRoute, Kind, read},
@@ -28,7 +28,17 @@ struct Burst {
     /// Something came up or became free: what failed may work now.
     better: bool,
     /// Routes that are not what they were, with what another program did; nothing when it was the kernel itself.
-    touched: HashMap<IpNetwork, Option<String>>,
+    touched: HashMap<IpNetwork, Option<Meddling>>,
+    /// The netlink port of somebody else who touched a next-hop object.
+    object_port: Option<u32>,
+}
+
+/// What another program did to a route.
+#[derive(Debug)]
+pub(super) struct Meddling {
+    pub(super) what: String,
+    /// The netlink port of its request.
+    pub(super) port: u32,
 }
 
 impl Engine {
@@ -38,14 +48,18 @@ impl Engine {
         for notice in self.monitor.hear() {
             match notice {
                 Notice::Message { message, flags, port } => self.take(message, flags, port, &mut burst),
-                Notice::NextHop(id) => burst.next_hops |= NextHops::concerns(id),
+                Notice::NextHop { id, port } if NextHops::concerns(id) => {
+                    burst.next_hops = true;
+                    burst.object_port = burst.object_port.or(Some(port).filter(|port| *port != 0));
+                }
+                Notice::NextHop { .. } => {}
                 Notice::Lost => burst.lost = true,
             }
         }
         if burst.lost {
             return self.resync();
         }
-        let lost = if burst.next_hops { self.reread_next_hops() } else { Vec::new() };
+        let lost = if burst.next_hops { self.reread_meddled_next_hops(burst.object_port) } else { Vec::new() };
         if burst.links {
             self.tend_overlay();
         }
@@ -135,7 +149,9 @@ impl Engine {
         let what = if port == 0 {
             None
         } else if route.protocol != PROTOCOL {
-            Some(format!("a route of protocol {} took its place", route.protocol))
+            let owner = culprit::protocol(route.protocol);
+            let done = if there.is_some() { "took" } else { "had" };
+            Some(format!("a route of protocol {owner} {done} its place"))
         } else if there.is_some() {
             Some(format!("changed to {}", self.words(&route.path)))
         } else {
@@ -146,7 +162,7 @@ impl Engine {
             None => self.ledger.lost(&route),
         };
         if news {
-            burst.touched.insert(prefix, what);
+            burst.touched.insert(prefix, what.map(|what| Meddling { what, port }));
         }
     }
 
@@ -179,6 +195,11 @@ impl Engine {
 
     /// Puts next-hop objects right that somebody else changed, with the routes that went with them.
     pub(super) fn mend_next_hops(&mut self) {
+        if self.object_fight.as_ref().is_none_or(|fight| fight.truce(Instant::now()).is_none()) {
+            self.next_hops.resume();
+        } else if let Some(fight) = &self.object_fight {
+            self.timers.next_hops = fight.until();
+        }
         let lost = self.reread_next_hops();
         self.links_changed();
         self.reconcile(lost);

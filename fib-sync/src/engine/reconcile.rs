@@ -2,13 +2,14 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
     time::Instant,
 };
 
 use ipnetwork::IpNetwork;
 use netlink_packet_route::RouteNetlinkMessage;
 
-use super::{Engine, write::Sent};
+use super::{Engine, culprit, fight::Response, notices::Meddling, write::Sent};
 use crate::{
     FibError, device,
     kernel_route::removal,
@@ -21,6 +22,9 @@ use crate::{
 
 /// How many routes under one key are parted at a time.
 const DOUBLES: usize = 16;
+/// Programs that are asked for by name, and repairs that are logged one by one, of what is heard in one go.
+const NAMES: usize = 8;
+const LOGGED: usize = 16;
 
 /// What is to be done about one prefix.
 #[derive(Debug)]
@@ -35,7 +39,7 @@ impl Engine {
     pub(super) fn change(&mut self, changes: Vec<Change>) {
         let mut prefixes: Vec<IpNetwork> = Vec::with_capacity(changes.len());
         prefixes.extend(changes.into_iter().filter_map(|change| self.ledger.change(change)));
-        self.troubles.asked(&prefixes);
+        self.troubles.asked(&prefixes, Instant::now());
         let retold = self.ledger.paths.take_retold();
         self.learn_gateways(&retold);
         let changed: HashSet<FamilyPath> = retold.into_iter().filter(|path| self.resolve(*path)).collect();
@@ -175,11 +179,13 @@ impl Engine {
         self.ledger.paths.wanted().flat_map(|(_, path)| tunnels(path).collect::<Vec<_>>()).collect()
     }
 
-    /// Puts back what somebody else changed; `what` tells, by prefix, what was done.
-    pub(super) fn repair(&mut self, meddled: HashMap<IpNetwork, String>) {
+    /// Puts back what somebody else changed.
+    pub(super) fn repair(&mut self, meddled: HashMap<IpNetwork, Meddling>) {
         let now = Instant::now();
         let mut back = Vec::new();
-        for (prefix, what) in meddled {
+        let mut names: HashMap<u32, Arc<str>> = HashMap::new();
+        let mut told = 0;
+        for (prefix, Meddling { what, port }) in meddled {
             let slot = self.ledger.table.get(prefix);
             let intent = self.ledger.paths.intent(slot.want(), prefix.is_ipv6());
             let swept = self.swept[usize::from(prefix.is_ipv6())];
@@ -187,13 +193,33 @@ impl Engine {
             let repairs = matches!(decide(intent, slot.have(), foreign, swept), Verdict::Do(_));
             if !repairs || !matches!(intent, Intent::Route(_)) {
                 back.push(prefix);
-            } else if self.troubles.meddled(prefix, now) {
-                tracing::warn!(%prefix, %what, "another program touched a route of Linnet's; putting it back");
-                self.outbox.repaired(prefix, what);
-                back.push(prefix);
-            } else {
-                tracing::warn!(%prefix, "another program fights over a route of Linnet's; leaving it for a while");
+                continue;
             }
+            // Asking who it was costs more than the repair does.
+            let who = match names.get(&port) {
+                Some(name) => Some(name.clone()),
+                None if names.len() == NAMES || self.troubles.truce(prefix, now) => None,
+                None => Some(names.entry(port).or_insert_with(|| culprit::name(port)).clone()),
+            };
+            let by = who.as_deref().unwrap_or("one of many programs");
+            match self.troubles.meddled(prefix, who.as_ref(), now) {
+                Response::PutBack => {
+                    told += 1;
+                    if told <= LOGGED {
+                        tracing::warn!(%prefix, %what, %by, port, "another program touched a route of Linnet's; putting it back");
+                    }
+                    self.outbox.repaired(prefix, format!("{what}, by {by}"));
+                    back.push(prefix);
+                }
+                Response::Leave(truce) => {
+                    let why = self.troubles.why(prefix, now).unwrap_or_default();
+                    tracing::warn!(%prefix, ?truce, %why, "a fight over a route of Linnet's; it is left alone for a while");
+                }
+                Response::Wait => {}
+            }
+        }
+        if told > LOGGED {
+            tracing::warn!(routes = told, "another program touched more routes of Linnet's than are told one by one");
         }
         self.reconcile(back);
     }
@@ -213,8 +239,9 @@ impl Engine {
 
 fn conflict(prefix: IpNetwork, protocol: u8, table: u32, metric: u32) -> String {
     let family = if prefix.is_ipv6() { "-6 " } else { "" };
+    let owner = culprit::protocol(protocol);
     format!(
-        "a route of another owner (protocol {protocol}) has the same prefix, table and metric and is left alone; remove \
+        "a route of another owner (protocol {owner}) has the same prefix, table and metric and is left alone; remove \
          it (`ip {family}route del {prefix} proto {protocol} metric {metric} table {table}`) or set fib.metric to \
          another value"
     )

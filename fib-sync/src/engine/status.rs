@@ -61,11 +61,13 @@ impl Engine {
             weight: Weight::from_less_one(hop.weight),
         });
         let complaint = resolved.and_then(|resolved| resolved.resolution.complaint.clone());
+        let by_gateway = shown.is_some_and(|kernel| kernel.hops.iter().any(|hop| hop.via.is_some()));
+        let plain = self.objects_complaint(now).filter(|_| by_gateway);
         RouteStatus {
             prefix,
             path_id,
             installed,
-            error: self.troubles.why(prefix, now).or(complaint).or(refused),
+            error: self.troubles.why(prefix, now).or(complaint).or(refused).or(plain),
             hops: hops.collect(),
             mtu: shown.and_then(|kernel| kernel.mtu),
             repairs: self.troubles.repairs(prefix),

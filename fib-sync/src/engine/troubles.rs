@@ -2,20 +2,17 @@
 
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use ipnetwork::IpNetwork;
 
+use super::fight::{Fight, Response};
+
 /// First pause after a refusal, and the longest.
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
-/// So many repairs of one route within so long are a fight.
-const FIGHT: u32 = 5;
-const ROUND: Duration = Duration::from_secs(10);
-/// The longest truce.
-const TRUCE: Duration = Duration::from_secs(60);
-
 /// Why a route is not in the kernel.
 #[derive(Debug)]
 struct Trouble {
@@ -24,31 +21,26 @@ struct Trouble {
     retry: Instant,
 }
 
-/// What others did to a route.
-#[derive(Debug)]
-struct Repairs {
-    total: u32,
-    /// In this round, and since when.
-    recent: u32,
-    since: Instant,
-    /// Truces so far, and until when this one holds.
-    truces: u32,
-    until: Option<Instant>,
-}
-
 /// All routes in trouble.
 #[derive(Debug, Default)]
 pub(super) struct Troubles {
     troubles: HashMap<IpNetwork, Trouble>,
-    repairs: HashMap<IpNetwork, Repairs>,
+    fights: HashMap<IpNetwork, Fight>,
     /// No later than the earliest time to try something again.
     next: Option<Instant>,
 }
 
 impl Troubles {
-    /// A new wish: earlier failures say nothing about it.
-    pub(super) fn asked(&mut self, prefixes: &[IpNetwork]) {
-        prefixes.iter().for_each(|prefix| self.settled(*prefix));
+    /// A new wish: earlier failures say nothing about it, and it waits for the end of no truce.
+    pub(super) fn asked(&mut self, prefixes: &[IpNetwork], now: Instant) {
+        for prefix in prefixes {
+            self.settled(*prefix);
+            if !self.fights.is_empty()
+                && let Some(fight) = self.fights.get_mut(prefix)
+            {
+                fight.end_truce(now);
+            }
+        }
     }
 
     /// It failed.
@@ -72,8 +64,8 @@ impl Troubles {
     /// Nobody wants it any more.
     pub(super) fn forget(&mut self, prefix: IpNetwork) {
         self.settled(prefix);
-        if !self.repairs.is_empty() {
-            self.repairs.remove(&prefix);
+        if !self.fights.is_empty() {
+            self.fights.remove(&prefix);
         }
     }
 
@@ -87,64 +79,37 @@ impl Troubles {
 
     /// Ends every truce: somebody asked for it.
     pub(super) fn end_truces(&mut self, now: Instant) {
-        let fights = self.repairs.values_mut().filter_map(|repairs| repairs.until.as_mut());
-        fights.for_each(|until| *until = now.min(*until));
+        self.fights.values_mut().for_each(|fight| fight.end_truce(now));
     }
 
-    /// Somebody else changed the route. Returns whether to put it back now; if not, there is a truce first.
-    pub(super) fn meddled(&mut self, prefix: IpNetwork, now: Instant) -> bool {
-        let repairs =
-            self.repairs.entry(prefix).or_insert(Repairs { total: 0, recent: 0, since: now, truces: 0, until: None });
-        if repairs.until.is_some_and(|until| until > now) {
-            return false;
-        }
-        if now.duration_since(repairs.since) > ROUND {
-            (repairs.recent, repairs.since) = (0, now);
-            if repairs.until.is_none_or(|until| now.duration_since(until) > TRUCE) {
-                repairs.truces = 0;
-            }
-        }
-        repairs.recent += 1;
-        if repairs.recent > FIGHT {
-            let truce = Duration::from_secs(1 << repairs.truces.min(6)).min(TRUCE);
-            repairs.truces += 1;
-            (repairs.recent, repairs.since) = (0, now);
-            let until = now + truce;
-            repairs.until = Some(until);
+    /// Somebody else, who has a name if that was asked for, changed the route. If it is not put back now, there is a truce
+    /// first.
+    pub(super) fn meddled(&mut self, prefix: IpNetwork, who: Option<&Arc<str>>, now: Instant) -> Response {
+        let fight = self.fights.entry(prefix).or_insert_with(|| Fight::new(now));
+        let response = fight.meddled(who, now);
+        if let (Response::Leave(_), Some(until)) = (response, fight.until()) {
             self.next = Some(self.next.map_or(until, |next| next.min(until)));
-            return false;
         }
-        repairs.total = repairs.total.saturating_add(1);
-        true
+        response
     }
 
     /// Whether a truce holds.
     pub(super) fn truce(&self, prefix: IpNetwork, now: Instant) -> bool {
-        !self.repairs.is_empty()
-            && self.repairs.get(&prefix).is_some_and(|repairs| repairs.until.is_some_and(|until| until > now))
+        !self.fights.is_empty() && self.fights.get(&prefix).is_some_and(|fight| fight.truce(now).is_some())
     }
 
     /// Why a route is not as it should be.
     pub(super) fn why(&self, prefix: IpNetwork, now: Instant) -> Option<String> {
-        if let Some(repairs) = self.repairs.get(&prefix)
-            && let Some(until) = repairs.until.filter(|until| *until > now)
-        {
-            return Some(format!(
-                "another program keeps changing or removing this route: it was put back {} times; next attempt in {} s; \
-                 find the program with `ip monitor route`",
-                repairs.total,
-                until.duration_since(now).as_secs() + 1
-            ));
-        }
-        self.troubles.get(&prefix).map(|trouble| trouble.why.clone())
+        let fight = self.fights.get(&prefix).and_then(|fight| fight.why("this route", now));
+        fight.or_else(|| self.troubles.get(&prefix).map(|trouble| trouble.why.clone()))
     }
 
     pub(super) fn repairs(&self, prefix: IpNetwork) -> u32 {
-        self.repairs.get(&prefix).map_or(0, |repairs| repairs.total)
+        self.fights.get(&prefix).map_or(0, Fight::repairs)
     }
 
     pub(super) fn all_repairs(&self) -> u64 {
-        self.repairs.values().map(|repairs| u64::from(repairs.total)).sum()
+        self.fights.values().map(|fight| u64::from(fight.repairs())).sum()
     }
 
     /// When something is due next, at the latest.
@@ -168,10 +133,9 @@ impl Troubles {
             }
             later(trouble.retry);
         }
-        for (prefix, repairs) in &mut self.repairs {
-            match repairs.until {
+        for (prefix, fight) in &self.fights {
+            match fight.until() {
                 Some(until) if until > now => later(until),
-                // Kept: how long ago the last truce ended decides how long the next one is.
                 Some(until) if self.next.is_some_and(|next| until >= next) => due.push(*prefix),
                 Some(_) | None => {}
             }
@@ -183,7 +147,7 @@ impl Troubles {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::fight::FIGHT, *};
 
     fn prefix() -> IpNetwork {
         "10.244.0.0/24".parse().expect("a prefix")
@@ -215,10 +179,10 @@ mod tests {
     }
 
     #[test]
-    fn a_fight_becomes_a_truce_that_ends_and_grows() {
+    fn a_fight_becomes_a_truce_at_whose_end_the_route_is_due() {
         let mut troubles = Troubles::default();
         let now = Instant::now();
-        let back = (0..20).take_while(|_| troubles.meddled(prefix(), now)).count();
+        let back = (0..20).take_while(|_| troubles.meddled(prefix(), None, now) == Response::PutBack).count();
         assert_eq!(back, FIGHT as usize);
         assert!(troubles.truce(prefix(), now));
         assert!(troubles.why(prefix(), now).is_some_and(|why| why.contains("put back 5 times")));
@@ -226,15 +190,14 @@ mod tests {
         assert_eq!(end - now, Duration::from_secs(1));
         assert_eq!(troubles.due(end), [prefix()]);
         assert!(!troubles.truce(prefix(), end));
-        let again = (0..20).take_while(|_| troubles.meddled(prefix(), end)).count();
-        assert_eq!(again, FIGHT as usize);
-        assert_eq!(troubles.next().map(|next| next - end), Some(Duration::from_secs(2)));
     }
 
     #[test]
-    fn a_route_that_is_mended_now_and_then_is_no_fight() {
+    fn a_new_wish_waits_for_no_truce() {
         let mut troubles = Troubles::default();
         let now = Instant::now();
-        assert!((0..100).all(|round| troubles.meddled(prefix(), now + round * (ROUND + PAUSE))));
+        while troubles.meddled(prefix(), None, now) == Response::PutBack {}
+        troubles.asked(&[prefix()], now);
+        assert!(!troubles.truce(prefix(), now));
     }
 }

@@ -28,8 +28,8 @@ const BURST: usize = 4096;
 pub(crate) enum Notice {
     /// A change; `port` is the netlink socket whose request made it, 0 when the kernel did it by itself.
     Message { message: RouteNetlinkMessage, flags: u16, port: u32 },
-    /// Somebody made, changed or deleted the next-hop object of this number.
-    NextHop(u32),
+    /// Somebody made, changed or deleted the next-hop object of this number; `port` as above.
+    NextHop { id: u32, port: u32 },
     /// The buffer overflowed: an unknown number of changes went by unheard.
     Lost,
 }
@@ -68,18 +68,19 @@ impl Monitor {
         }
     }
 
-    /// Everything heard so far, at most a few thousand messages.
+    /// Everything announced so far, at most a few thousand messages; also what the runtime has not noticed yet.
     pub(crate) fn hear(&mut self) -> Vec<Notice> {
-        use futures_util::FutureExt;
         let mut heard = Vec::new();
         for _ in 0..BURST {
-            let Some(Ok(mut guard)) = self.socket.readable().now_or_never() else { break };
             self.buffer.clear();
-            match guard.try_io(|socket| socket.get_ref().recv(&mut self.buffer, libc::MSG_DONTWAIT)) {
-                Ok(Ok(_)) => {
+            let Some(received) = receive(&self.socket, &mut self.buffer) else { break };
+            match received {
+                Ok(_) => {
                     for answer in messages(&self.buffer) {
                         if matches!(answer.kind, RTM_NEWNEXTHOP | RTM_DELNEXTHOP) {
-                            heard.extend(next_hops::read(&answer).map(|object| Notice::NextHop(object.id)));
+                            let port = answer.port;
+                            heard
+                                .extend(next_hops::read(&answer).map(|object| Notice::NextHop { id: object.id, port }));
                             continue;
                         }
                         match parse(&answer) {
@@ -90,18 +91,28 @@ impl Monitor {
                         }
                     }
                 }
-                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(Err(error)) => {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
                     if error.raw_os_error() != Some(libc::ENOBUFS) {
                         tracing::warn!(%error, "cannot listen to the kernel; its state is read again");
                     }
                     heard.push(Notice::Lost);
                 }
-                Err(_drained) => break,
             }
         }
         heard
     }
+}
+
+/// One datagram; `None`: there is none, and the runtime is told to wait for the next.
+fn receive(socket: &AsyncFd<netlink_sys::Socket>, buffer: &mut Vec<u8>) -> Option<io::Result<usize>> {
+    use futures_util::FutureExt;
+    match socket.get_ref().recv(buffer, libc::MSG_DONTWAIT) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        received => return Some(received),
+    }
+    let mut guard = socket.readable().now_or_never()?.ok()?;
+    guard.try_io(|socket| socket.get_ref().recv(buffer, libc::MSG_DONTWAIT)).ok()
 }
 
 /// Classic BPF: drops a message whose `nlmsg_pid` (octets 12 to 15 of its header) is `port`. BPF loads words in

@@ -33,6 +33,8 @@ const ATTEMPTS: usize = 64;
 pub(crate) struct NextHops {
     /// The kernel has them, and the configuration wants them.
     enabled: bool,
+    /// For the time being there are to be none.
+    paused: bool,
     /// There: gateways, their weights being the groups'.
     hops: HashMap<KernelHop, u32>,
     /// There: the hops of each group, sorted.
@@ -66,7 +68,17 @@ impl NextHops {
     }
 
     pub(crate) fn enabled(&self) -> bool {
-        self.enabled
+        self.enabled && !self.paused
+    }
+
+    /// From now on, none is made.
+    pub(crate) fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// They are made again.
+    pub(crate) fn resume(&mut self) {
+        self.paused = false;
     }
 
     /// The hops of a group.

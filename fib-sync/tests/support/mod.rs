@@ -167,7 +167,7 @@ pub fn routes() -> Vec<String> {
 
 /// Everything that is not Linnet's: routes and devices.
 pub fn foreign() -> String {
-    let all = ["-4", "-6"].map(|family| ip(&format!("{family} route show table all")));
+    let all = ["-4", "-6"].map(|family| ip(&format!("-o {family} route show table all")));
     let mut lines: Vec<String> = all.iter().flat_map(|text| text.lines()).map(str::to_owned).collect();
     // The kernel's own routes come and go with the state of links, which it changes in its own time.
     lines.retain(|line| !line.contains("proto 76") && !line.contains("linnet.") && !line.contains("proto kernel"));

@@ -1,0 +1,361 @@
+//! An engine that is killed 200 times in the middle of a storm of routes, while packets are forwarded by routes that the storm
+//! leaves alone.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{BuildHasher, RandomState},
+    io::Read,
+    net::{SocketAddr, UdpSocket},
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use fib_sync::{Fib, Hop, Path, Target, Weight, enable_forwarding};
+use support::*;
+
+const KILLS: u32 = 200;
+/// Destinations of the storm, half of them of each family, and changes of one round.
+const ROUTES: u64 = 200;
+const CHANGES: usize = 600;
+/// The longest time from the first change to the kill; the whole storm takes longer.
+const LONGEST: Duration = Duration::from_millis(40);
+/// What the storm never changes, and packets go to.
+const STEADY: [(&str, &str); 2] = [("10.200.0.0/24", "10.0.2.2"), ("fd00:200::/64", "fd00:2::2")];
+const TARGETS: [&str; 2] = ["10.200.0.1:7000", "[fd00:200::1]:7000"];
+
+const CHILD: &str = "LINNET_TEST_STORM_ROUND";
+const SEED: &str = "LINNET_TEST_SEED";
+
+/// splitmix64: what it gives is the same on every machine and in every version.
+struct Chance(u64);
+
+impl Chance {
+    fn of(seed: u64, round: u32) -> Chance {
+        Chance(seed ^ u64::from(round).wrapping_mul(0xd6e8_feb8_6659_fd93))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}
+
+fn prefix(number: u64) -> String {
+    let half = 1 + number / 2;
+    if number.is_multiple_of(2) { format!("10.100.{half}.0/24") } else { format!("fd00:100:{half:x}::/64") }
+}
+
+fn target(v6: bool, chance: &mut Chance) -> Target {
+    let gateways = if v6 { ["fd00:1::2", "fd00:2::2", "fd00:2::3"] } else { ["10.0.1.2", "10.0.2.2", "10.0.2.3"] };
+    let [one, two, three] = gateways;
+    match chance.below(9) {
+        0 => via(&[one]),
+        1 => via(&[two]),
+        2 => via(&[three]),
+        3 => via(&[one, two]),
+        4 => via(&[one, two, three]),
+        5 => Target::Weighted(vec![(hop(one), Weight::new(2).unwrap()), (hop(two), Weight::new(5).unwrap())]),
+        6 => Target::Blackhole,
+        7 => Target::Unreachable,
+        _ => Target::Device("up1".into()),
+    }
+}
+
+fn hop(via: &str) -> Hop {
+    Hop::Direct { via: via.parse().unwrap(), device: None }
+}
+
+/// What is wanted, by prefix.
+type Wanted = BTreeMap<String, Path>;
+
+fn steady() -> Wanted {
+    STEADY.iter().map(|(prefix, gateway)| ((*prefix).to_owned(), via(&[gateway]).into())).collect()
+}
+
+fn all(wanted: &Wanted) -> Vec<Wish> {
+    wanted.iter().map(|(prefix, path)| put(prefix, path.clone())).collect()
+}
+
+/// The changes of one round, in batches, and what is wanted after all of them.
+fn storm(seed: u64, round: u32, wanted: &mut Wanted) -> Vec<Vec<Wish>> {
+    let mut chance = Chance::of(seed, round);
+    let (mut batches, mut left) = (Vec::new(), CHANGES);
+    while left > 0 {
+        let size = (1 + chance.below(40) as usize).min(left);
+        left -= size;
+        let batch = (0..size).map(|_| {
+            let prefix = prefix(chance.below(ROUTES));
+            if chance.below(4) == 0 {
+                wanted.remove(&prefix);
+                remove(&prefix)
+            } else {
+                let path = Path::from(target(prefix.contains(':'), &mut chance));
+                wanted.insert(prefix.clone(), path.clone());
+                put(&prefix, path)
+            }
+        });
+        batches.push(batch.collect());
+    }
+    batches
+}
+
+/// What was wanted before a round: the outcome of those before it.
+fn before(seed: u64, round: u32) -> Wanted {
+    let mut wanted = steady();
+    // The last rounds overwrite nearly all of the earlier ones; what matters is that both processes know the same.
+    (round.saturating_sub(3)..round).for_each(|earlier| drop(storm(seed, earlier, &mut wanted)));
+    wanted
+}
+
+/// The process that is killed.
+fn child(seed: u64, round: u32) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        println!("born");
+        let (fib, _events) = start().await;
+        let mut wanted = before(seed, round);
+        fib.wish(all(&wanted)).await;
+        println!("storm");
+        let (mut sweeps, mut chance) = ([false, true].into_iter(), Chance::of(!seed, round));
+        loop {
+            for batch in storm(seed, round, &mut wanted) {
+                fib.wish(batch).await;
+                if chance.below(8) == 0
+                    && let Some(v6) = sweeps.next()
+                {
+                    fib.sweep(v6).await;
+                }
+            }
+        }
+    });
+}
+
+/// Routes of Linnet's as a test compares them: a destination's kind and hops.
+fn held() -> BTreeMap<String, Vec<String>> {
+    let mut held: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut current = String::new();
+    for line in routes().into_iter().filter(|line| !line.contains(" table 100 ")) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let after = |word: &str| words.iter().skip_while(|other| **other != word).nth(1).copied();
+        let kind = words.iter().find(|word| ["blackhole", "unreachable"].contains(*word));
+        if words[0] != "nexthop" {
+            current = words[usize::from(kind.is_some())].to_owned();
+        }
+        let hops = held.entry(current.clone()).or_default();
+        match (kind, after("dev")) {
+            (Some(kind), _) => hops.push((*kind).to_owned()),
+            (None, Some(device)) => {
+                let weight = after("weight").unwrap_or("1");
+                hops.push(format!("{} {device} {weight}", after("via").unwrap_or("-")));
+            }
+            (None, None) => {}
+        }
+        hops.sort();
+    }
+    held
+}
+
+/// What [`held`] says when all is as wanted.
+fn expected(wanted: &Wanted) -> BTreeMap<String, Vec<String>> {
+    let shown = |path: &Path| {
+        let mut hops: Vec<String> = match &path.target {
+            Target::Blackhole => vec!["blackhole".into()],
+            Target::Unreachable => vec!["unreachable".into()],
+            Target::Device(device) => vec![format!("- {device} 1")],
+            forward => forward
+                .hops()
+                .map(|(hop, weight)| match hop {
+                    Hop::Direct { via, .. } => {
+                        let device =
+                            if [".1.2", ":1::2"].iter().any(|end| via.to_string().ends_with(end)) { 1 } else { 2 };
+                        format!("{via} up{device} {}", weight.get())
+                    }
+                    Hop::Tunnel(end) => end.endpoint().to_string(),
+                })
+                .collect(),
+        };
+        hops.sort();
+        hops
+    };
+    wanted.iter().map(|(prefix, path)| (prefix.clone(), shown(path))).collect()
+}
+
+/// What differs, a line each.
+fn differing(held: &BTreeMap<String, Vec<String>>, wanted: &BTreeMap<String, Vec<String>>) -> Vec<String> {
+    let all: BTreeSet<&String> = held.keys().chain(wanted.keys()).collect();
+    let differing = all.into_iter().filter(|prefix| held.get(*prefix) != wanted.get(*prefix));
+    differing.map(|prefix| format!("{prefix}: {:?}, wanted {:?}", held.get(prefix), wanted.get(prefix))).collect()
+}
+
+/// A stream of packets, one a millisecond, each with its number.
+struct Stream {
+    stop: Arc<AtomicBool>,
+    sender: JoinHandle<u64>,
+    receiver: JoinHandle<Vec<u64>>,
+}
+
+impl Stream {
+    fn start(client: &Other, server: &Other, to: &'static str) -> Stream {
+        let bound: SocketAddr = to.parse().unwrap();
+        let receiver = server.run(move || UdpSocket::bind(bound).unwrap());
+        let any = if bound.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
+        let sender = client.run(move || UdpSocket::bind(any).unwrap());
+        sender.connect(bound).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        // The first one finds out who has which MAC address.
+        receiver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        sender.send(&u64::MAX.to_be_bytes()).unwrap();
+        receiver.recv(&mut [0; 8]).unwrap_or_else(|error| panic!("{to}: the path does not work at all: {error}"));
+        receiver.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        let stopped = stop.clone();
+        let sender = std::thread::spawn(move || {
+            let mut sent = 0u64;
+            while !stopped.load(Ordering::Relaxed) {
+                // What the host itself refuses (no route) is lost as well.
+                let _ = sender.send(&sent.to_be_bytes());
+                sent += 1;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            sent
+        });
+        let receiver = std::thread::spawn(move || {
+            let (mut heard, mut number) = (Vec::new(), [0; 8]);
+            // Half a second of silence is its end.
+            while receiver.recv(&mut number).is_ok() {
+                heard.push(u64::from_be_bytes(number));
+            }
+            heard
+        });
+        Stream { stop, sender, receiver }
+    }
+
+    /// How many packets were sent, and which of them are missing.
+    fn end(self) -> (u64, Vec<u64>) {
+        self.stop.store(true, Ordering::Relaxed);
+        let sent = self.sender.join().unwrap();
+        let mut heard = self.receiver.join().unwrap();
+        heard.sort_unstable();
+        (sent, (0..sent).filter(|number| heard.binary_search(number).is_err()).collect())
+    }
+}
+
+#[test]
+fn killed_200_times_in_a_storm_it_leaves_no_wrong_route_touches_nothing_foreign_and_loses_no_packet() {
+    if let Some(told) = std::env::var(CHILD).ok().filter(|told| !told.is_empty()) {
+        let (seed, round) = told.split_once(' ').unwrap();
+        return child(seed.parse().unwrap(), round.parse().unwrap());
+    }
+    let seed = match std::env::var(SEED) {
+        Ok(text) => text.parse().expect("LINNET_TEST_SEED is a number"),
+        Err(_) => RandomState::new().hash_one(()),
+    };
+    // Printed by the test's harness if it fails.
+    println!("seed {seed}: see it again with {SEED}={seed}");
+    let (client, server) = (Other::new(), Other::new());
+    in_namespace(move || async move {
+        link("in0", &["10.0.0.1/24", "fd00::1/64"]);
+        link("up1", &["10.0.1.1/24", "fd00:1::1/64"]);
+        link("up2", &["10.0.2.1/24", "fd00:2::1/64"]);
+        enable_forwarding().unwrap();
+        client.take("in0-peer");
+        server.take("up2-peer");
+        for (host, device, addresses, router) in [
+            (&client, "in0-peer", ["10.0.0.2/24", "fd00::2/64"], ["10.0.0.1", "fd00::1"]),
+            (&server, "up2-peer", ["10.0.2.2/24", "fd00:2::2/64"], ["10.0.2.1", "fd00:2::1"]),
+        ] {
+            host.ip(&format!("link set {device} up"));
+            addresses.iter().for_each(|address| drop(host.ip(&format!("addr add {address} dev {device} nodad"))));
+            router.iter().for_each(|router| drop(host.ip(&format!("route add default via {router}"))));
+        }
+        server.ip("addr add 10.200.0.1/32 dev lo");
+        server.ip("addr add fd00:200::1/128 dev lo");
+        // What is not Linnet's: of another owner with the same destinations, of its protocol in another table, an object.
+        for n in 1..20 {
+            ip(&format!("route add 10.100.{n}.0/24 via 10.0.1.9 proto bird metric 77"));
+            ip(&format!("-6 route add fd00:100:{n:x}::/64 via fd00:1::9 proto bird metric 77"));
+        }
+        ip("route add 10.100.0.0/16 via 10.0.1.9 proto 76 metric 76 table 100");
+        ip("nexthop add id 1275068420 via 10.0.1.8 dev up1 protocol 12");
+        let strange = || format!("{}{}{}", foreign(), ip("route show table 100"), ip("nexthop show protocol 12"));
+        let strange_before = strange();
+
+        let (fib, events) = start().await;
+        fib.wish(all(&before(seed, 0))).await;
+        end(fib, events).await;
+        let monitor = RouteMonitor::start().await;
+        let streams = TARGETS.map(|to| Stream::start(&client, &server, to));
+        let began = Instant::now();
+        let mut chance = Chance::of(seed, u32::MAX);
+        let mut storms = 0;
+        for round in 0..KILLS {
+            let mut killed = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "--nocapture"])
+                .arg("killed_200_times_in_a_storm_it_leaves_no_wrong_route_touches_nothing_foreign_and_loses_no_packet")
+                .env(CHILD, format!("{seed} {round}"))
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            // One in eight dies while it starts.
+            let moment = if chance.below(8) == 0 { "born" } else { "storm" };
+            storms += u32::from(moment == "storm");
+            let mut said = killed.stdout.take().unwrap();
+            let mut heard = String::new();
+            while !heard.contains(moment) {
+                let mut some = [0; 64];
+                let length = said.read(&mut some).unwrap();
+                assert!(length > 0, "seed {seed}, round {round}: the child ended by itself");
+                heard.push_str(&String::from_utf8_lossy(&some[..length]));
+            }
+            // This is no waiting for anything: it is the moment of death.
+            std::thread::sleep(Duration::from_micros(chance.below(LONGEST.as_micros() as u64)));
+            killed.kill().unwrap();
+            killed.wait().unwrap();
+
+            let (fib, events) = start().await;
+            let mut wanted = before(seed, round);
+            storm(seed, round, &mut wanted);
+            settle(&fib, &wanted).await;
+            let at = format!("seed {seed}, round {round}");
+            assert_eq!(differing(&held(), &expected(&wanted)), [""; 0], "{at}: kernel and wanted");
+            let check = fib.check().await.unwrap();
+            assert_eq!((check.count(), check.routes), (0, wanted.len()), "{at}: {check:#?}");
+            assert_eq!(strange(), strange_before, "{at}: what is not Linnet's");
+            end(fib, events).await;
+        }
+        let took = began.elapsed();
+        let heard = monitor.stop();
+        for ((prefix, _), (to, stream)) in STEADY.iter().zip(TARGETS.iter().zip(streams)) {
+            let (sent, missing) = stream.end();
+            println!(
+                "{to}: {sent} packets, {} missing; {KILLS} kills ({storms} in a storm) in {took:?}",
+                missing.len()
+            );
+            assert!(sent > 1000, "seed {seed}: {to}: {sent} packets only");
+            assert_eq!(missing, [0u64; 0], "seed {seed}: {to}: of {sent} packets");
+            let prefix = prefix.trim_end_matches("/24").trim_end_matches("/64");
+            let touched: Vec<&str> = heard.lines().filter(|line| line.contains(prefix)).collect();
+            assert_eq!(touched, [""; 0], "seed {seed}: the steady route was touched");
+        }
+    });
+}
+
+/// Says what is wanted and that this is all.
+async fn settle(fib: &Fib, wanted: &Wanted) {
+    fib.wish(all(wanted)).await;
+    fib.sweep(false).await;
+    fib.sweep(true).await;
+}

@@ -17,6 +17,7 @@ mod key_ring;
 mod link;
 mod listener;
 mod mrt;
+mod own;
 mod peer;
 mod prefix_limit;
 mod reconfigure;
@@ -261,6 +262,12 @@ impl Bgp {
     /// Everything that this speaker originates: the difference to the last call is applied.
     pub async fn originate(&self, routes: Vec<(Prefix, Attributes)>) {
         let _ = self.orders.send(Order::Originate(routes));
+    }
+
+    /// What this speaker originates beside that because another program on this host knows a way: a difference, `None` for
+    /// what it knows no more. A prefix that [`Bgp::originate`] has is that one's for as long as it has it.
+    pub async fn redistribute(&self, changes: Vec<(Prefix, Option<Attributes>)>) {
+        let _ = self.orders.send(Order::Redistribute(changes));
     }
 
     /// Drains this speaker, or ends that (RFC 8326): every peer is told what follows from it, and the sessions stay up.

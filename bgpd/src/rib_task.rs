@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::Event;
 use crate::bmp::Counted;
 use crate::clock::Clock;
+use crate::own::Own;
 use crate::rib_port::{Envelope, Report};
 use crate::segment;
 use crate::watch::{Ending, Feed, Watchers, Witness};
@@ -55,6 +56,8 @@ pub(crate) enum Order {
     RemovePeer { peer: PeerId },
     /// Everything that is originated from now on.
     Originate(Vec<(Prefix, Attributes)>),
+    /// What is originated beside that, because another program on this host knows a way: a difference.
+    Redistribute(Vec<(Prefix, Option<Attributes>)>),
     /// Starts anew with this configuration: every route is withdrawn from the owner, every peer forgotten.
     Renew(RibConfig),
     /// Changes how many paths a multipath set may have.
@@ -134,7 +137,8 @@ struct RibTask {
     rib: Rib,
     clock: Clock,
     links: HashMap<PeerId, Link>,
-    originated: HashMap<Prefix, Attributes>,
+    /// What is originated.
+    own: Own,
     orders: mpsc::UnboundedReceiver<Order>,
     reports: mpsc::UnboundedReceiver<Envelope>,
     events: mpsc::Sender<Event>,
@@ -158,7 +162,7 @@ pub(crate) fn start(
         rib: Rib::new(config, clock.now()),
         clock,
         links: HashMap::new(),
-        originated: HashMap::new(),
+        own: Own::default(),
         orders,
         reports,
         events,
@@ -316,7 +320,8 @@ impl RibTask {
                     }
                 }
             }
-            Order::Originate(routes) => self.originate(routes),
+            Order::Originate(routes) => self.own.originate(routes, &mut self.rib, now),
+            Order::Redistribute(changes) => self.own.redistribute(changes, &mut self.rib, now),
             Order::Renew(config) => {
                 let gone = self.rib.best().into_iter();
                 let gone =
@@ -334,9 +339,7 @@ impl RibTask {
                 self.rib.put_vrps(vrps);
                 self.rib.set_unreachable(&unreachable);
                 self.watchers.renew(&mut self.rib);
-                for (prefix, attributes) in &self.originated {
-                    self.rib.originate(*prefix, attributes.clone(), now);
-                }
+                self.own.renew(&mut self.rib, now);
             }
             Order::SetDrain(drain) => self.rib.set_drain(drain),
             Order::SetMaxPaths(max_paths) => self.rib.set_max_paths(max_paths),
@@ -389,20 +392,6 @@ impl RibTask {
             }
             Order::Stop(stopped) => self.stopped = Some(stopped),
         }
-    }
-
-    fn originate(&mut self, routes: Vec<(Prefix, Attributes)>) {
-        let now = self.clock.now();
-        let wanted: HashMap<Prefix, Attributes> = routes.into_iter().collect();
-        for prefix in self.originated.keys().filter(|prefix| !wanted.contains_key(prefix)) {
-            self.rib.withdraw(*prefix);
-        }
-        for (prefix, attributes) in &wanted {
-            if self.originated.get(prefix) != Some(attributes) {
-                self.rib.originate(*prefix, attributes.clone(), now);
-            }
-        }
-        self.originated = wanted;
     }
 
     fn take_report(&mut self, envelope: Envelope) {

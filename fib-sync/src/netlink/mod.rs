@@ -9,4 +9,4 @@ mod socket;
 
 pub(crate) use batch::{Answer, Batch, Message, Refusal, Request};
 pub(crate) use monitor::{Monitor, Notice};
-pub(crate) use socket::Socket;
+pub(crate) use socket::{DUMPS, Socket, parse};

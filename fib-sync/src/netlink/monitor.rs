@@ -45,15 +45,20 @@ impl Monitor {
     /// Listens to everything except what the socket `own_port` causes: its owner knows of that from the answers, and a
     /// full table written in one go would only echo back and overrun the buffer.
     pub(crate) fn open(own_port: u32, receive_buffer: usize) -> Result<Monitor, FibError> {
+        Monitor::listen(&GROUPS, &all_but(own_port), receive_buffer)
+    }
+
+    /// Listens to these groups, and to what the filter lets pass.
+    pub(crate) fn listen(groups: &[u32], filter: &[SockFilter], receive_buffer: usize) -> Result<Monitor, FibError> {
         let fail = |what| move |source| FibError::Socket { what, source };
         let mut socket = netlink_sys::Socket::new(NETLINK_ROUTE).map_err(fail("open"))?;
         socket.set_non_blocking(true).map_err(fail("make it non-blocking"))?;
-        SockRef::from(&socket).attach_filter(&all_but(own_port)).map_err(fail("attach a filter"))?;
+        SockRef::from(&socket).attach_filter(filter).map_err(fail("attach a filter"))?;
         setsockopt(&socket, RcvBufForce, &receive_buffer)
             .map_err(|errno| FibError::Socket { what: "size the receive buffer", source: errno.into() })?;
         socket.bind(&SocketAddr::new(0, 0)).map_err(fail("bind"))?;
-        for group in GROUPS {
-            socket.add_membership(group).map_err(fail("join a group"))?;
+        for group in groups {
+            socket.add_membership(*group).map_err(fail("join a group"))?;
         }
         // SAFETY: `AsyncFd` owns the socket, which closes its file only when dropped and offers no way to exchange it.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }

@@ -18,7 +18,7 @@ const RECEIVE: usize = 4 << 20;
 /// Octets of one datagram; the kernel makes none over 32 KiB for a dump.
 const DATAGRAM: usize = 64 << 10;
 /// How often a dump is tried again that the kernel says changed under it.
-const DUMPS: usize = 10;
+pub(crate) const DUMPS: usize = 10;
 /// Patience with the kernel; it answers within microseconds unless a lock is held for long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -169,44 +169,52 @@ impl Socket {
         question: &Message,
         mut pick: impl FnMut(&Answer<'_>) -> Option<T>,
     ) -> Result<Vec<T>, FibError> {
-        let mut batch = Batch::default();
         for _ in 0..DUMPS {
-            batch.push(question.kind, NLM_F_DUMP, &question.payload);
-            let sequence = self.send(&mut batch, false)?;
-            batch.clear();
-            let (mut found, mut done, mut torn) = (Vec::new(), false, false);
-            while !done {
-                self.receive(|answer| {
-                    if answer.sequence != sequence {
-                        return Ok(());
-                    }
-                    torn |= answer.flags & NLM_F_DUMP_INTR != 0;
-                    match answer.kind {
-                        NLMSG_DONE => done = true,
-                        NLMSG_ERROR => {
-                            done = true;
-                            // A strict check says so of a table that has no route yet.
-                            match verdict(&answer) {
-                                Err(refusal) if refusal.errno != libc::ENOENT => {
-                                    return Err(FibError::Kernel {
-                                        what: "read a table".into(),
-                                        source: refusal.error(),
-                                        message: refusal.message,
-                                    });
-                                }
-                                _ => {}
-                            }
-                        }
-                        _ => found.extend(pick(&answer)),
-                    }
-                    Ok(())
-                })?;
-            }
-            if !torn {
+            if let Some(found) = self.dump_once(question, &mut pick)? {
                 return Ok(found);
             }
         }
         Err(FibError::Lost(format!("a table changed under each of {DUMPS} readings")))
+    }
+
+    /// Reads a whole table once; `None`: the kernel says that it changed meanwhile, and what was picked may not be all.
+    pub(crate) fn dump_once<T>(
+        &mut self,
+        question: &Message,
+        mut pick: impl FnMut(&Answer<'_>) -> Option<T>,
+    ) -> Result<Option<Vec<T>>, FibError> {
+        let mut batch = Batch::default();
+        batch.push(question.kind, NLM_F_DUMP, &question.payload);
+        let sequence = self.send(&mut batch, false)?;
+        let (mut found, mut done, mut torn) = (Vec::new(), false, false);
+        while !done {
+            self.receive(|answer| {
+                if answer.sequence != sequence {
+                    return Ok(());
+                }
+                torn |= answer.flags & NLM_F_DUMP_INTR != 0;
+                match answer.kind {
+                    NLMSG_DONE => done = true,
+                    NLMSG_ERROR => {
+                        done = true;
+                        // A strict check says so of a table that has no route yet.
+                        match verdict(&answer) {
+                            Err(refusal) if refusal.errno != libc::ENOENT => {
+                                return Err(FibError::Kernel {
+                                    what: "read a table".into(),
+                                    source: refusal.error(),
+                                    message: refusal.message,
+                                });
+                            }
+                            _ => {}
+                        }
+                    }
+                    _ => found.extend(pick(&answer)),
+                }
+                Ok(())
+            })?;
+        }
+        Ok((!torn).then_some(found))
     }
 
     /// Sends a batch; returns the first request's sequence number.
@@ -248,7 +256,7 @@ fn unreadable(why: &str) -> Refusal {
     Refusal { errno: libc::EBADMSG, message: why.to_owned() }
 }
 
-pub(super) fn parse(answer: &Answer<'_>) -> Result<RouteNetlinkMessage, String> {
+pub(crate) fn parse(answer: &Answer<'_>) -> Result<RouteNetlinkMessage, String> {
     use netlink_packet_core::ParseableParametrized;
     RouteNetlinkMessage::parse_with_param(answer.payload, answer.kind).map_err(|error| error.to_string())
 }

@@ -7,7 +7,7 @@
 //! 3. policy: in force before any pod's interface comes up (invariant 7);
 //! 4. the overlay device and this host's own routes, before anyone hears of them;
 //! 5. endpoints;
-//! 6. BGP, which tells peers that forwarding went on across the restart (RFC 4724);
+//! 6. BGP, which tells peers that forwarding went on across the restart (RFC 4724), and what other programs' routes it announces;
 //! 7. the API and the metrics, which the program starts on what [`Daemon::start`] returns.
 //!
 //! Stopping leaves the kernel as it is: packets go on while nobody is there.
@@ -28,6 +28,7 @@ use crate::config::{self, Config, Environment, Severity};
 use crate::drain::Draining;
 use crate::endpoints::Endpoints;
 use crate::forwarding::{self, Forwarding};
+use crate::imports::Imports;
 use crate::originate::originate;
 use crate::policy_input::policy_config;
 use crate::speaker::speaker;
@@ -47,6 +48,7 @@ pub struct Daemon {
     /// Notified when the speaker has ended though nobody stopped it.
     speaker_lost: Arc<Notify>,
     kernel: Option<Kernel>,
+    imports: Imports,
 }
 
 /// What exists only where this node programs its kernel (`fib.install`).
@@ -81,6 +83,7 @@ impl Daemon {
         let (bgp, events) = succeed("bgp.listen", start, in_use).await.context("BGP cannot start")?;
         let overlay = kernel.as_ref().and_then(|kernel| kernel.forwarding.overlay().borrow().clone());
         bgp.originate(originate(&config, overlay.as_ref())).await;
+        let imports = Imports::start(&config, bgp.clone()).await.context("[[bgp.import-kernel]] cannot start")?;
         let speaker_lost = Arc::new(Notify::new());
         match &kernel {
             Some(kernel) => kernel.forwarding.follow(bgp.clone(), events, speaker_lost.clone()).await,
@@ -97,6 +100,7 @@ impl Daemon {
             bgp,
             speaker_lost,
             kernel,
+            imports,
         });
         daemon.clone().announce_overlay_changes();
         info!(restarted, "linnetd is up");
@@ -149,6 +153,12 @@ impl Daemon {
     #[must_use]
     pub fn kernel(&self) -> Option<&Kernel> {
         self.kernel.as_ref()
+    }
+
+    /// What is announced of other programs' routes.
+    #[must_use]
+    pub fn imports(&self) -> &Imports {
+        &self.imports
     }
 
     /// Why the last reload was refused; empty: it was not.
@@ -210,6 +220,15 @@ impl Daemon {
         }
         lines.extend(self.bgp.reconfigure(speaker(new)).await);
         self.bgp.originate(originate(new, overlay.as_ref())).await;
+        if let Err(error) = self.imports.configure(new).await {
+            lines.push(format!("[[bgp.import-kernel]] stays as it was: {error}"));
+        } else if old.bgp.import_kernel != new.bgp.import_kernel {
+            lines.push(format!(
+                "bgp.import-kernel: {} entries, before {}",
+                new.bgp.import_kernel.len(),
+                old.bgp.import_kernel.len()
+            ));
+        }
         lines
     }
 

@@ -25,6 +25,11 @@ const MARTIANS: [&str; 9] = [
     "ff00::/8 le 128",
 ];
 
+/// Prefixes that are never routed.
+pub(crate) fn martians() -> Vec<PrefixMatch> {
+    MARTIANS.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
 /// What the speaker is told.
 #[must_use]
 pub fn speaker(config: &Config) -> bgpd::Config {
@@ -179,7 +184,7 @@ pub fn mesh_filter(config: &Config) -> Filter {
             Family::Ipv6Unicast => "::/0".parse().ok(),
         });
         rules.push(reject(defaults.map(PrefixMatch::exact).collect()));
-        rules.push(reject(MARTIANS.iter().filter_map(|text| text.parse().ok()).collect()));
+        rules.push(reject(martians()));
         rules.push(Rule::accept(Vec::new()));
     } else {
         rules.push(accept(config.bgp.cluster_cidrs.iter().map(|cidr| inside(*cidr)).collect()));

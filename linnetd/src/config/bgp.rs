@@ -8,6 +8,7 @@ use bgp_proto::types::{Asn, ClusterId, HoldTime, RouterId};
 use super::aggregate::aggregates;
 use super::authentication::check_prefixes;
 use super::filter::{filters, prefix_lists};
+use super::import_kernel::imports;
 use super::peer::{Defaults, dynamic_peers, peers};
 use super::reader::{Field, NOT_APPLIED, Section};
 use super::rooms::{all, prefix};
@@ -58,6 +59,7 @@ pub(super) fn bgp(section: Section<'_>, node: Option<&Node>) -> Option<Bgp> {
     let filters = filters(&section, prefix_lists.as_deref().unwrap_or_default());
     let mut defaults =
         Defaults { asn, node, filters: filters.as_deref().unwrap_or_default(), filters_read: filters.is_some() };
+    let import_kernel = imports(&section, &defaults);
     let peers = peers(&section, &mut defaults);
     let dynamic_peers = dynamic_peers(&section, &defaults);
     if let (Some(peers), Some(dynamic_peers)) = (&peers, &dynamic_peers) {
@@ -84,6 +86,7 @@ pub(super) fn bgp(section: Section<'_>, node: Option<&Node>) -> Option<Bgp> {
         max_paths: usize::from(max_paths?),
         networks: networks?,
         aggregates: aggregates?,
+        import_kernel: import_kernel?,
         cluster_cidrs: cluster_cidrs?,
         drain_time: Duration::from_secs(u64::from(drain_time?)),
         graceful_restart: graceful_restart?,

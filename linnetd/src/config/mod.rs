@@ -11,6 +11,7 @@ mod bgp;
 pub mod conduct;
 mod environment;
 mod filter;
+mod import_kernel;
 mod peer;
 mod prefix_limit;
 mod print;
@@ -107,6 +108,8 @@ pub struct Bgp {
     pub networks: Vec<Prefix>,
     /// `[[bgp.aggregate]]`, in the file's order.
     pub aggregates: Vec<Aggregate>,
+    /// `[[bgp.import-kernel]]`, likewise.
+    pub import_kernel: Vec<ImportKernel>,
     /// What internal peers without an import filter may announce; empty: see [`crate::speaker::mesh_filter`].
     pub cluster_cidrs: Vec<Prefix>,
     /// `drain-time`: how long a node that is drained is the last resort before it withdraws everything (RFC 8326); whole
@@ -136,6 +139,21 @@ impl Bgp {
     pub fn filter(&self, name: &str) -> Option<&Filter> {
         self.filters.iter().find(|filter| filter.name == name)
     }
+}
+
+/// `[[bgp.import-kernel]]`: routes of other programs on this host that are announced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportKernel {
+    /// Whose, by `rtm_protocol`; at least one, none of them Linnet's.
+    pub protocols: Vec<u8>,
+    /// In which routing table.
+    pub table: u32,
+    /// Name of the filter that says which; it is defined.
+    pub filter: String,
+    /// MULTI_EXIT_DISC is the route's metric.
+    pub metric_as_med: bool,
+    /// Most routes, 1 to 1000000.
+    pub limit: u32,
 }
 
 /// `graceful-restart`

@@ -264,7 +264,8 @@ fn sets_no_way_out(table: &Section<'_>, name: Option<&str>, defaults: &Defaults<
     culprit.is_none()
 }
 
-fn filter_name(table: &Section<'_>, key: &'static str, defaults: &Defaults<'_>) -> Option<Option<String>> {
+/// A filter's name; `None` inside: there is none.
+pub(super) fn filter_name(table: &Section<'_>, key: &'static str, defaults: &Defaults<'_>) -> Option<Option<String>> {
     let Some(field) = table.field(key) else { return Some(None) };
     let name = field.string()?;
     if defaults.filters.iter().any(|filter| filter.name == name) || !defaults.filters_read {

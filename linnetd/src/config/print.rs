@@ -9,6 +9,7 @@ use super::add_path;
 use super::aggregate;
 use super::authentication;
 use super::conduct;
+use super::import_kernel;
 use super::prefix_limit;
 use super::{
     BmpStation, Config, DynamicPeer, Encapsulation, Mrt, OverlayMode, Peer, PeerSettings, Remote, RpkiCache, Ttl,
@@ -48,6 +49,7 @@ impl Display for Config {
             None => writeln!(f, "graceful-restart = {{ enabled = false }}")?,
         }
         bgp.aggregates.iter().try_for_each(|it| aggregate::print(f, it))?;
+        bgp.import_kernel.iter().try_for_each(|it| import_kernel::print(f, it))?;
         bgp.peers.iter().try_for_each(|peer| print_peer(f, peer))?;
         bgp.dynamic_peers.iter().try_for_each(|peer| print_dynamic_peer(f, peer))?;
         bgp.prefix_lists.iter().try_for_each(|list| print_prefix_list(f, list))?;

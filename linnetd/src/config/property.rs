@@ -183,6 +183,20 @@ fn aggregate() -> impl Strategy<Value = Aggregate> {
         .boxed()
 }
 
+fn import_kernel() -> impl Strategy<Value = ImportKernel> {
+    let protocol = (0u8..=255).prop_filter("somebody else's", |number| *number != fib_sync::PROTOCOL);
+    let protocols = prop::collection::btree_set(protocol, 1..4).prop_map(|set| set.into_iter().collect());
+    (protocols, 256u32.., any::<bool>(), 1u32..=1_000_000)
+        .prop_map(|(protocols, table, metric_as_med, limit)| ImportKernel {
+            protocols,
+            table,
+            filter: "f-0".into(),
+            metric_as_med,
+            limit,
+        })
+        .boxed()
+}
+
 fn conduct() -> impl Strategy<Value = Conduct> {
     let role = option::of(
         (prop::sample::select(&Role::ALL[..]), any::<bool>()).prop_map(|(role, strict)| LocalRole { role, strict }),
@@ -370,7 +384,7 @@ prop_compose! {
         hold in 3u16..,
         max_paths in 1usize..=256,
         networks in vec(prefix(), 0..3),
-        aggregates in vec(aggregate(), 0..3),
+        (aggregates, import_kernel) in (vec(aggregate(), 0..3), vec(import_kernel(), 0..3)),
         cluster_cidrs in vec(prefix(), 0..3),
         drain in 0u64..=3600,
         graceful_restart in option::of((1u16..=4095, 0u64..=3600, any::<bool>(), 0u32..=0x00ff_ffff)),
@@ -422,6 +436,7 @@ prop_compose! {
                 let mut seen = std::collections::BTreeSet::new();
                 aggregates.into_iter().filter(|it| seen.insert(it.prefix)).collect()
             },
+            import_kernel,
             cluster_cidrs,
             drain_time: Duration::from_secs(drain),
             graceful_restart: graceful_restart.map(|(restart_time, deferral, notification, long_lived_stale_time)| GracefulRestart {

@@ -168,15 +168,20 @@ pub(super) fn overlay(section: Section<'_>, node: Option<&Node>) -> Option<Overl
     Some(Overlay { mode: mode?, encapsulation: encapsulation?, vni: vni?, port: port?, mtu: mtu? })
 }
 
-pub(super) fn fib(section: Section<'_>) -> Option<Fib> {
-    let install = section.field("install").map_or(Some(true), |field| field.boolean());
-    let table = section.field("table").map_or(Some(254), |field| match field.integer(1..=u32::MAX) {
+/// The number of a routing table that is not the kernel's own.
+pub(super) fn routing_table(field: &Field<'_>) -> Option<u32> {
+    match field.integer(1..=u32::MAX) {
         Some(255) => {
             field.refuse("table 255 is the kernel's own (local)", "use 254, the main table, or one of your own");
             None
         }
         table => table,
-    });
+    }
+}
+
+pub(super) fn fib(section: Section<'_>) -> Option<Fib> {
+    let install = section.field("install").map_or(Some(true), |field| field.boolean());
+    let table = section.field("table").map_or(Some(254), |field| routing_table(&field));
     let metric = section.field("metric").map_or(Some(76), |field| field.integer(1..=u32::MAX));
     let next_hop_objects = section.field("next-hop-objects").map_or(Some(true), |field| field.boolean());
     section.finish();

@@ -401,3 +401,26 @@ listen = "off"
 [state]
 directory = "/srv/linnet"
 "#;
+
+#[test]
+fn what_is_taken_from_the_kernel_is_checked() {
+    insta::assert_snapshot!(findings(
+        r#"
+[bgp]
+asn = 64512
+[[bgp.import-kernel]]
+protocols = ["static", "opsf", 76, 300]
+filter = "kernal"
+table = 255
+limit = 0
+[[bgp.import-kernel]]
+protocols = []
+[[bgp.import-kernel]]
+filter = "kernel"
+metric-as-mad = true
+[[bgp.filter]]
+name = "kernel"
+rules = [{ then = "accept" }]
+"#
+    ));
+}

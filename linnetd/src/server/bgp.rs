@@ -7,7 +7,7 @@ use std::time::Duration;
 use bgp_proto::bfd::Diagnostic;
 use bgp_proto::conduct::{DefaultOriginate, NextHopMode};
 use bgp_proto::session::{Established, State};
-use bgp_proto::types::{Family, Prefix};
+use bgp_proto::types::{Family, PeerId, Prefix};
 use bgpd::{
     AoKey, Authentication, BfdStatus, LimitAction, PeerStatus, PrefixLimit, RouteQuery, RouteScope, SetEnabledError,
     Ttl, UnknownPeer,
@@ -80,8 +80,11 @@ impl Bgp for BgpService {
         let query = RouteQuery { scope, prefix, limit: usize::MAX };
         let routes = self.0.bgp().routes(query).await.map_err(|error| unknown(&error))?;
         let mut routes = routes.into_iter();
+        let daemon = self.0.clone();
+        let shown =
+            move |view: bgpd::RouteView| notation::route(source(&daemon, &view).unwrap_or(view.peer), &view.route);
         let pages = std::iter::from_fn(move || {
-            let page: Vec<_> = routes.by_ref().take(PAGE).map(|view| notation::route(view.peer, &view.route)).collect();
+            let page: Vec<_> = routes.by_ref().take(PAGE).map(&shown).collect();
             (!page.is_empty()).then_some(Ok(BgpRoutesPage { routes: page }))
         });
         Ok(Response::new(Box::pin(stream::iter(pages))))
@@ -180,6 +183,14 @@ impl BgpService {
         let peers = self.0.bgp().peers().await;
         peers.into_iter().find(|peer| named(peer, &wanted)).map_or(wanted, |peer| peer.config.name)
     }
+}
+
+/// Who told this speaker of what it originates, where that is another program on this host.
+fn source(daemon: &Daemon, view: &bgpd::RouteView) -> Option<String> {
+    let aggregate = view.route.attributes.aggregator.is_some();
+    let local = view.route.peer == PeerId::LOCAL && !aggregate;
+    let protocol = local.then(|| daemon.imports().protocol(view.route.prefix)).flatten()?;
+    Some(format!("kernel: {}", fib_sync::protocol::name(protocol)))
 }
 
 pub(super) fn named(peer: &PeerStatus, wanted: &str) -> bool {

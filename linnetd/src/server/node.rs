@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status};
 use crate::config::OverlayMode;
 use crate::daemon::{Daemon, Kernel};
 use crate::drain::DrainState;
+use crate::imports::ImportStatus;
 
 pub(super) struct NodeService(pub(super) Arc<Daemon>);
 
@@ -86,6 +87,7 @@ pub(super) async fn components(daemon: &Daemon) -> Vec<Component> {
         }
         None => components.push(component("fib", "ok", "fib.install is false: nothing is programmed".into())),
     }
+    components.extend(imports(daemon));
     components.push(configuration(daemon).await);
     components
 }
@@ -95,6 +97,22 @@ async fn bgp(daemon: &Daemon) -> Component {
     let up = peers.iter().filter(|peer| peer.state == State::Established).count();
     let detail = format!("{up} of {} sessions established", peers.len());
     component("bgp", ok_if(up == peers.len()), detail)
+}
+
+/// What is announced of other programs' routes; `None`: nothing is to be.
+fn imports(daemon: &Daemon) -> Option<Component> {
+    let status = daemon.imports().status();
+    let one = |import: &ImportStatus| {
+        let ImportStatus { title, announced, limit, left_out } = import;
+        match left_out {
+            0 => format!("{announced} of {title}"),
+            _ => format!("{announced} of {title}, and at least {left_out} beyond its limit of {limit} left out"),
+        }
+    };
+    let all: Vec<String> = status.iter().map(one).collect();
+    let sound = status.iter().all(|import| import.left_out == 0);
+    (!all.is_empty())
+        .then(|| component("import-kernel", ok_if(sound), format!("prefixes announced: {}", all.join("; "))))
 }
 
 async fn fib(kernel: &Kernel) -> Component {

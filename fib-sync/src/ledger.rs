@@ -147,6 +147,11 @@ impl Ledger {
         self.kernel.iter().any(|(_, path)| path.object == Some(object))
     }
 
+    /// Whether any IPv6 route of Linnet's has a preferred source.
+    pub(crate) fn has_source6(&self) -> bool {
+        self.kernel.iter().any(|(_, path)| path.source.is_some_and(|source| source.is_ipv6()))
+    }
+
     /// The kernel holds none of these paths any more. Returns the routes that are gone with them.
     pub(crate) fn lost_paths(&mut self, gone: impl Fn(&KernelPath) -> bool) -> Vec<IpNetwork> {
         let gone: Vec<KernelPathId> = self.kernel.iter().filter(|(_, path)| gone(path)).map(|(id, _)| id).collect();

@@ -31,9 +31,10 @@ pub(crate) struct View<'a> {
 
 /// Resolves a path for routes of one family.
 pub(crate) fn resolve(path: &Path, v6: bool, view: View<'_>) -> Resolution {
-    let made = |kind, hops, mtu| {
-        Some(KernelPath { kind, hops, object: None, mtu, source: path.source.filter(|source| source.is_ipv6() == v6) })
-    };
+    let wanted = path.source.filter(|source| source.is_ipv6() == v6);
+    // The kernel refuses an address that is not there, and drops a route whose address goes.
+    let source = wanted.filter(|source| view.links.owner(*source).is_some());
+    let made = |kind, hops, mtu| Some(KernelPath { kind, hops, object: None, mtu, source });
     match &path.target {
         Target::Unreachable => Resolution { path: made(Kind::Unreachable, Vec::new(), path.mtu), complaint: None },
         Target::Blackhole => Resolution { path: made(Kind::Blackhole, Vec::new(), path.mtu), complaint: None },
@@ -65,9 +66,13 @@ pub(crate) fn resolve(path: &Path, v6: bool, view: View<'_>) -> Resolution {
             if target.hops().next().is_none() {
                 complaints.push("it has no next hop".into());
             }
+            if let (Some(wanted), None) = (wanted, source) {
+                complaints.push(format!("source address {wanted} is on no device; the route goes without it"));
+            }
             // The kernel's path MTU is a route's, not a hop's: one tunnel among several decides for all.
             let tunnel = tunnels(path).next().is_some();
-            let mtu = path.mtu.or_else(|| view.overlay.filter(|_| tunnel).map(|overlay| overlay.status.mtu));
+            let overlay = view.overlay.filter(|_| tunnel).map(|overlay| overlay.status.mtu);
+            let mtu = [path.mtu, overlay].into_iter().flatten().min();
             Resolution {
                 path: if hops.is_empty() { None } else { made(Kind::Unicast, hops, mtu) },
                 complaint: (!complaints.is_empty()).then(|| complaints.join("; ")),

@@ -14,9 +14,9 @@ pub struct PathId(pub u32);
 pub struct Path {
     /// Where packets go.
     pub target: Target,
-    /// Path MTU in octets (RTAX_MTU). `None`: the device's; for a tunnel the overlay's.
+    /// Path MTU in octets (RTAX_MTU). `None`: the device's. For a tunnel no more than the overlay's.
     pub mtu: Option<u32>,
-    /// Source address for packets that this host itself sends (RTA_PREFSRC).
+    /// Source address for packets that this host itself sends (RTA_PREFSRC). While no device has it, routes go without.
     pub source: Option<IpAddr>,
 }
 

@@ -187,7 +187,7 @@ impl Daemon {
         let old = self.config().await;
         let mut changes = needs_restart(&old, &wanted);
         let new = Config {
-            fib: old.fib,
+            fib: config::Fib { source: wanted.fib.source, source6: wanted.fib.source6, mtu: wanted.fib.mtu, ..old.fib },
             api_socket: old.api_socket.clone(),
             metrics_listen: old.metrics_listen,
             state_directory: old.state_directory.clone(),
@@ -212,7 +212,7 @@ impl Daemon {
             {
                 lines.push(format!("policy is degraded: {error}"));
             }
-            if (&old.node, old.overlay) != (&new.node, new.overlay) {
+            if (&old.node, old.overlay, old.fib) != (&new.node, new.overlay, new.fib) {
                 kernel.endpoints.set_blocks(new.node.pod_cidrs.clone()).await;
                 kernel.forwarding.configure(new).await;
             }
@@ -316,8 +316,9 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     let later = |key: &str, differs: bool| {
         differs.then(|| format!("{key} has changed in the file and takes effect when linnetd is restarted"))
     };
+    let fixed = |fib: config::Fib| config::Fib { source: None, source6: None, mtu: None, ..fib };
     [
-        later("[fib]", old.fib != new.fib),
+        later("[fib] install, table, metric or next-hop-objects", fixed(old.fib) != fixed(new.fib)),
         later("api.socket", old.api_socket != new.api_socket),
         later("metrics.listen", old.metrics_listen != new.metrics_listen),
         later("state.directory", old.state_directory != new.state_directory),

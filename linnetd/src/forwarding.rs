@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
 use crate::config::{self, Config, OverlayMode};
-use crate::routes::{Local, Routes, Settings, Tracking};
+use crate::routes::{Hints, Local, Routes, Settings, Tracking};
 
 /// Best paths of one turn: what one netlink batch and one look at the commands lie between.
 const TURN: usize = 16_384;
@@ -276,6 +276,8 @@ impl Task {
     async fn configure(&mut self, config: &Config) {
         self.state.blocks.clone_from(&config.node.pod_cidrs);
         self.state.mode = config.overlay.mode;
+        let config::Fib { source, source6, mtu, .. } = config.fib;
+        self.state.routes.set_hints(Hints { source, source6, mtu });
         let spec = (config.overlay.mode != OverlayMode::Never).then_some(OverlaySpec {
             encapsulation: match config.overlay.encapsulation {
                 config::Encapsulation::Vxlan => {

@@ -9,6 +9,7 @@
 //! routes follow it. Which path a prefix has is written in one place only, the engine's book: a border node has a million
 //! of them.
 
+mod hints;
 mod judge;
 mod tracking;
 mod weights;
@@ -26,6 +27,7 @@ use bgp_proto::wire::tunnel::Tunnel;
 use fib_sync::{Change, Encapsulation, Hop, Path, PathId, Reach, Target, TunnelEnd};
 
 use crate::config::OverlayMode;
+pub use hints::Hints;
 pub use judge::Verdict;
 use judge::judge;
 pub(crate) use tracking::Tracking;
@@ -146,7 +148,7 @@ struct Group {
     /// Of its ways.
     verdicts: Vec<Verdict>,
     /// What the engine was told of it.
-    told: Option<Target>,
+    told: Option<Path>,
     /// The number of the last plan that gave it to a route.
     put: u64,
     /// Prefixes that would have it if this host had nothing of its own there.
@@ -190,6 +192,7 @@ impl Group {
 #[derive(Debug)]
 pub struct Routes {
     settings: Settings,
+    hints: Hints,
     /// What this host has of its own; it goes before any path.
     local: BTreeMap<Prefix, Target>,
     /// The path that BGP chose for a prefix of which this host has something of its own.
@@ -215,6 +218,7 @@ impl Routes {
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
+            hints: Hints::default(),
             local: BTreeMap::new(),
             shadowed: HashMap::new(),
             groups: Vec::new(),
@@ -232,6 +236,14 @@ impl Routes {
     pub fn set_settings(&mut self, settings: Settings) {
         if settings != self.settings {
             self.settings = settings;
+            self.judge_again(|_| true);
+        }
+    }
+
+    /// What routes say beside where they lead; every path is told anew if it changed.
+    pub fn set_hints(&mut self, hints: Hints) {
+        if hints != self.hints {
+            self.hints = hints;
             self.judge_again(|_| true);
         }
     }
@@ -437,10 +449,13 @@ impl Routes {
         let mut changes = Vec::with_capacity(self.untold.len() + self.changes.len());
         for path in std::mem::take(&mut self.untold) {
             let group = &mut self.groups[path.0 as usize];
-            let target = group.target();
-            if group.told != target {
-                group.told.clone_from(&target);
-                changes.push(Change::Path(path, target.map(Path::from)));
+            let wanted = group.target().map(|target| match group.key {
+                Some(Key::Ways(v6, _)) => self.hints.path(target, v6),
+                Some(Key::Fixed(_)) | None => target.into(),
+            });
+            if group.told != wanted {
+                group.told.clone_from(&wanted);
+                changes.push(Change::Path(path, wanted));
             }
         }
         changes.append(&mut self.changes);

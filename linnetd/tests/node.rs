@@ -187,3 +187,18 @@ async fn a_second_daemon_in_a_namespace_changes_nothing_and_says_why() {
         assert!(!rack.directory.join("run/other.sock").exists(), "a daemon that did not start leaves no socket");
     }
 }
+
+#[tokio::test]
+async fn source_and_mtu_of_routes_are_changed_by_a_reload() {
+    let rack = Rack::new("");
+    rack.configure("", "[fib]\nsource = \"node\"\nmtu = 1400\n");
+    let _daemon = rack.start();
+    let route = "203.0.113.0/24 via 10.99.0.2 dev eth0 src 10.99.0.1 metric 76 mtu 1400";
+    rack.until_host_shows("ip route show proto 76", route);
+    rack.configure("", "[fib]\nmtu = 1300\nmetric = 77\n");
+    let applied = rack.node().await.reload(ReloadRequest {}).await.unwrap().into_inner();
+    assert!(applied.errors.is_empty(), "{}", shown(&applied));
+    let later: Vec<&String> = applied.changes.iter().filter(|line| line.contains("restart")).collect();
+    assert_eq!(later.len(), 1, "{}", shown(&applied));
+    rack.until_host_shows("ip route show proto 76", "203.0.113.0/24 via 10.99.0.2 dev eth0 metric 76 mtu 1300");
+}

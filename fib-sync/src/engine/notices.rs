@@ -98,8 +98,12 @@ impl Engine {
                 let news = self.links.address(&address, false);
                 burst.links |= news;
                 if news {
-                    // Routes with this source, or by the link whose last address it was, went without a word.
+                    // Routes with this source, or by the link whose last address it was, went without a word; those of IPv6
+                    // stay, without the source.
                     self.read_soon(false);
+                    if self.ledger.has_source6() {
+                        self.read_soon(true);
+                    }
                 }
             }
             RouteNetlinkMessage::NewRoute(message) => {

@@ -29,7 +29,7 @@ mod property;
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -317,6 +317,12 @@ pub struct Fib {
     pub metric: u32,
     /// Routes go by next-hop objects, where the kernel has them.
     pub next_hop_objects: bool,
+    /// Source address of what this host sends along IPv4 routes; `None`: the kernel's choice.
+    pub source: Option<Ipv4Addr>,
+    /// Likewise along IPv6 routes.
+    pub source6: Option<Ipv6Addr>,
+    /// Octets of the largest packet along a route, 1280 to 65535; `None`: the device's, or the overlay's.
+    pub mtu: Option<u32>,
 }
 
 /// `[policy]`
@@ -364,7 +370,7 @@ fn read(root: &Section<'_>, environment: &Environment) -> Option<Config> {
     let node = rooms::node(root.section("node"), environment);
     let bgp = bgp::bgp(root.section("bgp"), node.as_ref());
     let overlay = rooms::overlay(root.section("overlay"), node.as_ref());
-    let fib = rooms::fib(root.section("fib"));
+    let fib = rooms::fib(root.section("fib"), node.as_ref());
     let policy = rooms::policy(root.section("policy"));
     rooms::store(root.section("store"));
     let api_socket = rooms::path(root.section("api"), "socket", "/run/linnet/linnetd.sock");

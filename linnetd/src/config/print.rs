@@ -82,6 +82,10 @@ impl Display for Config {
         writeln!(f, "table = {}", fib.table)?;
         writeln!(f, "metric = {}", fib.metric)?;
         writeln!(f, "next-hop-objects = {}", fib.next_hop_objects)?;
+        let auto = || string("auto");
+        writeln!(f, "source = {}", fib.source.map_or_else(auto, string))?;
+        writeln!(f, "source6 = {}", fib.source6.map_or_else(auto, string))?;
+        writeln!(f, "mtu = {}", fib.mtu.map_or_else(auto, |mtu| mtu.to_string()))?;
 
         writeln!(f, "\n[policy]")?;
         writeln!(f, "directory = {}", string(policy.directory.display()))?;

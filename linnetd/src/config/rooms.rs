@@ -179,13 +179,64 @@ pub(super) fn routing_table(field: &Field<'_>) -> Option<u32> {
     }
 }
 
-pub(super) fn fib(section: Section<'_>) -> Option<Fib> {
+pub(super) fn fib(section: Section<'_>, node: Option<&Node>) -> Option<Fib> {
     let install = section.field("install").map_or(Some(true), |field| field.boolean());
     let table = section.field("table").map_or(Some(254), |field| routing_table(&field));
     let metric = section.field("metric").map_or(Some(76), |field| field.integer(1..=u32::MAX));
     let next_hop_objects = section.field("next-hop-objects").map_or(Some(true), |field| field.boolean());
+    let node = node.map(|node| [Some(node.address), node.address6.map(IpAddr::V6)]);
+    let source = section.field("source").map_or(Some(None), |field| {
+        let wanted = |address| if let IpAddr::V4(address) = address { Some(address) } else { None };
+        preferred_source(&field, node, "an IPv4", wanted)
+    });
+    let source6 = section.field("source6").map_or(Some(None), |field| {
+        let wanted = |address| if let IpAddr::V6(address) = address { Some(address) } else { None };
+        preferred_source(&field, node, "an IPv6", wanted)
+    });
+    let mtu = section.field("mtu").map_or(Some(None), |field| {
+        if field.is_integer() { field.integer(1280..=65535).map(Some) } else { field.word(&[("auto", None)]) }
+    });
     section.finish();
-    Some(Fib { install: install?, table: table?, metric: metric?, next_hop_objects: next_hop_objects? })
+    Some(Fib {
+        install: install?,
+        table: table?,
+        metric: metric?,
+        next_hop_objects: next_hop_objects?,
+        source: source?,
+        source6: source6?,
+        mtu: mtu?,
+    })
+}
+
+/// `"auto"`, `"node"` for the node's own address of that family, or an address.
+fn preferred_source<T>(
+    field: &Field<'_>,
+    node: Option<[Option<IpAddr>; 2]>,
+    what: &str,
+    wanted: impl Fn(IpAddr) -> Option<T>,
+) -> Option<Option<T>> {
+    match field.string()? {
+        "auto" => Some(None),
+        "node" => {
+            let own = node?.into_iter().flatten().find_map(&wanted);
+            if own.is_none() {
+                let culprit = format!("the node has not {what} address");
+                field.refuse(&culprit, "set node.address or node.address6, or write the address here");
+            }
+            own.map(Some)
+        }
+        _ => {
+            let address = unicast(field)?;
+            let fits = wanted(address);
+            if fits.is_none() {
+                field.refuse(
+                    &format!("{address} is not {what} address"),
+                    "\"source\" is for IPv4 routes, \"source6\" for IPv6 routes",
+                );
+            }
+            fits.map(Some)
+        }
+    }
 }
 
 pub(super) fn policy(section: Section<'_>) -> Option<Policy> {

@@ -424,3 +424,13 @@ rules = [{ then = "accept" }]
 "#
     ));
 }
+
+#[test]
+fn what_routes_say_beside_where_they_lead_is_checked() {
+    insta::assert_snapshot!(findings(
+        "[node]\naddress = \"10.0.0.1\"\n[bgp]\nasn = 1\n[fib]\nsource = \"fd00::1\"\nsource6 = \"node\"\nmtu = 1000\n"
+    ));
+    let fib =
+        accepted("[node]\naddress = \"10.0.0.1\"\n[bgp]\nasn = 1\n[fib]\nsource = \"node\"\nsource6 = \"auto\"\n").fib;
+    assert_eq!((fib.source, fib.source6, fib.mtu), (Some([10, 0, 0, 1].into()), None, None));
+}

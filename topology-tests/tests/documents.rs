@@ -146,6 +146,8 @@ fn every_test_that_the_architecture_names_as_a_guard_exists() {
     let invariants = text.split("\n## ").find(|section| section.starts_with("What must always hold"));
     let named = named_functions(invariants.expect("ARCHITECTURE.md has its section on invariants"));
     check_that_they_exist("ARCHITECTURE.md", &named);
+    let faults = text.split("\n## ").find(|section| section.starts_with("If the kernel refuses"));
+    check_that_they_exist("ARCHITECTURE.md", &named_functions(faults.expect("it has its section on faults")));
     assert!(named.len() >= 10, "ARCHITECTURE.md names the test that guards each of the ten invariants");
 }
 

@@ -3,6 +3,8 @@
 
 use std::{fs, path::Path, sync::Arc};
 
+use crate::protocol;
+
 /// What is said of a program that is not there any more, or that this one may not see.
 const ENDED: &str = "a program that has ended";
 
@@ -37,32 +39,10 @@ fn inode(sockets: &str, port: u32) -> Option<&str> {
     })
 }
 
-/// Owners of routes that have a name (linux/rtnetlink.h, `rtm_protocol`): `12 (bird)`.
+/// The owner of a route, by number and name: `12 (bird)`.
 pub(super) fn protocol(number: u8) -> String {
-    let name = match number {
-        1 => "redirect",
-        2 => "kernel",
-        3 => "boot",
-        4 => "static",
-        8 => "gated",
-        9 => "ra",
-        10 => "mrt",
-        11 => "zebra",
-        12 => "bird",
-        14 => "xorp",
-        16 => "dhcp",
-        17 => "mrouted",
-        18 => "keepalived",
-        42 => "babel",
-        99 => "openr",
-        186 => "bgp",
-        187 => "isis",
-        188 => "ospf",
-        189 => "rip",
-        192 => "eigrp",
-        _ => return number.to_string(),
-    };
-    format!("{number} ({name})")
+    let (name, number) = (protocol::name(number), number.to_string());
+    if name == number { number } else { format!("{number} ({name})") }
 }
 
 #[cfg(test)]

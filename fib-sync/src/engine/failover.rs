@@ -1,6 +1,10 @@
 //! What paths are for the kernel now, and what follows when that changes: the failover.
 
-use std::{collections::HashSet, net::IpAddr, time::Instant};
+use std::{
+    collections::HashSet,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use ipnetwork::IpNetwork;
 
@@ -15,6 +19,8 @@ use crate::{
     table::Want,
 };
 
+/// Between two attempts to make objects that the kernel refuses.
+const OBJECTS_AGAIN: Duration = Duration::from_secs(30);
 /// What a fight over objects is about, for people.
 const OBJECTS: &str = "next-hop objects of Linnet's";
 
@@ -79,6 +85,8 @@ impl Engine {
             Ok(Err(refusal)) => {
                 tracing::warn!(%refusal, "the kernel refused a next-hop object; its routes name their next hops themselves");
                 self.next_hops.disown(id);
+                // Until what stood in the way is gone; what changes on links brings a new attempt as well.
+                self.timers.next_hops.get_or_insert(Instant::now() + OBJECTS_AGAIN);
                 plain
             }
             Err(error) => {

@@ -1,11 +1,17 @@
-//! The engine when the kernel announces more than it can hear.
+//! The engine when the kernel announces or answers more than it can hear, or refuses what it asks.
+
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use netlink_packet_route::RouteNetlinkMessage;
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Command, Engine, MONITOR, support::*};
+use super::{Command, Engine, MONITOR, SETTLE, support::*};
 use crate::{
-    FibEvent,
+    FibEvent, Hop, Target,
     kernel_route::removal,
     netlink::{Request, Socket},
 };
@@ -64,5 +70,80 @@ fn a_foreign_route_that_took_the_place_of_ours_a_moment_ago_is_not_replaced_by_a
         assert_eq!(ip("route show 10.9.0.0/16").trim(), "10.9.0.0/16 via 10.0.1.9 dev up1 proto static metric 76");
         let why = engine.status()[0].error.clone().unwrap_or_default();
         assert!(why.contains("protocol 4 (static)"), "{why}");
+    });
+}
+
+#[test]
+fn a_route_that_came_unheard_is_found_by_the_kernels_refusal_and_left_alone() {
+    in_namespace(|| async {
+        link("up1", &["10.0.1.1/24", "fd00:1::1/64"]);
+        let (mut engine, _events) = engine();
+        for (family, prefix, theirs, ours) in
+            [("-4", "10.9.0.0/16", "10.0.1.9", "10.0.1.2"), ("-6", "fd00:9::/64", "fd00:1::9", "fd00:1::2")]
+        {
+            ip(&format!("{family} route add {prefix} via {theirs} proto static metric 76"));
+            engine.monitor.ready().await;
+            engine.monitor.hear();
+            // EEXIST.
+            engine.wish(vec![put(prefix, via(&[ours]))]);
+            assert!(engine.status()[0].error.as_deref().is_some_and(|why| why.contains("reading it")));
+            engine.tick(Instant::now() + SETTLE);
+            assert!(engine.status()[0].error.as_deref().is_some_and(|why| why.contains("protocol 4 (static)")));
+            ip(&format!("{family} route del {prefix} via {theirs} proto static metric 76"));
+            engine.monitor.ready().await;
+            engine.heard();
+            assert!(engine.status()[0].installed, "{:?}", engine.status());
+            engine.wish(vec![remove(prefix)]);
+        }
+    });
+}
+
+#[test]
+fn answers_that_the_kernel_could_not_deliver_are_made_up_for_by_reading() {
+    in_namespace(|| async {
+        link("up1", &["10.0.1.1/24"]);
+        let (mut engine, _events) = engine();
+        let prefix = |n: u32| format!("10.100.{n}.0/24");
+        // Every other one is refused, in more words than there is room for: ENOBUFS.
+        let wrong = Hop::Direct { via: IpAddr::from([192, 0, 2, 1]), device: Some("up1".into()) };
+        let wrong = Target::Forward(vec![wrong]);
+        engine.next_hops.pause();
+        let wishes = (0..200).map(|n| put(&prefix(n), if n % 2 == 0 { via(&["10.0.1.2"]) } else { wrong.clone() }));
+        engine.socket.set_receive_buffer(4096);
+        engine.wish(wishes.collect());
+        let lost = engine.status().iter().filter(|status| !status.installed).count();
+        assert_eq!(lost, 200, "nothing is taken for done whose answer was lost");
+        assert!(engine.status()[0].error.as_deref().is_some_and(|why| why.contains("overflowed")));
+        engine.socket.set_receive_buffer(4 << 20);
+        let later = Instant::now() + Duration::from_secs(2);
+        engine.tick(later);
+        let (held, status) = (routes().len(), engine.status());
+        let installed = status.iter().filter(|status| status.installed).count();
+        assert_eq!((held, installed), (100, 100));
+        let refused = status.iter().filter(|status| status.error.as_deref().is_some_and(|e| e.contains("gateway")));
+        assert_eq!(refused.count(), 100);
+    });
+}
+
+#[test]
+fn a_next_hop_object_that_was_refused_is_tried_again_and_its_routes_go_by_it_then() {
+    in_namespace(|| async {
+        link("up1", &["10.0.1.1/24"]);
+        let (mut engine, _events) = engine();
+        let may = |may| {
+            let mut sets = capabilities(None).expect("a thread's own capabilities");
+            sets.effective.set(CapabilitySet::NET_ADMIN, may);
+            set_capabilities(None, sets).expect("what is permitted may be dropped and taken");
+        };
+        may(false);
+        engine.wish(vec![put("10.9.0.0/16", via(&["10.0.1.2"]))]);
+        may(true);
+        let why = engine.status()[0].error.clone().unwrap_or_default();
+        assert!(why.contains("Operation not permitted"), "{why}");
+        engine.tick(Instant::now() + Duration::from_secs(1));
+        assert_eq!((routes().len(), engine.next_hops.count()), (1, 0));
+        engine.tick(Instant::now() + Duration::from_secs(31));
+        assert_eq!((routes().len(), engine.next_hops.count()), (1, 2));
+        assert!(engine.status()[0].installed && engine.status()[0].error.is_none());
     });
 }

@@ -47,6 +47,12 @@ impl Socket {
         Ok(Socket { socket, port, sequence: 0, buffer: Vec::with_capacity(DATAGRAM) })
     }
 
+    /// For tests: room for fewer answers, or for more.
+    #[cfg(test)]
+    pub(crate) fn set_receive_buffer(&self, octets: usize) {
+        setsockopt(&self.socket, RcvBufForce, &octets).expect("a receive buffer");
+    }
+
     /// The port number by which the kernel names this socket in notifications of what it caused.
     pub(crate) fn port(&self) -> u32 {
         self.port

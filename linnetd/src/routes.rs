@@ -106,7 +106,8 @@ impl Offer {
                 port: udp_port.unwrap_or(4789),
             }),
             Tunnel::IpIp { endpoint, .. } => Some(Self::IpIp { endpoint: endpoint.to_canonical() }),
-            Tunnel::Unknown { .. } => None,
+            // No device of Linnet's takes it yet.
+            Tunnel::WireGuard { .. } | Tunnel::Unknown { .. } => None,
         }
     }
 

@@ -51,6 +51,7 @@ pub(super) fn tunnel(tunnel: &Tunnel) -> String {
             format!("vxlan {endpoint} vni {vni} {}{port}", mac(*address))
         }
         Tunnel::IpIp { endpoint, .. } => format!("ipip {endpoint}"),
+        Tunnel::WireGuard { endpoint, udp_port, .. } => format!("wireguard {endpoint} port {udp_port}"),
         Tunnel::Unknown { kind, .. } => format!("type {kind}"),
     }
 }

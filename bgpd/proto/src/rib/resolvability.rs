@@ -26,7 +26,9 @@ fn resolvers(next_hop: NextHop, tunnels: &[Tunnel]) -> impl Iterator<Item = IpAd
     let (address, link) = next_hop.gateway();
     let next_hop = Some(address.to_canonical()).filter(|_| link.is_none());
     let ends = tunnels.iter().filter_map(|tunnel| match tunnel {
-        Tunnel::Vxlan { endpoint, .. } | Tunnel::IpIp { endpoint, .. } => Some(endpoint.to_canonical()),
+        Tunnel::Vxlan { endpoint, .. } | Tunnel::IpIp { endpoint, .. } | Tunnel::WireGuard { endpoint, .. } => {
+            Some(endpoint.to_canonical())
+        }
         Tunnel::Unknown { .. } => None,
     });
     let stands_in = move |end: &IpAddr| next_hop.is_some_and(|next_hop| next_hop.is_ipv6() != end.is_ipv6());

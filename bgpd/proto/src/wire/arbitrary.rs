@@ -11,7 +11,7 @@ use super::aspath::{AsPath, SegmentKind};
 use super::attributes::{Aggregator, Attributes, Origin, UnknownAttribute};
 use super::capability::{AddPath, Capability, GracefulRestart, LongLived};
 use super::community::{Community, ExtendedCommunity, LargeCommunity};
-use super::tunnel::Tunnel;
+use super::tunnel::{Tunnel, WIREGUARD};
 use super::{Message, Notification, Open, RefreshMark, RouteRefresh, UpdateContext};
 use crate::types::{
     Asn, ClusterId, Family, FamilySet, HoldTime, Ipv4Prefix, Ipv6Prefix, LinkLocal, NextHop, Nlri, PathId, Prefix,
@@ -103,7 +103,12 @@ pub(crate) fn tunnel() -> impl Strategy<Value = Tunnel> {
         (endpoint(), 0..1u32 << 24, any::<[u8; 6]>(), option::of(1..4789u16), other())
             .prop_map(|(endpoint, vni, mac, udp_port, other)| Tunnel::Vxlan { endpoint, vni, mac, udp_port, other }),
         (endpoint(), other()).prop_map(|(endpoint, other)| Tunnel::IpIp { endpoint, other }),
-        (9..u16::MAX, other()).prop_map(|(kind, value)| Tunnel::Unknown { kind, value }),
+        (endpoint(), any::<[u8; 32]>(), 1u16.., other()).prop_map(|(endpoint, key, udp_port, other)| {
+            // All zero is no key.
+            let key = if key == [0; 32] { [1; 32] } else { key };
+            Tunnel::WireGuard { endpoint, key, udp_port, other }
+        }),
+        (9..WIREGUARD, other()).prop_map(|(kind, value)| Tunnel::Unknown { kind, value }),
     ]
 }
 

@@ -33,8 +33,19 @@ pub enum Tunnel {
         /// As for VXLAN.
         other: Bytes,
     },
-    /// Any other type, or one that lacks what Linnet needs (a VNI, a MAC address, an endpoint of its own instead of "the
-    /// next hop"): passed on as it came, not used.
+    /// WireGuard, for which IANA has assigned neither a tunnel type nor sub-TLVs: see [`WIREGUARD`].
+    WireGuard {
+        /// The tunnel egress endpoint.
+        endpoint: IpAddr,
+        /// The public key of the far end (Curve25519), not all zero.
+        key: [u8; 32],
+        /// The UDP destination port (section 3.3.1), not 0. WireGuard has no port of its own, so it is always said.
+        udp_port: u16,
+        /// As for VXLAN.
+        other: Bytes,
+    },
+    /// Any other type, or one that lacks what Linnet needs (a VNI, a MAC address, a public key, an endpoint of its own instead
+    /// of "the next hop"): passed on as it came, not used.
     Unknown {
         /// The tunnel type.
         kind: u16,
@@ -54,10 +65,18 @@ pub(super) struct Tunnels {
 /// IANA "BGP Tunnel Encapsulation Attribute Tunnel Types".
 const VXLAN: u16 = 8;
 const IP_IN_IP: u16 = 7;
+/// WireGuard's tunnel type, Linnet's own choice: IANA has assigned none, and has no types for experiments. It is WireGuard's
+/// customary port, far from those that are assigned one after the other. Should it be assigned to something else, that will
+/// not have the sub-TLV of the key with its magic, and so is passed on unused.
+pub const WIREGUARD: u16 = 51820;
 /// IANA "BGP Tunnel Encapsulation Attribute Sub-TLVs".
 const ENCAPSULATION: u8 = 1;
 const EGRESS_ENDPOINT: u8 = 6;
 const UDP_DESTINATION_PORT: u8 = 8;
+/// Of those for experiments (126 and 127): [`MAGIC`] and WireGuard's public key, 36 octets in all.
+const PUBLIC_KEY: u8 = 126;
+/// Tells Linnet's use of the sub-TLV from others' experiments.
+const MAGIC: [u8; 4] = *b"WGv1";
 /// RFC 7348 section 5.
 const VXLAN_PORT: u16 = 4789;
 /// The V and M bits of VXLAN's Encapsulation sub-TLV: VNI and MAC address are there.
@@ -122,7 +141,7 @@ fn sub_tlv(input: &[u8]) -> IResult<&[u8], (u8, &[u8])> {
 fn tunnel(kind: u16, value: &[u8], sub_tlvs: &[SubTlv<'_>]) -> Option<Tunnel> {
     // Copied, because a slice would keep all that was received with it alive for as long as the route lives.
     let unknown = || Tunnel::Unknown { kind, value: Bytes::copy_from_slice(value) };
-    if kind != VXLAN && kind != IP_IN_IP {
+    if ![VXLAN, IP_IN_IP, WIREGUARD].contains(&kind) {
         return Some(unknown());
     }
     // Of a sub-TLV that stands more than once the first counts; the others are passed on.
@@ -139,15 +158,20 @@ fn tunnel(kind: u16, value: &[u8], sub_tlvs: &[SubTlv<'_>]) -> Option<Tunnel> {
     if kind == IP_IN_IP {
         return Some(Tunnel::IpIp { endpoint, other: other(&[Some(endpoint_at)]) });
     }
+    let port = of(UDP_DESTINATION_PORT).and_then(|(index, value)| Some((index, udp_port(value)?)));
+    if kind == WIREGUARD {
+        let key = of(PUBLIC_KEY).and_then(|(index, value)| Some((index, public_key(value)?)));
+        let (Some((key_at, key)), Some((port_at, udp_port))) = (key, port) else { return Some(unknown()) };
+        let other = other(&[Some(endpoint_at), Some(key_at), Some(port_at)]);
+        return Some(Tunnel::WireGuard { endpoint, key, udp_port, other });
+    }
     let Some((encapsulation_at, (vni, mac))) =
         of(ENCAPSULATION).and_then(|(index, value)| Some((index, vxlan(value)?)))
     else {
         return Some(unknown());
     };
     // One that says what is so anyway is passed on among the others.
-    let port = of(UDP_DESTINATION_PORT)
-        .and_then(|(index, value)| Some((index, udp_port(value)?)))
-        .filter(|(_, port)| *port != VXLAN_PORT);
+    let port = port.filter(|(_, port)| *port != VXLAN_PORT);
     Some(Tunnel::Vxlan {
         endpoint,
         vni,
@@ -199,6 +223,12 @@ fn udp_port(value: &[u8]) -> Option<u16> {
     <[u8; 2]>::try_from(value).ok().map(u16::from_be_bytes).filter(|port| *port != 0)
 }
 
+/// WireGuard's public key, behind the magic. All zero is no key: nobody has a secret to it.
+fn public_key(value: &[u8]) -> Option<[u8; 32]> {
+    let key = <[u8; 32]>::try_from(value.strip_prefix(&MAGIC)?).ok()?;
+    (key != [0; 32]).then_some(key)
+}
+
 impl Tunnel {
     /// Appends the TLV.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
@@ -206,6 +236,7 @@ impl Tunnel {
         let kind = match self {
             Self::Vxlan { .. } => VXLAN,
             Self::IpIp { .. } => IP_IN_IP,
+            Self::WireGuard { .. } => WIREGUARD,
             Self::Unknown { kind, .. } => *kind,
         };
         out.extend_from_slice(&kind.to_be_bytes());
@@ -217,10 +248,15 @@ impl Tunnel {
                 out.extend_from_slice(mac);
                 out.extend_from_slice(&[0, 0]);
                 encode_endpoint(*endpoint, out);
-                if let Some(port) = udp_port {
-                    out.extend_from_slice(&[UDP_DESTINATION_PORT, 2]);
-                    out.extend_from_slice(&port.to_be_bytes());
-                }
+                udp_port.iter().for_each(|port| encode_udp_port(*port, out));
+                out.extend_from_slice(other);
+            }
+            Self::WireGuard { endpoint, key, udp_port, other } => {
+                encode_endpoint(*endpoint, out);
+                out.extend_from_slice(&[PUBLIC_KEY, 36]);
+                out.extend_from_slice(&MAGIC);
+                out.extend_from_slice(key);
+                encode_udp_port(*udp_port, out);
                 out.extend_from_slice(other);
             }
             Self::IpIp { endpoint, other } => {
@@ -246,6 +282,11 @@ fn encode_endpoint(endpoint: IpAddr, out: &mut Vec<u8>) {
             out.extend_from_slice(&address.octets());
         }
     }
+}
+
+fn encode_udp_port(port: u16, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[UDP_DESTINATION_PORT, 2]);
+    out.extend_from_slice(&port.to_be_bytes());
 }
 
 #[cfg(test)]
@@ -311,6 +352,54 @@ mod tests {
         }
     }
 
+    const KEY: &[u8] = b"\x7e\x24WGv1\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07";
+    const PORT: &[u8] = b"\x08\x02\xca\x6c";
+
+    #[test]
+    fn a_wireguard_tunnel_has_an_end_point_a_key_and_a_port() {
+        let endpoint = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+        let with = |other: &'static [u8]| Tunnel::WireGuard {
+            endpoint,
+            key: [7; 32],
+            udp_port: 51820,
+            other: Bytes::from_static(other),
+        };
+        for (sub_tlvs, other) in [
+            (&[ENDPOINT, KEY, PORT][..], &b""[..]),
+            (&[PORT, KEY, ENDPOINT], b""),
+            (&[ENDPOINT, COLOR, KEY, PORT], COLOR),
+            (&[ENDPOINT, KEY, PORT, KEY], KEY),
+        ] {
+            assert_eq!(parsed(&tlv(WIREGUARD, sub_tlvs)), [with(other)], "{sub_tlvs:02x?}");
+        }
+        assert_eq!(parsed(&tlv(WIREGUARD, &[ENDPOINT, KEY, PORT])), [with(b"")]);
+    }
+
+    #[test]
+    fn what_has_wireguards_number_and_no_key_or_port_of_linnets_is_passed_on_as_it_came() {
+        let zero = [&b"\x7e\x24WGv1"[..], &[0; 32]].concat();
+        let without_magic = [&b"\x7e\x24WGv2"[..], &[7; 32]].concat();
+        let short = [&b"\x7e\x23WGv1"[..], &[7; 31]].concat();
+        let long = [&b"\x7e\x25WGv1"[..], &[7; 33]].concat();
+        for sub_tlvs in [
+            &[ENDPOINT][..],
+            &[ENDPOINT, KEY],
+            &[ENDPOINT, PORT],
+            &[ENDPOINT, KEY, b"\x08\x02\x00\x00"],
+            &[ENDPOINT, &zero, PORT],
+            &[ENDPOINT, &without_magic, PORT],
+            &[ENDPOINT, &short, PORT],
+            &[ENDPOINT, &long, PORT],
+            // The first of two counts, whatever it is.
+            &[ENDPOINT, &short, KEY, PORT],
+            &[b"\x06\x06\x00\x00\x00\x00\x00\x00", KEY, PORT],
+        ] {
+            let value = Bytes::from(sub_tlvs.concat());
+            assert_eq!(parsed(&tlv(WIREGUARD, sub_tlvs)), [Tunnel::Unknown { kind: WIREGUARD, value }]);
+        }
+        assert_eq!(parse(&tlv(WIREGUARD, &[KEY, PORT])), Err("it has no valid tunnel"), "it has no end point");
+    }
+
     #[test]
     fn a_tunnel_without_a_good_endpoint_is_removed_and_the_others_stay() {
         let good = tlv(8, &[ENDPOINT, VXLAN_VALUE]);
@@ -362,7 +451,10 @@ mod tests {
         #[test]
         fn random_bytes_never_panic(value in prop::collection::vec(any::<u8>(), 0..64)) {
             let _ = parse(&value);
-            let _ = parse(&tlv(8, &[&value]));
+            for kind in [8, WIREGUARD] {
+                let _ = parse(&tlv(kind, &[&value]));
+                let _ = parse(&tlv(kind, &[ENDPOINT, &value]));
+            }
         }
     }
 }

@@ -6,7 +6,8 @@ use serde::Serialize;
 use crate::Answer;
 use crate::client::Client;
 use crate::error::Error;
-use crate::output::table::Table;
+use crate::output::duration::ago;
+use crate::output::table::{Table, Tone};
 use crate::output::{Page, Present, Printer, dash, present};
 
 #[derive(Debug, Serialize)]
@@ -16,9 +17,11 @@ struct Overlay {
     device: Option<String>,
     local_endpoint: Option<String>,
     mac: Option<String>,
-    /// VXLAN's, as MAC and port.
+    /// VXLAN's, as MAC.
     vni: Option<u32>,
     port: Option<u32>,
+    /// WireGuard's.
+    public_key: Option<String>,
     mtu: u32,
     peers: Vec<Peer>,
 }
@@ -30,6 +33,13 @@ struct Peer {
     endpoint: Option<String>,
     mac: Option<String>,
     vni: Option<u32>,
+    public_key: Option<String>,
+    port: Option<u32>,
+    /// Where the kernel sends to.
+    heard_at: Option<String>,
+    handshake_seconds_ago: Option<u64>,
+    received_octets: Option<u64>,
+    sent_octets: Option<u64>,
     routes: u32,
     reason: String,
 }
@@ -43,6 +53,13 @@ impl From<api::OverlayReply> for Overlay {
     fn from(reply: api::OverlayReply) -> Self {
         let peer = |peer: api::OverlayPeer| Peer {
             vni: given(peer.vni),
+            port: given(peer.port),
+            // The kernel knows the peer when it says where it is.
+            received_octets: Some(peer.received_octets).filter(|_| !peer.heard_at.is_empty()),
+            sent_octets: Some(peer.sent_octets).filter(|_| !peer.heard_at.is_empty()),
+            public_key: present(peer.public_key),
+            heard_at: present(peer.heard_at),
+            handshake_seconds_ago: peer.last_handshake_seconds.checked_sub(1),
             next_hop: peer.next_hop,
             encap: peer.encap,
             endpoint: present(peer.endpoint),
@@ -58,9 +75,37 @@ impl From<api::OverlayReply> for Overlay {
             mac: present(reply.mac),
             vni: given(reply.vni),
             port: given(reply.port),
+            public_key: present(reply.public_key),
             mtu: reply.mtu,
             peers: reply.peers.into_iter().map(peer).collect(),
         }
+    }
+}
+
+impl Overlay {
+    fn draw_wireguard(&self, page: &mut Page) {
+        let heads = ["NEXT HOP", "ENCAP", "END POINT", "HANDSHAKE", ">RX", ">TX", ">ROUTES"];
+        let heads = [&heads[..], if page.wide { &["PUBLIC KEY"] } else { &[] }, &["WHY"]].concat();
+        let mut table = Table::new(&heads);
+        for peer in &self.peers {
+            let announced = || Some(format!("{}:{}", peer.endpoint.as_ref()?, peer.port?));
+            let octets = |octets: Option<u64>| octets.map_or_else(|| "-".to_owned(), |octets| octets.to_string());
+            let mut cells = vec![
+                peer.next_hop.clone(),
+                peer.encap.clone(),
+                dash(peer.heard_at.clone().or_else(announced).as_deref()),
+                peer.handshake_seconds_ago.map_or_else(|| "-".to_owned(), ago),
+                octets(peer.received_octets),
+                octets(peer.sent_octets),
+                peer.routes.to_string(),
+            ];
+            if page.wide {
+                cells.push(dash(peer.public_key.as_deref()));
+            }
+            cells.push(peer.reason.clone());
+            table.push(cells.into_iter().map(|cell| (cell, Tone::Plain)).collect());
+        }
+        page.table(&table);
     }
 }
 
@@ -70,9 +115,10 @@ impl Present for Overlay {
             Some(device) => {
                 let vni = self.vni.map(|vni| format!(" VNI {vni}")).unwrap_or_default();
                 let port = self.port.map(|port| format!(" port {port}")).unwrap_or_default();
+                let key = self.public_key.as_ref().map(|key| format!(", public key {key}")).unwrap_or_default();
                 let mac = self.mac.as_ref().map(|mac| format!(", MAC {mac}")).unwrap_or_default();
                 page.line(format!(
-                    "mode {}, {device}: {}{vni}{port} MTU {}, end point {}{mac}",
+                    "mode {}, {device}: {}{vni}{port} MTU {}, end point {}{mac}{key}",
                     self.mode,
                     dash(self.encapsulation.as_deref()),
                     self.mtu,
@@ -82,6 +128,9 @@ impl Present for Overlay {
             None => page.line(format!("mode {}, no tunnel device", self.mode)),
         }
         page.line("");
+        if self.encapsulation.as_deref() == Some("wireguard") {
+            return self.draw_wireguard(page);
+        }
         let mut table = Table::new(&["NEXT HOP", "ENCAP", "END POINT", "MAC", ">ROUTES", "WHY"]);
         for peer in &self.peers {
             table.row([
@@ -134,8 +183,10 @@ mod tests {
                     vni: 4096,
                     routes: 1,
                     reason: "reached via 192.168.10.1: no L2 adjacency".into(),
+                    ..Default::default()
                 },
             ],
+            public_key: String::new(),
         }
     }
 
@@ -157,5 +208,58 @@ mod tests {
         reply.peers[1].encap = "ipip".into();
         (reply.peers[1].mac, reply.peers[1].vni) = (String::new(), 0);
         insta::assert_snapshot!(plain(&Overlay::from(reply), false));
+    }
+
+    fn wireguard() -> api::OverlayReply {
+        let key = |letter: &str| format!("{}=", letter.repeat(43));
+        let peer = |next_hop: &str| api::OverlayPeer {
+            next_hop: next_hop.into(),
+            endpoint: next_hop.into(),
+            encap: "wireguard".into(),
+            public_key: key("B"),
+            port: 51820,
+            routes: 2,
+            reason: "overlay.mode is \"always\"".into(),
+            ..Default::default()
+        };
+        api::OverlayReply {
+            mode: "always".into(),
+            encapsulation: "wireguard".into(),
+            device: "linnet.wg".into(),
+            local_endpoint: "192.168.10.11".into(),
+            port: 51820,
+            mtu: 1440,
+            public_key: key("A"),
+            peers: vec![
+                api::OverlayPeer {
+                    heard_at: "203.0.113.9:40000".into(),
+                    last_handshake_seconds: 76,
+                    received_octets: 148_992,
+                    sent_octets: 92_160,
+                    ..peer("192.168.10.12")
+                },
+                api::OverlayPeer { heard_at: "192.168.10.13:51820".into(), ..peer("192.168.10.13") },
+                api::OverlayPeer {
+                    next_hop: "192.168.10.14".into(),
+                    encap: "none".into(),
+                    routes: 1,
+                    reason: "192.168.10.14 announces no WireGuard key for its pods".into(),
+                    ..Default::default()
+                },
+            ],
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn an_overlay_of_wireguard_has_handshakes_and_octets_and_wide_its_keys() {
+        insta::assert_snapshot!(
+            plain(&Overlay::from(wireguard()), false) + "\n" + &plain(&Overlay::from(wireguard()), true)
+        );
+    }
+
+    #[test]
+    fn an_overlay_of_wireguard_is_a_contract() {
+        insta::assert_snapshot!(json(&Overlay::from(wireguard())));
     }
 }

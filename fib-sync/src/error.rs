@@ -41,6 +41,11 @@ pub enum FibError {
         "this kernel has no ipip (CONFIG_NET_IPIP); there is no overlay; run `modprobe ipip`, or set overlay.encapsulation to \"vxlan\""
     )]
     NoIpIp,
+    /// The kernel has no WireGuard.
+    #[error(
+        "this kernel has no WireGuard (CONFIG_WIREGUARD); there is no overlay; run `modprobe wireguard`, or set overlay.encapsulation to \"vxlan\", which does not encrypt"
+    )]
+    NoWireGuard,
     /// The overlay's local address is on no device of this host.
     #[error("the overlay's local address {0} is on no device of this host; set node.address to one that is")]
     NoUnderlay(IpAddr),

@@ -6,7 +6,7 @@ use ipnetwork::IpNetwork;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    Change, Comparison, Comparisons, FibError, OverlaySpec, OverlayStatus, PathId, Reach, RouteStatus,
+    Change, Comparison, Comparisons, FibError, OverlaySpec, OverlayStatus, PathId, PeerStatus, Reach, RouteStatus,
     engine::{self, Command},
 };
 
@@ -159,9 +159,17 @@ impl Fib {
     ///
     /// # Errors
     /// [`FibError::NoUnderlay`], [`FibError::DeviceInTheWay`], [`FibError::Invalid`] for a VNI, port or address that
-    /// cannot be, [`FibError::NoIpIp`], [`FibError::Kernel`]. The overlay is then absent, and asked for again it is tried again.
+    /// cannot be, [`FibError::NoIpIp`], [`FibError::NoWireGuard`], [`FibError::Kernel`]. The overlay is then absent, and asked for again it is tried again.
     pub async fn overlay(&self, spec: Option<OverlaySpec>) -> Result<Option<OverlayStatus>, FibError> {
         self.call(|answer| Command::Overlay(spec, answer)).await?
+    }
+
+    /// The peers of the WireGuard device, as the kernel has them now; none where the overlay is another.
+    ///
+    /// # Errors
+    /// [`FibError::Kernel`] when they cannot be read.
+    pub async fn peers(&self) -> Result<Vec<PeerStatus>, FibError> {
+        self.call(Command::Peers).await?
     }
 
     /// Each desired route and how it fares, sorted by prefix.

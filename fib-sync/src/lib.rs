@@ -43,7 +43,7 @@ pub use error::FibError;
 pub use fib::{Fib, FibConfig, FibEvent, KernelAnswer, Submitted, Totals};
 pub use foreign::{Accept, Choice, ForeignChanges, ForeignRoute, Selection, watch_foreign};
 pub use forwarding::{enable_forwarding, forwarding_enabled};
-pub use overlay::{Encapsulation, OverlaySpec, OverlayStatus};
+pub use overlay::{Encapsulation, OverlaySpec, OverlayStatus, PeerStatus, PrivateKey, PublicKey};
 pub use reach::Reach;
 pub use route::{Change, Hop, Path, PathId, ResolvedHop, RouteStatus, Target, TunnelEnd, Weight};
 

@@ -3,6 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use crate::{
+    PublicKey,
     kernel_paths::KernelPathId,
     plan::Intent,
     resolve::Resolution,
@@ -48,6 +49,8 @@ pub(crate) struct Paths {
     /// Without routes since somebody last asked.
     unused: Vec<PathId>,
     tunnels_changed: bool,
+    /// Told anew while they had routes, which belong to another WireGuard peer now, or to one at last, or to none.
+    rekeyed: Vec<FamilyPath>,
 }
 
 impl Paths {
@@ -68,12 +71,15 @@ impl Paths {
         }
         let has_tunnels = |path: &Option<Arc<Path>>| path.as_ref().is_some_and(|path| tunnels(path).next().is_some());
         let tunnels_changed = has_tunnels(&entry.path) || has_tunnels(&path);
+        let rekeyed = entry.path.as_deref().and_then(peer) != path.as_deref().and_then(peer);
         let void = if path.is_none() { std::mem::take(&mut entry.resolved) } else { [None, None] };
         entry.path = path;
         let users = entry.users;
         self.tunnels_changed |= tunnels_changed;
         self.voided |= void.iter().any(Option::is_some);
-        self.retold.extend([false, true].into_iter().filter(|v6| users[usize::from(*v6)] > 0).map(|v6| (id, v6)));
+        let in_use = [false, true].into_iter().filter(|v6| users[usize::from(*v6)] > 0).map(|v6| (id, v6));
+        self.rekeyed.extend(in_use.clone().filter(|_| rekeyed));
+        self.retold.extend(in_use);
         // Numbers are used again, but what a fleet that has shrunk once needed should not be kept.
         while self.entries.last().is_some_and(Entry::is_idle) {
             self.entries.pop();
@@ -157,6 +163,11 @@ impl Paths {
         retold
     }
 
+    /// Those whose routes are to move to another WireGuard peer.
+    pub(crate) fn take_rekeyed(&mut self) -> Vec<FamilyPath> {
+        std::mem::take(&mut self.rekeyed)
+    }
+
     /// Whether what a path was resolved to became void since the last call.
     pub(crate) fn take_voided(&mut self) -> bool {
         std::mem::take(&mut self.voided)
@@ -202,6 +213,14 @@ pub(crate) fn tunnels(path: &Path) -> impl Iterator<Item = TunnelEnd> + '_ {
     })
 }
 
+/// The WireGuard peer of a path.
+pub(crate) fn peer(path: &Path) -> Option<PublicKey> {
+    tunnels(path).find_map(|end| match end {
+        TunnelEnd::WireGuard { key, .. } => Some(key),
+        TunnelEnd::Vxlan { .. } | TunnelEnd::IpIp { .. } => None,
+    })
+}
+
 /// Next hops of which the link has to be asked for.
 pub(crate) fn gateways(path: &Path) -> impl Iterator<Item = IpAddr> + '_ {
     path.target.hops().filter_map(|(hop, _)| match hop {
@@ -210,17 +229,26 @@ pub(crate) fn gateways(path: &Path) -> impl Iterator<Item = IpAddr> + '_ {
     })
 }
 
-/// The order of hops means nothing, nor does naming one twice.
+/// The order of hops means nothing, nor does naming one twice. Of WireGuard peers the least stays: a prefix can be one peer's
+/// only.
 fn normal(target: Target) -> Target {
+    let mut peers = 0;
+    let mut only_one_peer = |hop: &Hop| {
+        let is_peer = matches!(hop, Hop::Tunnel(TunnelEnd::WireGuard { .. }));
+        peers += usize::from(is_peer);
+        !is_peer || peers == 1
+    };
     match target {
         Target::Forward(mut hops) => {
             hops.sort();
             hops.dedup();
+            hops.retain(only_one_peer);
             Target::Forward(hops)
         }
         Target::Weighted(mut hops) => {
             hops.sort();
             hops.dedup();
+            hops.retain(|(hop, _)| only_one_peer(hop));
             Target::Weighted(hops)
         }
         Target::Unreachable | Target::Blackhole | Target::Device(_) => target,

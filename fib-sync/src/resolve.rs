@@ -7,7 +7,7 @@ use crate::{
     kernel_route::{KernelHop, KernelPath, Kind},
     links::Links,
     overlay::{self, Encapsulation, Overlay},
-    paths::tunnels,
+    paths::{peer, tunnels},
     reach::{Answer, Answers},
     route::{Hop, Path, Target, TunnelEnd},
 };
@@ -73,12 +73,25 @@ pub(crate) fn resolve(path: &Path, v6: bool, view: View<'_>) -> Resolution {
             let tunnel = tunnels(path).next().is_some();
             let overlay = view.overlay.filter(|_| tunnel).map(|overlay| overlay.status.mtu);
             let mtu = [path.mtu, overlay].into_iter().flatten().min();
-            Resolution {
-                path: if hops.is_empty() { None } else { made(Kind::Unicast, hops, mtu) },
-                complaint: (!complaints.is_empty()).then(|| complaints.join("; ")),
-            }
+            let made = if !hops.is_empty() {
+                let tunnelled = tunnel_source(path, view).filter(|source| source.is_ipv6() == v6);
+                let source = tunnelled.or(source);
+                made(Kind::Unicast, hops, mtu).map(|made| KernelPath { source, ..made })
+            } else if peer(path).is_some() && view.overlay.is_none_or(|overlay| overlay.status.key.is_some()) {
+                // What is to be encrypted must not take another way, such as a default route, while it cannot be.
+                made(Kind::Unreachable, Vec::new(), path.mtu)
+            } else {
+                None
+            };
+            Resolution { path: made, complaint: (!complaints.is_empty()).then(|| complaints.join("; ")) }
         }
     }
+}
+
+/// WireGuard takes from a peer what comes from its prefixes or its own address, and the device has no address.
+fn tunnel_source(path: &Path, view: View<'_>) -> Option<IpAddr> {
+    let local = view.overlay?.spec.local;
+    (peer(path).is_some() && view.links.owner(local).is_some()).then_some(local)
 }
 
 fn nothing(complaint: String) -> Resolution {
@@ -126,7 +139,24 @@ fn resolve_tunnel(end: &TunnelEnd, v6: bool, overlay: &Overlay) -> Result<(IpAdd
         (TunnelEnd::IpIp { endpoint }, Encapsulation::IpIp) => {
             Err(format!("tunnel to {endpoint}: IP in IP carries IPv4 over IPv4 alone"))
         }
-        (TunnelEnd::Vxlan { endpoint, .. } | TunnelEnd::IpIp { endpoint }, ours) => Err(format!(
+        (TunnelEnd::WireGuard { endpoint, key, .. }, Encapsulation::WireGuard { .. })
+            if overlay.status.key == Some(key) =>
+        {
+            Err(format!(
+                "tunnel to {endpoint}: it announces the public key of this node itself; if one was copied from the other, remove \
+                 wireguard.key from the state directory of one of them and restart it"
+            ))
+        }
+        (TunnelEnd::WireGuard { endpoint: IpAddr::V4(endpoint), .. }, Encapsulation::WireGuard { .. }) if !v6 => {
+            Ok((endpoint.into(), true))
+        }
+        (TunnelEnd::WireGuard { key, .. }, Encapsulation::WireGuard { .. }) => {
+            Ok((overlay::wireguard::gateway(key).into(), false))
+        }
+        (
+            TunnelEnd::Vxlan { endpoint, .. } | TunnelEnd::IpIp { endpoint } | TunnelEnd::WireGuard { endpoint, .. },
+            ours,
+        ) => Err(format!(
             "tunnel to {endpoint}: it is {}, and this node's overlay is {}",
             end.encapsulation(),
             ours.name()

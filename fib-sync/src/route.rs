@@ -4,6 +4,8 @@ use std::{net::IpAddr, sync::Arc};
 
 use ipnetwork::IpNetwork;
 
+use crate::PublicKey;
+
 /// The number of a path, the caller's to choose: small, without large gaps, and free to be used again once
 /// [`crate::Fib::change`] says that no route has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -115,6 +117,15 @@ pub enum TunnelEnd {
         /// Outer destination address.
         endpoint: IpAddr,
     },
+    /// Of WireGuard. Of several in a path the least counts, alone: a prefix is one peer's at a time.
+    WireGuard {
+        /// Outer destination address: the other node's own.
+        endpoint: IpAddr,
+        /// Outer destination port.
+        port: u16,
+        /// The other node's public key.
+        key: PublicKey,
+    },
 }
 
 impl TunnelEnd {
@@ -122,16 +133,17 @@ impl TunnelEnd {
     #[must_use]
     pub fn endpoint(&self) -> IpAddr {
         match *self {
-            Self::Vxlan { endpoint, .. } | Self::IpIp { endpoint } => endpoint,
+            Self::Vxlan { endpoint, .. } | Self::IpIp { endpoint } | Self::WireGuard { endpoint, .. } => endpoint,
         }
     }
 
-    /// The name of its encapsulation: `vxlan`, `ipip`.
+    /// The name of its encapsulation: `vxlan`, `ipip`, `wireguard`.
     #[must_use]
     pub fn encapsulation(&self) -> &'static str {
         match self {
             Self::Vxlan { .. } => "vxlan",
             Self::IpIp { .. } => "ipip",
+            Self::WireGuard { .. } => "wireguard",
         }
     }
 }

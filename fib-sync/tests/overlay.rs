@@ -18,7 +18,7 @@ fn spec(local: &str) -> OverlaySpec {
 }
 
 fn spec_of(encapsulation: Encapsulation, local: &str) -> OverlaySpec {
-    OverlaySpec { encapsulation, local: local.parse().expect("an address"), mtu: None }
+    OverlaySpec { encapsulation, local: local.parse().expect("an address"), mtu: None, key: None }
 }
 
 /// The machine under `topology-tests` has IP in IP; here it depends on the kernel.
@@ -36,6 +36,9 @@ fn end_of(of: &OverlayStatus) -> TunnelEnd {
             TunnelEnd::Vxlan { endpoint: of.local, vni, mac: of.mac().expect("a MAC address") }
         }
         Encapsulation::IpIp => TunnelEnd::IpIp { endpoint: of.local },
+        Encapsulation::WireGuard { port } => {
+            TunnelEnd::WireGuard { endpoint: of.local, port, key: of.key.expect("a public key") }
+        }
     }
 }
 

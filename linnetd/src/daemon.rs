@@ -212,9 +212,15 @@ impl Daemon {
             {
                 lines.push(format!("policy is degraded: {error}"));
             }
-            if (&old.node, old.overlay, old.fib) != (&new.node, new.overlay, new.fib) {
+            let moved = old.bgp.cluster_cidrs != new.bgp.cluster_cidrs;
+            // Its key may have been removed for another.
+            let keyed = new.overlay.encapsulation == config::Encapsulation::WireGuard;
+            if keyed || moved || (&old.node, old.overlay, old.fib) != (&new.node, new.overlay, new.fib) {
                 kernel.endpoints.set_blocks(new.node.pod_cidrs.clone()).await;
                 kernel.forwarding.configure(new).await;
+            }
+            if moved && keyed {
+                lines.push("bgp.cluster-cidrs says of routes that come from now on whether they lead to pods, and of all of them when linnetd is restarted".into());
             }
             overlay = kernel.forwarding.overlay().borrow().clone();
         }

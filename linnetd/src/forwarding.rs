@@ -5,6 +5,7 @@
 
 use std::future::pending;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
 use crate::config::{self, Config, OverlayMode};
+use crate::overlay_key::{self, KeyError};
 use crate::routes::{Hints, Local, Routes, Settings, Tracking};
 
 /// Best paths of one turn: what one netlink batch and one look at the commands lie between.
@@ -43,8 +45,61 @@ pub struct State {
     pub unswept: Vec<Family>,
     blocks: Vec<Prefix>,
     pods: Vec<(IpAddr, String)>,
-    spec: Option<OverlaySpec>,
-    mode: OverlayMode,
+    wanted: Wanted,
+}
+
+/// What the configuration wants of the overlay.
+#[derive(Clone, Debug)]
+struct Wanted {
+    overlay: config::Overlay,
+    local: IpAddr,
+    /// Where this node's key is.
+    state_directory: PathBuf,
+    /// `bgp.cluster-cidrs`.
+    cluster: Vec<Prefix>,
+}
+
+impl Wanted {
+    fn new(config: &Config) -> Self {
+        Self {
+            overlay: config.overlay,
+            local: config.node.address,
+            state_directory: config.state_directory.clone(),
+            cluster: config.bgp.cluster_cidrs.clone(),
+        }
+    }
+
+    fn is_any(&self) -> bool {
+        self.overlay.mode != OverlayMode::Never
+    }
+
+    /// For the engine. With WireGuard this reads the node's key, or makes it.
+    fn spec(&self) -> Result<Option<OverlaySpec>, KeyError> {
+        if !self.is_any() {
+            return Ok(None);
+        }
+        let config::Overlay { vni, port, mtu, .. } = self.overlay;
+        let (encapsulation, key) = match self.overlay.encapsulation {
+            config::Encapsulation::Vxlan => (Encapsulation::Vxlan { vni, port }, None),
+            config::Encapsulation::IpIp => (Encapsulation::IpIp, None),
+            config::Encapsulation::WireGuard => {
+                let key = overlay_key::load_or_make(&self.state_directory)?;
+                (Encapsulation::WireGuard { port }, Some(Arc::new(key)))
+            }
+        };
+        Ok(Some(OverlaySpec { encapsulation, local: self.local, mtu, key }))
+    }
+
+    /// What ways are judged by, with this device.
+    fn settings(&self, device: Option<Encapsulation>) -> Settings {
+        let config::Overlay { mode, encapsulation, .. } = self.overlay;
+        Settings {
+            mode,
+            overlay: device.filter(|_| self.is_any()),
+            sealed: mode == OverlayMode::Always && encapsulation == config::Encapsulation::WireGuard,
+            cluster: self.cluster.clone(),
+        }
+    }
 }
 
 type Question = Box<dyn FnOnce(&mut State) + Send>;
@@ -70,15 +125,14 @@ impl Forwarding {
     pub async fn start(fib: Fib, events: mpsc::Receiver<FibEvent>, config: &Config) -> Self {
         let (commands, received) = mpsc::channel(64);
         let (publish, overlay) = watch::channel(None);
-        let settings = Settings { mode: config.overlay.mode, overlay: None };
+        let wanted = Wanted::new(config);
         let state = State {
-            routes: Routes::new(settings),
+            routes: Routes::new(wanted.settings(None)),
             overlay_error: None,
             unswept: if fib.adopted() > 0 { Family::ALL.to_vec() } else { Vec::new() },
             blocks: Vec::new(),
             pods: Vec::new(),
-            spec: None,
-            mode: config.overlay.mode,
+            wanted,
         };
         let mut task = Task {
             fib: fib.clone(),
@@ -275,22 +329,11 @@ impl Task {
 
     async fn configure(&mut self, config: &Config) {
         self.state.blocks.clone_from(&config.node.pod_cidrs);
-        self.state.mode = config.overlay.mode;
         let config::Fib { source, source6, mtu, .. } = config.fib;
         self.state.routes.set_hints(Hints { source, source6, mtu });
-        let spec = (config.overlay.mode != OverlayMode::Never).then_some(OverlaySpec {
-            encapsulation: match config.overlay.encapsulation {
-                config::Encapsulation::Vxlan => {
-                    Encapsulation::Vxlan { vni: config.overlay.vni, port: config.overlay.port }
-                }
-                config::Encapsulation::IpIp => Encapsulation::IpIp,
-            },
-            local: config.node.address,
-            mtu: config.overlay.mtu,
-        });
+        self.state.wanted = Wanted::new(config);
         self.set_local().await;
-        let wanted = spec.is_some();
-        self.state.spec = spec;
+        let wanted = self.state.wanted.is_any();
         // A device comes before the routes through it, and goes behind them.
         if wanted {
             self.make_overlay().await;
@@ -304,7 +347,11 @@ impl Task {
 
     async fn make_overlay(&mut self) {
         self.overlay_due = None;
-        match self.fib.overlay(self.state.spec.clone()).await {
+        let made = match self.state.wanted.spec() {
+            Ok(spec) => self.fib.overlay(spec).await.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        match made {
             Ok(status) => {
                 if self.state.overlay_error.take().is_some() {
                     info!("the overlay device is there now");
@@ -316,7 +363,6 @@ impl Task {
                 });
             }
             Err(error) => {
-                let error = error.to_string();
                 if self.state.overlay_error.as_ref() != Some(&error) {
                     warn!(%error, "there is no overlay; hosts without L2 adjacency are reached by routers only; it is tried again");
                 }
@@ -330,8 +376,7 @@ impl Task {
 
     fn apply_settings(&mut self) {
         let device = self.publish.borrow().as_ref().map(|device| device.encapsulation);
-        let overlay = device.filter(|_| self.state.mode != OverlayMode::Never);
-        self.state.routes.set_settings(Settings { mode: self.state.mode, overlay });
+        self.state.routes.set_settings(self.state.wanted.settings(device));
     }
 
     /// Says what this host has of its own.

@@ -13,6 +13,7 @@ pub mod imports;
 pub mod logging;
 pub mod metrics;
 pub mod originate;
+mod overlay_key;
 pub mod policy_input;
 pub mod routes;
 pub mod server;

@@ -16,15 +16,21 @@ use crate::routes::covers;
 /// The whole set of routes to originate. `overlay`: our device, which exists before anyone hears of it.
 #[must_use]
 pub fn originate(config: &Config, overlay: Option<&OverlayStatus>) -> Vec<(Prefix, Attributes)> {
-    let tunnel = overlay.map(|device| match device.encapsulation {
-        Encapsulation::Vxlan { vni, port } => Tunnel::Vxlan {
+    let tunnel = overlay.and_then(|device| match device.encapsulation {
+        Encapsulation::Vxlan { vni, port } => Some(Tunnel::Vxlan {
             endpoint: device.local,
             vni,
             mac: mac(device.local, vni),
             udp_port: (port != 4789).then_some(port),
             other: Bytes::new(),
-        },
-        Encapsulation::IpIp => Tunnel::IpIp { endpoint: device.local, other: Bytes::new() },
+        }),
+        Encapsulation::IpIp => Some(Tunnel::IpIp { endpoint: device.local, other: Bytes::new() }),
+        Encapsulation::WireGuard { port } => device.key.map(|key| Tunnel::WireGuard {
+            endpoint: device.local,
+            key: key.0,
+            udp_port: port,
+            other: Bytes::new(),
+        }),
     });
     let mut prefixes: Vec<Prefix> = config.node.pod_cidrs.iter().chain(&config.bgp.networks).copied().collect();
     prefixes.sort_unstable();
@@ -75,6 +81,7 @@ mod tests {
                 encapsulation: Encapsulation::Vxlan { vni: 4096, port },
                 mtu: 1450,
                 local: "192.168.10.11".parse().unwrap(),
+                key: None,
             };
             let wanted = Tunnel::Vxlan {
                 endpoint: device.local,
@@ -98,12 +105,35 @@ mod tests {
     #[test]
     fn ipip_is_announced_with_ipv4_alone() {
         let local: IpAddr = "192.168.10.11".parse().unwrap();
-        let device =
-            OverlayStatus { device: "linnet.ipip".into(), encapsulation: Encapsulation::IpIp, mtu: 1480, local };
+        let device = OverlayStatus {
+            device: "linnet.ipip".into(),
+            encapsulation: Encapsulation::IpIp,
+            mtu: 1480,
+            local,
+            key: None,
+        };
         for (prefix, attributes) in originate(&config(), Some(&device)) {
             let wanted = Tunnel::IpIp { endpoint: local, other: Bytes::new() };
             let wanted: Vec<Tunnel> = if prefix.address().is_ipv4() { vec![wanted] } else { Vec::new() };
             assert_eq!(&*attributes.tunnels, wanted, "{prefix}");
         }
+    }
+
+    #[test]
+    fn wireguard_is_announced_with_key_and_port_for_both_families() {
+        let local: IpAddr = "192.168.10.11".parse().unwrap();
+        let device = OverlayStatus {
+            device: "linnet.wg".into(),
+            encapsulation: Encapsulation::WireGuard { port: 51820 },
+            mtu: 1440,
+            local,
+            key: Some(fib_sync::PublicKey([7; 32])),
+        };
+        for (prefix, attributes) in originate(&config(), Some(&device)) {
+            let wanted = Tunnel::WireGuard { endpoint: local, key: [7; 32], udp_port: 51820, other: Bytes::new() };
+            assert_eq!(&*attributes.tunnels, [wanted], "{prefix}");
+        }
+        let keyless = OverlayStatus { key: None, ..device };
+        assert!(originate(&config(), Some(&keyless)).iter().all(|(_, attributes)| attributes.tunnels.is_empty()));
     }
 }

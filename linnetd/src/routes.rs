@@ -24,7 +24,7 @@ use bgp_proto::rib::{BestChange, BestPath};
 use bgp_proto::types::{Interface, PeerId, Prefix};
 use bgp_proto::wire::attributes::Attributes;
 use bgp_proto::wire::tunnel::Tunnel;
-use fib_sync::{Change, Encapsulation, Hop, Path, PathId, Reach, Target, TunnelEnd};
+use fib_sync::{Change, Encapsulation, Hop, Path, PathId, PublicKey, Reach, Target, TunnelEnd};
 
 use crate::config::OverlayMode;
 pub use hints::Hints;
@@ -40,6 +40,10 @@ pub struct Settings {
     pub mode: OverlayMode,
     /// Of our own overlay device; `None`: there is no device, so nothing is tunnelled.
     pub overlay: Option<Encapsulation>,
+    /// What leads to pods of other nodes goes encrypted or not at all.
+    pub sealed: bool,
+    /// Prefixes of pods; empty: see [`Way::pods`].
+    pub cluster: Vec<Prefix>,
 }
 
 /// One way to a prefix, as a path offers it.
@@ -53,6 +57,9 @@ pub struct Way {
     pub tunnels: Vec<Offer>,
     /// The link bandwidth that the path carries, in octets a second.
     pub bandwidth: Option<u64>,
+    /// It leads to pods of another node: the prefix lies in one of [`Settings::cluster`]; or, if that is empty, a node of our AS
+    /// announces it (the AS path is empty) and it is more than one address.
+    pub pods: bool,
 }
 
 impl Way {
@@ -93,6 +100,15 @@ pub enum Offer {
         /// Where it ends.
         endpoint: IpAddr,
     },
+    /// WireGuard.
+    WireGuard {
+        /// Where it ends.
+        endpoint: IpAddr,
+        /// The UDP port on which it listens.
+        port: u16,
+        /// The public key there.
+        key: PublicKey,
+    },
 }
 
 impl Offer {
@@ -106,8 +122,10 @@ impl Offer {
                 port: udp_port.unwrap_or(4789),
             }),
             Tunnel::IpIp { endpoint, .. } => Some(Self::IpIp { endpoint: endpoint.to_canonical() }),
-            // No device of Linnet's takes it yet.
-            Tunnel::WireGuard { .. } | Tunnel::Unknown { .. } => None,
+            Tunnel::WireGuard { endpoint, key, udp_port, .. } => {
+                Some(Self::WireGuard { endpoint: endpoint.to_canonical(), port: *udp_port, key: PublicKey(*key) })
+            }
+            Tunnel::Unknown { .. } => None,
         }
     }
 
@@ -117,6 +135,7 @@ impl Offer {
         match self {
             Self::Vxlan { endpoint, vni, mac, .. } => TunnelEnd::Vxlan { endpoint, vni, mac },
             Self::IpIp { endpoint } => TunnelEnd::IpIp { endpoint },
+            Self::WireGuard { endpoint, port, key } => TunnelEnd::WireGuard { endpoint, port, key },
         }
     }
 }
@@ -166,8 +185,9 @@ impl Group {
         }
     }
 
-    /// Each usable way once, by its bandwidth if all of them have one; `None`: there is none.
-    fn target(&self) -> Option<Target> {
+    /// Each usable way once, by its bandwidth if all of them have one; `None`: there is none. `sealed`: where there is none to
+    /// pods, packets for them must not take another route, such as the default route.
+    fn target(&self, sealed: bool) -> Option<Target> {
         if let Some(Key::Fixed(target)) = &self.key {
             return Some(target.clone());
         }
@@ -182,7 +202,7 @@ impl Group {
         let bandwidths: Option<Vec<u64>> = hops.values().copied().collect();
         let hops: Vec<Hop> = hops.into_keys().collect();
         match bandwidths.and_then(|bandwidths| weights(&bandwidths)) {
-            _ if hops.is_empty() => None,
+            _ if hops.is_empty() => (sealed && self.ways().iter().any(|way| way.pods)).then_some(Target::Unreachable),
             Some(weights) => Some(Target::Weighted(hops.into_iter().zip(weights).collect())),
             None => Some(Target::Forward(hops)),
         }
@@ -308,7 +328,7 @@ impl Routes {
             return Some(Key::Fixed(Target::Unreachable));
         }
         let learned = change.paths.iter().filter(|path| path.peer != PeerId::LOCAL);
-        let mut ways: Vec<Way> = learned.map(|path| way(change.prefix, path)).collect();
+        let mut ways: Vec<Way> = learned.map(|path| way(change.prefix, path, &self.settings.cluster)).collect();
         ways.sort_unstable();
         ways.dedup();
         (!ways.is_empty()).then(|| Key::Ways(change.prefix.address().is_ipv6(), ways))
@@ -448,9 +468,10 @@ impl Routes {
     /// gives nothing.
     pub fn plan(&mut self) -> (u64, Vec<Change>) {
         let mut changes = Vec::with_capacity(self.untold.len() + self.changes.len());
+        let sealed = self.settings.sealed;
         for path in std::mem::take(&mut self.untold) {
             let group = &mut self.groups[path.0 as usize];
-            let wanted = group.target().map(|target| match group.key {
+            let wanted = group.target(sealed).map(|target| match group.key {
                 Some(Key::Ways(v6, _)) => self.hints.path(target, v6),
                 Some(Key::Fixed(_)) | None => target.into(),
             });
@@ -510,10 +531,15 @@ fn addresses(way: &Way) -> impl Iterator<Item = IpAddr> + '_ {
 }
 
 /// A tunnel does not lead to its own end: its packets would go into it again.
-fn way(prefix: Prefix, path: &BestPath) -> Way {
+fn way(prefix: Prefix, path: &BestPath, cluster: &[Prefix]) -> Way {
     let leads_out = |offer: &Offer| !covers(prefix, offer.end().endpoint());
     let (next_hop, link) = path.attributes.next_hop.gateway();
+    let host = prefix.length() == if prefix.address().is_ipv4() { 32 } else { 128 };
+    let ours = path.attributes.as_path.segments.is_empty() && !host;
+    let inside = if cluster.is_empty() { ours } else { cluster.iter().any(|block| block.contains(prefix)) };
     Way {
+        // What leads to the node itself is what tunnels go by.
+        pods: inside && !covers(prefix, next_hop.to_canonical()),
         next_hop: next_hop.to_canonical(),
         link,
         tunnels: offers(&path.attributes).into_iter().filter(leads_out).collect(),

@@ -120,6 +120,9 @@ impl Engine {
         let mut findings = Findings::default();
         self.read_links()?;
         self.compare_device(&mut findings)?;
+        for what in self.audit_peers() {
+            findings.add(Subject::Device(overlay::WIREGUARD_DEVICE.into()), DifferenceKind::Changed, || what);
+        }
         let swept = self.swept == [true; 2];
         let (lost, objects) = self.next_hops.compare(swept, &mut self.socket)?;
         self.lose_next_hops(&lost);

@@ -9,6 +9,7 @@
 //! prefixes that it touched.
 
 mod compare;
+mod cryptokey;
 mod culprit;
 mod failover;
 mod fight;
@@ -33,14 +34,14 @@ use tokio::{
 
 use self::{compare::Schedule, fight::Fight, outbox::Outbox, troubles::Troubles, write::Writer};
 use crate::{
-    Change, Comparison, FibConfig, FibError, FibEvent, KernelAnswer, OverlaySpec, OverlayStatus, PathId, Reach,
-    RouteStatus, Totals,
+    Change, Comparison, FibConfig, FibError, FibEvent, KernelAnswer, OverlaySpec, OverlayStatus, PathId, PeerStatus,
+    Reach, RouteStatus, Totals,
     kernel_route::{family, read},
     ledger::Ledger,
     links::Links,
     netlink::{Message, Monitor, Socket},
     next_hops::NextHops,
-    overlay::{self, Neighbours, Overlay},
+    overlay::{self, Control, Neighbours, Overlay, Peers},
     reach::Answers,
     table::Want,
 };
@@ -61,6 +62,7 @@ pub(crate) enum Command {
     Sweep(bool, oneshot::Sender<()>),
     Reach(Vec<IpAddr>, oneshot::Sender<Vec<Reach>>),
     Overlay(Option<OverlaySpec>, oneshot::Sender<Result<Option<OverlayStatus>, FibError>>),
+    Peers(oneshot::Sender<Result<Vec<PeerStatus>, FibError>>),
     Status(oneshot::Sender<Vec<RouteStatus>>),
     Wanted(Vec<IpNetwork>, oneshot::Sender<Vec<Option<PathId>>>),
     Totals(oneshot::Sender<Totals>),
@@ -81,6 +83,8 @@ struct Timers {
     next_hops: Option<Instant>,
     /// Read the overlay's entries again.
     neighbours: Option<Instant>,
+    /// Read the peers of the WireGuard device again.
+    peers: Option<Instant>,
     /// Try again to make the overlay device.
     overlay: Option<Instant>,
     /// Offer events again to a reader that was behind.
@@ -90,8 +94,8 @@ struct Timers {
 impl Timers {
     /// Nothing else is to be done.
     fn is_about_reach_alone(&self) -> bool {
-        let Timers { read: [v4, v6], next_hops, reach: _, neighbours, overlay, outbox } = self;
-        [v4, v6, next_hops, neighbours, overlay, outbox].iter().all(|timer| timer.is_none())
+        let Timers { read: [v4, v6], next_hops, reach: _, neighbours, peers, overlay, outbox } = self;
+        [v4, v6, next_hops, neighbours, peers, overlay, outbox].iter().all(|timer| timer.is_none())
     }
 }
 
@@ -107,6 +111,9 @@ struct Engine {
     overlay_spec: Option<OverlaySpec>,
     overlay: Option<Overlay>,
     neighbours: Neighbours,
+    control: Control,
+    /// Of the overlay, where it is WireGuard.
+    peers: Option<Peers>,
     /// Overlay devices of other encapsulations, by interface index.
     retiring: Vec<(u32, &'static str)>,
     ledger: Ledger,
@@ -157,6 +164,7 @@ impl Engine {
         let mut socket = Socket::open()?;
         // Listening begins before reading, so that no change falls between the two.
         let monitor = Monitor::open(socket.port(), buffer)?;
+        let control = Control::open()?;
         let next_hops = NextHops::start(config.next_hop_objects, &mut socket)?;
         let ledger = Ledger::new(config.table, config.metric);
         let mut engine = Engine {
@@ -168,6 +176,8 @@ impl Engine {
             overlay_spec: None,
             overlay: None,
             neighbours: Neighbours::default(),
+            control,
+            peers: None,
             retiring: Vec::new(),
             ledger,
             next_hops,
@@ -236,6 +246,7 @@ impl Engine {
                 self.swept[usize::from(v6)] = true;
                 self.reconcile_family(v6);
                 self.remove_neighbours();
+                self.audit_peers();
                 let _ = answer.send(());
             }
             Command::Reach(addresses, answer) => {
@@ -252,6 +263,9 @@ impl Engine {
                 self.overlay_spec.clone_from(&spec);
                 self.timers.overlay = None;
                 let _ = answer.send(self.set_overlay(spec));
+            }
+            Command::Peers(answer) => {
+                let _ = answer.send(self.peers_now());
             }
             Command::Status(answer) => {
                 let _ = answer.send(self.status());
@@ -293,6 +307,7 @@ impl Engine {
             timers.reach,
             timers.next_hops,
             timers.neighbours,
+            timers.peers,
             timers.overlay,
             timers.outbox,
             self.troubles.next(),
@@ -318,6 +333,9 @@ impl Engine {
             self.report(read);
             self.add_neighbours();
             self.remove_neighbours();
+        }
+        if due(&mut self.timers.peers) {
+            self.audit_peers();
         }
         if due(&mut self.timers.reach) {
             self.reach_again();
@@ -403,17 +421,20 @@ impl Engine {
         self.retiring = wanted.map_or_else(Vec::new, |wanted| overlay::others(wanted, &self.links));
         match &done {
             Ok(Some(made)) => {
-                if self.overlay.as_ref().is_none_or(|old| old.link != made.link) {
+                let same_device = self.overlay.as_ref().is_some_and(|old| old.link == made.link);
+                if !same_device {
                     self.neighbours.forget();
                 }
                 let read = self.neighbours.read(&mut self.socket, made);
                 self.report(read);
                 self.overlay = Some(made.clone());
                 self.add_neighbours();
+                self.keep_peers(same_device);
             }
             Ok(None) | Err(_) => {
                 self.overlay = None;
                 self.neighbours.forget();
+                self.keep_peers(false);
             }
         }
         self.timers.read = [Some(Instant::now()); 2];
@@ -427,7 +448,7 @@ impl Engine {
             Some(mtu) => mtu,
             None => overlay::underlay(&spec, &self.links).ok_or(FibError::NoUnderlay(spec.local))?,
         };
-        let (link, status) = overlay::ensure(&mut self.socket, &spec, mtu)?;
+        let (link, status) = overlay::ensure(&mut self.socket, &mut self.control, &spec, mtu)?;
         Ok(Overlay { spec, status, link })
     }
 

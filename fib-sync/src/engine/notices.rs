@@ -221,6 +221,7 @@ impl Engine {
         }
         self.reconcile(lost);
         self.timers.neighbours = Some(Instant::now());
+        self.timers.peers = self.timers.peers.map(|_| Instant::now());
         self.links_changed();
         self.ask_again();
         self.troubles.hope(Instant::now());

@@ -42,7 +42,9 @@ impl Engine {
         self.troubles.asked(&prefixes, Instant::now());
         let retold = self.ledger.paths.take_retold();
         self.learn_gateways(&retold);
-        let changed: HashSet<FamilyPath> = retold.into_iter().filter(|path| self.resolve(*path)).collect();
+        let mut changed: HashSet<FamilyPath> = retold.into_iter().filter(|path| self.resolve(*path)).collect();
+        // The kernel's route may be the same, and the peer that its packets are encrypted for is another.
+        changed.extend(self.ledger.paths.take_rekeyed().into_iter().filter(|_| self.peers.is_some()));
         prefixes.extend(self.routes_of(&changed));
         self.reconcile(prefixes);
     }
@@ -60,15 +62,17 @@ impl Engine {
     /// refuse: so one look-up of a prefix serves all of its steps, and a prefix that is named twice is written once.
     pub(super) fn reconcile(&mut self, prefixes: impl IntoIterator<Item = IpNetwork>) {
         let now = Instant::now();
+        let prefixes: Vec<IpNetwork> = prefixes.into_iter().collect();
         self.resolve_new();
         let tunnels_changed = self.ledger.paths.take_tunnels_changed();
         if tunnels_changed {
             self.add_neighbours();
         }
+        self.admit_peers(&prefixes, tunnels_changed);
         self.part_doubles();
         let mut writer = std::mem::take(&mut self.writer);
         let mut removals = Vec::new();
-        for prefix in prefixes {
+        for &prefix in &prefixes {
             if self.troubles.truce(prefix, now) {
                 continue;
             }
@@ -96,6 +100,7 @@ impl Engine {
         if tunnels_changed {
             self.remove_neighbours();
         }
+        self.dismiss_peers(&prefixes, tunnels_changed);
         self.collect_next_hops();
         self.retire_overlays();
     }
@@ -232,6 +237,7 @@ impl Engine {
             self.timers.read = [Some(at); 2];
             self.timers.reach = Some(at);
             self.timers.neighbours = Some(at);
+            self.timers.peers = self.timers.peers.map(|due| due.min(at));
             self.timers.next_hops = Some(at);
         }
     }

@@ -12,7 +12,7 @@ use super::Engine;
 use crate::{
     FibError, KernelAnswer, PROTOCOL, PathId, ResolvedHop, RouteStatus, Totals,
     kernel_route::{KernelHop, KernelPath, Kind, ip, mtu_of, read, type_word},
-    overlay::link_local,
+    overlay::{link_local, wireguard},
     paths::{Resolved, tunnels},
     reach::question,
     route::{TunnelEnd, Weight},
@@ -51,9 +51,13 @@ impl Engine {
         let installed = is_installed(slot, resolved);
         let shown = self.ledger.path_of(slot);
         let ends: Vec<TunnelEnd> = path.iter().flat_map(|path| tunnels(path).collect::<Vec<_>>()).collect();
-        let refused = ends.iter().find_map(|end| {
-            self.neighbours.complaint(end).map(|why| format!("the kernel refused the overlay's entry for it: {why}"))
-        });
+        let entry = |end: &TunnelEnd| match *end {
+            TunnelEnd::WireGuard { key, .. } => self.peers.as_ref().and_then(|peers| peers.complaint(key)),
+            TunnelEnd::Vxlan { .. } | TunnelEnd::IpIp { .. } => self.neighbours.complaint(end),
+        };
+        let refused = ends
+            .iter()
+            .find_map(|end| entry(end).map(|why| format!("the kernel refused the overlay's entry for it: {why}")));
         let hops = shown.map_or(&[][..], |kernel| self.hops(kernel)).iter().map(|hop| ResolvedHop {
             via: hop.via,
             device: self.links.name(hop.link),
@@ -155,9 +159,10 @@ fn is_installed(slot: Slot, resolved: Option<&Resolved>) -> bool {
 }
 
 fn leads_to(via: Option<IpAddr>, end: &TunnelEnd) -> bool {
-    let by_mac = match *end {
+    let by_identity = match *end {
         TunnelEnd::Vxlan { mac, .. } => Some(link_local(mac).into()),
+        TunnelEnd::WireGuard { key, .. } => Some(wireguard::gateway(key).into()),
         TunnelEnd::IpIp { .. } => None,
     };
-    via.is_some() && (via == Some(end.endpoint()) || via == by_mac)
+    via.is_some() && (via == Some(end.endpoint()) || via == by_identity)
 }

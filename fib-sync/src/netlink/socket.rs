@@ -5,7 +5,10 @@ use std::{io, time::Duration};
 
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_sys::{SocketAddr, protocols::NETLINK_ROUTE};
+use netlink_sys::{
+    SocketAddr,
+    protocols::{NETLINK_GENERIC, NETLINK_ROUTE},
+};
 use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 
 use super::batch::{Answer, Batch, Message, NLMSG_DONE, NLMSG_ERROR, Refusal, Request, messages, verdict};
@@ -33,8 +36,17 @@ pub(crate) struct Socket {
 
 impl Socket {
     pub(crate) fn open() -> Result<Socket, FibError> {
+        Self::open_to(NETLINK_ROUTE)
+    }
+
+    /// One of generic netlink.
+    pub(crate) fn open_generic() -> Result<Socket, FibError> {
+        Self::open_to(NETLINK_GENERIC)
+    }
+
+    fn open_to(protocol: isize) -> Result<Socket, FibError> {
         let fail = |what| move |source| FibError::Socket { what, source };
-        let mut socket = netlink_sys::Socket::new(NETLINK_ROUTE).map_err(fail("open"))?;
+        let mut socket = netlink_sys::Socket::new(protocol).map_err(fail("open"))?;
         let port = socket.bind_auto().map_err(fail("bind"))?.port_number();
         socket.connect(&SocketAddr::new(0, 0)).map_err(fail("connect"))?;
         socket.set_ext_ack(true).map_err(fail("ask for extended acknowledgements"))?;
@@ -56,6 +68,12 @@ impl Socket {
     /// The port number by which the kernel names this socket in notifications of what it caused.
     pub(crate) fn port(&self) -> u32 {
         self.port
+    }
+
+    /// Overwrites what was received last: it held a secret.
+    pub(crate) fn wipe(&mut self) {
+        self.buffer.clear();
+        self.buffer.resize(self.buffer.capacity(), 0);
     }
 
     /// Sends a batch and returns what the kernel refused, by the number of the request in it, in order. The batch is

@@ -1,18 +1,24 @@
-//! The overlay: one tunnel device. VXLAN needs entries that tell it where each other node is; IP in IP finds that in the
-//! routes.
+//! The overlay: one tunnel device. VXLAN needs entries that tell it where each other node is, WireGuard a peer for each; IP in
+//! IP finds that in the routes.
 
 mod ipip;
 mod mtu;
 mod neighbours;
 mod own;
 mod vxlan;
+pub(crate) mod wireguard;
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
 
 pub(crate) use mtu::underlay;
 pub(crate) use neighbours::Neighbours;
+pub(crate) use wireguard::{Control, Peers};
+pub use wireguard::{PeerStatus, PrivateKey, PublicKey};
 
-use self::{ipip::IpIp, vxlan::Vxlan};
+use self::{ipip::IpIp, vxlan::Vxlan, wireguard::WireGuard};
 use crate::{FibError, device, links::Links, netlink::Socket, sysctl};
 
 /// How packets are wrapped, with what both ends have to know.
@@ -27,15 +33,21 @@ pub enum Encapsulation {
     },
     /// IP in IP (RFC 2003): IPv4 over IPv4.
     IpIp,
+    /// WireGuard: IPv4 and IPv6, over either, encrypted.
+    WireGuard {
+        /// UDP port of this node, 1..=65535; others say their own.
+        port: u16,
+    },
 }
 
 impl Encapsulation {
-    /// Its name, as people and the kernel write it: `vxlan`, `ipip`.
+    /// Its name, as people and the kernel write it: `vxlan`, `ipip`, `wireguard`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Vxlan { .. } => "vxlan",
             Self::IpIp => "ipip",
+            Self::WireGuard { .. } => "wireguard",
         }
     }
 
@@ -45,6 +57,7 @@ impl Encapsulation {
         match self {
             Self::Vxlan { .. } => VXLAN_DEVICE,
             Self::IpIp => IPIP_DEVICE,
+            Self::WireGuard { .. } => WIREGUARD_DEVICE,
         }
     }
 }
@@ -53,8 +66,10 @@ impl Encapsulation {
 pub const VXLAN_DEVICE: &str = "linnet.vxlan";
 /// Name of the IP-in-IP device.
 pub const IPIP_DEVICE: &str = "linnet.ipip";
+/// Name of the WireGuard device.
+pub const WIREGUARD_DEVICE: &str = "linnet.wg";
 /// Of all encapsulations.
-const DEVICES: [&str; 2] = [VXLAN_DEVICE, IPIP_DEVICE];
+const DEVICES: [&str; 3] = [VXLAN_DEVICE, IPIP_DEVICE, WIREGUARD_DEVICE];
 
 /// What the overlay should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,8 +79,10 @@ pub struct OverlaySpec {
     /// Outer source address.
     pub local: IpAddr,
     /// MTU of the device; `None`: the underlay device's less the tunnel's cost (VXLAN: 50 octets over IPv4, 70 over IPv6; IP
-    /// in IP: 20).
+    /// in IP: 20; WireGuard: 60 and 80).
     pub mtu: Option<u32>,
+    /// WireGuard's, and needed there.
+    pub key: Option<Arc<PrivateKey>>,
 }
 
 /// What the overlay is: also what the node announces about itself.
@@ -79,6 +96,8 @@ pub struct OverlayStatus {
     pub mtu: u32,
     /// Outer source address.
     pub local: IpAddr,
+    /// This node's public key, of WireGuard.
+    pub key: Option<PublicKey>,
 }
 
 impl OverlayStatus {
@@ -87,7 +106,7 @@ impl OverlayStatus {
     pub fn mac(&self) -> Option<[u8; 6]> {
         match self.encapsulation {
             Encapsulation::Vxlan { vni, .. } => Some(mac(self.local, vni)),
-            Encapsulation::IpIp => None,
+            Encapsulation::IpIp | Encapsulation::WireGuard { .. } => None,
         }
     }
 }
@@ -103,17 +122,37 @@ pub(crate) struct Overlay {
 
 /// Makes the device as wanted, keeping what is there if it is the same: a device made anew loses every route by it.
 /// Returns its interface index and what it is.
-pub(crate) fn ensure(socket: &mut Socket, spec: &OverlaySpec, mtu: u32) -> Result<(u32, OverlayStatus), FibError> {
+pub(crate) fn ensure(
+    socket: &mut Socket,
+    control: &mut Control,
+    spec: &OverlaySpec,
+    mtu: u32,
+) -> Result<(u32, OverlayStatus), FibError> {
     let name = spec.encapsulation.device();
+    let mut key = None;
     let made = match spec.encapsulation {
         Encapsulation::Vxlan { vni, port } => own::ensure(&Vxlan::new(vni, port, spec.local)?, mtu, socket)?,
         Encapsulation::IpIp => own::ensure(&IpIp::new(spec.local)?, mtu, socket)?,
+        Encapsulation::WireGuard { port } => {
+            let Some(private) = spec.key.as_deref().filter(|_| port != 0) else {
+                return Err(FibError::Invalid(format!(
+                    "WireGuard's port {port} is out of range, or this node has no key; the overlay is not made; set overlay.port to \
+                     1..65535"
+                )));
+            };
+            let made = own::ensure(&WireGuard, mtu, socket)?;
+            key = Some(control.identify(private, port)?);
+            made
+        }
     };
     // Each is right for a device of Linnet's own, and of no other: a packet may come by the tunnel and its answer go
     // by a link while nodes change from one to the other, so the reverse path must not be checked strictly; and no
     // address is wanted on the device, nor anything that others announce there.
+    // Loosely is strictly on a device without an address; where the peer's key has shown what it may send, nothing is left to
+    // check, and what a host sends itself has an address that is reached by another device.
+    let reverse_path = if key.is_some() { "0" } else { "2" };
     for (key, value) in [
-        (format!("ipv4/conf/{name}/rp_filter"), "2"),
+        (format!("ipv4/conf/{name}/rp_filter"), reverse_path),
         (format!("ipv6/conf/{name}/addr_gen_mode"), "1"),
         (format!("ipv6/conf/{name}/accept_ra"), "0"),
     ] {
@@ -124,7 +163,7 @@ pub(crate) fn ensure(socket: &mut Socket, spec: &OverlaySpec, mtu: u32) -> Resul
     if made.mtu != mtu || !made.up {
         device::set(socket, name, made.index, Some(mtu), true)?;
     }
-    let status = OverlayStatus { device: name.into(), encapsulation: spec.encapsulation, mtu, local: spec.local };
+    let status = OverlayStatus { device: name.into(), encapsulation: spec.encapsulation, mtu, local: spec.local, key };
     Ok((made.index, status))
 }
 
@@ -133,6 +172,7 @@ pub(crate) fn stands(socket: &mut Socket, spec: &OverlaySpec) -> Result<bool, Fi
     match spec.encapsulation {
         Encapsulation::Vxlan { vni, port } => own::stands(&Vxlan::new(vni, port, spec.local)?, socket),
         Encapsulation::IpIp => own::stands(&IpIp::new(spec.local)?, socket),
+        Encapsulation::WireGuard { .. } => own::stands(&WireGuard, socket),
     }
 }
 

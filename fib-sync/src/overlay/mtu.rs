@@ -6,12 +6,13 @@ use super::{DEVICES, Encapsulation, OverlaySpec};
 use crate::links::Links;
 
 /// Octets that a tunnel adds: the outer IPv4 20 or IPv6 40, and for VXLAN (RFC 7348, section 5) inner Ethernet 14, VXLAN 8
-/// and UDP 8.
+/// and UDP 8; for WireGuard UDP 8, type, receiver and counter 16, and the authentication tag 16.
 fn cost(encapsulation: Encapsulation, local: IpAddr) -> u32 {
     let outer = if local.is_ipv6() { 40 } else { 20 };
     match encapsulation {
         Encapsulation::Vxlan { .. } => outer + 30,
         Encapsulation::IpIp => outer,
+        Encapsulation::WireGuard { .. } => outer + 40,
     }
 }
 

@@ -77,8 +77,8 @@ impl Neighbours {
     pub(crate) fn read(&mut self, socket: &mut Socket, overlay: &Overlay) -> Result<(), FibError> {
         let link = match overlay.status.encapsulation {
             Encapsulation::Vxlan { .. } => overlay.link,
-            // It has none, and the kernel refuses the question.
-            Encapsulation::IpIp => return Ok(()),
+            // They have none, and the kernel refuses the question.
+            Encapsulation::IpIp | Encapsulation::WireGuard { .. } => return Ok(()),
         };
         let mut observed = Entries::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6, AddressFamily::Bridge] {

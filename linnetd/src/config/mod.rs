@@ -276,7 +276,7 @@ pub enum Ttl {
 pub enum OverlayMode {
     /// Where the next hop has no L2 adjacency.
     Auto,
-    /// Wherever the other end offers a tunnel.
+    /// Wherever the other end offers a tunnel; with WireGuard, another node's pods are not reached in any other way.
     Always,
     /// Nowhere.
     Never,
@@ -289,6 +289,8 @@ pub enum Encapsulation {
     Vxlan,
     /// RFC 2003: IPv4 pods over IPv4.
     IpIp,
+    /// WireGuard: encrypted.
+    WireGuard,
 }
 
 /// `[overlay]`
@@ -300,7 +302,7 @@ pub struct Overlay {
     pub encapsulation: Encapsulation,
     /// VXLAN's, 1 to 16777215.
     pub vni: u32,
-    /// VXLAN's UDP port.
+    /// UDP port, of VXLAN and of WireGuard.
     pub port: u16,
     /// Bytes, 1280 to 65535; `None`: worked out from the underlay's device.
     pub mtu: Option<u32>,

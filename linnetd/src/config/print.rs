@@ -66,6 +66,7 @@ impl Display for Config {
         let encapsulation = match overlay.encapsulation {
             Encapsulation::Vxlan => "vxlan",
             Encapsulation::IpIp => "ipip",
+            Encapsulation::WireGuard => "wireguard",
         };
         writeln!(f, "\n[overlay]")?;
         writeln!(f, "mode = \"{mode}\"")?;

@@ -473,7 +473,7 @@ prop_compose! {
         address6 in option::of(any::<u64>()),
         pods in any::<u8>(),
         mode in prop_oneof![Just(OverlayMode::Auto), Just(OverlayMode::Always), Just(OverlayMode::Never)],
-        overlay in (any::<bool>(), 1u32..=0x00ff_ffff, 1u16.., option::of(1280u32..=65535)),
+        overlay in (0..3u8, 1u32..=0x00ff_ffff, 1u16.., option::of(1280u32..=65535)),
         fib in (any::<bool>(), 256u32.., 1u32.., any::<bool>()),
         hints in (option::of(any::<u16>()), option::of(any::<u64>()), option::of(1280u32..=65535)),
         paths in [path(), path(), path()],
@@ -481,7 +481,7 @@ prop_compose! {
         metrics in option::of((address(), any::<u16>())),
     ) -> Config {
         let [directory, api_socket, state_directory] = paths;
-        let encapsulation = if overlay.0 { Encapsulation::IpIp } else { Encapsulation::Vxlan };
+        let encapsulation = [Encapsulation::Vxlan, Encapsulation::IpIp, Encapsulation::WireGuard][usize::from(overlay.0)];
         Config {
             node: Node {
                 name,

@@ -148,8 +148,8 @@ fn unusable(prefix: Prefix) -> bool {
 
 pub(super) fn overlay(section: Section<'_>, node: Option<&Node>) -> Option<Overlay> {
     let modes = [("auto", OverlayMode::Auto), ("always", OverlayMode::Always), ("never", OverlayMode::Never)];
-    let mode = section.field("mode").map_or(Some(OverlayMode::Auto), |field| field.word(&modes));
-    let encapsulations = [("vxlan", Encapsulation::Vxlan), ("ipip", Encapsulation::IpIp)];
+    let encapsulations =
+        [("vxlan", Encapsulation::Vxlan), ("ipip", Encapsulation::IpIp), ("wireguard", Encapsulation::WireGuard)];
     let encapsulation = section.field("encapsulation").map_or(Some(Encapsulation::Vxlan), |field| {
         let encapsulation = field.word(&encapsulations)?;
         if encapsulation == Encapsulation::IpIp && node.is_some_and(|node| node.address.is_ipv6()) {
@@ -159,8 +159,24 @@ pub(super) fn overlay(section: Section<'_>, node: Option<&Node>) -> Option<Overl
         }
         Some(encapsulation)
     });
+    let wireguard = encapsulation == Some(Encapsulation::WireGuard);
+    // Who wants encryption wants it between neighbours too.
+    let default = if wireguard { OverlayMode::Always } else { OverlayMode::Auto };
+    let mode = section.field("mode").map_or(Some(default), |field| {
+        let mode = field.word(&modes)?;
+        if wireguard && mode == OverlayMode::Auto {
+            field.report.warning(
+                field.span.clone(),
+                "mode \"auto\" with encapsulation \"wireguard\"",
+                "what goes to pods of hosts on the same link is not encrypted, nor what no tunnel leads to",
+                "leave mode out, or write \"always\"",
+            );
+        }
+        Some(mode)
+    });
     let vni = section.field("vni").map_or(Some(4096), |field| field.integer(1..=0x00ff_ffff));
-    let port = section.field("port").map_or(Some(4789), |field| field.integer(1..=65535));
+    let port =
+        section.field("port").map_or(Some(if wireguard { 51820 } else { 4789 }), |field| field.integer(1..=65535));
     let mtu = section.field("mtu").map_or(Some(None), |field| {
         if field.is_integer() { field.integer(1280..=65535).map(Some) } else { field.word(&[("auto", None)]) }
     });

@@ -156,6 +156,24 @@ fn ipip_needs_a_node_with_an_ipv4_address() {
 }
 
 #[test]
+fn with_wireguard_everything_is_encrypted_unless_somebody_asks_for_less() {
+    let text = |more: &str| {
+        format!(
+            "[node]\nname = \"n\"\naddress = \"fd00::1\"\n[bgp]\nasn = 2\nrouter-id = \"10.0.0.1\"\n[overlay]\nencapsulation = \"wireguard\"\n{more}"
+        )
+    };
+    let nowhere = Environment { host_name: None, address: None };
+    let parsed = parse("f", &text(""), &nowhere).unwrap();
+    let overlay = parsed.config.overlay;
+    assert_eq!((overlay.mode, overlay.port), (super::OverlayMode::Always, 51820));
+    assert!(parsed.warnings.is_empty(), "{:?}", parsed.warnings);
+    let parsed = parse("f", &text("mode = \"auto\"\nport = 4500\n"), &nowhere).unwrap();
+    assert_eq!((parsed.config.overlay.mode, parsed.config.overlay.port), (super::OverlayMode::Auto, 4500));
+    let told: Vec<String> = parsed.warnings.iter().map(ToString::to_string).collect();
+    assert!(told.len() == 1 && told[0].contains("is not encrypted"), "{told:?}");
+}
+
+#[test]
 fn a_filter_that_asks_for_a_state_that_nobody_knows_is_warned_about() {
     insta::assert_snapshot!(findings(
         r#"

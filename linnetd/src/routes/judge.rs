@@ -28,7 +28,8 @@ impl Verdict {
 /// 2. nor is one that the kernel cannot reach (RFC 4271 section 9.1.2.1): a router that passed the tunnel on may be cut off
 ///    while the tunnel's end is not. Only where next hop and tunnel are of two families does the tunnel's end stand for
 ///    the next hop: IPv6 pods over an IPv4 underlay. Of several tunnels, the one of our overlay's encapsulation counts;
-/// 3. `overlay.mode`: `always` takes a tunnel that can be used, `never` none;
+/// 3. `overlay.mode`: `always` takes a tunnel that can be used, `never` none. With WireGuard and `always`, what leads to pods
+///    goes by such a tunnel or not at all;
 /// 4. `auto` goes direct where the kernel has the next hop on a link;
 /// 5. else it takes a tunnel that can be used;
 /// 6. else it follows the kernel's own route to the next hop.
@@ -62,6 +63,11 @@ pub(super) fn judge<'r>(
         OverlayMode::Always => match tunnel {
             Some(Ok(hop)) => Verdict { hop: Some(hop), reason: "overlay.mode is \"always\"".into() },
             Some(Err(why)) => Verdict::none(format!("overlay.mode is \"always\", and {why}")),
+            None if settings.sealed && way.pods => Verdict::none(format!(
+                "overlay.mode is \"always\", and {} announces no WireGuard key for its pods: nothing is sent there in the \
+                 clear; set overlay.encapsulation = \"wireguard\" there",
+                way.next_hop
+            )),
             None => untunnelled(),
         },
         OverlayMode::Auto => match (next_hop, tunnel) {
@@ -117,7 +123,9 @@ fn tunnel(offer: Offer, v6: bool, settings: &Settings, reach: Option<&Reach>) ->
                 return Err("IP in IP carries IPv4 over IPv4 alone".into());
             }
         }
-        (Offer::Vxlan { .. } | Offer::IpIp { .. }, Some(ours)) => {
+        // Each node has a port of its own.
+        (Offer::WireGuard { .. }, Some(Encapsulation::WireGuard { .. })) => {}
+        (Offer::Vxlan { .. } | Offer::IpIp { .. } | Offer::WireGuard { .. }, Some(ours)) => {
             let (theirs, ours) = (end.encapsulation(), ours.name());
             return Err(format!("{endpoint} offers {theirs}, and this node's overlay.encapsulation is \"{ours}\""));
         }

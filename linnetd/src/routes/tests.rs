@@ -1,6 +1,7 @@
 //! Best paths in, changes out.
 
 mod recursion;
+mod sealed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -22,7 +23,11 @@ const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
 const VXLAN: Encapsulation = Encapsulation::Vxlan { vni: 4096, port: 4789 };
 
 fn settings(mode: OverlayMode) -> Settings {
-    Settings { mode, overlay: (mode != OverlayMode::Never).then_some(VXLAN) }
+    with_overlay(mode, (mode != OverlayMode::Never).then_some(VXLAN))
+}
+
+fn with_overlay(mode: OverlayMode, overlay: Option<Encapsulation>) -> Settings {
+    Settings { mode, overlay, sealed: false, cluster: Vec::new() }
 }
 
 fn ip(text: &str) -> IpAddr {
@@ -142,6 +147,7 @@ fn shown(target: &Target) -> String {
         Hop::Direct { via, device } => format!("via {via} dev {}", device.as_deref().unwrap_or("?")),
         Hop::Tunnel(TunnelEnd::Vxlan { endpoint, vni, .. }) => format!("vxlan {endpoint} vni {vni}"),
         Hop::Tunnel(TunnelEnd::IpIp { endpoint }) => format!("ipip {endpoint}"),
+        Hop::Tunnel(TunnelEnd::WireGuard { endpoint, port, .. }) => format!("wireguard {endpoint}:{port}"),
     };
     match target {
         Target::Forward(hops) => hops.iter().map(hop).collect::<Vec<_>>().join(", "),
@@ -387,8 +393,7 @@ fn a_change_of_mode_moves_the_routes_in_place() {
 
 #[test]
 fn a_tunnel_on_another_port_is_not_used_and_says_so() {
-    let mut routes =
-        World::new(Settings { mode: OverlayMode::Auto, overlay: Some(Encapsulation::Vxlan { vni: 4096, port: 8472 }) });
+    let mut routes = World::new(with_overlay(OverlayMode::Auto, Some(Encapsulation::Vxlan { vni: 4096, port: 8472 })));
     routes.take_in(&[best("10.9.0.0/16", vec![path("10.0.0.2", Some("10.0.0.2"))])]);
     answer(&mut routes, &[("10.0.0.2", "via 10.0.0.1")]);
     assert_eq!(routes.settle(), ["10.9.0.0/16 via 10.0.0.1 dev eth0"]);
@@ -483,7 +488,7 @@ fn of_the_tunnels_that_a_path_offers_the_one_of_our_own_kind_is_taken() {
         (Encapsulation::IpIp, &["vxlan"], direct, "10.0.0.2 offers vxlan"),
         (Encapsulation::IpIp, &[], direct, "no tunnel is used"),
     ] {
-        let mut routes = World::new(Settings { mode: OverlayMode::Auto, overlay: Some(ours) });
+        let mut routes = World::new(with_overlay(OverlayMode::Auto, Some(ours)));
         routes.take_in(&[best("10.9.0.0/16", vec![offering(offered)])]);
         answer(&mut routes, &[("10.0.0.2", "via 10.0.0.1")]);
         assert_eq!(routes.settle(), [format!("10.9.0.0/16 {wanted}")], "{ours:?} {offered:?}");
@@ -498,7 +503,7 @@ fn another_encapsulation_of_our_own_moves_the_routes_in_place() {
     routes.take_in(&[best("10.9.0.0/16", vec![offering(&["vxlan", "ipip"])])]);
     answer(&mut routes, &[("10.0.0.2", "via 10.0.0.1")]);
     assert_eq!(routes.settle(), ["10.9.0.0/16 vxlan 10.0.0.2 vni 4096"]);
-    routes.set_settings(Settings { mode: OverlayMode::Auto, overlay: Some(Encapsulation::IpIp) });
+    routes.set_settings(with_overlay(OverlayMode::Auto, Some(Encapsulation::IpIp)));
     assert_eq!(routes.settle(), ["10.9.0.0/16 ipip 10.0.0.2"]);
 }
 
@@ -506,7 +511,7 @@ fn another_encapsulation_of_our_own_moves_the_routes_in_place() {
 fn ipv6_has_no_tunnel_with_ipip_and_is_told_so() {
     for (offered, why) in [(&["ipip"][..], "IP in IP carries IPv4 over IPv4 alone"), (&[], "IP in IP carries no IPv6")]
     {
-        let mut routes = World::new(Settings { mode: OverlayMode::Auto, overlay: Some(Encapsulation::IpIp) });
+        let mut routes = World::new(with_overlay(OverlayMode::Auto, Some(Encapsulation::IpIp)));
         routes.take_in(&[best("fd09::/64", vec![offering(offered)])]);
         answer(&mut routes, &[("10.0.0.2", "via 10.0.0.1")]);
         assert_eq!(routes.settle(), [""; 0]);

@@ -3,8 +3,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
-use fib_sync::{Encapsulation, Hop, PathId, ResolvedHop, RouteStatus, Target, TunnelEnd, Weight};
+use fib_sync::{
+    Encapsulation, Hop, PathId, PeerStatus, PublicKey, ResolvedHop, RouteStatus, Target, TunnelEnd, Weight,
+};
 use linnet_api::fib_server::Fib;
 use linnet_api::{
     FibCheckReply, FibCheckRequest, FibDifference, FibGetReply, FibGetRequest, FibNextHop, FibRoute, FibRoutesReply,
@@ -26,13 +29,16 @@ impl Fib for FibService {
         let kernel = kernel(&self.0)?;
         let statuses = kernel.forwarding.fib().status().await;
         let unusable: BTreeSet<PathId> =
-            statuses.iter().filter(|status| status.path.is_none()).map(|status| status.path_id).collect();
+            statuses.iter().filter(|status| leads_nowhere(status)).map(|status| status.path_id).collect();
         let ways = |state: &mut State| unusable.into_iter().map(|path| (path, state.routes.ways(path))).collect();
         let ways: HashMap<PathId, Option<Vec<(Way, Verdict)>>> =
             kernel.forwarding.ask(ways).await.ok_or_else(ending)?;
-        let routes = statuses.iter().map(|status| match &status.path {
-            Some(path) => route(status, &path.target),
-            None => unusable_route(status, ways.get(&status.path_id).and_then(Option::as_deref).unwrap_or_default()),
+        let routes = statuses.iter().map(|status| {
+            let ways = ways.get(&status.path_id).and_then(Option::as_deref);
+            match (&status.path, ways) {
+                (Some(path), None) => route(status, &path.target),
+                (Some(_) | None, ways) => unusable_route(status, ways.unwrap_or_default()),
+            }
         });
         Ok(Response::new(FibRoutesReply { routes: routes.collect() }))
     }
@@ -65,10 +71,8 @@ impl Fib for FibService {
             // A route of Linnet's explains the answer only if it is the one that the kernel used, or nothing more precise is.
             let precise = reply.prefix.parse::<ipnetwork::IpNetwork>().ok();
             if precise.is_none_or(|prefix| prefix == status.prefix) {
-                if let Some(next_hop) = &mut reply.next_hop
-                    && tunnelled(&status)
-                {
-                    next_hop.encap = "vxlan".into();
+                if let (Some(next_hop), Some(end)) = (&mut reply.next_hop, tunnelled(&status)) {
+                    next_hop.encap = end.encapsulation().into();
                 }
                 if let Some(path) = &status.path {
                     reply.why = why(&path.target, ways.as_deref());
@@ -111,6 +115,9 @@ impl Fib for FibService {
         let device = kernel.forwarding.overlay().borrow().clone();
         let users = kernel.forwarding.fib().users().await;
         let ways = kernel.forwarding.ask(move |state| state.routes.all_ways(&users)).await.ok_or_else(ending)?;
+        // Where they cannot be read, what is known of them otherwise is told all the same.
+        let peers = kernel.forwarding.fib().peers().await.unwrap_or_default();
+        let peers: HashMap<PublicKey, PeerStatus> = peers.into_iter().map(|peer| (peer.key, peer)).collect();
         let mut reply = OverlayReply {
             mode: match config.overlay.mode {
                 OverlayMode::Auto => "auto",
@@ -121,11 +128,12 @@ impl Fib for FibService {
             encapsulation: match config.overlay.encapsulation {
                 config::Encapsulation::Vxlan => "vxlan",
                 config::Encapsulation::IpIp => "ipip",
+                config::Encapsulation::WireGuard => "wireguard",
             }
             .into(),
             peers: ways
                 .iter()
-                .map(|way| overlay_peer(way, device.as_ref().map(|device| device.encapsulation)))
+                .map(|way| overlay_peer(way, device.as_ref().map(|device| device.encapsulation), &peers))
                 .collect(),
             ..OverlayReply::default()
         };
@@ -133,10 +141,12 @@ impl Fib for FibService {
             reply.mac = device.mac().map(notation::mac).unwrap_or_default();
             reply.device = device.device;
             reply.local_endpoint = device.local.to_string();
-            if let Encapsulation::Vxlan { vni, port } = device.encapsulation {
-                reply.vni = vni;
-                reply.port = u32::from(port);
+            match device.encapsulation {
+                Encapsulation::Vxlan { vni, port } => (reply.vni, reply.port) = (vni, port.into()),
+                Encapsulation::WireGuard { port } => reply.port = port.into(),
+                Encapsulation::IpIp => {}
             }
+            reply.public_key = device.key.map(|key| key.to_string()).unwrap_or_default();
             reply.mtu = device.mtu;
         }
         Ok(Response::new(reply))
@@ -153,23 +163,31 @@ async fn longest(kernel: &Kernel, address: IpAddr) -> Option<(RouteStatus, Optio
     Some((status, ways))
 }
 
-/// Whether every hop of the route is a tunnel.
-fn tunnelled(status: &RouteStatus) -> bool {
-    !status.hops.is_empty() && status.hops.iter().all(|hop| hop.tunnel.is_some())
+/// The first tunnel of a route of which every hop is one.
+fn tunnelled(status: &RouteStatus) -> Option<TunnelEnd> {
+    let ends: Option<Vec<TunnelEnd>> = status.hops.iter().map(|hop| hop.tunnel).collect();
+    ends?.first().copied()
+}
+
+/// No way of it can be used, or what is here has no pod.
+fn leads_nowhere(status: &RouteStatus) -> bool {
+    status.path.as_ref().is_none_or(|path| path.target == Target::Unreachable)
 }
 
 fn why(target: &Target, ways: Option<&[(Way, Verdict)]>) -> String {
     match (target, ways) {
         (Target::Device(device), _) => format!("the address of a pod on this host, on {device}"),
-        (Target::Unreachable, _) => "one of this node's pod-cidrs; no pod here has this address".into(),
+        (Target::Unreachable, Some(ways)) => reasons(ways),
+        (Target::Unreachable, None) => "one of this node's pod-cidrs; no pod here has this address".into(),
         (Target::Blackhole, _) => "a peer asks for its packets to be dropped (RFC 7999)".into(),
-        (Target::Forward(_) | Target::Weighted(_), Some(ways)) => ways
-            .iter()
-            .map(|(way, verdict)| format!("{}: {}", way.shown(), verdict.reason))
-            .collect::<Vec<_>>()
-            .join("; "),
+        (Target::Forward(_) | Target::Weighted(_), Some(ways)) => reasons(ways),
         (Target::Forward(_) | Target::Weighted(_), None) => "a route of BGP that is being withdrawn".into(),
     }
+}
+
+fn reasons(ways: &[(Way, Verdict)]) -> String {
+    let reasons = ways.iter().map(|(way, verdict)| format!("{}: {}", way.shown(), verdict.reason));
+    reasons.collect::<Vec<_>>().join("; ")
 }
 
 fn next_hop(via: String, dev: String, encap: &str, weight: u32) -> FibNextHop {
@@ -231,20 +249,34 @@ fn unusable_route(status: &RouteStatus, ways: &[(Way, Verdict)]) -> FibRoute {
     FibRoute {
         prefix: status.prefix.to_string(),
         next_hops: ways.iter().map(|(way, _)| hop(way)).collect(),
-        installed: false,
+        installed: status.installed,
         error: ways.iter().map(|(_, verdict)| verdict.reason.as_str()).collect::<Vec<_>>().join("; "),
         source: "bgp".into(),
         mtu: 0,
-        kind: "unicast".into(),
+        kind: if status.path.is_some() { "unreachable" } else { "unicast" }.into(),
     }
 }
 
-fn overlay_peer(status: &WayStatus, ours: Option<Encapsulation>) -> OverlayPeer {
+fn overlay_peer(
+    status: &WayStatus,
+    ours: Option<Encapsulation>,
+    peers: &HashMap<PublicKey, PeerStatus>,
+) -> OverlayPeer {
     let end = status.way.offer(ours).map(Offer::end);
-    let (vni, mac) = match end {
-        Some(TunnelEnd::Vxlan { vni, mac, .. }) => (vni, notation::mac(mac)),
-        Some(TunnelEnd::IpIp { .. }) | None => (0, String::new()),
-    };
+    let mut told = OverlayPeer::default();
+    match end {
+        Some(TunnelEnd::Vxlan { vni, mac, .. }) => (told.vni, told.mac) = (vni, notation::mac(mac)),
+        Some(TunnelEnd::WireGuard { port, key, .. }) => {
+            (told.port, told.public_key) = (port.into(), key.to_string());
+            if let Some(peer) = peers.get(&key) {
+                told.heard_at = peer.endpoint.map(|at| at.to_string()).unwrap_or_default();
+                let ago = peer.handshake.map(|at| (UNIX_EPOCH + at).elapsed().unwrap_or_default().as_secs());
+                told.last_handshake_seconds = ago.map_or(0, |ago| ago + 1);
+                (told.received_octets, told.sent_octets) = (peer.received, peer.sent);
+            }
+        }
+        Some(TunnelEnd::IpIp { .. }) | None => {}
+    }
     OverlayPeer {
         next_hop: status.way.shown(),
         encap: match &status.verdict.hop {
@@ -254,9 +286,8 @@ fn overlay_peer(status: &WayStatus, ours: Option<Encapsulation>) -> OverlayPeer 
         }
         .into(),
         endpoint: end.map(|end| end.endpoint().to_string()).unwrap_or_default(),
-        mac,
-        vni,
         reason: status.verdict.reason.clone(),
         routes: u32::try_from(status.routes).unwrap_or(u32::MAX),
+        ..told
     }
 }

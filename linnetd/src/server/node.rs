@@ -148,9 +148,10 @@ async fn overlay(daemon: &Daemon, kernel: &Kernel) -> Component {
         (_, Some(device)) => {
             let vni = match device.encapsulation {
                 Encapsulation::Vxlan { vni, .. } => format!(", VNI {vni}"),
-                Encapsulation::IpIp => String::new(),
+                Encapsulation::IpIp | Encapsulation::WireGuard { .. } => String::new(),
             };
-            let detail = format!("{}{vni}, end point {}, MTU {}", device.device, device.local, device.mtu);
+            let key = device.key.map(|key| format!(", public key {key}")).unwrap_or_default();
+            let detail = format!("{}{vni}, end point {}, MTU {}{key}", device.device, device.local, device.mtu);
             component("overlay", "ok", detail)
         }
         (_, None) => {

@@ -51,7 +51,9 @@ pub(super) fn tunnel(tunnel: &Tunnel) -> String {
             format!("vxlan {endpoint} vni {vni} {}{port}", mac(*address))
         }
         Tunnel::IpIp { endpoint, .. } => format!("ipip {endpoint}"),
-        Tunnel::WireGuard { endpoint, udp_port, .. } => format!("wireguard {endpoint} port {udp_port}"),
+        Tunnel::WireGuard { endpoint, udp_port, key, .. } => {
+            format!("wireguard {endpoint} port {udp_port} key {}", fib_sync::PublicKey(*key))
+        }
         Tunnel::Unknown { kind, .. } => format!("type {kind}"),
     }
 }

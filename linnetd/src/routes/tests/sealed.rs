@@ -1,0 +1,105 @@
+//! With WireGuard and mode "always": what leads to pods of other nodes goes encrypted, or not at all.
+
+use fib_sync::PublicKey;
+
+use super::*;
+
+const WIREGUARD: Encapsulation = Encapsulation::WireGuard { port: 51820 };
+const KEY: [u8; 32] = [7; 32];
+
+fn sealed(overlay: Option<Encapsulation>, cluster: &[&str]) -> Settings {
+    let cluster = cluster.iter().map(|block| prefix(block)).collect();
+    Settings { mode: OverlayMode::Always, overlay, sealed: true, cluster }
+}
+
+fn with_key(next_hop: &str) -> BestPath {
+    let mut path = path(next_hop, None);
+    let tunnel = Tunnel::WireGuard { endpoint: ip(next_hop), key: KEY, udp_port: 4500, other: Bytes::new() };
+    Arc::make_mut(&mut path.attributes).tunnels = [tunnel].into();
+    path
+}
+
+/// Learned from a router of another AS.
+fn from_outside(next_hop: &str) -> BestPath {
+    let mut path = path(next_hop, None);
+    Arc::make_mut(&mut path.attributes).as_path = AsPath::sequence([bgp_proto::types::Asn(65001)]);
+    path
+}
+
+fn world(settings: Settings, reachable: &[(&str, &str)]) -> World {
+    let mut world = World::new(settings);
+    world.handle_reach(reachable.iter().map(|(address, how)| (ip(address), reach(how))));
+    world
+}
+
+#[test]
+fn pods_are_reached_by_wireguard_on_the_same_link_too_in_both_families_and_on_the_others_port() {
+    let mut world = world(sealed(Some(WIREGUARD), &[]), &[("10.0.0.5", "link eth0")]);
+    world.take_in(&[
+        best("10.244.5.0/24", vec![with_key("10.0.0.5")]),
+        best("fd00:244:5::/64", vec![with_key("10.0.0.5")]),
+    ]);
+    world.settle();
+    let end = TunnelEnd::WireGuard { endpoint: ip("10.0.0.5"), port: 4500, key: PublicKey(KEY) };
+    let wanted = Target::Forward(vec![Hop::Tunnel(end)]);
+    assert!(world.wants.len() == 2 && world.paths.values().all(|target| *target == wanted), "{:?}", world.paths);
+}
+
+#[test]
+fn pods_of_a_node_without_a_key_are_unreachable_and_what_is_no_pods_goes_as_ever() {
+    let mut world = world(sealed(Some(WIREGUARD), &[]), &[("10.0.0.5", "link eth0"), ("10.0.0.1", "link eth0")]);
+    world.take_in(&[
+        best("10.244.5.0/24", vec![path("10.0.0.5", None)]),
+        // It offers what is not encrypted.
+        best("10.244.6.0/24", vec![path("10.0.0.5", Some("10.0.0.5"))]),
+        // Nodes' own addresses, which tunnels go by.
+        best("192.0.2.7/32", vec![path("10.0.0.5", None)]),
+        best("10.0.0.0/24", vec![path("10.0.0.5", None)]),
+        best("0.0.0.0/0", vec![from_outside("10.0.0.1")]),
+    ]);
+    world.settle();
+    let to = |prefix: &str| world.paths[&world.wants[&prefix.parse().unwrap()]].clone();
+    let direct = |via: &str| Target::Forward(vec![Hop::Direct { via: ip(via), device: Some("eth0".into()) }]);
+    assert_eq!(to("10.244.5.0/24"), Target::Unreachable);
+    assert_eq!(to("10.244.6.0/24"), Target::Unreachable);
+    assert_eq!(to("192.0.2.7/32"), direct("10.0.0.5"));
+    assert_eq!(to("10.0.0.0/24"), direct("10.0.0.5"));
+    assert_eq!(to("0.0.0.0/0"), direct("10.0.0.1"));
+    let why = |prefix| world.ways_of(prefix)[0].1.reason.clone();
+    assert!(why("10.244.5.0/24").contains("10.0.0.5 announces no WireGuard key"), "{}", why("10.244.5.0/24"));
+    assert!(why("10.244.6.0/24").contains("10.0.0.5 offers vxlan"), "{}", why("10.244.6.0/24"));
+}
+
+#[test]
+fn cluster_cidrs_say_what_is_pods_whoever_announces_it() {
+    let mut world = world(sealed(Some(WIREGUARD), &["10.244.0.0/16"]), &[("10.0.0.5", "link eth0")]);
+    world.take_in(&[
+        best("10.244.5.0/24", vec![from_outside("10.0.0.5")]),
+        best("10.244.6.1/32", vec![path("10.0.0.5", None)]),
+        best("10.245.0.0/24", vec![path("10.0.0.5", None)]),
+    ]);
+    world.settle();
+    let to = |prefix: &str| world.paths[&world.wants[&prefix.parse().unwrap()]].clone();
+    assert_eq!((to("10.244.5.0/24"), to("10.244.6.1/32")), (Target::Unreachable, Target::Unreachable));
+    assert!(matches!(to("10.245.0.0/24"), Target::Forward(_)));
+}
+
+#[test]
+fn without_a_device_or_a_way_to_the_node_nothing_goes_in_the_clear_and_it_comes_back_by_itself() {
+    let mut world = world(sealed(None, &[]), &[("10.0.0.5", "link eth0")]);
+    world.take_in(&[best("10.244.5.0/24", vec![with_key("10.0.0.5")])]);
+    world.settle();
+    let to = |world: &World| world.paths[&world.wants[&"10.244.5.0/24".parse().unwrap()]].clone();
+    assert_eq!(to(&world), Target::Unreachable);
+    world.set_settings(sealed(Some(WIREGUARD), &[]));
+    world.settle();
+    assert!(matches!(to(&world), Target::Forward(hops) if matches!(hops[..], [Hop::Tunnel(_)])));
+    world.handle_reach([(ip("10.0.0.5"), reach("unreachable"))]);
+    world.settle();
+    assert_eq!(to(&world), Target::Unreachable);
+    // Not asked to encrypt any more.
+    world.set_settings(settings(OverlayMode::Never));
+    world.handle_reach([(ip("10.0.0.5"), reach("link eth0"))]);
+    world.settle();
+    assert!(matches!(to(&world), Target::Forward(hops) if matches!(hops[..], [Hop::Direct { .. }])));
+}

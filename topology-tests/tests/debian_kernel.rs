@@ -1,6 +1,7 @@
 //! Linnet on Debian 12's own kernel, in a virtual machine (`labs/two-subnets.clab.yml`). Needs QEMU, not root.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use topology_tests::vm::{Kernel, Machine, MachineError, Ran};
@@ -10,7 +11,7 @@ const DEADLINE: Duration = Duration::from_secs(580);
 
 /// Runs the script with Debian 12's kernel and everything for labs aboard.
 fn on_debian(script: &str) -> Result<Ran, MachineError> {
-    Machine::debian(Kernel::V6_1).with_labs().deadline(DEADLINE).script(script).run()
+    Machine::debian(Kernel::V6_1).with_labs().program("wg").deadline(DEADLINE).script(script).run()
 }
 
 /// Bash: `within SECONDS COMMAND…` repeats it until it succeeds; its last words are shown when it does not in time.
@@ -162,16 +163,157 @@ echo "ipip: nothing is left"
 lab down two-subnets
 "#;
 
+/// The same with WireGuard, after `IPIP`.
+const WIREGUARD: &str = r#"
+trap shown ERR
+overlay_of() { # HOST MODE ENCAPSULATION
+    local file=$(dirname "$lab")/two-subnets/$1.toml
+    sed -e '/^encapsulation/d' -e "s/^mode = .*/mode = \"$2\"\nencapsulation = \"$3\"/" "$file" > new
+    cat new > "$file"
+}
+reload() { for host in "$@"; do lab exec "$host" -- sh -c 'kill -s HUP "$(pidof linnetd)"'; done; }
+pings() { lab exec "$1" -- ping -n -q -c 3 -i 0.2 -W 10 "$2" | grep ' 0% packet loss'; }
+pods() {
+    for target in 10.244.2.20 fd00:244:2::20; do pings h1:client-1 "$target"; done
+    pings h2:client-2 10.244.1.10
+}
+# What leaves h1 for the other pods and is not encrypted, seen by the router.
+clear() {
+    lab exec router -- nft list chain inet seen forward > counters
+    grep 'comment "clear"' counters | grep 'packets 0 ' > /dev/null || { cat counters; return 1; }
+}
+for host in h1 h2; do overlay_of "$host" always wireguard; done
+lab up "$lab"
+lab exec router -- nft 'add table inet seen; add chain inet seen forward { type filter hook forward priority 0; }; add rule inet seen forward udp dport 51820 counter comment "encrypted"; add rule inet seen forward iifname eth1 ip daddr 10.244.0.0/16 counter comment "clear"; add rule inet seen forward iifname eth1 ip6 daddr fd00:244::/32 counter comment "clear"; add rule inet seen forward udp dport 4789 counter comment "vxlan"'
+within 60 route h1 -4 10.244.2.0/24 'via 10.2.0.2 dev linnet.wg.*src 10.1.0.2'
+within 60 route h1 -6 fd00:244:2::/64 'dev linnet.wg'
+within 60 route h2 -4 10.244.1.0/24 'via 10.1.0.2 dev linnet.wg'
+within 60 route h2 -6 fd00:244:1::/64 'dev linnet.wg'
+within 60 route h1 -4 203.0.113.0/24 'via 10.1.0.1 dev eth1'
+echo "wireguard: the routes"
+pods
+lab exec h1:client-1 -- ping -n -q -c 3 -i 0.2 -s 1412 -M do -W 10 10.244.2.20 | grep ' 0% packet loss'
+lab exec h1:client-1 -- ping -n -q -c 3 -i 0.2 -s 1392 -M do -W 10 fd00:244:2::20 | grep ' 0% packet loss'
+pings h1 10.244.2.20
+pings h1 203.0.113.1
+clear
+grep 'comment "encrypted"' counters | grep -E 'packets [1-9]'
+grep 'comment "vxlan"' counters | grep 'packets 0 '
+echo "wireguard: pods talk, and the router sees nothing of it"
+lab exec h1 -- linnet overlay list > overlay
+grep -E '^mode always, linnet.wg: wireguard port 51820 MTU 1440, end point 10.1.0.2, public key .{43}=$' overlay
+grep -E '^10.2.0.2 +wireguard +10.2.0.2:51820 +00:0' overlay
+lab exec h1 -- linnet route list | grep -E '10.244.2.0/24.*wireguard'
+lab exec h1 -- sh -c 'stat -c %a:%U /var/lib/linnet/wireguard.key' | grep 600:root
+secret=$(lab exec h1 -- cat /var/lib/linnet/wireguard.key)
+if grep -rF "$secret" /run/linnet-lab/*/h1/linnetd.log; then false; fi
+echo "wireguard: told, but for the secret"
+overlay_of h2 auto vxlan
+reload h2
+within 60 route h1 -4 10.244.2.0/24 '^unreachable'
+within 60 route h1 -6 fd00:244:2::/64 '^unreachable'
+if lab exec h1:client-1 -- ping -n -q -c 2 -i 0.2 -W 1 10.244.2.20; then false; fi
+clear
+lab exec h1 -- linnet route list > told
+grep -E '10.244.2.0/24.*offers vxlan' told
+overlay_of h2 never vxlan
+reload h2
+no_key() { lab exec h1 -- linnet overlay list | grep 'announces no WireGuard key'; }
+within 60 no_key
+if lab exec h1:client-1 -- ping -n -q -c 2 -i 0.2 -W 1 10.244.2.20; then false; fi
+clear
+echo "wireguard: a node without a key is not reached in the clear"
+overlay_of h2 always wireguard
+reload h2
+within 60 route h1 -4 10.244.2.0/24 'dev linnet.wg'
+within 60 pods
+marks() { lab exec h1 -- sh -c 'ip -o link show linnet.wg; ip route show proto 76; ip nexthop show protocol 76; for what in public-key endpoints allowed-ips; do wg show linnet.wg $what; done'; }
+marks > before
+grep -E '10.2.0.2/32' before
+for host in h1 h2; do overlay_of "$host" auto vxlan; done
+reload h1 h2
+within 60 route h1 -4 10.244.2.0/24 'dev linnet.vxlan'
+within 60 route h2 -4 10.244.1.0/24 'dev linnet.vxlan'
+within 60 gone h1 linnet.wg
+within 60 gone h2 linnet.wg
+within 60 pods
+for host in h1 h2; do overlay_of "$host" always wireguard; done
+reload h1 h2
+within 60 route h1 -4 10.244.2.0/24 'dev linnet.wg'
+within 60 route h2 -4 10.244.1.0/24 'dev linnet.wg'
+within 60 gone h1 linnet.vxlan
+within 60 pods
+grep -oE '^[^ ]{43}=' before | head -n 1 > key
+marks | grep -F "$(cat key)"
+echo "wireguard: to VXLAN and back with the same key"
+within 30 pods
+marks > before
+lab exec h1 -- sh -c 'kill -s KILL "$(pidof linnetd)"'
+pods
+marks | diff before -
+lab exec h1 -- sh -c 'setsid linnetd --config /etc/linnet/linnetd.toml > /run/again.log 2>&1 < /dev/null &'
+within 90 again 'fib +ok'
+marks | diff before -
+pods
+# Peers are looked at every few seconds: nobody else has touched them.
+if grep -h 'another program' /run/linnet-lab/*/h?/linnetd.log; then false; fi
+echo "wireguard: killed and started again, device, key and peers stand"
+lab exec h1 -- sh -c 'rm /var/lib/linnet/wireguard.key; kill -s HUP "$(pidof linnetd)"'
+other_key() { ! marks | grep -F "$(cat key)"; }
+within 60 other_key
+within 60 pods
+clear
+echo "wireguard: another key"
+lab exec h1 -- sh -c 'kill -s KILL "$(pidof linnetd)"'
+cleaned
+lab exec h1 -- sh -c 'stat -c %a /var/lib/linnet/wireguard.key' | grep 600
+echo "wireguard: nothing is left but the key"
+lab down two-subnets
+"#;
+
 #[test]
-fn two_hosts_on_different_subnets_reach_each_others_pods_by_vxlan_and_by_ipip_on_debians_kernel()
+fn two_hosts_on_different_subnets_reach_each_others_pods_by_vxlan_ipip_and_wireguard_on_debians_kernel()
 -> Result<(), MachineError> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/two-subnets.clab.yml");
-    let ran = on_debian(&format!("{FEATURES}{WITHIN}lab={}\n{LAB}{IPIP}", file.display()))?;
+    let ran = on_debian(&format!("{FEATURES}{WITHIN}lab={}\n{LAB}{IPIP}{WIREGUARD}", file.display()))?;
     assert_eq!(ran.status, 0, "{}", ran.output);
     for feature in ["vxlan", "ipip", "wireguard", "dummy", "nexthop-objects", "nft-verdict-maps"] {
         assert!(ran.output.contains(&format!("feature {feature}: yes")), "{}", ran.output);
     }
     assert!(ran.output.contains("cleanup: nothing is left"), "{}", ran.output);
     assert!(ran.output.contains("ipip: nothing is left"), "{}", ran.output);
+    assert!(ran.output.contains("wireguard: nothing is left but the key"), "{}", ran.output);
+    Ok(())
+}
+
+/// What `cargo test -p fib-sync --test wireguard` runs. The kernel of a test machine often has no WireGuard, and the tests then
+/// look at little; here they look at all.
+fn tests_of_fib_sync() -> PathBuf {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args([
+        "test",
+        "--locked",
+        "--package",
+        "fib-sync",
+        "--test",
+        "wireguard",
+        "--no-run",
+        "--message-format",
+        "json",
+    ]);
+    let built = cargo.output().expect("cargo runs");
+    let said = String::from_utf8_lossy(&built.stdout);
+    let messages = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let executables = messages.filter(|message| message["target"]["name"] == "wireguard");
+    let executable = executables.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next();
+    executable.unwrap_or_else(|| panic!("no tests were built: {}", String::from_utf8_lossy(&built.stderr)))
+}
+
+#[test]
+fn peers_of_the_wireguard_device_follow_routes_on_debians_kernel() -> Result<(), MachineError> {
+    let tests = tests_of_fib_sync().display().to_string();
+    let machine = Machine::debian(Kernel::V6_1).program(&tests).program("wg").program("bridge").processors(2);
+    let ran = machine.deadline(DEADLINE).script(format!("{tests} 2>&1")).run()?;
+    assert_eq!(ran.status, 0, "{}", ran.output);
     Ok(())
 }

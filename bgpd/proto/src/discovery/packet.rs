@@ -15,6 +15,8 @@ pub const HOP_LIMIT: u8 = 255;
 pub const SOLICITATION: u8 = 133;
 /// See [`SOLICITATION`].
 pub const ADVERTISEMENT: u8 = 134;
+/// An option (RFC 4861 section 4.6.1).
+const SOURCE_LINK_LAYER_ADDRESS: u8 = 1;
 
 /// A message, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,15 +52,17 @@ impl Packet {
         };
         let options = message.get(fixed..)?;
         let from_link = source.is_unicast_link_local() || (packet == Self::Solicitation && source.is_unspecified());
-        (code == 0 && hop_limit == HOP_LIMIT && from_link && options_are_sound(options)).then_some(packet)
+        let sound = options_are_sound(options, source.is_unspecified());
+        (code == 0 && hop_limit == HOP_LIMIT && from_link && sound).then_some(packet)
     }
 }
 
-/// Each has a length in units of eight octets that is not zero and ends within the message (RFC 4861 section 4.6).
-fn options_are_sound(mut options: &[u8]) -> bool {
-    while let [_, length, ..] = *options {
+/// Each has a length in units of eight octets that is not zero and ends within the message (RFC 4861 section 4.6), and
+/// nobody (`from_nobody`) has a link-layer address (section 6.1.1).
+fn options_are_sound(mut options: &[u8], from_nobody: bool) -> bool {
+    while let [kind, length, ..] = *options {
         match options.get(8 * usize::from(length)..) {
-            Some(rest) if length > 0 => options = rest,
+            Some(rest) if length > 0 && !(from_nobody && kind == SOURCE_LINK_LAYER_ADDRESS) => options = rest,
             Some(_) | None => return false,
         }
     }
@@ -122,6 +126,13 @@ mod tests {
                 Ipv6Addr::UNSPECIFIED,
                 255,
                 true,
+            ),
+            (
+                "one that has, by what it says",
+                [&Packet::Solicitation.encode()[..], &[1, 1, 2, 0, 0, 0, 0, 7]].concat(),
+                Ipv6Addr::UNSPECIFIED,
+                255,
+                false,
             ),
             ("nothing", Vec::new(), ROUTER, 255, false),
         ] {

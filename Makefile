@@ -1,6 +1,6 @@
 # `make` lists what there is to do.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo demo-down test check bench fuzz install clean
+.PHONY: help setup build demo demo-down test tcp-ao check bench fuzz install clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,10 @@ demo-down: ## End a demo that was kept
 
 test: build ## Run every test, the topologies with real routers included (root)
 	cargo test --locked --workspace --no-fail-fast
+
+tcp-ao: build ## See sessions signed by TCP-AO on a kernel that has it, which is built for this once (some minutes)
+	@.ci/setup bc bison flex libelf-dev
+	cargo test --locked --package topology-tests --test tcp_ao -- --ignored --test-threads 1
 
 check: setup ## What CI checks besides the tests: format, lints, docs, dependencies
 	cargo fmt --all --check

@@ -1,9 +1,9 @@
 //! Boots a kernel of Debian's in QEMU, with programs of this machine aboard, and runs a script in it.
 //!
 //! For what the running kernel cannot do: a continuous-integration machine's often has no modules for IPIP, WireGuard or
-//! dummy devices, Debian's have all of them. The kernel's package is downloaded and unpacked, never installed, and
-//! nothing of the machine outside is reachable from inside: the file system is an archive in memory, made anew for each
-//! run.
+//! dummy devices, Debian's have all of them; TCP-AO none of these has, so that one kernel is built ([`Kernel::TcpAo`]). A
+//! package is downloaded and unpacked, never installed, and nothing of the machine outside is reachable from inside: the
+//! file system is an archive in memory, made anew for each run.
 //!
 //! ```no_run
 //! use topology_tests::vm::{Kernel, Machine};
@@ -23,6 +23,7 @@ mod lab;
 mod machine;
 mod program;
 mod qemu;
+mod source;
 
 pub use kernel::Kernel;
 pub use machine::{Machine, MachineError, Ran};

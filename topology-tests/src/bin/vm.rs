@@ -21,7 +21,7 @@ use topology_tests::vm::{Kernel, Machine};
 struct Arguments {
     /// What bash runs inside; `-` reads it from standard input
     script: PathBuf,
-    /// Which kernel: 6.1 or 6.12
+    /// Which kernel: 6.1 or 6.12, as Debian has them, or 6.12-tcp-ao, built of Debian's source
     #[arg(long, default_value_t = Kernel::V6_1)]
     kernel: Kernel,
     /// A program to take along with its libraries: its name or path

@@ -1,4 +1,5 @@
-//! A kernel of Debian's: its package, downloaded and unpacked once, and the modules of it that a machine takes along.
+//! A kernel of Debian's: its package, downloaded and unpacked once, and the modules of it that a machine takes along; or
+//! built of Debian's source (`source.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,22 +11,27 @@ use std::str::FromStr;
 
 use super::archive::Archive;
 use super::machine::{MachineError, at, tool};
+use super::source;
 
-/// Debian's kernels for clouds: everything about networks, little about hardware.
+/// Debian's kernels for clouds: everything about networks, little about hardware. And one of Debian's source with what those
+/// have not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernel {
     /// Debian 12's.
     V6_1,
     /// Debian 13's, which Debian 12 offers too.
     V6_12,
+    /// The source of that one, built with TCP-AO (`kernels/tcp-ao.config`) and without modules. It takes some minutes once.
+    TcpAo,
 }
 
 impl Kernel {
-    /// The package that depends on the newest of its kind.
-    fn package(self) -> &'static str {
+    /// The package that depends on the newest of its kind, or has its source.
+    pub(super) fn package(self) -> &'static str {
         match self {
             Self::V6_1 => "linux-image-cloud-amd64",
             Self::V6_12 => "linux-image-6.12-cloud-amd64",
+            Self::TcpAo => "linux-source-6.12",
         }
     }
 }
@@ -35,6 +41,7 @@ impl fmt::Display for Kernel {
         f.write_str(match self {
             Self::V6_1 => "6.1",
             Self::V6_12 => "6.12",
+            Self::TcpAo => "6.12-tcp-ao",
         })
     }
 }
@@ -43,7 +50,7 @@ impl FromStr for Kernel {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let known = [Self::V6_1, Self::V6_12];
+        let known = [Self::V6_1, Self::V6_12, Self::TcpAo];
         let words = || known.map(|kernel| kernel.to_string()).join(", ");
         known.into_iter().find(|kernel| kernel.to_string() == text).ok_or_else(|| format!("known are {}", words()))
     }
@@ -70,8 +77,15 @@ const FOLDERS: [&str; 11] = [
 pub(super) struct Unpacked {
     /// What a boot loader loads.
     pub(super) image: PathBuf,
+    /// Where it has modules.
+    modules: Option<Modules>,
+}
+
+/// The modules of a kernel.
+#[derive(Clone, Debug)]
+struct Modules {
     /// `lib/modules/RELEASE`.
-    modules: PathBuf,
+    folder: PathBuf,
     /// As `uname -r` says it.
     release: String,
 }
@@ -80,24 +94,21 @@ impl Unpacked {
     /// The newest that was unpacked before; without one, Debian's newest. A second process that wants it at the same time waits.
     pub(super) fn get(kernel: Kernel) -> Result<Self, MachineError> {
         let cache = cache()?;
-        fs::create_dir_all(&cache).map_err(at(&cache))?;
-        let lock = cache.join("lock");
-        let guard = File::create(&lock).map_err(at(&lock))?;
-        guard.lock().map_err(at(&lock))?;
+        if kernel == Kernel::TcpAo {
+            return Ok(Self { image: source::image(&cache)?, modules: None });
+        }
+        let _guard = lock(&cache, "lock")?;
         if let Some(found) = newest(&cache, kernel)? {
             return Self::read(&found);
         }
-        // What a process left that was killed while it unpacked: nobody else writes there under the lock.
-        let fresh = cache.join("unfinished");
-        if fresh.exists() {
-            fs::remove_dir_all(&fresh).map_err(at(&fresh))?;
-        }
-        fs::create_dir(&fresh).map_err(at(&fresh))?;
+        let fresh = empty(cache.join("unfinished"))?;
         let package = current(kernel)?;
         eprintln!("  … {package} is downloaded and unpacked, once, to {}", cache.display());
         unpack(&package, &fresh)?;
         let (folder, unpacked) = (cache.join(&package), Self::read(&fresh)?);
-        tool(Command::new("depmod").arg("-b").arg(&fresh).arg(&unpacked.release))?;
+        if let Some(modules) = &unpacked.modules {
+            tool(Command::new("depmod").arg("-b").arg(&fresh).arg(&modules.release))?;
+        }
         fs::rename(&fresh, &folder).map_err(at(&folder))?;
         Self::read(&folder)
     }
@@ -110,13 +121,14 @@ impl Unpacked {
         if !image.is_file() {
             return Err(strange());
         }
-        Ok(Self { image, modules: all.join(&release), release })
+        Ok(Self { image, modules: Some(Modules { folder: all.join(&release), release }) })
     }
 
     /// Puts the modules into a machine's file system, with the indexes in which `modprobe` looks them up.
     pub(super) fn embark<W: Write>(&self, archive: &mut Archive<W>) -> Result<(), MachineError> {
-        let inside = Path::new("/lib/modules").join(&self.release);
-        let depends = self.modules.join("modules.dep");
+        let Some(Modules { folder, release }) = &self.modules else { return Ok(()) };
+        let inside = Path::new("/lib/modules").join(release);
+        let depends = folder.join("modules.dep");
         let text = fs::read_to_string(&depends).map_err(at(&depends))?;
         let depends: BTreeMap<&str, Vec<&str>> = text
             .lines()
@@ -128,11 +140,11 @@ impl Unpacked {
         let wanted: BTreeSet<&str> =
             chosen.flat_map(|module| [*module].into_iter().chain(depends[module].iter().copied())).collect();
         for module in wanted {
-            let source = self.modules.join(module);
+            let source = folder.join(module);
             archive.copy(&source, &inside.join(module)).map_err(at(&source))?;
         }
-        for name in names(&self.modules)?.iter().filter(|name| name.starts_with("modules.")) {
-            let source = self.modules.join(name);
+        for name in names(folder)?.iter().filter(|name| name.starts_with("modules.")) {
+            let source = folder.join(name);
             archive.copy(&source, &inside.join(name)).map_err(at(&source))?;
         }
         Ok(())
@@ -153,6 +165,24 @@ fn cache() -> Result<PathBuf, MachineError> {
     base.map(|base| base.join("linnet/kernels")).ok_or(MachineError::NoCache)
 }
 
+/// Waits until no other process holds the lock of that name, and holds it until the answer is dropped.
+pub(super) fn lock(cache: &Path, name: &str) -> Result<File, MachineError> {
+    fs::create_dir_all(cache).map_err(at(cache))?;
+    let path = cache.join(name);
+    let guard = File::create(&path).map_err(at(&path))?;
+    guard.lock().map_err(at(&path))?;
+    Ok(guard)
+}
+
+/// An empty folder, in the place of what a process left that was killed at its work: nobody else writes there under the lock.
+pub(super) fn empty(folder: PathBuf) -> Result<PathBuf, MachineError> {
+    if folder.exists() {
+        fs::remove_dir_all(&folder).map_err(at(&folder))?;
+    }
+    fs::create_dir(&folder).map_err(at(&folder))?;
+    Ok(folder)
+}
+
 /// The newest unpacked package of a kind.
 fn newest(cache: &Path, kernel: Kernel) -> Result<Option<PathBuf>, MachineError> {
     let start = format!("linux-image-{kernel}.");
@@ -170,15 +200,20 @@ fn current(kernel: Kernel) -> Result<String, MachineError> {
     package.ok_or(MachineError::NoKernel { kernel, package: kernel.package() })
 }
 
-/// Downloads a package and unpacks it into `folder`, its modules in plain.
-fn unpack(package: &str, folder: &Path) -> Result<(), MachineError> {
+/// Downloads a package and unpacks it into `folder`.
+pub(super) fn download(package: &str, folder: &Path) -> Result<(), MachineError> {
     // As root, apt would download as the user `_apt`, who may not write into a private folder.
     let sandbox = "APT::Sandbox::User=root";
     tool(Command::new("apt-get").args(["-q", "-o", sandbox, "download", package]).current_dir(folder))?;
-    let deb = names(folder)?.into_iter().find(|name| name.ends_with("_amd64.deb"));
+    let deb = names(folder)?.into_iter().find(|name| name.ends_with(".deb"));
     let deb = folder.join(deb.ok_or_else(|| MachineError::Package { folder: folder.to_owned() })?);
     tool(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(folder))?;
-    fs::remove_file(&deb).map_err(at(&deb))?;
+    fs::remove_file(&deb).map_err(at(&deb))
+}
+
+/// Downloads a package and unpacks it into `folder`, its modules in plain.
+fn unpack(package: &str, folder: &Path) -> Result<(), MachineError> {
+    download(package, folder)?;
     let mut packed = Vec::new();
     files(&folder.join("lib/modules"), &mut packed)?;
     packed.retain(|path| path.extension().is_some_and(|extension| extension == "xz"));

@@ -98,6 +98,14 @@ pub enum MachineError {
         /// The folder.
         folder: PathBuf,
     },
+    /// A kernel that would not have what it is for.
+    #[error(
+        "Debian's source of Linux has no {missing} any more, so no kernel is built; see what it is now, and change topology-tests/kernels/tcp-ao.config"
+    )]
+    Options {
+        /// Lines of the configuration.
+        missing: String,
+    },
     /// Nowhere to keep a kernel.
     #[error("neither XDG_CACHE_HOME nor HOME is set, so there is no place for unpacked kernels; set one")]
     NoCache,
@@ -137,6 +145,7 @@ impl MachineError {
             "apt-get" | "apt-cache" => "apt (Debian's kernels come from nowhere else)",
             "dpkg-deb" => "dpkg",
             "xz" => "xz-utils",
+            "flex" | "bison" | "bc" => "bc bison flex libelf-dev",
             "strip" => "binutils",
             "ldd" => "libc-bin",
             other => other,

@@ -54,6 +54,8 @@ fn a_host_beside_frr_bird_and_openbgpd() {
     a_dynamic_peer_has_a_session_and_the_limit_holds(&lab);
     filters_change_what_frr_and_linnet_see(&lab);
     refreshes_with_frr_and_bird_have_marks_and_cost_nothing(&lab);
+    a_md5_key_changes_under_running_sessions(&lab);
+    a_router_that_resets_for_its_new_key_finds_ours_changed(&lab);
     a_disabled_peer_is_told_why_and_comes_back_when_it_is_enabled(&lab);
     routers_forward_to_a_host_whose_daemon_is_killed_and_started_again(&lab);
     a_router_that_restarts_keeps_its_routes_in_our_kernel(&lab);
@@ -150,6 +152,125 @@ fn refreshes_with_frr_and_bird_have_marks_and_cost_nothing(lab: &Lab) {
     let frr = lab.node("frr").unwrap();
     let ours = json(frr, &["vtysh", "-c", &format!("show bgp ipv4 unicast {OURS} json")]).unwrap();
     assert_eq!(ours["paths"][0]["valid"], true, "{ours}");
+}
+
+/// Gives each TCP connection of a process another MD5 key: `struct tcp_md5sig` of linux/tcp.h, for an IPv4 address.
+const REKEY: &str = r#"
+import ctypes, os, socket, struct, sys
+pid, key = int(sys.argv[1]), sys.argv[2].encode()
+process, changed = os.pidfd_open(pid), 0
+for number in os.listdir(f"/proc/{pid}/fd"):
+    if not os.readlink(f"/proc/{pid}/fd/{number}").startswith("socket:"):
+        continue
+    descriptor = ctypes.CDLL(None, use_errno=True).syscall(438, process, int(number), 0)  # pidfd_getfd
+    if descriptor < 0:
+        sys.exit(f"pidfd_getfd: {os.strerror(ctypes.get_errno())}")
+    with socket.socket(fileno=descriptor) as connection:
+        if connection.family != socket.AF_INET or connection.type != socket.SOCK_STREAM:
+            continue
+        try:
+            address = socket.inet_aton(connection.getpeername()[0])
+        except OSError:
+            continue
+        name = struct.pack("=HH4s120x", socket.AF_INET, 0, address)
+        connection.setsockopt(socket.IPPROTO_TCP, 14, name + struct.pack("=BBHi80s", 0, 0, len(key), 0, key))
+        changed += 1
+print(changed)
+"#;
+
+/// Linnet reads its configuration again, with another key in a file.
+fn reload_with_key(linnet: &Node, file: &str, key: &str) -> String {
+    let mounted = format!("printf '%s\n' '{key}' > /run/{file} && mount --bind /run/{file} /etc/linnet/{file}");
+    linnet.shell(&mounted).unwrap();
+    linnet.exec(&["linnet", "reload"]).unwrap().checked().unwrap()
+}
+
+fn neighbor(node: &Node, name: &str) -> Result<Value, String> {
+    let shown = json(node, &["linnet", "bgp", "neighbor", name, "-o", "json"])?;
+    Ok(shown["neighbors"][0].clone())
+}
+
+/// BIRD and FRR reset a session whose password changes. Routers that do not are stood in for by BIRD with a key that is changed
+/// in its kernel: within the hold time, after ours.
+fn a_md5_key_changes_under_running_sessions(lab: &Lab) {
+    const KEY: &str = "a-new-key";
+    let (linnet, bird) = (lab.node("linnet").unwrap(), lab.node("bird").unwrap());
+    let names = ["bird", "bird-multihop"];
+    let times = || names.map(|name| neighbor(linnet, name).unwrap()["times_established"].clone());
+    let before = times();
+    let said = reload_with_key(linnet, "bird.key", KEY);
+    for name in names {
+        assert!(said.contains(&format!("peer {name}: password-file changed, in place")), "{said}");
+    }
+    let pid = bird.pid("bird").unwrap().to_string();
+    let rekeyed = std::process::Command::new("python3").args(["-c", REKEY, &pid, KEY]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&rekeyed.stdout).trim(), "2", "{rekeyed:?}");
+    let withdrawn = |gone: bool| {
+        wait(lab, "BIRD's change to come over the session with the new key", || {
+            let paths = routes(linnet, &[OF_BIRD])?;
+            holds(paths.is_empty() == gone, paths)
+        });
+    };
+    bird.shell("birdc disable static1").unwrap();
+    withdrawn(true);
+    bird.shell("birdc enable static1").unwrap();
+    withdrawn(false);
+    // The other way: BIRD answers what it is asked.
+    let marks = |neighbor: &Value| {
+        let kinds = neighbor["messages"].as_array().cloned().unwrap_or_default();
+        kinds.iter().find(|kind| kind["kind"] == "ROUTE-REFRESH").and_then(|kind| kind["received"].as_u64())
+    };
+    let asked = names.map(|name| marks(&neighbor(linnet, name).unwrap()));
+    for (name, asked) in names.into_iter().zip(asked) {
+        linnet.exec(&["linnet", "bgp", "reset", name, "--soft"]).unwrap().checked().unwrap();
+        wait(lab, &format!("{name} to answer over the session with the new key"), || {
+            let shown = neighbor(linnet, name)?;
+            holds(marks(&shown) > asked, &shown)
+        });
+    }
+    assert_eq!(times(), before, "no session was reset");
+
+    // That was the new key, and the old one is worth nothing any more.
+    linnet.exec(&["linnet", "bgp", "reset", "bird"]).unwrap().checked().unwrap();
+    wait(lab, "BIRD, which begins sessions with the old key, to be let in no more", || {
+        let shown = neighbor(linnet, "bird")?;
+        let error = shown["last_error"].as_str().unwrap_or_default();
+        holds(shown["state"] != "Established" && error.contains("no answer") && error.contains("MD5"), &shown)
+    });
+    let configured = format!(
+        "sed 's/between-bird-and-linnet/{KEY}/' /etc/bird/bird.conf > /run/bird.conf &&
+         mount --bind /run/bird.conf /etc/bird/bird.conf && birdc configure"
+    );
+    bird.shell(&configured).unwrap();
+    established(lab, &names);
+}
+
+/// FRR says Cease as its password changes, and comes again with the new one; ours has changed in place meanwhile.
+fn a_router_that_resets_for_its_new_key_finds_ours_changed(lab: &Lab) {
+    const KEY: &str = "another-new-key";
+    let (linnet, frr) = (lab.node("linnet").unwrap(), lab.node("frr").unwrap());
+    let before = neighbor(linnet, "frr").unwrap();
+    let commands = [
+        "configure terminal",
+        "router bgp 65001",
+        &format!("neighbor 10.1.1.1 password {KEY}"),
+        &format!("neighbor 10.255.0.9 password {KEY}"),
+    ];
+    let words: Vec<_> = commands.iter().flat_map(|command| ["-c", command]).collect();
+    frr.exec(&[&["vtysh"], &words[..]].concat()).unwrap().checked().unwrap();
+    // What it reads when it is started again, later.
+    let saved = format!(
+        "sed 's/between-frr-and-linnet/{KEY}/' /etc/frr/frr.conf > /run/frr.conf && mount --bind /run/frr.conf /etc/frr/frr.conf"
+    );
+    frr.shell(&saved).unwrap();
+    let said = reload_with_key(linnet, "frr.key", KEY);
+    assert!(said.contains("peer frr: password-file changed, in place"), "{said}");
+    wait(lab, "the session with FRR by the new key", || {
+        let shown = neighbor(linnet, "frr")?;
+        let times = |shown: &Value| shown["times_established"].as_u64();
+        holds(shown["state"] == "Established" && times(&shown) > times(&before), &shown)
+    });
+    established(lab, &["frr", "frr-multihop"]);
 }
 
 fn a_disabled_peer_is_told_why_and_comes_back_when_it_is_enabled(lab: &Lab) {

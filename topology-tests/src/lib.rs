@@ -6,6 +6,7 @@
 //! - [`topology`]: the file, parsed and checked.
 //! - [`lab`]: a running lab: [`lab::Lab::up`], its nodes, and what a test does with them.
 //! - [`expect`]: what a test says of it.
+//! - [`station`]: what a BMP station in it has been told.
 //! - [`daemon`]: which programs stand in for which image, and how each is started.
 //! - [`demo`]: what `lab demo` shows of the lab [`two_racks`].
 //! - [`vm`]: a virtual machine with a kernel of Debian's, for what the running kernel cannot do.
@@ -20,6 +21,7 @@ pub mod lab;
 pub mod poll;
 pub mod probe;
 pub mod progress;
+pub mod station;
 pub mod topology;
 pub mod two_racks;
 pub mod vm;

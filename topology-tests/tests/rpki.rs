@@ -1,4 +1,5 @@
-//! Linnet, BIRD and FRR judge the same routes by the same RPKI cache (`labs/rpki.clab.yml`). Needs root.
+//! Linnet, BIRD and FRR judge the same routes by the same RPKI cache (`labs/rpki.clab.yml`), on their way in and on their way
+//! out, and a BMP station sees the same. Needs root.
 
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
 
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use topology_tests::lab::{Lab, Node, Options};
+use topology_tests::station;
 
 const DEADLINE: Duration = Duration::from_secs(90);
 
@@ -119,6 +121,80 @@ fn of_frr(node: &Node) -> Result<Verdicts, String> {
     Ok(verdicts)
 }
 
+/// Our AS.
+const OURS: u32 = 64512;
+
+/// What the origins of our best paths will be for one who is sent them: with the paths as they are, or without private
+/// numbers, of which they are full.
+fn origins_on_export(node: &Node, private: bool) -> Result<BTreeMap<String, u32>, String> {
+    let shown = json(node, &["linnet", "bgp", "routes", "-o", "json"])?;
+    let best = shown["routes"].as_array().into_iter().flatten().filter(|route| route["best"] == true);
+    let origin = |route: &Value| {
+        let last = route["as_path"].as_str().and_then(|path| path.rsplit(' ').next()?.parse().ok());
+        Some((route["prefix"].as_str()?.to_owned(), last.filter(|_| private).unwrap_or(OURS)))
+    };
+    Ok(best.filter_map(origin).filter(|(prefix, _)| !prefix.contains(':')).collect())
+}
+
+/// What the receiver has in a table, by the community that our export filter gave for what it found.
+fn at_receiver(node: &Node, table: &str) -> Result<Verdicts, String> {
+    let said = node.shell(&format!("birdc show route table {table} all")).map_err(|error| error.to_string())?;
+    let (mut verdicts, mut prefix) = (Verdicts::new(), String::new());
+    // "10.0.0.0/8    unicast [plain 08:15:04.000] * (100) [AS65020i]", and lines about it behind a tab.
+    for line in said.lines() {
+        let first = line.split_whitespace().next().unwrap_or_default();
+        if !line.starts_with(char::is_whitespace) && first.contains('/') {
+            first.clone_into(&mut prefix);
+            verdicts.insert(prefix.clone(), "none".to_owned());
+        } else if first == "BGP.community:" {
+            let state = if line.contains("(64512,1)") { "valid" } else { "not-found" };
+            verdicts.insert(prefix.clone(), state.to_owned());
+        }
+    }
+    Ok(verdicts)
+}
+
+/// RFC 8893: both sessions of the receiver have what is not invalid by the origin that it sees there. BIRD's ROA tables are the
+/// judge. What it has by the second one.
+fn a_receiver_has_what_is_not_invalid_by_the_origin_that_it_sees(lab: &Lab, what: &str) -> Verdicts {
+    let [linnet, bird, receiver] = ["linnet", "bird", "receiver"].map(|name| lab.node(name).unwrap());
+    wait(lab, what, || {
+        let mut last = Verdicts::new();
+        for (table, private) in [("plain4", true), ("published4", false)] {
+            let mut expected = of_bird(bird, &origins_on_export(linnet, private)?)?;
+            expected.retain(|_, state| state != "invalid");
+            last = at_receiver(receiver, table)?;
+            let differ = differences(&expected, &last);
+            if expected.len() < 5 || !differ.is_empty() {
+                return Err(format!("{table}: {} expected, there is {differ:?}", expected.len()));
+            }
+        }
+        Ok(last)
+    })
+}
+
+/// What the station has of the feeder's routes behind our import filter is what we have accepted, also when it is another
+/// judgement by which that is so (RFC 7854 section 5).
+fn the_station_has_what_is_accepted_now(lab: &Lab, what: &str) {
+    let [linnet, bmp] = ["linnet", "station"].map(|name| lab.node(name).unwrap());
+    wait(lab, what, || {
+        let routes = json(linnet, &["linnet", "bgp", "routes", "-o", "json"])?;
+        let of_feeder = routes["routes"].as_array().into_iter().flatten().filter(|route| route["peer"] == "feeder");
+        let ours: Verdicts = of_feeder
+            .map(|route| (route["prefix"].as_str().unwrap_or_default().to_owned(), route["local_pref"].to_string()))
+            .collect();
+        let theirs = station::routes(bmp, "10.9.0.10", station::post_policy)?;
+        // A preference that the filter did not set is in no UPDATE of an external peer's, and pmbmpd says 0.
+        let preference = |entry: &Value| match &entry["local_pref"] {
+            Value::Number(preference) if preference.as_u64() != Some(0) => preference.to_string(),
+            _ => "null".to_owned(),
+        };
+        let theirs = theirs.iter().map(|(prefix, entry)| (prefix.clone(), preference(entry))).collect();
+        let differ = differences(&ours, &theirs);
+        if ours.len() > 10 && differ.is_empty() { Ok(()) } else { Err(format!("{} here; {differ:?}", ours.len())) }
+    });
+}
+
 fn differences(one: &Verdicts, other: &Verdicts) -> Vec<String> {
     let keys = one.keys().chain(other.keys()).collect::<std::collections::BTreeSet<_>>();
     let differs = keys.into_iter().filter(|key| one.get(*key) != other.get(*key));
@@ -172,8 +248,17 @@ fn linnet_bird_and_frr_judge_every_route_alike_also_after_the_cache_has_changed_
         if seen == wanted { Ok(()) } else { Err(format!("{first} {second}")) }
     });
 
+    the_station_has_what_is_accepted_now(&lab, "the station to have what was accepted");
+    let published =
+        a_receiver_has_what_is_not_invalid_by_the_origin_that_it_sees(&lab, "the receiver to have the rest");
+    assert_eq!(
+        (published.get("203.0.113.0/24").map(String::as_str), published.get("192.0.2.0/24")),
+        (Some("not-found"), None)
+    );
+
     let serial = cache(linnet, "cache").unwrap()["serial"].clone();
-    change_vrps(lab.node("cache").unwrap(), "s/AS65021/AS65099/; s/\"maxLength\": 20/\"maxLength\": 24/");
+    let (of_21, longer, of_us) = ("s/AS65021/AS65099/", "s/\"maxLength\": 20/\"maxLength\": 24/", "s/AS65027/AS64512/");
+    change_vrps(lab.node("cache").unwrap(), &format!("{of_21}; {longer}; {of_us}"));
     let after = wait(&lab, "the change to be here by a serial query", || {
         let now = cache(linnet, "cache")?;
         if now["serial"] == serial { Err(now.to_string()) } else { Ok(of_linnet(linnet)?) }
@@ -181,6 +266,13 @@ fn linnet_bird_and_frr_judge_every_route_alike_also_after_the_cache_has_changed_
     let changed = differences(&before, &after);
     assert!(!changed.is_empty() && changed.len() < before.len() / 2, "{changed:?}");
     assert_eq!(agree(&lab, "all three to agree again"), after);
+    the_station_has_what_is_accepted_now(&lab, "the station to have what is accepted by what the cache says now");
+    let published = a_receiver_has_what_is_not_invalid_by_the_origin_that_it_sees(&lab, "the receiver to have it too");
+    assert_eq!(
+        published.get("192.0.2.0/24").map(String::as_str),
+        Some("valid"),
+        "ours since the cache says so: {published:?}"
+    );
 
     // Who says so: the VRPs that cover a prefix.
     let shown = json(linnet, &["linnet", "bgp", "rpki", "10.1.2.0/24", "-o", "json"]).unwrap();

@@ -2,12 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
 use topology_tests::lab::{Lab, Node, Options};
+use topology_tests::station::{self, loc_rib, logged, post_policy, pre_policy};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -47,26 +48,10 @@ fn received(node: &Node, peer: &str) -> Result<BTreeSet<Route>, String> {
     if routes.len() == 53 { Ok(routes) } else { Err(format!("{} routes of {peer}", routes.len())) }
 }
 
-/// What pmbmpd has logged of one table of one peer, replayed.
+/// What the station has of one table of one peer.
 fn seen(station: &Node, peer: &str, table: impl Fn(&Value) -> bool) -> Result<BTreeSet<Route>, String> {
-    let log = station.shell("cat /run/bmp.log").map_err(|error| error.to_string())?;
-    let mut routes: BTreeMap<String, Route> = BTreeMap::new();
-    for line in log.lines() {
-        let Ok(entry) = serde_json::from_str::<Value>(line) else { continue };
-        if entry["bmp_msg_type"] != "route_monitor" || entry["peer_ip"] != peer || !table(&entry) {
-            continue;
-        }
-        let prefix = text(&entry["ip_prefix"]);
-        match entry["log_type"].as_str() {
-            Some("update") => {
-                let path = text(&entry["as_path"]);
-                drop(routes.insert(prefix.clone(), (prefix, text(&entry["bgp_nexthop"]), path)));
-            }
-            Some("withdraw") => drop(routes.remove(&prefix)),
-            _ => {}
-        }
-    }
-    Ok(routes.into_values().collect())
+    let routes = station::routes(station, peer, table)?.into_iter();
+    Ok(routes.map(|(prefix, entry)| (prefix, text(&entry["bgp_nexthop"]), text(&entry["as_path"]))).collect())
 }
 
 fn same(ours: &BTreeSet<Route>, theirs: &BTreeSet<Route>) -> Result<(), String> {
@@ -94,26 +79,26 @@ fn a_station_sees_what_the_node_shows_before_and_behind_its_filters_and_best() {
         let status = json(linnet, &["linnet", "bgp", "bmp", "-o", "json"])?;
         if status["stations"][0]["state"] == "up" { Ok(()) } else { Err(status.to_string()) }
     });
-    let pre = |entry: &Value| entry["is_post"] == 0 && entry["is_loc"] != 1;
-    let post = |entry: &Value| entry["is_post"] == 1;
-    wait(&lab, "the station to see what came", || same(&before, &seen(station, "10.9.1.10", pre)?));
-    wait(&lab, "the same over IPv6", || same(&received(linnet, "feeder6")?, &seen(station, "fd00:9:1::10", pre)?));
+    wait(&lab, "the station to see what came", || same(&before, &seen(station, "10.9.1.10", pre_policy)?));
+    wait(&lab, "the same over IPv6", || {
+        same(&received(linnet, "feeder6")?, &seen(station, "fd00:9:1::10", pre_policy)?)
+    });
     wait(&lab, "the station to see what was accepted", || {
         let accepted = shown(linnet, &[])?.iter().filter(|one| one["peer"] == "feeder").map(route).collect();
-        same(&accepted, &seen(station, "10.9.1.10", post)?)
+        same(&accepted, &seen(station, "10.9.1.10", post_policy)?)
     });
     wait(&lab, "the station to see the best paths", || {
         // What the node originates has its own address as the next hop, or none.
         let learned = |route: &Route| !route.2.is_empty();
         let best = shown(linnet, &[])?.iter().filter(|one| one["best"] == true).map(route).filter(learned).collect();
-        let loc_rib = seen(station, "0.0.0.0", |entry| entry["is_loc"] == 1)?;
+        let loc_rib = seen(station, "0.0.0.0", loc_rib)?;
         same(&best, &loc_rib.into_iter().filter(learned).collect())
     });
 
     // A route goes, another session ends and comes back.
     feeder.shell("birdc disable passing").unwrap();
     wait(&lab, "the withdrawal", || {
-        let left = seen(station, "10.9.1.10", pre)?;
+        let left = seen(station, "10.9.1.10", pre_policy)?;
         if left.len() == 52 && !left.iter().any(|route| route.0 == "192.0.2.0/24") {
             Ok(())
         } else {
@@ -122,10 +107,8 @@ fn a_station_sees_what_the_node_shows_before_and_behind_its_filters_and_best() {
     });
     feeder.shell("birdc disable linnet6").unwrap();
     let said = |what: &str, peer: &str| {
-        let log = station.shell("cat /run/bmp.log").map_err(|error| error.to_string())?;
         let is = |entry: &Value| entry["bmp_msg_type"] == what && entry["peer_ip"] == peer;
-        let entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter(is);
-        Ok::<_, String>(entries.collect::<Vec<_>>())
+        Ok::<_, String>(logged(station)?.into_iter().filter(is).collect::<Vec<_>>())
     };
     wait(&lab, "the end of the session by a NOTIFICATION of the peer (reason 3)", || {
         let downs = said("peer_down", "fd00:9:1::10")?;
@@ -147,7 +130,7 @@ fn a_station_sees_what_the_node_shows_before_and_behind_its_filters_and_best() {
     station.start("pmbmpd").unwrap();
     wait(&lab, "the table once more", || {
         let now: BTreeSet<Route> = shown(linnet, &["--received", "feeder"])?.iter().map(route).collect();
-        same(&now, &seen(station, "10.9.1.10", pre)?)
+        same(&now, &seen(station, "10.9.1.10", pre_policy)?)
     });
     let status = json(linnet, &["linnet", "bgp", "bmp", "-o", "json"]).unwrap();
     assert!(status["stations"][0]["connections"].as_u64() >= Some(2), "{status}");

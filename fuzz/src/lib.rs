@@ -3,11 +3,15 @@
 //! `make fuzz` runs libFuzzer on each; `make test` replays what it found worth keeping (`corpus/NAME/`). A function is
 //! named as its folder and its target are.
 
+mod bfd;
+mod discovery;
 mod messages;
 mod rpki;
 mod session;
 mod texts;
 
+pub use bfd::{bfd_packet, bfd_sessions};
+pub use discovery::router_discovery;
 pub use messages::{notification, open, route_refresh, update};
 pub use rpki::rpki_cache;
 pub use session::session;
@@ -17,11 +21,14 @@ pub use texts::{configuration, policy_documents};
 pub type Check = fn(&[u8]);
 
 /// All of them, by name.
-pub const CHECKS: [(&str, Check); 8] = [
+pub const CHECKS: [(&str, Check); 11] = [
     ("open", open),
     ("update", update),
     ("notification", notification),
     ("route_refresh", route_refresh),
+    ("bfd_packet", bfd_packet),
+    ("bfd_sessions", bfd_sessions),
+    ("router_discovery", router_discovery),
     ("rpki_cache", rpki_cache),
     ("session", session),
     ("configuration", configuration),

@@ -35,6 +35,7 @@ pub mod protocol;
 mod reach;
 mod resolve;
 mod route;
+mod rules;
 mod sysctl;
 mod table;
 
@@ -46,6 +47,7 @@ pub use forwarding::{enable_forwarding, forwarding_enabled};
 pub use overlay::{Encapsulation, OverlaySpec, OverlayStatus, PeerStatus, PrivateKey, PublicKey};
 pub use reach::Reach;
 pub use route::{Change, Hop, Path, PathId, ResolvedHop, RouteStatus, Target, TunnelEnd, Weight};
+pub use rules::{Rule, RuleStatus, Rules, clear_rules};
 
 /// The route protocol number that marks every route of Linnet's (`rtm_protocol`, linux/rtnetlink.h); 76 is `L`.
 pub const PROTOCOL: u8 = 76;

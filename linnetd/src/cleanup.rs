@@ -1,7 +1,7 @@
 //! `linnetd --cleanup`: takes everything that Linnet put into this host's kernel out again.
 
 use anyhow::{Context, anyhow};
-use fib_sync::{Fib, pod};
+use fib_sync::{Fib, clear_rules, pod};
 
 use crate::forwarding::fib_config;
 
@@ -20,6 +20,11 @@ pub async fn cleanup(config: &Config) -> anyhow::Result<Vec<String>> {
     match remove_routes(config).await {
         Ok(line) => done.push(line),
         Err(error) => failed.push(format!("{error:#}")),
+    }
+    match clear_rules() {
+        Ok(0) => {}
+        Ok(rules) => done.push(format!("{rules} rules for routing tables")),
+        Err(error) => failed.push(error.to_string()),
     }
     match policy::remove_table().await {
         Ok(()) => done.push("the ruleset (table inet linnet)".into()),

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bgpd::{Bgp, Shutdown, StartError};
-use fib_sync::Fib;
+use fib_sync::{Fib, Rules};
 use policy::Policy;
 use tokio::sync::{Mutex, Notify, RwLock};
 use tracing::{error, info, warn};
@@ -27,7 +27,7 @@ use tracing::{error, info, warn};
 use crate::config::{self, Config, Environment, Severity};
 use crate::drain::Draining;
 use crate::endpoints::Endpoints;
-use crate::forwarding::{self, Forwarding};
+use crate::forwarding::{self, Forwarding, fib_rules};
 use crate::imports::Imports;
 use crate::originate::originate;
 use crate::policy_input::policy_config;
@@ -60,6 +60,8 @@ pub struct Kernel {
     pub forwarding: Forwarding,
     /// Pods.
     pub endpoints: Arc<Endpoints>,
+    /// What is looked up in Linnet's table, where that is not the main one.
+    pub rules: Rules,
 }
 
 impl Daemon {
@@ -187,7 +189,13 @@ impl Daemon {
         let old = self.config().await;
         let mut changes = needs_restart(&old, &wanted);
         let new = Config {
-            fib: config::Fib { source: wanted.fib.source, source6: wanted.fib.source6, mtu: wanted.fib.mtu, ..old.fib },
+            fib: config::Fib {
+                install: old.fib.install,
+                table: old.fib.table,
+                metric: old.fib.metric,
+                next_hop_objects: old.fib.next_hop_objects,
+                ..wanted.fib
+            },
             api_socket: old.api_socket.clone(),
             metrics_listen: old.metrics_listen,
             state_directory: old.state_directory.clone(),
@@ -215,9 +223,10 @@ impl Daemon {
             let moved = old.bgp.cluster_cidrs != new.bgp.cluster_cidrs;
             // Its key may have been removed for another.
             let keyed = new.overlay.encapsulation == config::Encapsulation::WireGuard;
-            if keyed || moved || (&old.node, old.overlay, old.fib) != (&new.node, new.overlay, new.fib) {
+            if keyed || moved || (&old.node, old.overlay, &old.fib) != (&new.node, new.overlay, &new.fib) {
                 kernel.endpoints.set_blocks(new.node.pod_cidrs.clone()).await;
                 kernel.forwarding.configure(new).await;
+                kernel.rules.change(fib_rules(new)).await;
             }
             if moved && keyed {
                 lines.push("bgp.cluster-cidrs says of routes that come from now on whether they lead to pods, and of all of them when linnetd is restarted".into());
@@ -271,6 +280,7 @@ impl Kernel {
         let enforced = records.iter().map(crate::policy_input::endpoint).collect();
         let policy = Policy::start(policy_config(&config.policy), enforced).await.context("policy cannot start")?;
         let forwarding = Forwarding::start(fib, events, config).await;
+        let rules = Rules::start(&fib_rules(config)).context("rules for routing tables cannot be kept")?;
         let endpoints = Endpoints::start(
             config.state_directory.clone(),
             records,
@@ -279,7 +289,7 @@ impl Kernel {
             forwarding.clone(),
         )
         .await;
-        Ok((Self { policy, forwarding, endpoints }, restarted))
+        Ok((Self { policy, forwarding, endpoints, rules }, restarted))
     }
 }
 
@@ -322,9 +332,9 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     let later = |key: &str, differs: bool| {
         differs.then(|| format!("{key} has changed in the file and takes effect when linnetd is restarted"))
     };
-    let fixed = |fib: config::Fib| config::Fib { source: None, source6: None, mtu: None, ..fib };
+    let fixed = |fib: &config::Fib| (fib.install, fib.table, fib.metric, fib.next_hop_objects);
     [
-        later("[fib] install, table, metric or next-hop-objects", fixed(old.fib) != fixed(new.fib)),
+        later("[fib] install, table, metric or next-hop-objects", fixed(&old.fib) != fixed(&new.fib)),
         later("api.socket", old.api_socket != new.api_socket),
         later("metrics.listen", old.metrics_listen != new.metrics_listen),
         later("state.directory", old.state_directory != new.state_directory),

@@ -34,6 +34,19 @@ pub(crate) fn fib_config(config: &Config) -> FibConfig {
     FibConfig { table: fib.table, metric: fib.metric, next_hop_objects: fib.next_hop_objects }
 }
 
+/// What is looked up in Linnet's table.
+pub(crate) fn fib_rules(config: &Config) -> Vec<fib_sync::Rule> {
+    let rule = |rule: &config::FibRule| fib_sync::Rule {
+        priority: rule.priority,
+        from: rule.from.map(Into::into),
+        to: rule.to.map(Into::into),
+        iif: rule.iif.map(|device| device.to_string()),
+        fwmark: rule.fwmark,
+        table: config.fib.table,
+    };
+    config.fib.rules.iter().map(rule).collect()
+}
+
 /// What the task keeps.
 #[derive(Debug)]
 pub struct State {

@@ -202,3 +202,40 @@ async fn source_and_mtu_of_routes_are_changed_by_a_reload() {
     assert_eq!(later.len(), 1, "{}", shown(&applied));
     rack.until_host_shows("ip route show proto 76", "203.0.113.0/24 via 10.99.0.2 dev eth0 metric 76 mtu 1300");
 }
+
+#[tokio::test]
+async fn rules_lead_to_a_table_of_linnets_own_and_are_kept_changed_and_cleaned_up() {
+    let rack = Rack::new("");
+    let fib = "[fib]\ntable = 100\nrules = [{ from = \"10.244.1.0/24\" }, { iif = \"eth0\", priority = 900 }]\n";
+    rack.configure("", fib);
+    let daemon = rack.start();
+    rack.until_host_shows("ip route show table 100 proto 76", ROUTE);
+    let from = "1000:\tfrom 10.244.1.0/24 lookup 100 proto 76";
+    let iif = "900:\tfrom all iif eth0 lookup 100 proto 76";
+    for (words, rule) in [("ip rule show", from), ("ip rule show", iif), ("ip -6 rule show", iif)] {
+        rack.until_host_shows(words, rule);
+    }
+    // A packet that comes in by the device follows the table's route, one of the host's own does not.
+    let answer = rack.host.run("ip route get 203.0.113.7 from 10.99.0.9 iif eth0");
+    assert!(answer.contains("via 10.99.0.2"), "{answer}");
+    assert!(!rack.host.try_run("ip route get 203.0.113.7").status.success());
+    rack.host.run("ip rule del priority 1000");
+    rack.until_host_shows("ip rule show", from);
+
+    let mut node = rack.node().await;
+    rack.configure("", "[fib]\ntable = 100\nrules = [{ priority = 1000 }]\n");
+    let applied = node.reload(ReloadRequest {}).await.unwrap().into_inner();
+    assert!(applied.errors.is_empty() && applied.changes.len() == 1, "{}", shown(&applied));
+    let rules = rack.host.run("ip rule show");
+    assert!(rules.contains("1000:\tfrom all lookup 100 proto 76") && !rules.contains(iif), "{rules}");
+    let answer = rack.host.run("ip route get 203.0.113.7");
+    assert!(answer.contains("via 10.99.0.2"), "{answer}");
+    let status = node.status(StatusRequest {}).await.unwrap().into_inner();
+    let rules = status.components.iter().find(|component| component.name == "rules").unwrap();
+    assert_eq!((rules.state.as_str(), &*rules.detail), ("ok", "2 rules for routing tables, 2 in the kernel"));
+
+    drop(daemon);
+    let cleanup = rack.linnetd(&["--cleanup"]);
+    assert!(cleanup.status.success(), "{}", shown(&cleanup));
+    assert_eq!(rack.host.linnet_state(), Vec::<String>::new());
+}

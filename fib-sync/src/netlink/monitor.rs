@@ -122,7 +122,7 @@ fn receive(socket: &AsyncFd<netlink_sys::Socket>, buffer: &mut Vec<u8>) -> Optio
 
 /// Classic BPF: drops a message whose `nlmsg_pid` (octets 12 to 15 of its header) is `port`. BPF loads words in
 /// network order, the header has the host's.
-fn all_but(port: u32) -> [SockFilter; 4] {
+pub(crate) fn all_but(port: u32) -> [SockFilter; 4] {
     let port = u32::from_be_bytes(port.to_ne_bytes());
     let code = |bits: u32| bits as u16;
     [

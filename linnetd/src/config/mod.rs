@@ -20,6 +20,7 @@ mod remote;
 mod report;
 mod rooms;
 mod rpki;
+mod rule;
 mod watch;
 
 #[cfg(test)]
@@ -38,7 +39,7 @@ use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::{Filter, PrefixList};
 use bgp_proto::rib::Aggregate;
 use bgp_proto::session::RemoteAs;
-use bgp_proto::types::{Asn, ClusterId, FamilySet, HoldTime, Prefix, RouterId};
+use bgp_proto::types::{Asn, ClusterId, FamilySet, HoldTime, Interface, Prefix, RouterId};
 use bgp_proto::wire::capability::AddPath;
 use bgpd::PrefixLimit;
 use toml::de::DeTable;
@@ -308,8 +309,23 @@ pub struct Overlay {
     pub mtu: Option<u32>,
 }
 
+/// One of `rules` of `[fib]`: what is looked up in Linnet's table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FibRule {
+    /// Its place among all rules, lowest first; at least 1.
+    pub priority: u32,
+    /// Source of packets.
+    pub from: Option<Prefix>,
+    /// Destination, of the same family.
+    pub to: Option<Prefix>,
+    /// Device that they come in by.
+    pub iif: Option<Interface>,
+    /// Firewall mark, and the bits of it that are looked at.
+    pub fwmark: Option<(u32, u32)>,
+}
+
 /// `[fib]`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fib {
     /// Whether the kernel is programmed at all.
     pub install: bool,
@@ -325,6 +341,8 @@ pub struct Fib {
     pub source6: Option<Ipv6Addr>,
     /// Octets of the largest packet along a route, 1280 to 65535; `None`: the device's, or the overlay's.
     pub mtu: Option<u32>,
+    /// What is looked up in `table`, where that is not the main one.
+    pub rules: Vec<FibRule>,
 }
 
 /// `[policy]`

@@ -11,6 +11,7 @@ use super::authentication;
 use super::conduct;
 use super::import_kernel;
 use super::prefix_limit;
+use super::rule;
 use super::{
     BmpStation, Config, DynamicPeer, Encapsulation, Mrt, OverlayMode, Peer, PeerSettings, Remote, RpkiCache, Ttl,
 };
@@ -87,6 +88,7 @@ impl Display for Config {
         writeln!(f, "source = {}", fib.source.map_or_else(auto, string))?;
         writeln!(f, "source6 = {}", fib.source6.map_or_else(auto, string))?;
         writeln!(f, "mtu = {}", fib.mtu.map_or_else(auto, |mtu| mtu.to_string()))?;
+        writeln!(f, "rules = [{}]", fib.rules.iter().map(rule::text).collect::<Vec<_>>().join(", "))?;
 
         writeln!(f, "\n[policy]")?;
         writeln!(f, "directory = {}", string(policy.directory.display()))?;

@@ -197,6 +197,20 @@ fn import_kernel() -> impl Strategy<Value = ImportKernel> {
         .boxed()
 }
 
+fn fib_rule() -> impl Strategy<Value = FibRule> {
+    let fwmark = option::of((any::<u32>(), 1u32..).prop_map(|(bits, mask)| (bits & mask, mask)));
+    let prefixes = (option::of(prefix()), option::of(prefix()));
+    (1u32.., prefixes, any::<bool>(), fwmark)
+        .prop_map(|(priority, (from, to), device, fwmark)| FibRule {
+            priority,
+            from,
+            to: to.filter(|to| from.is_none_or(|from: Prefix| from.family() == to.family())),
+            iif: device.then(|| Interface::new("eth0.7").unwrap()),
+            fwmark,
+        })
+        .boxed()
+}
+
 fn conduct() -> impl Strategy<Value = Conduct> {
     let role = option::of(
         (prop::sample::select(&Role::ALL[..]), any::<bool>()).prop_map(|(role, strict)| LocalRole { role, strict }),
@@ -476,6 +490,7 @@ prop_compose! {
         overlay in (0..3u8, 1u32..=0x00ff_ffff, 1u16.., option::of(1280u32..=65535)),
         fib in (any::<bool>(), 256u32.., 1u32.., any::<bool>()),
         hints in (option::of(any::<u16>()), option::of(any::<u64>()), option::of(1280u32..=65535)),
+        rules in vec(fib_rule(), 0..3),
         paths in [path(), path(), path()],
         deny in any::<bool>(),
         metrics in option::of((address(), any::<u16>())),
@@ -495,6 +510,7 @@ prop_compose! {
                 source: hints.0.map(|low| Ipv4Addr::from(0x0a00_0000 | u32::from(low))),
                 source6: hints.1.map(|low| Ipv6Addr::from(0xfd00_u128 << 112 | u128::from(low))),
                 mtu: hints.2,
+                rules,
             },
             policy: Policy { directory, deny },
             api_socket,

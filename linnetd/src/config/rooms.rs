@@ -8,6 +8,7 @@ use ipnetwork::IpNetwork;
 
 use super::environment::Environment;
 use super::reader::{Field, NOT_APPLIED, Section};
+use super::rule::rules;
 use super::{Encapsulation, Fib, Node, Overlay, OverlayMode, Policy};
 
 pub(super) fn node(section: Section<'_>, environment: &Environment) -> Option<Node> {
@@ -212,6 +213,7 @@ pub(super) fn fib(section: Section<'_>, node: Option<&Node>) -> Option<Fib> {
     let mtu = section.field("mtu").map_or(Some(None), |field| {
         if field.is_integer() { field.integer(1280..=65535).map(Some) } else { field.word(&[("auto", None)]) }
     });
+    let rules = section.field("rules").map_or(Some(Vec::new()), |field| rules(&field, table));
     section.finish();
     Some(Fib {
         install: install?,
@@ -221,6 +223,7 @@ pub(super) fn fib(section: Section<'_>, node: Option<&Node>) -> Option<Fib> {
         source: source?,
         source6: source6?,
         mtu: mtu?,
+        rules: rules?,
     })
 }
 

@@ -452,3 +452,14 @@ fn what_routes_say_beside_where_they_lead_is_checked() {
         accepted("[node]\naddress = \"10.0.0.1\"\n[bgp]\nasn = 1\n[fib]\nsource = \"node\"\nsource6 = \"auto\"\n").fib;
     assert_eq!((fib.source, fib.source6, fib.mtu), (Some([10, 0, 0, 1].into()), None, None));
 }
+
+#[test]
+fn rules_for_the_table_are_checked() {
+    let file = |fib: &str| format!("[node]\naddress = \"10.0.0.1\"\n[bgp]\nasn = 1\n[fib]\n{fib}\n");
+    insta::assert_snapshot!(findings(&file(
+        "table = 100\nrules = [{ from = \"10.0.0.0/8\", to = \"fd00::/8\" }, { fwmark = \"0x10/0x0f\" }, { iif = \"a/b\" }, \
+         { prio = 7 }, { priority = 0 }]"
+    )));
+    insta::assert_snapshot!(findings(&file("rules = [{ from = \"10.0.0.0/8\" }]")));
+    insta::assert_snapshot!(findings(&file("table = 100\nrules = [{ fwmark = 16 }, { fwmark = \"0x10\" }]")));
+}

@@ -81,6 +81,7 @@ pub(super) async fn components(daemon: &Daemon) -> Vec<Component> {
     match daemon.kernel() {
         Some(kernel) => {
             components.push(fib(kernel).await);
+            components.extend(rules(kernel));
             components.push(overlay(daemon, kernel).await);
             components.push(policy(kernel).await);
             components.push(endpoints(kernel).await);
@@ -138,6 +139,17 @@ async fn fib(kernel: &Kernel) -> Component {
         "ok"
     };
     component("fib", state, detail)
+}
+
+/// Rules that lead to Linnet's table; `None`: there are to be none.
+fn rules(kernel: &Kernel) -> Option<Component> {
+    let rules = kernel.rules.status();
+    let in_kernel = rules.iter().filter(|rule| rule.error.is_none()).count();
+    let mut detail = format!("{} rules for routing tables, {in_kernel} in the kernel", rules.len());
+    if let Some((rule, error)) = rules.iter().find_map(|rule| Some((rule, rule.error.as_ref()?))) {
+        detail += &format!("; {}: {error}", rule.rule);
+    }
+    (!rules.is_empty()).then(|| component("rules", ok_if(in_kernel == rules.len()), detail))
 }
 
 async fn overlay(daemon: &Daemon, kernel: &Kernel) -> Component {

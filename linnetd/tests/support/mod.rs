@@ -67,6 +67,9 @@ impl Namespace {
         for words in ["ip -4 route show table all proto 76", "ip -6 route show table all proto 76", "nft list tables"] {
             lines.extend(self.run(words).lines().map(|line| line.trim().to_owned()));
         }
+        for words in ["ip -4 rule show", "ip -6 rule show"] {
+            lines.extend(self.run(words).lines().filter(|line| line.contains("proto 76")).map(str::to_owned));
+        }
         let links = self.run("ip -br link");
         lines.extend(links.lines().filter(|line| line.starts_with("lin")).map(str::to_owned));
         lines

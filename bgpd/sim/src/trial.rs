@@ -23,7 +23,7 @@ pub struct Report {
     pub shape: String,
 }
 
-/// No route and no session may change for this long: longer than any hold time, restart time or deferral.
+/// No route and no session may change for this long: longer than any hold time.
 const STILL: Duration = Duration::from_secs(300);
 /// The longest that a network may take to come to rest.
 const PATIENCE: Duration = Duration::from_secs(3600);

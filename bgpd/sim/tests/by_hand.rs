@@ -285,6 +285,21 @@ fn a_node_that_never_comes_back_is_forgotten_when_its_restart_time_is_over() {
     assert!(!holds(&network, 1) && !holds(&network, 2));
 }
 
+#[test]
+fn a_network_that_holds_long_lived_stale_routes_has_not_come_to_rest() {
+    let mut topology = chain();
+    for spec in &mut topology.nodes {
+        (spec.graceful_restart, spec.long_lived) = (Some(60), 900);
+    }
+    let mut network = running(topology);
+    rest(&mut network);
+    let died = network.now();
+    network.kill(NodeId(0), Death::Killed);
+    rest(&mut network);
+    assert!(network.now() > died + Duration::from_secs(960), "{} s", (network.now() - died).as_secs());
+    assert_eq!(checks::all(&network), Ok(()));
+}
+
 /// A chain whose nodes keep routes across NOTIFICATIONs or not, with its last node's view of the first one's route while
 /// `happens` and for two minutes after: whether it was there all the time.
 fn kept_while(notification: bool, happens: impl FnOnce(&mut Network)) -> bool {

@@ -115,7 +115,13 @@ impl AsPath {
     }
 
     /// Parses the value of AS4_PATH, of which confederation segments are left out (RFC 6793 section 3).
+    ///
+    /// # Errors
+    /// What makes it malformed by RFC 6793 section 6.
     pub(super) fn parse_as4(value: &[u8]) -> Result<Self, &'static str> {
+        if value.is_empty() {
+            return Err("it holds no AS number");
+        }
         Self::parse_segments(value, true, |_| Ok(()))
     }
 
@@ -401,6 +407,8 @@ mod tests {
 
         #[test]
         fn two_octets_and_as4_path_together_lose_nothing(path in arbitrary::as_path()) {
+            // An empty path fits into two octets: no AS4_PATH goes with it.
+            prop_assume!(!path.segments.is_empty());
             let (mut short, mut long) = (Vec::new(), Vec::new());
             path.encode(false, &mut short);
             path.encode(true, &mut long);

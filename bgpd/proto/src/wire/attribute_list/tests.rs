@@ -100,6 +100,101 @@ fn every_length_up_to_64_gets_the_verdict_of_its_rfc() {
     }
 }
 
+/// Internal and external, with AS numbers of two and of four octets.
+fn every_kind_of_session() -> [UpdateContext; 4] {
+    [(false, true), (true, true), (false, false), (true, false)].map(|(external, four_octet_as)| UpdateContext {
+        external,
+        four_octet_as,
+        ..plain()
+    })
+}
+
+/// What the RFCs say of an attribute of `length` ones; `Err`: they end the session.
+fn verdicts(code: u8, flags: u8, length: usize, context: &UpdateContext) -> Result<Vec<Verdict>, ()> {
+    let (external, four) = (context.external, context.four_octet_as);
+    // RFC 7606 sections 7.5, 7.9 and 7.10, RFC 6793 section 6.
+    if (external && [5, 9, 10].contains(&code)) || (four && [17, 18].contains(&code)) {
+        return Ok(vec![Discard]);
+    }
+    let due = match code {
+        1 | 2 | 3 | 5 | 6 => 0x40,
+        4 | 9 | 10 | 14 | 15 => 0x80,
+        _ => 0xc0,
+    };
+    let wrong_flags = flags & 0xc0 != due;
+    let good = match code {
+        1 => length == 1,
+        // Sets of one AS.
+        2 => length.is_multiple_of(if four { 6 } else { 4 }),
+        3 | 4 | 5 | 9 | 35 => length == 4,
+        6 => length == 0,
+        7 => length == if four { 8 } else { 6 },
+        8 | 10 => length > 0 && length.is_multiple_of(4),
+        // A family that nobody has, by a next hop of one octet.
+        14 if length < 6 => return Err(()),
+        15 if length < 3 => return Err(()),
+        14 | 15 => return Ok(if wrong_flags { vec![Withdraw, Discard] } else { vec![Discard] }),
+        16 => length > 0 && length.is_multiple_of(8),
+        // RFC 6793 section 6: at least one AS number.
+        17 => length > 0 && length.is_multiple_of(6),
+        18 => length == 8,
+        // A tunnel of 257 octets, which are no whole number of sub-TLVs.
+        23 => false,
+        32 => length > 0 && length.is_multiple_of(12),
+        _ => panic!("type {code}"),
+    };
+    Ok(match code {
+        _ if wrong_flags => vec![Withdraw],
+        _ if good => Vec::new(),
+        6 | 7 | 17 | 18 => vec![Discard],
+        _ => vec![Withdraw],
+    })
+}
+
+#[test]
+fn each_attribute_of_any_flags_and_length_gets_the_verdict_of_its_rfc_in_every_kind_of_session() {
+    for context in every_kind_of_session() {
+        for code in RULES.map(|rule| rule.code) {
+            for flags in (0..16).map(|flags| flags << 4) {
+                let longest = if flags & flag::EXTENDED_LENGTH != 0 { 300 } else { 255 };
+                for length in 0..=longest {
+                    let field = attribute(flags, code, &vec![1; length]);
+                    let said = parse(&field, &context)
+                        .map(|list| list.faults.iter().map(|fault| fault.verdict).collect::<Vec<_>>());
+                    let expected =
+                        verdicts(code, flags, length, &context).map_err(|()| Notification::new(3, 9, &field));
+                    assert_eq!(said, expected, "type {code} flags {flags:#04x} length {length} in {context:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_stands_behind_the_first_of_its_type_changes_nothing_in_every_kind_of_session() {
+    for context in every_kind_of_session() {
+        for (code, flags) in RULES.map(|rule| (rule.code, rule.flags)).into_iter().chain([(99, 0xc0)]) {
+            if code == code::MP_REACH_NLRI || code == code::MP_UNREACH_NLRI {
+                continue;
+            }
+            let said = |values: &[usize]| {
+                let field: Vec<u8> =
+                    values.iter().flat_map(|length| attribute(flags, code, &vec![1; *length])).collect();
+                let list = parse(&field, &context).unwrap();
+                (list.faults.iter().map(|fault| fault.verdict).collect::<Vec<_>>(), list.attributes)
+            };
+            for first in 0..=24 {
+                let alone = said(&[first]);
+                for second in 0..=24 {
+                    let (mut faults, attributes) = said(&[first, second]);
+                    assert_eq!(faults.pop(), Some(Discard), "type {code} lengths {first} {second}");
+                    assert_eq!((faults, attributes), alone, "type {code} lengths {first} {second}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn aggregator_has_6_octets_from_a_two_octet_speaker_and_as4_aggregator_8() {
     for length in 0..=12 {
@@ -124,6 +219,7 @@ fn values_that_only_their_syntax_can_judge_are_judged() {
         (7, 0xc0, b"\x00\x00\x00\x00\xc0\x00\x02\x01", plain(), Some(Discard)),
         (7, 0xc0, b"\x00\x00\xc0\x00\x02\x01", TWO_OCTET_AS, Some(Discard)),
         (17, 0xc0, b"\x02\x01\x00\x01\x00\x00", TWO_OCTET_AS, None),
+        (17, 0xc0, b"", TWO_OCTET_AS, Some(Discard)),
         (17, 0xc0, b"\x02\x01\x00\x01\x00", TWO_OCTET_AS, Some(Discard)),
         (17, 0xc0, b"\x02\x00", TWO_OCTET_AS, Some(Discard)),
         (17, 0xc0, b"\x09\x01\x00\x01\x00\x00", TWO_OCTET_AS, Some(Discard)),

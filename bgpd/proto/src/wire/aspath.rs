@@ -78,19 +78,23 @@ impl AsPath {
 
     /// Puts `asn` in front, `times` times (RFC 4271 section 5.1.2).
     pub fn prepend(&mut self, asn: Asn, times: usize) {
-        if times == 0 {
-            return;
-        }
-        let repeated = std::iter::repeat_n(asn, times);
-        match self.segments.first_mut() {
-            Some((SegmentKind::Sequence, asns)) => *asns = repeated.chain(asns.iter().copied()).collect(),
-            Some((SegmentKind::Set, _)) | None => self.segments.insert(0, (SegmentKind::Sequence, repeated.collect())),
-        }
+        self.put_in_front(std::iter::repeat_n(asn, times));
     }
 
     /// Puts these numbers in front, in their order.
     pub fn prepend_all(&mut self, asns: &[Asn]) {
-        asns.iter().rev().for_each(|asn| self.prepend(*asn, 1));
+        self.put_in_front(asns.iter().copied());
+    }
+
+    fn put_in_front(&mut self, asns: impl Iterator<Item = Asn>) {
+        let mut asns = asns.peekable();
+        if asns.peek().is_none() {
+            return;
+        }
+        match self.segments.first_mut() {
+            Some((SegmentKind::Sequence, known)) => *known = asns.chain(known.iter().copied()).collect(),
+            Some((SegmentKind::Set, _)) | None => self.segments.insert(0, (SegmentKind::Sequence, asns.collect())),
+        }
     }
 
     /// The path with each number as `keep` says: another one, or none at all.

@@ -305,6 +305,33 @@ async fn a_storm_of_notifications_and_opens_touches_no_other_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_peer_whose_session_and_routes_flap_costs_bounded_memory_and_leaves_nothing() {
+    let from = support::address();
+    let stage = Stage::with_dynamic(&[], Some(from)).await;
+    let before = resident();
+    let nlri: Vec<u8> = (0..200).flat_map(|number| [24, 10, 66, number]).collect();
+    let withdrawal = {
+        let lengths =
+            [u16::try_from(23 + nlri.len()).unwrap(), u16::try_from(nlri.len()).unwrap()].map(u16::to_be_bytes);
+        [&[0xff; 16][..], &lengths[0], &[2], &lengths[1], &nlri, &[0, 0]].concat()
+    };
+    for round in 0..50u16 {
+        let mut stream = stage.session("d", from).await;
+        for change in 0..50u16 {
+            // Attributes that nobody has seen before.
+            let [a, b] = round.to_be_bytes();
+            let [c, d] = change.to_be_bytes();
+            let attributes = [SOUND, &[0x80, 4, 4, a, b, c, d]].concat();
+            pour(&mut stream, &[withdrawal.clone(), announcing(&attributes, &nlri)].concat()).await;
+        }
+        stage.speaker.wait_prefix(prefix("10.66.199.0/24")).await;
+    }
+    stage.speaker.wait_no_prefix(prefix("10.66.199.0/24")).await;
+    assert!(resident() < before + MOST_GROWTH, "{before} {}", resident());
+    stage.is_untouched().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_asks_for_everything_again_and_again_and_reads_nothing_costs_bounded_memory() {
     let from = support::address();
     let stage = Stage::new(&[from]).await;

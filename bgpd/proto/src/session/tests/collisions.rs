@@ -27,6 +27,55 @@ fn of_two_simultaneous_connections_the_one_of_the_higher_identifier_stays() {
 }
 
 #[test]
+fn in_every_state_a_connection_that_the_peer_opens_has_one_outcome() {
+    use State::{Active, Connect, Established, OpenConfirm, OpenSent};
+    for (id, wins) in ORDERS {
+        for (state, stays) in [
+            (Connect, Direction::Incoming),
+            (Active, Direction::Incoming),
+            (OpenSent, wins),
+            (OpenConfirm, wins),
+            (Established, Direction::Outgoing),
+        ] {
+            let mut pair = Pair::new(with_id(id), config(B));
+            pair.partition = true;
+            pair.start(A);
+            if state == Active {
+                pair.sessions[A].handle_connect_failed(pair.now, "connection refused".to_owned());
+            } else if state != Connect {
+                pair.sessions[A].handle_connected(pair.now, Direction::Outgoing, address(A), address(B));
+            }
+            pair.take(A);
+            let said: &[Bytes] = match state {
+                OpenConfirm => &[open(&config(B))],
+                Established => &[open(&config(B)), keepalive()],
+                _ => &[],
+            };
+            said.iter().for_each(|bytes| pair.inject(A, Direction::Outgoing, bytes));
+            assert_eq!(pair.sessions[A].state(), state, "{id:?}");
+
+            // RFC 4271 section 6.8: while Established it is closed; else the identifiers decide as soon as both OPENs are there.
+            assert_eq!(pair.raw_connection(B), state != Established, "{id:?} in {state:?}");
+            pair.inject(A, Direction::Incoming, &open(&config(B)));
+            let two = matches!(state, OpenSent | OpenConfirm);
+            assert_eq!(pair.sent(A, NOTIFICATION), usize::from(two), "{id:?} in {state:?}");
+
+            // Of the one that was given up nothing is heard any more; the other one comes up.
+            let gone = machine::opposite(stays);
+            pair.inject(A, gone, &[open(&config(B)), keepalive()].concat());
+            assert_eq!(pair.ups(A).len(), usize::from(state == Established), "{id:?} in {state:?}");
+            if stays == Direction::Outgoing && state == OpenSent {
+                pair.inject(A, stays, &open(&config(B)));
+            }
+            pair.inject(A, stays, &keepalive());
+            assert_eq!(pair.ups(A).len(), 1, "{id:?} in {state:?}");
+            assert_eq!(pair.sessions[A].established().unwrap().direction, stays, "{id:?} in {state:?}");
+            assert_eq!(pair.downs(A), [], "{id:?} in {state:?}");
+        }
+    }
+}
+
+#[test]
 fn equal_identifiers_of_different_ases_are_told_apart_by_the_as() {
     let id = config(B).router_id;
     let pair = Pair::established(SessionConfig { router_id: id, ..config(A) }, config(B));

@@ -177,6 +177,13 @@ fn every_fault_is_answered_with_the_notification_that_the_rfc_asks_for() {
     let refresh = message(5, &[0, 1, 0, 1]);
     let update = message(2, &[0; 4]);
     let marker = [&[0xfe][..], &keepalive()[1..]].concat();
+    let header = |length: u16, kind: u8| [&[0xff; 16][..], &length.to_be_bytes(), &[kind]].concat();
+    let headers = [OpenSent, OpenConfirm, Established].into_iter().flat_map(|state| {
+        let lengths = [(0, 1), (0, 2), (18, 2), (18, 4), (4097, 1), (4097, 4), (65535, 1), (65535, 4), (20, 4)];
+        let lengths = lengths.map(|(length, kind)| ("length", state, header(length, kind), 1, 2));
+        let kinds = [0, 6, 255].map(|kind| ("type", state, header(19, kind), 1, 3));
+        lengths.into_iter().chain(kinds)
+    });
     // OPEN: version at 19, hold time at 22, identifier at 24.
     for (what, state, bytes, code, subcode) in [
         ("marker", OpenSent, marker.clone(), 1, 1),
@@ -209,7 +216,13 @@ fn every_fault_is_answered_with_the_notification_that_the_rfc_asks_for() {
         ("EoRR too short", Established, message(5, &[0, 1, 2]), 7, 1),
         ("a request too long", Established, message(5, &[0, 1, 0, 1, 0]), 1, 2),
         ("OPEN", Established, open(&only(Family::Ipv4Unicast)).to_vec(), 5, 3),
-    ] {
+        ("AS 0", OpenSent, open(&SessionConfig { local_as: Asn(0), ..peer() }).to_vec(), 2, 2),
+        ("AS_TRANS", OpenSent, open(&SessionConfig { local_as: Asn::TRANS, ..peer() }).to_vec(), 2, 2),
+        ("hold time 2", OpenSent, [&open(&peer())[..22], &[0, 2], &open(&peer())[24..]].concat(), 2, 6),
+    ]
+    .into_iter()
+    .chain(headers)
+    {
         let ours = if what == "our own identifier" {
             SessionConfig { remote_as: RemoteAs::Internal, ..config(A) }
         } else {

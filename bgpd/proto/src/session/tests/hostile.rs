@@ -155,6 +155,58 @@ fn one_byte_at_a_time_is_as_good_as_all_at_once() {
     }
 }
 
+/// An OPEN of B with these capabilities, in one parameter of either kind.
+fn open_with(capabilities: &[u8], extended: bool) -> Vec<u8> {
+    let fixed = &open(&config(B))[19..28];
+    let length = u16::try_from(capabilities.len()).unwrap();
+    let parameters = if extended {
+        [&[255, 255][..], &(length + 3).to_be_bytes(), &[2], &length.to_be_bytes()].concat()
+    } else {
+        let length = u8::try_from(length).unwrap();
+        vec![length + 2, 2, length]
+    };
+    let body = [fixed, &parameters, capabilities].concat();
+    let total = 19 + u16::try_from(body.len()).unwrap();
+    [&[0xff; 16][..], &total.to_be_bytes(), &[1], &body].concat()
+}
+
+#[test]
+fn unknown_empty_and_repeated_capabilities_change_nothing_of_what_is_agreed_on() {
+    let agreed = |open: &[u8]| {
+        let mut pair = Pair::new(config(A), config(B));
+        pair.partition = true;
+        pair.start(A);
+        pair.sessions[A].handle_connected(pair.now, Direction::Outgoing, address(A), address(B));
+        pair.inject(A, Direction::Outgoing, &[open, &keepalive()].concat());
+        pair.sessions[A].established().cloned()
+    };
+    let plain = open(&config(B));
+    let known = &plain[31..];
+    let expected = agreed(&plain);
+    assert!(expected.is_some());
+    let unknown: Vec<u8> =
+        [0u8, 3, 4, 66, 74, 128, 131, 255].into_iter().flat_map(|code| [code, 0, code, 1, 7]).collect();
+    let other_as = [&b"\x41\x04"[..], &64999u32.to_be_bytes()].concat();
+    for (what, capabilities) in [
+        ("as they are", known.to_vec()),
+        ("unknown ones before", [&unknown, known].concat()),
+        ("unknown ones behind", [known, &unknown].concat()),
+        (
+            "empty ones of types that have a value",
+            [known, b"\x01\x00\x41\x00\x40\x00\x45\x00\x05\x00\x09\x00\x47\x00"].concat(),
+        ),
+        ("each of them three times", known.repeat(3)),
+        ("a hundred times", known.repeat(100)),
+        ("another AS number behind", [known, &other_as].concat()),
+    ] {
+        for extended in [false, true] {
+            if extended || capabilities.len() <= 253 {
+                assert_eq!(agreed(&open_with(&capabilities, extended)), expected, "{what}, extended: {extended}");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_follows_a_fatal_error_is_dropped() {
     let mut pair = Pair::established(config(A), config(B));

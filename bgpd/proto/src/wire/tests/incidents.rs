@@ -82,6 +82,51 @@ fn an_experimental_attribute_of_three_thousand_octets_is_passed_on_whole_with_pa
 }
 
 #[test]
+fn attribute_255_is_passed_on_as_any_other_that_nobody_knows() {
+    for value in [&b""[..], b"\x00", &[0xff; 255]] {
+        let attribute = [&[0xc0, 255, value.len() as u8], value].concat();
+        let attributes = announced(&[ORIGIN, AS_PATH, NEXT_HOP, &attribute], &external());
+        assert_eq!(*attributes.unknown, [UnknownAttribute { code: 255, value: Bytes::copy_from_slice(value) }]);
+        let sent = Message::Update(read(body(&[ORIGIN, AS_PATH, NEXT_HOP, &attribute], NLRI), &external()).unwrap());
+        let again = super::read_all(&sent.encode(&external()), &external());
+        assert_eq!(again, [sent]);
+    }
+}
+
+#[test]
+fn confederation_segments_in_an_as4_path_are_left_out_and_cost_nothing() {
+    let as_path: &[u8] = b"\x40\x02\x06\x02\x02\x5b\xa0\xfd\xe9";
+    for (as4_path, expected) in [
+        (&b"\xc0\x11\x10\x03\x01\x00\x00\xfc\x00\x02\x02\x00\x01\x00\x00\x00\x00\xfd\xe9"[..], "65536 65001"),
+        (b"\xc0\x11\x06\x04\x01\x00\x00\xfc\x00", "23456 65001"),
+    ] {
+        let attributes = announced(&[ORIGIN, as_path, NEXT_HOP, as4_path], &two_octet_as());
+        assert_eq!(attributes.as_path.to_string(), expected);
+    }
+}
+
+#[test]
+fn confederation_segments_in_an_as_path_withdraw_their_routes() {
+    for kind in [3, 4] {
+        for count in [0u8, 1, 63] {
+            let segment = [&[kind, count][..], &[0, 0, 0xfd, 0xe9].repeat(usize::from(count))].concat();
+            let path = [&[0x40, 2, segment.len() as u8][..], &segment].concat();
+            withdrawn(&[ORIGIN, &path, NEXT_HOP], &external(), 2);
+            withdrawn(&[ORIGIN, &path, NEXT_HOP], &plain(), 2);
+        }
+        // 255 AS numbers, one short of what the count holds, and no octet more.
+        let segment = [&[kind, 255][..], &[0, 0, 0xfd, 0xe9].repeat(255)].concat();
+        let path = [&[0x50, 2][..], &(segment.len() as u16).to_be_bytes(), &segment].concat();
+        withdrawn(&[ORIGIN, &path, NEXT_HOP], &external(), 2);
+    }
+}
+
+#[test]
+fn an_internal_route_without_local_pref_is_a_route() {
+    assert_eq!(announced(&[ORIGIN, AS_PATH, NEXT_HOP], &plain()).local_pref, None);
+}
+
+#[test]
 fn attributes_in_any_order_say_the_same() {
     let as_path: &[u8] = b"\x40\x02\x06\x02\x02\x5b\xa0\xfd\xe9";
     let as4_path: &[u8] = b"\xc0\x11\x0a\x02\x02\x00\x01\x00\x00\x00\x00\xfd\xe9";

@@ -257,7 +257,78 @@ fn an_unknown_attribute_is_passed_on_with_partial_set() {
     assert!(sent.windows(5).any(|octets| octets == b"\xe0\x63\x02\x01\x02"), "{sent:02x?}");
 }
 
+/// How often an attribute stands in a message, and how.
+#[derive(Clone, Copy, Debug)]
+enum Stands {
+    Nowhere,
+    Well,
+    Badly,
+    WellThenBadly,
+    BadlyThenWell,
+}
+
+const STANDS: [Stands; 5] =
+    [Stands::Nowhere, Stands::Well, Stands::Badly, Stands::WellThenBadly, Stands::BadlyThenWell];
+
 proptest! {
+    #[test]
+    fn damaged_repeated_and_missing_attributes_in_any_order_cost_routes_or_nothing_in_every_kind_of_session(
+        stands in prop::array::uniform7(prop::sample::select(STANDS.to_vec())),
+        order in Just((0..14).collect::<Vec<usize>>()).prop_shuffle(),
+        external: bool,
+        four_octet_as: bool,
+    ) {
+        let context = UpdateContext { external, four_octet_as, ..plain() };
+        let (as_path, aggregator): (&[u8], &[u8]) = if four_octet_as {
+            (AS_PATH, b"\xc0\x07\x08\x00\x00\xfd\xe9\xc0\x00\x02\x01")
+        } else {
+            (b"\x40\x02\x04\x02\x01\xfd\xe9", b"\xc0\x07\x06\xfd\xe9\xc0\x00\x02\x01")
+        };
+        // Well, badly, whether it is mandatory, and whether it is only discarded where it is malformed.
+        let parts: [(&[u8], &[u8], bool, bool); 7] = [
+            (ORIGIN, b"\x40\x01\x01\x03", true, false),
+            (as_path, b"\x40\x02\x03\x02\x01\x00", true, false),
+            (NEXT_HOP, b"\x40\x03\x05\xc0\x00\x02\x01\x00", true, false),
+            (MED, BAD_MED, false, false),
+            (COMMUNITIES, b"\xc0\x08\x00", false, false),
+            (aggregator, b"\xc0\x07\x01\x00", false, true),
+            (b"\x40\x06\x00", BAD_ATOMIC_AGGREGATE, false, true),
+        ];
+        // Each has two places in the order, of which the first is where its first stands.
+        let mut seen = [false; 7];
+        let mut field = Vec::new();
+        for place in order {
+            let part = place / 2;
+            let second = std::mem::replace(&mut seen[part], true);
+            let (well, badly, ..) = parts[part];
+            field.extend_from_slice(match (stands[part], second) {
+                (Stands::Nowhere, _) | (Stands::Well | Stands::Badly, true) => &[],
+                (Stands::Well | Stands::WellThenBadly, false) | (Stands::BadlyThenWell, true) => well,
+                (Stands::Badly | Stands::BadlyThenWell, false) | (Stands::WellThenBadly, true) => badly,
+            });
+        }
+        let (mut withdraw, mut faults) = (false, 0);
+        for (stands, (_, _, mandatory, discarded)) in stands.iter().zip(parts) {
+            let (fault, loss) = match stands {
+                Stands::Nowhere => (usize::from(mandatory), mandatory),
+                Stands::Well => (0, false),
+                Stands::Badly => (1, !discarded),
+                Stands::WellThenBadly => (1, false),
+                Stands::BadlyThenWell => (2, !discarded),
+            };
+            faults += fault;
+            withdraw |= loss;
+        }
+        let update = Update::parse(&body(TWO, &[&field], ONE), &context).expect("the session stays");
+        let (announced, withdrawn) = outcome(&update);
+        if withdraw {
+            prop_assert_eq!((announced, withdrawn), (vec![], vec!["10.2.0.0/16".to_owned(), "10.1.0.0/16".to_owned()]));
+        } else {
+            prop_assert_eq!((announced, withdrawn), (vec![pair("10.1.0.0/16", "192.0.2.1")], vec!["10.2.0.0/16".to_owned()]));
+        }
+        prop_assert_eq!(update.faults.len(), faults, "{:?}", update.faults);
+    }
+
     #[test]
     fn the_order_of_attributes_changes_nothing(
         order in Just(vec![ORIGIN, AS_PATH, NEXT_HOP, MED, COMMUNITIES, UNKNOWN, REACH, UNREACH]).prop_shuffle(),

@@ -45,7 +45,8 @@ fn told(established: bool, pieces: &[&[u8]]) -> [Vec<String>; 2] {
     }
     let (mut answers, mut told) = (Vec::new(), Vec::new());
     let mut octets = 0;
-    for piece in pieces {
+    // Before the first piece it says its own: nothing at all may be cut into no piece.
+    for piece in [&[][..]].iter().chain(pieces) {
         octets += piece.len();
         session.handle_bytes(now, Direction::Incoming, piece);
         while let Some(output) = session.poll() {

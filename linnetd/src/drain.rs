@@ -161,25 +161,10 @@ mod tests {
     use bgp_proto::types::{Asn, RouterId};
 
     use super::*;
-
-    struct Directory(PathBuf);
-
-    impl Directory {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("linnet-drain-{name}-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&path);
-            fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-    }
-
-    impl Drop for Directory {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
+    use crate::directory::Directory;
 
     async fn draining(directory: &Path) -> Arc<Draining> {
+        fs::create_dir_all(directory).unwrap();
         let drain = Draining::stored(directory);
         let config = bgpd::Config { drain, ..bgpd::Config::new(Asn(64512), RouterId([10, 0, 0, 1].into())) };
         let (bgp, _events) = Bgp::start(config, false).await.unwrap();
@@ -188,7 +173,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_node_stays_drained_across_a_restart_until_it_is_undrained() {
-        let directory = Directory::new("restart");
+        let directory = Directory::new("drain-restart");
         let node = draining(&directory.0).await;
         assert_eq!(node.state().await, DrainState::No);
         node.begin(Duration::from_secs(600)).await.unwrap();
@@ -205,7 +190,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_ended_is_not_withdrawn_by_the_timer_of_before() {
-        let directory = Directory::new("timer");
+        let directory = Directory::new("drain-timer");
         let node = draining(&directory.0).await;
         node.begin(Duration::from_secs(600)).await.unwrap();
         let Phase::LastResort { until } = *node.phase.lock().await else { panic!("it drains") };
@@ -220,7 +205,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_state_that_cannot_be_kept_is_not_begun() {
-        let directory = Directory::new("unwritable");
+        let directory = Directory::new("drain-unwritable");
         let node = draining(&directory.0).await;
         fs::remove_dir_all(&directory.0).unwrap();
         let error = node.begin(Duration::ZERO).await.unwrap_err().to_string();

@@ -6,6 +6,8 @@
 pub mod cleanup;
 pub mod config;
 pub mod daemon;
+#[cfg(test)]
+mod directory;
 pub mod drain;
 pub mod endpoints;
 pub mod forwarding;

@@ -87,26 +87,11 @@ fn store(directory: &Path, path: &Path, key: &PrivateKey) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Directory(PathBuf);
-
-    impl Directory {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("linnet-key-{name}-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&path);
-            Self(path)
-        }
-    }
-
-    impl Drop for Directory {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
+    use crate::directory::Directory;
 
     #[test]
     fn a_key_is_made_once_for_root_alone_and_is_the_same_ever_after() {
-        let directory = Directory::new("made");
+        let directory = Directory::new("key-made");
         let made = load_or_make(&directory.0).unwrap();
         let file = directory.0.join(NAME);
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
@@ -121,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_no_key_is_an_error_and_is_not_written_over() {
-        let directory = Directory::new("broken");
+        let directory = Directory::new("key-broken");
         fs::create_dir_all(&directory.0).unwrap();
         for text in ["", "AAAA", &"A".repeat(1000)] {
             fs::write(directory.0.join(NAME), text).unwrap();

@@ -107,22 +107,7 @@ pub(super) fn store(directory: &Path, records: &[Record]) -> Result<(), RecordEr
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Directory(PathBuf);
-
-    impl Directory {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("linnet-record-{name}-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&path);
-            Self(path)
-        }
-    }
-
-    impl Drop for Directory {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
+    use crate::directory::Directory;
 
     fn record(name: &str) -> Record {
         Record {
@@ -136,7 +121,7 @@ mod tests {
 
     #[test]
     fn what_was_stored_is_loaded_and_the_last_one_counts() {
-        let directory = Directory::new("stored");
+        let directory = Directory::new("record-stored");
         assert_eq!(load(&directory.0).unwrap(), []);
         store(&directory.0, &[record("default/a")]).unwrap();
         store(&directory.0, &[record("default/a"), record("default/b")]).unwrap();
@@ -145,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_crash_while_writing_leaves_the_old_file() {
-        let directory = Directory::new("crash");
+        let directory = Directory::new("record-crash");
         store(&directory.0, &[record("default/a")]).unwrap();
         fs::write(directory.0.join("endpoints.json.new"), "{\"version\": 1, \"endp").unwrap();
         assert_eq!(load(&directory.0).unwrap(), [record("default/a")]);
@@ -155,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_understood_is_an_error_and_not_an_empty_one() {
-        let directory = Directory::new("broken");
+        let directory = Directory::new("record-broken");
         fs::create_dir_all(&directory.0).unwrap();
         for text in ["", "{}", "{\"version\": 2, \"endpoints\": []}", "{\"version\": 1, \"endpoints\": [{}]}"] {
             fs::write(directory.0.join(NAME), text).unwrap();

@@ -27,3 +27,15 @@ mod source;
 
 pub use kernel::Kernel;
 pub use machine::{Machine, MachineError, Ran};
+
+/// Bash: `within SECONDS COMMAND…` repeats it until it succeeds; its last words are shown when it does not in time.
+pub const WITHIN: &str = r#"
+within() {
+    local until=$((SECONDS + $1)) said
+    shift
+    until said=$("$@" 2>&1); do
+        [ "$SECONDS" -lt "$until" ] || { echo "not in time: $*: $said" >&2; return 1; }
+        sleep 0.2
+    done
+}
+"#;

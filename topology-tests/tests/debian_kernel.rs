@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use topology_tests::vm::{Kernel, Machine, MachineError, Ran};
+use topology_tests::vm::{Kernel, Machine, MachineError, Ran, WITHIN};
 
 /// It takes two minutes on two busy cores.
 const DEADLINE: Duration = Duration::from_secs(580);
@@ -13,18 +13,6 @@ const DEADLINE: Duration = Duration::from_secs(580);
 fn on_debian(script: &str) -> Result<Ran, MachineError> {
     Machine::debian(Kernel::V6_1).with_labs().program("wg").deadline(DEADLINE).script(script).run()
 }
-
-/// Bash: `within SECONDS COMMAND…` repeats it until it succeeds; its last words are shown when it does not in time.
-const WITHIN: &str = r#"
-within() {
-    local until=$((SECONDS + $1)) said
-    shift
-    until said=$("$@" 2>&1); do
-        [ "$SECONDS" -lt "$until" ] || { echo "not in time: $*: $said" >&2; return 1; }
-        sleep 0.2
-    done
-}
-"#;
 
 /// What of the kernel Linnet uses or will use, each tried in a network namespace of its own.
 const FEATURES: &str = r#"

@@ -6,7 +6,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use topology_tests::vm::{Kernel, Machine};
+use topology_tests::vm::{Kernel, Machine, WITHIN};
 
 const DEADLINE: Duration = Duration::from_secs(580);
 
@@ -66,14 +66,6 @@ said() { trap - ERR; for host in a b; do linnet --socket "/$host/socket" bgp nei
 trap 'echo "failed: line $LINENO: $BASH_COMMAND"; said; exit 1' ERR
 counters() { for name in TCPAOGood TCPAOBad TCPAOKeyNotFound TCPAORequired TCPMD5Failure; do echo "$1 $name $(of "$1" "$name")"; done; }
 of() { on "$1" bash -c "$counter; counter $2"; }
-within() {
-    local until=$((SECONDS + $1)) said
-    shift
-    until said=$("$@" 2>&1); do
-        [ "$SECONDS" -lt "$until" ] || { echo "not in time: $*: $said" >&2; return 1; }
-        sleep 0.2
-    done
-}
 # HOST KEYS: both of its peers have these lines.
 configure() {
     local end=2 pods=1
@@ -191,7 +183,7 @@ counters a; counters b
 fn two_hosts_change_from_md5_to_tcp_ao_roll_its_keys_over_refuse_what_is_not_signed_and_change_back() {
     let programs = ["linnetd", "linnet", "jq", "nft", "nc", "setsid", "timeout"];
     let machine = programs.into_iter().fold(machine(), Machine::program);
-    let script = format!("counter=$(cat <<'end'{COUNTER}end\n)\n{HOSTS}");
+    let script = format!("counter=$(cat <<'end'{COUNTER}end\n)\n{WITHIN}{HOSTS}");
     let ran = machine.script(script).run().unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(ran.status, 0, "{}", ran.output);
     assert!(ran.output.contains("no key: sessions anew"), "{}", ran.output);

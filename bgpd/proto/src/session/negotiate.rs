@@ -222,26 +222,14 @@ fn names(families: FamilySet) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::{Extensions, LocalRestart};
     use super::*;
     use crate::role::LocalRole;
     use crate::types::{HoldTime, Interface, RouterId};
 
     fn config() -> SessionConfig {
+        let router_id = RouterId([192, 0, 2, 1].into());
         SessionConfig {
-            local_as: Asn(64512),
-            router_id: RouterId([192, 0, 2, 1].into()),
-            remote_as: RemoteAs::Exactly(Asn(65001)),
-            families: Family::ALL.into_iter().collect(),
-            hold_time: HoldTime::default(),
-            connect_retry: Duration::from_secs(5),
-            idle_hold: SessionConfig::IDLE_HOLD,
-            delay_open: None,
-            passive: false,
-            send_hold: None,
-            link: None,
             graceful_restart: Some(LocalRestart {
                 seconds: 120,
                 restarted: false,
@@ -249,9 +237,7 @@ mod tests {
                 notification: true,
                 long_lived_seconds: 0,
             }),
-            add_path: AddPath::NONE,
-            role: None,
-            extensions: Extensions::default(),
+            ..SessionConfig::new(Asn(64512), router_id, RemoteAs::Exactly(Asn(65001)))
         }
     }
 

@@ -63,23 +63,8 @@ pub(super) struct Pair {
 
 pub(super) fn config(side: usize) -> SessionConfig {
     let asn = |side| Asn(if side == A { 64512 } else { 65001 });
-    SessionConfig {
-        local_as: asn(side),
-        router_id: RouterId([192, 0, 2, 1 + side as u8].into()),
-        remote_as: RemoteAs::Exactly(asn(1 - side)),
-        families: Family::ALL.into_iter().collect(),
-        hold_time: HoldTime::default(),
-        connect_retry: Duration::from_secs(5),
-        idle_hold: SessionConfig::IDLE_HOLD,
-        delay_open: None,
-        passive: false,
-        send_hold: None,
-        link: None,
-        graceful_restart: None,
-        add_path: AddPath::NONE,
-        role: None,
-        extensions: Extensions::default(),
-    }
+    let router_id = RouterId([192, 0, 2, 1 + side as u8].into());
+    SessionConfig::new(asn(side), router_id, RemoteAs::Exactly(asn(1 - side)))
 }
 
 pub(super) fn with_restart(side: usize) -> SessionConfig {

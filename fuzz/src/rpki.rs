@@ -22,7 +22,8 @@ fn said(pieces: &[&[u8]]) -> Vec<String> {
     let mut client = Client::new(config, now);
     client.handle_connected(now);
     let mut said = Vec::new();
-    for piece in pieces {
+    // Before the first piece it says its own: nothing at all may be cut into no piece.
+    for piece in [&[][..]].iter().chain(pieces) {
         client.handle_bytes(now, piece);
         said.extend(std::iter::from_fn(|| client.poll()).map(|output| format!("{output:?}")));
         assert!(client.len() <= MOST, "{} VRPs", client.len());

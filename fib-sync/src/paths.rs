@@ -64,7 +64,7 @@ impl Paths {
 
     /// What the path is from now on. Returns what it was resolved to, if that is void.
     pub(crate) fn tell(&mut self, id: PathId, path: Option<Path>) -> [Option<Resolved>; 2] {
-        let path = path.map(|path| Arc::new(Path { target: normal(path.target), ..path }));
+        let path = path.map(|path| Arc::new(normal(path)));
         let entry = self.entry(id);
         if entry.path == path {
             return [None, None];
@@ -205,9 +205,14 @@ impl Paths {
     }
 }
 
+/// The hops of a path, the backup being the last.
+fn hops(path: &Path) -> impl Iterator<Item = &Hop> {
+    path.target.hops().map(|(hop, _)| hop).chain(&path.backup)
+}
+
 /// The tunnels of a path.
 pub(crate) fn tunnels(path: &Path) -> impl Iterator<Item = TunnelEnd> + '_ {
-    path.target.hops().filter_map(|(hop, _)| match hop {
+    hops(path).filter_map(|hop| match hop {
         Hop::Tunnel(end) => Some(*end),
         Hop::Direct { .. } => None,
     })
@@ -223,15 +228,23 @@ pub(crate) fn peer(path: &Path) -> Option<PublicKey> {
 
 /// Next hops of which the link has to be asked for.
 pub(crate) fn gateways(path: &Path) -> impl Iterator<Item = IpAddr> + '_ {
-    path.target.hops().filter_map(|(hop, _)| match hop {
+    hops(path).filter_map(|hop| match hop {
         Hop::Direct { via, device: None } => Some(*via),
         Hop::Direct { device: Some(_), .. } | Hop::Tunnel(_) => None,
     })
 }
 
-/// The order of hops means nothing, nor does naming one twice. Of WireGuard peers the least stays: a prefix can be one peer's
-/// only.
-fn normal(target: Target) -> Target {
+/// The order of hops means nothing, nor does naming one twice; a backup is another hop.
+fn normal(path: Path) -> Path {
+    let target = normal_target(path.target);
+    let sealed = |hop: &Hop| matches!(hop, Hop::Tunnel(TunnelEnd::WireGuard { .. }));
+    let other = |backup: &Hop| !sealed(backup) && target.hops().all(|(hop, _)| hop != backup && !sealed(hop));
+    let backup = path.backup.filter(other);
+    Path { target, backup, ..path }
+}
+
+/// Of WireGuard peers the least stays: a prefix can be one peer's only.
+fn normal_target(target: Target) -> Target {
     let mut peers = 0;
     let mut only_one_peer = |hop: &Hop| {
         let is_peer = matches!(hop, Hop::Tunnel(TunnelEnd::WireGuard { .. }));

@@ -17,6 +17,8 @@ use crate::{
 pub(crate) struct Resolution {
     /// What to write; `None`: nothing can be written now, and what is there stays.
     pub(crate) path: Option<KernelPath>,
+    /// Whom to take once the only hop is lost, where there is one and the kernel can be told so.
+    pub(crate) backup: Option<KernelHop>,
     /// What is not as it should be.
     pub(crate) complaint: Option<String>,
 }
@@ -36,14 +38,14 @@ pub(crate) fn resolve(path: &Path, v6: bool, view: View<'_>) -> Resolution {
     let source = wanted.filter(|source| view.links.owner(*source).is_some());
     let made = |kind, hops, mtu| Some(KernelPath { kind, hops, object: None, mtu, source });
     match &path.target {
-        Target::Unreachable => Resolution { path: made(Kind::Unreachable, Vec::new(), path.mtu), complaint: None },
-        Target::Blackhole => Resolution { path: made(Kind::Blackhole, Vec::new(), path.mtu), complaint: None },
+        Target::Unreachable => written(made(Kind::Unreachable, Vec::new(), path.mtu)),
+        Target::Blackhole => written(made(Kind::Blackhole, Vec::new(), path.mtu)),
         Target::Device(name) => match view.links.by_name(name) {
             None => nothing(format!("device {name} does not exist; the route waits for it")),
             Some((_, link)) if !link.up => nothing(format!("device {name} is down; the route waits for it")),
             Some((link, _)) => {
                 let hop = KernelHop { via: None, link, onlink: false, weight: 0 };
-                Resolution { path: made(Kind::Unicast, vec![hop], path.mtu), complaint: None }
+                written(made(Kind::Unicast, vec![hop], path.mtu))
             }
         },
         target @ (Target::Forward(_) | Target::Weighted(_)) => {
@@ -66,6 +68,15 @@ pub(crate) fn resolve(path: &Path, v6: bool, view: View<'_>) -> Resolution {
             if target.hops().next().is_none() {
                 complaints.push("it has no next hop".into());
             }
+            let mut backup = path.backup.as_ref().and_then(|hop| resolve_hop(hop, v6, view).ok());
+            match (hops.as_slice(), &backup) {
+                ([], Some(_)) => {
+                    complaints.push("its backup is used".into());
+                    hops.extend(backup.take());
+                }
+                ([only], Some(other)) if only != other => {}
+                _ => backup = None,
+            }
             if let (Some(wanted), None) = (wanted, source) {
                 complaints.push(format!("source address {wanted} is on no device; the route goes without it"));
             }
@@ -83,7 +94,7 @@ pub(crate) fn resolve(path: &Path, v6: bool, view: View<'_>) -> Resolution {
             } else {
                 None
             };
-            Resolution { path: made, complaint: (!complaints.is_empty()).then(|| complaints.join("; ")) }
+            Resolution { path: made, backup, complaint: (!complaints.is_empty()).then(|| complaints.join("; ")) }
         }
     }
 }
@@ -94,8 +105,12 @@ fn tunnel_source(path: &Path, view: View<'_>) -> Option<IpAddr> {
     (peer(path).is_some() && view.links.owner(local).is_some()).then_some(local)
 }
 
+fn written(path: Option<KernelPath>) -> Resolution {
+    Resolution { path, backup: None, complaint: None }
+}
+
 fn nothing(complaint: String) -> Resolution {
-    Resolution { path: None, complaint: Some(complaint) }
+    Resolution { path: None, backup: None, complaint: Some(complaint) }
 }
 
 fn resolve_hop(hop: &Hop, v6: bool, view: View<'_>) -> Result<KernelHop, String> {

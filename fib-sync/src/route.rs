@@ -16,6 +16,10 @@ pub struct PathId(pub u32);
 pub struct Path {
     /// Where packets go.
     pub target: Target,
+    /// Where they go once no hop of the target can be used, until something else is said: where the kernel has groups with a
+    /// backup (Linux 5.13), it moves them by itself the moment the link of the only hop is lost. Not beside WireGuard, where a
+    /// prefix is one peer's.
+    pub backup: Option<Hop>,
     /// Path MTU in octets (RTAX_MTU). `None`: the device's. For a tunnel no more than the overlay's.
     pub mtu: Option<u32>,
     /// Source address for packets that this host itself sends (RTA_PREFSRC). While no device has it, routes go without.
@@ -24,7 +28,7 @@ pub struct Path {
 
 impl From<Target> for Path {
     fn from(target: Target) -> Self {
-        Self { target, mtu: None, source: None }
+        Self { target, backup: None, mtu: None, source: None }
     }
 }
 
@@ -175,6 +179,8 @@ pub struct RouteStatus {
     pub error: Option<String>,
     /// What it became: gateways and devices that carry traffic now.
     pub hops: Vec<ResolvedHop>,
+    /// Whom the kernel takes when it loses the only one of them.
+    pub backup: Option<ResolvedHop>,
     /// MTU in the kernel's route, octets.
     pub mtu: Option<u32>,
     /// How often somebody else removed or changed it and it was put back.

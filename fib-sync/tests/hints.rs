@@ -7,7 +7,7 @@ use fib_sync::{FibConfig, Path};
 use support::{CONFIG, RouteMonitor, Wishes, end, in_namespace, ip, link, put, routes, until, via};
 
 fn path(gateway: &str, source: &str) -> Path {
-    Path { target: via(&[gateway]), mtu: Some(1400), source: Some(source.parse().expect("an address")) }
+    Path { mtu: Some(1400), source: Some(source.parse().expect("an address")), ..Path::from(via(&[gateway])) }
 }
 
 /// Runs a test on a kernel that has next-hop objects, and as on one that has none.

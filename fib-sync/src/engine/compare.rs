@@ -18,7 +18,7 @@ use crate::{
     comparison::{Difference, DifferenceKind, LISTED, LastComparison, Subject},
     kernel_paths::KernelPathId,
     kernel_route::{KernelRoute, read},
-    next_hops::Different,
+    next_hops::{Different, Group},
     overlay,
     paths::FamilyPath,
     plan::{Intent, Operation, Verdict, decide},
@@ -260,7 +260,7 @@ impl Engine {
 
     fn compare_objects(&mut self, objects: &[Different], findings: &mut Findings) {
         for Different { id, kind, before, there } in objects {
-            let hops = |hops: &[_]| self.hop_words(hops);
+            let hops = |group: &Group| self.group_words(group);
             findings.add(Subject::NextHop(*id), *kind, || match kind {
                 DifferenceKind::Changed => format!("{}, wanted {}", hops(there), hops(before)),
                 DifferenceKind::Missing => format!("wanted {}", hops(before)),

@@ -13,7 +13,8 @@ use super::{
     fight::{Fight, Response},
 };
 use crate::{
-    kernel_route::{KernelPath, Kind},
+    kernel_route::{KernelHop, KernelPath, Kind},
+    next_hops::Group,
     paths::{FamilyPath, Resolved, gateways},
     resolve::{View, resolve},
     table::Want,
@@ -63,7 +64,7 @@ impl Engine {
         };
         let view = View { links: &self.links, answers: &self.answers, overlay: self.overlay.as_ref() };
         let resolution = resolve(&path, id.1, view);
-        let kernel = resolution.path.clone().map(|plain| self.by_object(id, plain));
+        let kernel = resolution.path.clone().map(|plain| self.by_object(id, plain, resolution.backup.clone()));
         let kernel = kernel.map(|path| self.ledger.kernel.hold(path));
         let before = self.ledger.paths.set_resolved(id, Resolved { resolution, kernel });
         let before = before.and_then(|before| before.kernel);
@@ -74,13 +75,13 @@ impl Engine {
     }
 
     /// The path by way of a next-hop object, where that can be. A path without a gateway is a pod's, and has one route.
-    fn by_object(&mut self, id: FamilyPath, plain: KernelPath) -> KernelPath {
+    fn by_object(&mut self, id: FamilyPath, plain: KernelPath, backup: Option<KernelHop>) -> KernelPath {
         let gateways = plain.kind == Kind::Unicast && plain.hops.iter().all(|hop| hop.via.is_some());
         if !self.next_hops.enabled() || !gateways {
             self.next_hops.disown(id);
             return plain;
         }
-        match self.next_hops.ensure(id, &plain.hops, &mut self.socket) {
+        match self.next_hops.ensure(id, &Group { hops: plain.hops.clone(), backup }, &mut self.socket) {
             Ok(Ok(object)) => KernelPath { hops: Vec::new(), object: Some(object), ..plain },
             Ok(Err(refusal)) => {
                 tracing::warn!(%refusal, "the kernel refused a next-hop object; its routes name their next hops themselves");

@@ -12,7 +12,7 @@ use crate::{
     kernel_route::{KernelHop, KernelPath, KernelRoute, Kind, read},
     links::LinkChange,
     netlink::Notice,
-    next_hops::NextHops,
+    next_hops::{Group, NextHops},
     overlay,
 };
 
@@ -174,7 +174,7 @@ impl Engine {
     pub(super) fn words(&self, path: &KernelPath) -> String {
         if let Some(object) = path.object {
             return match self.next_hops.group(object) {
-                Some(hops) => format!("{} (next-hop object {object})", self.hop_words(hops)),
+                Some(group) => format!("{} (next-hop object {object})", self.group_words(group)),
                 None => format!("next-hop object {object}"),
             };
         }
@@ -186,8 +186,17 @@ impl Engine {
         }
     }
 
+    /// A group for people.
+    pub(super) fn group_words(&self, group: &Group) -> String {
+        let hops = self.hop_words(&group.hops);
+        match &group.backup {
+            Some(backup) => format!("{hops}, backup {}", self.hop_words(std::slice::from_ref(backup))),
+            None => hops,
+        }
+    }
+
     /// Hops for people.
-    pub(super) fn hop_words(&self, hops: &[KernelHop]) -> String {
+    fn hop_words(&self, hops: &[KernelHop]) -> String {
         let weighted = hops.iter().any(|hop| hop.weight != 0);
         let hops = hops.iter().map(|hop| {
             let via = hop.via.map(|via| format!("via {via} ")).unwrap_or_default();

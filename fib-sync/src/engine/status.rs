@@ -58,12 +58,13 @@ impl Engine {
         let refused = ends
             .iter()
             .find_map(|end| entry(end).map(|why| format!("the kernel refused the overlay's entry for it: {why}")));
-        let hops = shown.map_or(&[][..], |kernel| self.hops(kernel)).iter().map(|hop| ResolvedHop {
+        let told = |hop: &KernelHop| ResolvedHop {
             via: hop.via,
             device: self.links.name(hop.link),
             tunnel: ends.iter().find(|end| self.is_tunnel(hop.link) && leads_to(hop.via, end)).copied(),
             weight: Weight::from_less_one(hop.weight),
-        });
+        };
+        let (hops, backup) = shown.map_or((&[][..], None), |kernel| self.hops(kernel));
         let complaint = resolved.and_then(|resolved| resolved.resolution.complaint.clone());
         let by_gateway = shown.is_some_and(|kernel| kernel.hops.iter().any(|hop| hop.via.is_some()));
         let plain = self.objects_complaint(now).filter(|_| by_gateway);
@@ -72,18 +73,21 @@ impl Engine {
             path_id,
             installed,
             error: self.troubles.why(prefix, now).or(complaint).or(refused).or(plain),
-            hops: hops.collect(),
+            hops: hops.iter().map(told).collect(),
+            backup: backup.map(told),
             mtu: shown.and_then(|kernel| kernel.mtu),
             repairs: self.troubles.repairs(prefix),
             path,
         }
     }
 
-    /// The hops of a route, its own or its object's.
-    fn hops<'a>(&'a self, path: &'a KernelPath) -> &'a [KernelHop] {
+    /// The hops of a route, its own or its object's, and who takes over from the only one.
+    fn hops<'a>(&'a self, path: &'a KernelPath) -> (&'a [KernelHop], Option<&'a KernelHop>) {
         match path.object {
-            Some(object) => self.next_hops.group(object).unwrap_or_default(),
-            None => &path.hops,
+            Some(object) => {
+                self.next_hops.group(object).map_or((&[], None), |group| (&group.hops, group.backup.as_ref()))
+            }
+            None => (&path.hops, None),
         }
     }
 

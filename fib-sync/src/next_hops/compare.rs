@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::NextHops;
-use crate::{FibError, comparison::DifferenceKind, kernel_route::KernelHop, netlink::Socket};
+use super::{Group, NextHops};
+use crate::{FibError, comparison::DifferenceKind, netlink::Socket};
 
 /// An object that is not what it was thought to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Different {
     pub(crate) id: u32,
     pub(crate) kind: DifferenceKind,
-    /// The hops that it was thought to have, and those that it has. One hop without a weight: a gateway.
-    pub(crate) before: Vec<KernelHop>,
-    pub(crate) there: Vec<KernelHop>,
+    /// What it was thought to lead to, and what it does. One hop without a weight: a gateway.
+    pub(crate) before: Group,
+    pub(crate) there: Group,
 }
 
 impl NextHops {
@@ -40,15 +40,15 @@ impl NextHops {
                 (None, _) if swept => DifferenceKind::Extra,
                 (None, _) => return None,
             };
-            let hops = |all: &BTreeMap<u32, Vec<KernelHop>>| all.get(&id).cloned().unwrap_or_default();
-            Some(Different { id, kind, before: hops(&before), there: hops(&there) })
+            let group = |all: &BTreeMap<u32, Group>| all.get(&id).cloned().unwrap_or_default();
+            Some(Different { id, kind, before: group(&before), there: group(&there) })
         });
         Ok((lost, different.collect()))
     }
 
-    /// The hops of every object, a gateway's being one.
-    fn all(&self) -> BTreeMap<u32, Vec<KernelHop>> {
-        let gateways = self.hops.iter().map(|(hop, id)| (*id, vec![hop.clone()]));
-        gateways.chain(self.groups.iter().map(|(id, hops)| (*id, hops.clone()))).collect()
+    /// What every object leads to, a gateway being a group of one.
+    fn all(&self) -> BTreeMap<u32, Group> {
+        let gateways = self.hops.iter().map(|(hop, id)| (*id, Group::of(vec![hop.clone()])));
+        gateways.chain(self.groups.iter().map(|(id, (_, group))| (*id, group.clone()))).collect()
     }
 }

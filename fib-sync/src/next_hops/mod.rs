@@ -6,6 +6,7 @@
 //! protocol 76 and has a number of a range of Linnet's.
 
 mod compare;
+mod group;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -13,7 +14,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 
 pub(crate) use self::compare::Different;
-use self::wire::{Content, deletion, gateway, group, question};
+pub(crate) use self::group::Group;
+use self::group::Kind;
+use self::wire::{Content, deletion, gateway, question};
 pub(crate) use self::wire::{RTM_DELNEXTHOP, RTM_NEWNEXTHOP, read};
 use crate::{
     FibError, PROTOCOL,
@@ -37,8 +40,10 @@ pub(crate) struct NextHops {
     paused: bool,
     /// There: gateways, their weights being the groups'.
     hops: HashMap<KernelHop, u32>,
-    /// There: the hops of each group, sorted.
-    groups: BTreeMap<u32, Vec<KernelHop>>,
+    /// There.
+    groups: BTreeMap<u32, (Kind, Group)>,
+    /// The kernel has no groups with a backup.
+    no_backups: bool,
     /// Somebody else's numbers in the range of ours.
     taken: BTreeSet<u32>,
     /// The group of each path.
@@ -81,9 +86,9 @@ impl NextHops {
         self.paused = false;
     }
 
-    /// The hops of a group.
-    pub(crate) fn group(&self, id: u32) -> Option<&[KernelHop]> {
-        self.groups.get(&id).map(Vec::as_slice)
+    /// A group.
+    pub(crate) fn group(&self, id: u32) -> Option<&Group> {
+        self.groups.get(&id).map(|(_, group)| group)
     }
 
     /// Whether a number may be one of ours, so that what happens to it matters.
@@ -113,13 +118,11 @@ impl NextHops {
         }
         let mut groups = BTreeMap::new();
         for object in objects {
-            if let (PROTOCOL, Content::Group(members)) = (object.protocol, object.content) {
+            if let (PROTOCOL, Content::Group(kind, members)) = (object.protocol, object.content) {
                 let hops = members
                     .iter()
                     .filter_map(|(id, weight)| Some(KernelHop { weight: *weight, ..by_number.get(id)?.clone() }));
-                let mut hops: Vec<KernelHop> = hops.collect();
-                hops.sort();
-                groups.insert(object.id, hops);
+                groups.insert(object.id, (kind, Group::read(kind, hops.collect())));
             }
         }
         self.taken.retain(|id| Self::concerns(*id));
@@ -131,55 +134,83 @@ impl NextHops {
         Ok(before.into_keys().filter(|id| !self.groups.contains_key(id)).collect())
     }
 
-    /// The group of a path, which has these hops then, sorted and with their weights: its own, changed where that must
-    /// be, one of an earlier run, or a new one.
+    /// The group of a path, which leads to this then: its own, changed where that must be, one of an earlier run, or a new one.
+    /// Where the kernel has no groups with a backup, it goes without.
     pub(crate) fn ensure(
         &mut self,
         owner: FamilyPath,
-        hops: &[KernelHop],
+        wanted: &Group,
+        socket: &mut Socket,
+    ) -> Result<Result<u32, Refusal>, FibError> {
+        if wanted.backup.is_none() || self.no_backups {
+            return self.ensure_as_it_is(owner, &Group::of(wanted.hops.clone()), socket);
+        }
+        match self.ensure_as_it_is(owner, wanted, socket)? {
+            // Linux before 5.13 calls the kind invalid.
+            Err(refusal) if matches!(refusal.errno, libc::EINVAL | libc::EOPNOTSUPP) => {
+                tracing::info!(%refusal, "the kernel has no groups of next hops with a backup; routes go without");
+                self.no_backups = true;
+                self.ensure_as_it_is(owner, &Group::of(wanted.hops.clone()), socket)
+            }
+            outcome => Ok(outcome),
+        }
+    }
+
+    fn ensure_as_it_is(
+        &mut self,
+        owner: FamilyPath,
+        wanted: &Group,
         socket: &mut Socket,
     ) -> Result<Result<u32, Refusal>, FibError> {
         let own = self.owners.get(&owner).copied();
-        if let Some(own) = own
-            && self.groups.get(&own).is_some_and(|there| there == hops)
+        let there = own.and_then(|own| self.groups.get(&own));
+        if let (Some(own), Some((_, there))) = (own, there)
+            && there == wanted
         {
             return Ok(Ok(own));
         }
+        let kind = wanted.kind(there.map(|(kind, _)| *kind));
+        // A group of the other kind stays until its routes have left it.
+        let own = own.filter(|_| there.is_none_or(|(there, _)| *there == kind));
         if own.is_none()
-            && let Some(found) = self.adoptable(owner.1, hops)
+            && let Some(found) = self.adoptable(owner.1, wanted)
         {
             self.owners.insert(owner, found);
             self.ours.insert(found);
+            self.idle = true;
             return Ok(Ok(found));
         }
-        let mut members = Vec::with_capacity(hops.len());
-        for hop in hops {
+        let mut members = Vec::new();
+        for hop in wanted.all() {
             match self.gateway(hop, socket)? {
                 Ok(id) => members.push((id, hop.weight)),
                 Err(refusal) => return Ok(Err(refusal)),
             }
         }
+        if kind == Kind::Failover {
+            members.iter_mut().zip([group::FIRST, group::SECOND]).for_each(|((_, weight), rank)| *weight = rank);
+        }
         let made = match own {
             Some(own) => {
-                let request = group(own, &members);
+                let request = wire::group(own, kind, &members);
                 socket.attempt(&request, NLM_F_CREATE | NLM_F_REPLACE)?.map(|()| own)
             }
-            None => self.create(|id| group(id, &members), socket)?,
+            None => self.create(|id| wire::group(id, kind, &members), socket)?,
         };
         Ok(made.inspect(|id| {
-            self.groups.insert(*id, hops.to_vec());
+            self.groups.insert(*id, (kind, wanted.clone()));
             self.owners.insert(owner, *id);
             self.idle = true;
         }))
     }
 
-    /// A group of an earlier run with these hops, that no path has. The kernel takes IPv6 routes by a group only if it has no
+    /// A group of an earlier run that leads to this, that no path has. The kernel takes IPv6 routes by a group only if it has no
     /// IPv4 gateway.
-    fn adoptable(&self, v6: bool, hops: &[KernelHop]) -> Option<u32> {
+    fn adoptable(&self, v6: bool, wanted: &Group) -> Option<u32> {
         let owned: BTreeSet<u32> = self.owners.values().copied().collect();
-        let fits = |hops: &[KernelHop]| !v6 || hops.iter().all(|hop| hop.via.is_none_or(|via| via.is_ipv6()));
-        let mut free = self.groups.iter().filter(|(id, there)| there.as_slice() == hops && !owned.contains(id));
-        free.find(|(_, there)| fits(there)).map(|(id, _)| *id)
+        let fits = |group: &Group| !v6 || group.all().all(|hop| hop.via.is_none_or(|via| via.is_ipv6()));
+        let mut free = self.groups.iter().filter(|(id, (_, there))| there == wanted && !owned.contains(id));
+        free.find(|(_, (_, there))| fits(there)).map(|(id, _)| *id)
     }
 
     /// The object of a gateway, made if there is none.
@@ -266,7 +297,7 @@ impl NextHops {
         let mut gone: Vec<u32> = groups.clone();
         let left = self.groups.iter().filter(|(id, _)| !groups.contains(id));
         let used: BTreeSet<KernelHop> =
-            left.flat_map(|(_, hops)| hops.iter().map(|hop| KernelHop { weight: 0, ..hop.clone() })).collect();
+            left.flat_map(|(_, (_, group))| group.all().map(|hop| KernelHop { weight: 0, ..hop.clone() })).collect();
         gone.extend(self.hops.iter().filter(|(hop, id)| !used.contains(hop) && may_go(id)).map(|(_, id)| *id));
         let mut batch = Batch::default();
         for some in gone.chunks(256) {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netlink_packet_core::{NlaBuffer, NlasIterator};
 
+use super::group::Kind;
 use crate::{
     PROTOCOL,
     kernel_route::KernelHop,
@@ -17,12 +18,18 @@ const RTM_GETNEXTHOP: u16 = 106;
 /// Attributes of linux/nexthop.h.
 const NHA_ID: u16 = 1;
 const NHA_GROUP: u16 = 2;
+const NHA_GROUP_TYPE: u16 = 3;
 const NHA_BLACKHOLE: u16 = 4;
 const NHA_OIF: u16 = 5;
 const NHA_GATEWAY: u16 = 6;
 const NHA_ENCAP: u16 = 8;
 const NHA_FDB: u16 = 11;
 const NHA_RES_GROUP: u16 = 12;
+const NHA_RES_GROUP_BUCKETS: u16 = 1;
+const NHA_RES_GROUP_IDLE_TIMER: u16 = 2;
+const NEXTHOP_GRP_TYPE_RES: u16 = 1;
+/// `NLA_F_NESTED`.
+const NESTED: u16 = 0x8000;
 /// Octets of `struct nhmsg` and of `struct nexthop_grp`.
 const HEADER: usize = 8;
 const MEMBER: usize = 8;
@@ -41,7 +48,7 @@ pub(crate) struct Object {
 pub(super) enum Content {
     Hop(KernelHop),
     /// Numbers of hops, and weights less one.
-    Group(Vec<(u32, u8)>),
+    Group(Kind, Vec<(u32, u8)>),
     /// What Linnet never makes.
     Other,
 }
@@ -81,7 +88,7 @@ pub(super) fn gateway(id: u32, hop: &KernelHop) -> Message {
 }
 
 /// RTM_NEWNEXTHOP for a group of gateways, by number, with weights less one.
-pub(super) fn group(id: u32, members: &[(u32, u8)]) -> Message {
+pub(super) fn group(id: u32, kind: Kind, members: &[(u32, u8)]) -> Message {
     let mut message = header(RTM_NEWNEXTHOP, libc::AF_UNSPEC as u8, 0);
     attribute(&mut message, NHA_ID, &id.to_ne_bytes());
     let mut value = Vec::with_capacity(members.len() * MEMBER);
@@ -90,6 +97,14 @@ pub(super) fn group(id: u32, members: &[(u32, u8)]) -> Message {
         value.extend([*weight, 0, 0, 0]);
     }
     attribute(&mut message, NHA_GROUP, &value);
+    if kind == Kind::Failover {
+        attribute(&mut message, NHA_GROUP_TYPE, &NEXTHOP_GRP_TYPE_RES.to_ne_bytes());
+        // One bucket, which goes back to the first hop at once when that is back, and not when no flow uses it.
+        let mut buckets = Message { kind: 0, payload: Vec::new() };
+        attribute(&mut buckets, NHA_RES_GROUP_BUCKETS, &1u16.to_ne_bytes());
+        attribute(&mut buckets, NHA_RES_GROUP_IDLE_TIMER, &0u32.to_ne_bytes());
+        attribute(&mut message, NESTED | NHA_RES_GROUP, &buckets.payload);
+    }
     message
 }
 
@@ -109,6 +124,7 @@ pub(crate) fn read(answer: &Answer<'_>) -> Option<Object> {
     let [_, _, protocol, _, flags @ ..] = *header;
     let onlink = u32::from_ne_bytes(flags) & ONLINK != 0;
     let (mut id, mut link, mut via, mut members, mut other) = (None, None, None, None, false);
+    let mut group_kind = Kind::Shared;
     for attribute in NlasIterator::new(attributes).map_while(Result::ok) {
         let value = attribute.value();
         match NlaBuffer::kind(&attribute) {
@@ -118,16 +134,24 @@ pub(crate) fn read(answer: &Answer<'_>) -> Option<Object> {
             NHA_GROUP => {
                 members = Some(value.chunks_exact(MEMBER).filter_map(|one| Some((number(one)?, one[4]))).collect())
             }
+            NHA_RES_GROUP if buckets(value) == Some(1) => group_kind = Kind::Failover,
             NHA_BLACKHOLE | NHA_ENCAP | NHA_FDB | NHA_RES_GROUP => other = true,
             _ => {}
         }
     }
     let content = match (members, link) {
-        (Some(members), None) if !other => Content::Group(members),
+        (Some(members), None) if !other => Content::Group(group_kind, members),
         (None, Some(link)) if !other && via.is_some() => Content::Hop(KernelHop { via, link, onlink, weight: 0 }),
         _ => Content::Other,
     };
     Some(Object { id: id?, protocol, content })
+}
+
+/// Of a resilient group.
+fn buckets(nested: &[u8]) -> Option<u16> {
+    let mut attributes = NlasIterator::new(nested).map_while(Result::ok);
+    let found = attributes.find(|attribute| NlaBuffer::kind(attribute) == NHA_RES_GROUP_BUCKETS)?;
+    found.value().first_chunk().map(|octets| u16::from_ne_bytes(*octets))
 }
 
 fn number(value: &[u8]) -> Option<u32> {
@@ -143,6 +167,7 @@ fn address(value: &[u8]) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::group::{FIRST as MAIN, SECOND};
     use super::*;
 
     const FIRST: u32 = 0x4c00_0000;
@@ -162,16 +187,22 @@ mod tests {
             let object = Object { id: FIRST, protocol: PROTOCOL, content: Content::Hop(hop.clone()) };
             assert_eq!(said(&gateway(FIRST, &hop)), Some(object));
         }
-        let members = vec![(FIRST, 0), (FIRST + 1, 255)];
-        let object = Object { id: LAST, protocol: PROTOCOL, content: Content::Group(members.clone()) };
-        assert_eq!(said(&group(LAST, &members)), Some(object));
+        for (kind, members) in [
+            (Kind::Shared, vec![(FIRST, 0), (FIRST + 1, 255)]),
+            (Kind::Failover, vec![(FIRST, MAIN), (FIRST + 1, SECOND)]),
+        ] {
+            let object = Object { id: LAST, protocol: PROTOCOL, content: Content::Group(kind, members.clone()) };
+            assert_eq!(said(&group(LAST, kind, &members)), Some(object));
+        }
     }
 
     #[test]
     fn a_message_cut_anywhere_neither_panics_nor_loops() {
-        let whole = group(FIRST, &[(FIRST + 1, 0)]);
-        for end in 0..whole.payload.len() {
-            let _ = said(&Message { payload: whole.payload[..end].to_vec(), ..whole });
+        for kind in [Kind::Shared, Kind::Failover] {
+            let whole = group(FIRST, kind, &[(FIRST + 1, 0)]);
+            for end in 0..whole.payload.len() {
+                let _ = said(&Message { payload: whole.payload[..end].to_vec(), ..whole });
+            }
         }
     }
 
@@ -181,5 +212,10 @@ mod tests {
         attribute(&mut blackhole, NHA_ID, &FIRST.to_ne_bytes());
         attribute(&mut blackhole, NHA_BLACKHOLE, &[]);
         assert_eq!(said(&blackhole).map(|object| object.content), Some(Content::Other));
+        let mut many_buckets = group(FIRST, Kind::Shared, &[(FIRST + 1, 0)]);
+        let mut buckets = Message { kind: 0, payload: Vec::new() };
+        attribute(&mut buckets, NHA_RES_GROUP_BUCKETS, &64u16.to_ne_bytes());
+        attribute(&mut many_buckets, NESTED | NHA_RES_GROUP, &buckets.payload);
+        assert_eq!(said(&many_buckets).map(|object| object.content), Some(Content::Other));
     }
 }

@@ -19,6 +19,6 @@ impl Hints {
     /// The path to a target for prefixes of one family.
     pub(super) fn path(&self, target: Target, v6: bool) -> Path {
         let source = if v6 { self.source6.map(IpAddr::V6) } else { self.source.map(IpAddr::V4) };
-        Path { target, mtu: self.mtu, source }
+        Path { mtu: self.mtu, source, ..Path::from(target) }
     }
 }

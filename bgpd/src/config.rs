@@ -50,6 +50,8 @@ pub struct Config {
     /// drop what they kept of it, only when it has heard them all. Best paths are told
     /// ([`crate::Event::Best`]) only while a station or a file watches them.
     pub off_path: bool,
+    /// Whether best paths are told with their backup ([`bgp_proto::rib::BestChange::backup`]).
+    pub backups: bool,
     /// How far the speaker is drained when it starts; [`crate::Bgp::set_drain`] changes it, a changed configuration does not.
     pub drain: Drain,
     /// Peers by address. Two must not share an address or a name.
@@ -285,6 +287,7 @@ impl Config {
             own_address4: None,
             own_address6: None,
             max_paths: 16,
+            backups: true,
             aggregates: Aggregates::default(),
             hold_time: HoldTime::default(),
             graceful_restart: Some(GracefulRestart::default()),

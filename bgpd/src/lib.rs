@@ -81,6 +81,12 @@ pub enum Event {
         /// The peer's name.
         peer: String,
     },
+    /// What a peer announced is dropped, which may take a while: until then, paths by the peer itself lead to somebody who is
+    /// gone. Said before anything is done about it, and not of link-local peers, which are on a link.
+    Dropped {
+        /// The peer's address.
+        next_hop: IpAddr,
+    },
     /// A session went down.
     Down {
         /// The peer's name.

@@ -88,6 +88,7 @@ mod tests {
             convergence: Duration::from_secs(60),
             drain: Drain::Off,
             tell_best: false,
+            tell_backup: false,
         };
         Rib::new(config, now)
     }

@@ -121,6 +121,8 @@ struct Link {
     local_as: Asn,
     /// Its session that is up.
     session: Option<u32>,
+    /// Its address in the last one.
+    address: Option<IpAddr>,
     to: mpsc::UnboundedSender<FromRib>,
 }
 
@@ -304,15 +306,17 @@ impl RibTask {
         let now = self.clock.now();
         match order {
             Order::SetPeer { peer, task, policy, to } => {
-                let session = self.links.get(&peer).filter(|link| link.task == task).and_then(|link| link.session);
-                self.links
-                    .insert(peer, Link { task, name: policy.name.clone(), local_as: policy.local_as, session, to });
+                let same = self.links.get(&peer).filter(|link| link.task == task);
+                let (session, address) = same.map_or((None, None), |link| (link.session, link.address));
+                let (name, local_as) = (policy.name.clone(), policy.local_as);
+                self.links.insert(peer, Link { task, name, local_as, session, address, to });
                 self.rib.set_peer(peer, policy, now);
                 self.watchers.observe(&mut self.rib);
             }
             Order::RemovePeer { peer } => {
                 if let Some(link) = self.links.remove(&peer) {
                     self.watchers.down(peer, Ending::Removed);
+                    self.tell_dropped(link.address);
                     self.rib.remove_peer(peer, now);
                     if link.session.is_some() {
                         self.untold
@@ -324,8 +328,8 @@ impl RibTask {
             Order::Redistribute(changes) => self.own.redistribute(changes, &mut self.rib, now),
             Order::Renew(config) => {
                 let gone = self.rib.best().into_iter();
-                let gone =
-                    gone.map(|change| BestChange { prefix: change.prefix, paths: Vec::new() }).collect::<Vec<_>>();
+                let none = |change: BestChange| BestChange { paths: Vec::new(), backup: None, ..change };
+                let gone: Vec<BestChange> = gone.map(none).collect();
                 if !gone.is_empty() {
                     self.untold.push_back(Event::Best(gone));
                 }
@@ -403,7 +407,7 @@ impl RibTask {
             return; // of a peer that is gone
         };
         if let Report::Up(established, carrier) = report {
-            link.session = Some(tag.session);
+            (link.session, link.address) = (Some(tag.session), Some(established.remote_address));
             let local_as = link.local_as;
             self.watchers.up(Witness { peer: tag.peer, local_as, established: established.clone(), carrier });
             self.untold.push_back(Event::Up { peer: link.name.clone() });
@@ -414,6 +418,8 @@ impl RibTask {
         }
         if matches!(report, Report::DropRetained) {
             if link.session.is_none() {
+                let address = link.address;
+                self.tell_dropped(address);
                 self.rib.drop_retained(tag.peer);
             }
             return;
@@ -426,7 +432,11 @@ impl RibTask {
             Report::Down { retain, reason, why } => {
                 link.session = None;
                 self.watchers.down(tag.peer, Ending::Down(why));
-                self.untold.push_back(Event::Down { peer: link.name.clone(), reason });
+                let (peer, address) = (link.name.clone(), link.address);
+                if retain.is_none() {
+                    self.tell_dropped(address);
+                }
+                self.untold.push_back(Event::Down { peer, reason });
                 self.rib.handle_down(tag.peer, retain, now);
             }
             Report::Updates(updates) => self.rib.handle_updates(tag.peer, updates, now),
@@ -434,6 +444,16 @@ impl RibTask {
             Report::Sent(octets) => self.rib.handle_sent(tag.peer, octets),
         }
         self.watchers.observe(&mut self.rib);
+    }
+
+    /// Before the paths of the peer go, so that whoever forwards may use others meanwhile.
+    fn tell_dropped(&mut self, peer: Option<IpAddr>) {
+        let address = peer.map(|address| address.to_canonical());
+        let link_local = |address: &IpAddr| matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
+        if let Some(next_hop) = address.filter(|address| !link_local(address)) {
+            self.untold.push_back(Event::Dropped { next_hop });
+            self.tell_owner();
+        }
     }
 
     fn hand_out(&mut self, output: Output) {

@@ -171,6 +171,7 @@ pub(crate) fn rib_config(config: &Config, restarted: bool) -> RibConfig {
         convergence: CONVERGENCE,
         drain: config.drain,
         tell_best: !config.off_path,
+        tell_backup: !config.off_path && config.backups,
     }
 }
 

@@ -284,7 +284,7 @@ impl Watchers {
             return;
         }
         let mut say = Say::loc_rib();
-        for change in changes {
+        for change in changes.iter().filter(|change| !change.only_backup) {
             let nlri = [Nlri { prefix: change.prefix, path_id: Default::default() }];
             match change.paths.first() {
                 Some(best) => say.announce(&best.attributes, &nlri),

@@ -526,7 +526,7 @@ async fn a_restarted_speaker_says_so_and_decides_only_when_its_peers_have_said_a
         match tokio::time::timeout(support::DEADLINE, events.recv()).await.expect("End-of-RIB in time").unwrap() {
             Event::Best(changes) => best.extend(changes.into_iter().map(|change| change.prefix)),
             Event::Converged(_) => converged += 1,
-            Event::Up { .. } | Event::Down { .. } => {}
+            Event::Up { .. } | Event::Down { .. } | Event::Dropped { .. } => {}
         }
     }
     best.sort();

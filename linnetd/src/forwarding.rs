@@ -3,6 +3,7 @@
 //! One task owns the translation ([`Routes`]); everything that changes it comes to that task, so that no two writers race
 //! for a route. The stream of best paths is read only as fast as the kernel takes routes, which holds the RIB back.
 
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ const OVERLAY_RETRY: Duration = Duration::from_secs(5);
 /// Between two looks at all the next hops that the speaker was told are out of reach: fib-sync watches those that were asked
 /// for last, and most of these were asked for long ago.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// How long backups are used when a peer is gone: until the speaker has surely decided about all that it announced.
+const DECIDED_WITHIN: Duration = Duration::from_secs(30);
 
 /// Where routes go, and how.
 pub(crate) fn fib_config(config: &Config) -> FibConfig {
@@ -156,6 +159,7 @@ impl Forwarding {
             speaker: None,
             tracking: Tracking::default(),
             look_again: None,
+            dropped: BTreeMap::new(),
         };
         task.configure(config).await;
         tokio::spawn(task.run(received, events));
@@ -241,6 +245,8 @@ struct Task {
     tracking: Tracking,
     /// When to look again at what it was told.
     look_again: Option<Instant>,
+    /// Peers that are gone, and until when their routes use backups.
+    dropped: BTreeMap<IpAddr, Instant>,
 }
 
 impl Task {
@@ -251,6 +257,7 @@ impl Task {
             let overlay_due = self.overlay_due;
             let look_again = self.look_again;
             let back = self.tracking.due().map(Instant::from_std);
+            let decided_by = self.dropped.values().min().copied();
             tokio::select! {
                 command = commands.recv() => match command {
                     None => return,
@@ -286,6 +293,12 @@ impl Task {
                 },
                 () = due(back) => self.tell_speaker().await,
                 () = due(look_again) => self.look_again().await,
+                () = due(decided_by) => {
+                    let now = Instant::now();
+                    self.dropped.retain(|_, until| *until > now);
+                    self.use_backups();
+                    self.settle().await;
+                }
                 () = due(overlay_due) => {
                     self.make_overlay().await;
                     self.settle().await;
@@ -312,6 +325,12 @@ impl Task {
                 }
                 bgpd::Event::Up { peer } => log_up(&peer),
                 bgpd::Event::Down { peer, reason } => log_down(&peer, &reason),
+                bgpd::Event::Dropped { next_hop } => {
+                    self.dropped.insert(next_hop, Instant::now() + DECIDED_WITHIN);
+                    self.use_backups();
+                    // At once: this is the failover.
+                    taken = TURN;
+                }
             }
             if taken < TURN {
                 event = more.as_mut().and_then(|events| events.try_recv().ok());
@@ -403,6 +422,10 @@ impl Task {
         self.state.routes.set_local(local, &chosen);
     }
 
+    fn use_backups(&mut self) {
+        self.state.routes.set_dropped(self.dropped.keys().copied().collect());
+    }
+
     fn handle_reach(&mut self, answers: Vec<(IpAddr, Reach)>) {
         let now = Instant::now().into_std();
         answers.iter().for_each(|(next_hop, reach)| self.tracking.hear(*next_hop, reach, now));
@@ -489,7 +512,7 @@ async fn landed(submitted: &mut Option<(u64, Submitted)>) -> Vec<PathId> {
 pub async fn only_log(mut events: mpsc::Receiver<bgpd::Event>, lost: Arc<Notify>) {
     while let Some(event) = events.recv().await {
         match event {
-            bgpd::Event::Best(_) => {}
+            bgpd::Event::Best(_) | bgpd::Event::Dropped { .. } => {}
             bgpd::Event::Converged(family) => info!(%family, "routes are complete"),
             bgpd::Event::Up { peer } => log_up(&peer),
             bgpd::Event::Down { peer, reason } => log_down(&peer, &reason),

@@ -154,8 +154,8 @@ pub struct WayStatus {
 /// What leads routes of one family somewhere: equal keys have one path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
-    /// Ways of BGP's, for prefixes of IPv6 or not.
-    Ways(bool, Vec<Way>),
+    /// Ways of BGP's, for prefixes of IPv6 or not, and the one that takes over from the only one.
+    Ways { v6: bool, ways: Vec<Way>, backup: Option<Way> },
     /// This, whatever the kernel says.
     Fixed(Target),
 }
@@ -167,6 +167,8 @@ struct Group {
     key: Option<Key>,
     /// Of its ways.
     verdicts: Vec<Verdict>,
+    /// Of its backup.
+    backup: Option<Verdict>,
     /// What the engine was told of it.
     told: Option<Path>,
     /// The number of the last plan that gave it to a route.
@@ -177,20 +179,56 @@ struct Group {
     unused: bool,
 }
 
+/// What the paths of a group depend on beside its ways.
+#[derive(Debug, Default)]
+struct Circumstances {
+    hints: Hints,
+    /// See [`Routes::set_dropped`].
+    dropped: BTreeSet<IpAddr>,
+}
+
 impl Group {
     fn ways(&self) -> &[Way] {
         match &self.key {
-            Some(Key::Ways(_, ways)) => ways,
+            Some(Key::Ways { ways, .. }) => ways,
             Some(Key::Fixed(_)) | None => &[],
         }
     }
 
-    /// Each usable way once, by its bandwidth if all of them have one; `None`: there is none. `sealed`: where there is none to
-    /// pods, packets for them must not take another route, such as the default route.
-    fn target(&self, sealed: bool) -> Option<Target> {
-        if let Some(Key::Fixed(target)) = &self.key {
-            return Some(target.clone());
+    /// Its ways and its backup.
+    fn all_ways(&self) -> impl Iterator<Item = &Way> {
+        let backup = match &self.key {
+            Some(Key::Ways { backup, .. }) => backup.as_ref(),
+            Some(Key::Fixed(_)) | None => None,
+        };
+        self.ways().iter().chain(backup)
+    }
+
+    /// What its routes are to be, with `hints`; `None`: they have no way that could be used. `sealed`: where there is none to pods,
+    /// packets for them must not take another route, such as the default route.
+    fn path(&self, sealed: bool, Circumstances { hints, dropped }: &Circumstances) -> Option<Path> {
+        let v6 = match &self.key {
+            Some(Key::Fixed(target)) => return Some(target.clone().into()),
+            Some(Key::Ways { v6, .. }) => *v6,
+            None => return None,
+        };
+        let backup = self.backup.as_ref().and_then(|verdict| verdict.hop.clone());
+        let by_dropped = self.ways().iter().any(|way| dropped.contains(&way.next_hop));
+        match (self.target().filter(|_| backup.is_none() || !by_dropped), backup) {
+            (Some(target), backup) => {
+                // Two next hops may be reached by one router.
+                let backup = backup.filter(|backup| target.hops().all(|(hop, _)| hop != backup));
+                Some(Path { backup, ..hints.path(target, v6) })
+            }
+            (None, Some(backup)) => Some(hints.path(Target::Forward(vec![backup]), v6)),
+            (None, None) => {
+                (sealed && self.ways().iter().any(|way| way.pods)).then(|| hints.path(Target::Unreachable, v6))
+            }
         }
+    }
+
+    /// Each usable way once, by its bandwidth if all of them have one; `None`: there is none.
+    fn target(&self) -> Option<Target> {
         let mut hops: BTreeMap<Hop, Option<u64>> = BTreeMap::new();
         for (way, verdict) in self.ways().iter().zip(&self.verdicts) {
             let Some(hop) = &verdict.hop else { continue };
@@ -202,7 +240,7 @@ impl Group {
         let bandwidths: Option<Vec<u64>> = hops.values().copied().collect();
         let hops: Vec<Hop> = hops.into_keys().collect();
         match bandwidths.and_then(|bandwidths| weights(&bandwidths)) {
-            _ if hops.is_empty() => (sealed && self.ways().iter().any(|way| way.pods)).then_some(Target::Unreachable),
+            _ if hops.is_empty() => None,
             Some(weights) => Some(Target::Weighted(hops.into_iter().zip(weights).collect())),
             None => Some(Target::Forward(hops)),
         }
@@ -213,7 +251,7 @@ impl Group {
 #[derive(Debug)]
 pub struct Routes {
     settings: Settings,
-    hints: Hints,
+    circumstances: Circumstances,
     /// What this host has of its own; it goes before any path.
     local: BTreeMap<Prefix, Target>,
     /// The path that BGP chose for a prefix of which this host has something of its own.
@@ -239,7 +277,7 @@ impl Routes {
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
-            hints: Hints::default(),
+            circumstances: Circumstances::default(),
             local: BTreeMap::new(),
             shadowed: HashMap::new(),
             groups: Vec::new(),
@@ -263,10 +301,18 @@ impl Routes {
 
     /// What routes say beside where they lead; every path is told anew if it changed.
     pub fn set_hints(&mut self, hints: Hints) {
-        if hints != self.hints {
-            self.hints = hints;
+        if hints != self.circumstances.hints {
+            self.circumstances.hints = hints;
             self.judge_again(|_| true);
         }
+    }
+
+    /// Peers of which everything is dropped: while paths are decided anew, one after another, all routes that lead to them and
+    /// have a backup use it. Whoever calls says again when that is over; a path that is still by such a peer, because another
+    /// announces it too, is used again then.
+    pub fn set_dropped(&mut self, dropped: BTreeSet<IpAddr>) {
+        let before = std::mem::replace(&mut self.circumstances.dropped, dropped.clone());
+        self.judge_again(|way| before.contains(&way.next_hop) != dropped.contains(&way.next_hop));
     }
 
     /// Prefixes of these of which this host has nothing of its own yet: what BGP chose for them is in the engine's book
@@ -331,7 +377,10 @@ impl Routes {
         let mut ways: Vec<Way> = learned.map(|path| way(change.prefix, path, &self.settings.cluster)).collect();
         ways.sort_unstable();
         ways.dedup();
-        (!ways.is_empty()).then(|| Key::Ways(change.prefix.address().is_ipv6(), ways))
+        let backup = change.backup.as_ref().filter(|path| ways.len() == 1 && !path.discard);
+        let backup = backup.map(|path| Way { bandwidth: None, ..way(change.prefix, path, &self.settings.cluster) });
+        let v6 = change.prefix.address().is_ipv6();
+        (!ways.is_empty()).then_some(Key::Ways { v6, ways, backup })
     }
 
     fn put(&mut self, prefix: Prefix, path: Option<PathId>) {
@@ -369,10 +418,10 @@ impl Routes {
             self.groups.push(Group::default());
             PathId(u32::try_from(self.groups.len() - 1).unwrap_or(u32::MAX))
         });
-        let verdicts = self.verdicts(&key);
+        let (verdicts, backup) = self.verdicts(&key);
         let group = &mut self.groups[number.0 as usize];
-        *group = Group { key: Some(key.clone()), verdicts, told: group.told.take(), ..Group::default() };
-        let unknown = group.ways().iter().flat_map(addresses).filter(|address| !self.reach.contains_key(address));
+        *group = Group { key: Some(key.clone()), verdicts, backup, told: group.told.take(), ..Group::default() };
+        let unknown = group.all_ways().flat_map(addresses).filter(|address| !self.reach.contains_key(address));
         self.unknown.extend(unknown);
         self.untold.insert(number);
         self.numbers.insert(key, number);
@@ -398,19 +447,20 @@ impl Routes {
             && group.shadowed == 0
             && let Some(key) = group.key.take()
         {
-            group.verdicts.clear();
+            (group.verdicts, group.backup) = (Vec::new(), None);
             self.numbers.remove(&key);
             self.free.push(path);
             self.untold.insert(path);
         }
     }
 
-    fn verdicts(&self, key: &Key) -> Vec<Verdict> {
+    /// Of its ways, and of its backup.
+    fn verdicts(&self, key: &Key) -> (Vec<Verdict>, Option<Verdict>) {
         match key {
-            Key::Fixed(_) => Vec::new(),
-            Key::Ways(v6, ways) => {
-                let reach = |address| self.reach.get(&address);
-                ways.iter().map(|way| judge(way, *v6, &self.settings, reach)).collect()
+            Key::Fixed(_) => (Vec::new(), None),
+            Key::Ways { v6, ways, backup } => {
+                let verdict = |way| judge(way, *v6, &self.settings, |address| self.reach.get(&address));
+                (ways.iter().map(verdict).collect(), backup.as_ref().map(verdict))
             }
         }
     }
@@ -442,7 +492,7 @@ impl Routes {
 
     /// Forgets how the kernel reaches what no way depends on: if one does later, [`Routes::unknown`] asks again.
     pub fn forget_unused_reach(&mut self) {
-        let used: HashSet<IpAddr> = self.groups.iter().flat_map(Group::ways).flat_map(addresses).collect();
+        let used: HashSet<IpAddr> = self.groups.iter().flat_map(Group::all_ways).flat_map(addresses).collect();
         self.reach.retain(|address, _| used.contains(address));
     }
 
@@ -456,9 +506,11 @@ impl Routes {
         for number in 0..self.groups.len() {
             let group = &self.groups[number];
             if let Some(key) = &group.key
-                && group.ways().iter().any(&concerned)
+                && group.all_ways().any(&concerned)
             {
-                self.groups[number].verdicts = self.verdicts(key);
+                let (verdicts, backup) = self.verdicts(key);
+                let group = &mut self.groups[number];
+                (group.verdicts, group.backup) = (verdicts, backup);
                 self.untold.insert(PathId(u32::try_from(number).unwrap_or(u32::MAX)));
             }
         }
@@ -468,13 +520,9 @@ impl Routes {
     /// gives nothing.
     pub fn plan(&mut self) -> (u64, Vec<Change>) {
         let mut changes = Vec::with_capacity(self.untold.len() + self.changes.len());
-        let sealed = self.settings.sealed;
         for path in std::mem::take(&mut self.untold) {
             let group = &mut self.groups[path.0 as usize];
-            let wanted = group.target(sealed).map(|target| match group.key {
-                Some(Key::Ways(v6, _)) => self.hints.path(target, v6),
-                Some(Key::Fixed(_)) | None => target.into(),
-            });
+            let wanted = group.path(self.settings.sealed, &self.circumstances);
             if group.told != wanted {
                 group.told.clone_from(&wanted);
                 changes.push(Change::Path(path, wanted));

@@ -99,6 +99,8 @@ pub fn speaker(config: &Config) -> bgpd::Config {
             long_lived_stale_time: restart.long_lived_stale_time,
         }),
         off_path: !config.fib.install,
+        // One that takes over is of use only where the kernel can be told of it.
+        backups: config.fib.next_hop_objects,
         drain: bgpd::Drain::Off,
         peers: bgp
             .peers

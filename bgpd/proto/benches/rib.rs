@@ -95,6 +95,7 @@ fn rib(peers: u16) -> Rib {
         convergence: Duration::from_secs(60),
         drain: Drain::default(),
         tell_best: false,
+        tell_backup: false,
     };
     let mut rib = Rib::new(config, now());
     for peer in 1..=peers {

@@ -86,8 +86,7 @@ fn differ(node: NodeId, expected: &LocRib, held: &BTreeMap<Prefix, Vec<BestPath>
 pub fn reports_add_up(network: &Network) -> Result<(), String> {
     for node in network.running() {
         let Some(speaker) = network.speaker(node) else { continue };
-        let held: BTreeMap<_, _> =
-            speaker.rib().best().into_iter().map(|change| (change.prefix, change.paths)).collect();
+        let held: BTreeMap<_, _> = speaker.rib().best().into_iter().map(|change| (change.prefix, change)).collect();
         let reported = &network.nodes[node.index()].reported;
         let differs = |prefix: &&Prefix| held.get(*prefix) != reported.get(*prefix);
         if let Some(prefix) = held.keys().chain(reported.keys()).find(differs) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bgp_proto::rib::{BestChange, BestPath};
+use bgp_proto::rib::BestChange;
 use bgp_proto::speaker::Speaker;
 use bgp_proto::time::Instant;
 use bgp_proto::types::Prefix;
@@ -29,7 +29,7 @@ pub(crate) struct Node {
     /// Neighbours whose bytes it leaves unread.
     pub(crate) deaf_to: BTreeSet<NodeId>,
     /// Loc-RIB as its reports of changes add up.
-    pub(crate) reported: BTreeMap<Prefix, Vec<BestPath>>,
+    pub(crate) reported: BTreeMap<Prefix, BestChange>,
 }
 
 impl Node {
@@ -38,7 +38,7 @@ impl Node {
             if change.paths.is_empty() {
                 self.reported.remove(&change.prefix);
             } else {
-                self.reported.insert(change.prefix, change.paths);
+                self.reported.insert(change.prefix, BestChange { only_backup: false, ..change });
             }
         }
     }

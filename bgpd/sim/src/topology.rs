@@ -198,6 +198,7 @@ impl Topology {
             convergence: Duration::from_secs(60),
             drain: spec.drain,
             tell_best: true,
+            tell_backup: true,
         }
     }
 

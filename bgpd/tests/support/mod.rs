@@ -114,6 +114,7 @@ impl Speaker {
                         }
                     }
                     Event::Converged(_) => told.converged += 1,
+                    Event::Dropped { .. } => {}
                     Event::Up { .. } | Event::Down { .. } => told.sessions.push(event),
                 }
             }

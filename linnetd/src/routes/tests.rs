@@ -1,5 +1,6 @@
 //! Best paths in, changes out.
 
+mod backups;
 mod recursion;
 mod sealed;
 
@@ -48,7 +49,7 @@ fn path(next_hop: &str, endpoint: Option<&str>) -> BestPath {
 }
 
 fn best(to: &str, paths: Vec<BestPath>) -> BestChange {
-    BestChange { prefix: prefix(to), paths }
+    BestChange { prefix: prefix(to), paths, backup: None, only_backup: false }
 }
 
 fn reach(text: &str) -> Reach {
@@ -64,14 +65,15 @@ fn reach(text: &str) -> Reach {
 struct World {
     routes: Routes,
     paths: BTreeMap<PathId, Target>,
+    backups: BTreeMap<PathId, Hop>,
     wants: BTreeMap<IpNetwork, PathId>,
     held: BTreeMap<IpNetwork, String>,
 }
 
 impl World {
     fn new(settings: Settings) -> Self {
-        let (paths, wants, held) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { routes: Routes::new(settings), paths, wants, held }
+        let (paths, backups, wants, held) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { routes: Routes::new(settings), paths, backups, wants, held }
     }
 
     /// Carries the plan out; what changed in the kernel, as a person writes it, by prefix.
@@ -82,6 +84,8 @@ impl World {
             match change {
                 Change::Path(path, target) => {
                     self.paths.remove(&path);
+                    self.backups.remove(&path);
+                    self.backups.extend(target.as_ref().and_then(|target| Some((path, target.backup.clone()?))));
                     self.paths.extend(target.map(|target| (path, target.target)));
                 }
                 Change::Put(prefix, path) => left.extend(self.wants.insert(prefix, path)),
@@ -91,8 +95,12 @@ impl World {
         let unused: Vec<PathId> =
             left.into_iter().filter(|path| !self.wants.values().any(|used| used == path)).collect();
         self.routes.handle_unused(plan, &unused);
+        let shown = |path: &PathId| {
+            let backup = self.backups.get(path).map(|hop| format!(" backup {}", shown_hop(hop)));
+            Some(format!("{}{}", shown(self.paths.get(path)?), backup.unwrap_or_default()))
+        };
         let held: BTreeMap<IpNetwork, String> =
-            self.wants.iter().filter_map(|(prefix, path)| Some((*prefix, shown(self.paths.get(path)?)))).collect();
+            self.wants.iter().filter_map(|(prefix, path)| Some((*prefix, shown(path)?))).collect();
         let before = std::mem::replace(&mut self.held, held);
         let all: BTreeSet<&IpNetwork> = before.keys().chain(self.held.keys()).collect();
         all.into_iter()
@@ -142,17 +150,20 @@ impl std::ops::DerefMut for World {
 }
 
 /// Where a route leads, as a person writes it.
-fn shown(target: &Target) -> String {
-    let hop = |hop: &Hop| match hop {
+fn shown_hop(hop: &Hop) -> String {
+    match hop {
         Hop::Direct { via, device } => format!("via {via} dev {}", device.as_deref().unwrap_or("?")),
         Hop::Tunnel(TunnelEnd::Vxlan { endpoint, vni, .. }) => format!("vxlan {endpoint} vni {vni}"),
         Hop::Tunnel(TunnelEnd::IpIp { endpoint }) => format!("ipip {endpoint}"),
         Hop::Tunnel(TunnelEnd::WireGuard { endpoint, port, .. }) => format!("wireguard {endpoint}:{port}"),
-    };
+    }
+}
+
+fn shown(target: &Target) -> String {
     match target {
-        Target::Forward(hops) => hops.iter().map(hop).collect::<Vec<_>>().join(", "),
+        Target::Forward(hops) => hops.iter().map(shown_hop).collect::<Vec<_>>().join(", "),
         Target::Weighted(hops) => {
-            let hop = |(to, weight): &(Hop, Weight)| format!("{} weight {}", hop(to), weight.get());
+            let hop = |(to, weight): &(Hop, Weight)| format!("{} weight {}", shown_hop(to), weight.get());
             hops.iter().map(hop).collect::<Vec<_>>().join(", ")
         }
         Target::Blackhole => "blackhole".into(),

@@ -3,7 +3,7 @@
 use super::attrs::AttrStore;
 use super::import::Import;
 use super::peers::{Live, Peer, at};
-use super::table::{Path, PathFlags, PrefixId, Table};
+use super::table::{News, Path, PathFlags, PrefixId, Table};
 use super::{Output, Rib};
 use crate::time::{Duration, Instant};
 use crate::types::{Family, FamilySet, Nlri, PathId, PeerId, Prefix};
@@ -96,7 +96,7 @@ impl Rib {
                     received[family] += 1;
                     held += 1;
                     if path.flags.accepted() {
-                        table.mark(prefix, false);
+                        table.mark(prefix, News::Nothing);
                     }
                 }
             }
@@ -131,7 +131,7 @@ impl Rib {
         }
         table.paths_mut(prefix).remove(slot);
         // Even what was never accepted: the prefix may have no path left, and `run` lets go of it.
-        table.mark(prefix, path.flags.chosen());
+        table.mark(prefix, path.flags.news());
         self.store.release_path(&path);
         if let Some(peer) = self.peers.get_mut(path.peer) {
             peer.received[family] = peer.received[family].saturating_sub(1);
@@ -227,7 +227,7 @@ impl Rib {
         for family in Family::ALL {
             self.each_path_of(peer, family, |rib, prefix, _, path| {
                 if path.flags.accepted() {
-                    rib.tables[at(family)].mark(prefix, path.flags.chosen());
+                    rib.tables[at(family)].mark(prefix, path.flags.news());
                 }
             });
         }
@@ -446,7 +446,7 @@ impl Rib {
             Ok(slot) => replace(table, &mut self.store, id, slot, path),
             Err(slot) => {
                 table.paths_mut(id).insert(slot, path);
-                table.mark(id, false);
+                table.mark(id, News::Nothing);
             }
         }
         if self.convergence.defers(prefix.family()) {
@@ -481,7 +481,7 @@ fn replace(table: &mut Table, store: &mut AttrStore, prefix: PrefixId, slot: usi
             .with(PathFlags::MULTIPATH, chosen(PathFlags::MULTIPATH));
     }
     if before.flags.accepted() || path.flags.accepted() {
-        table.mark(prefix, before.flags.chosen());
+        table.mark(prefix, before.flags.news());
     }
     store.release_path(&before);
 }

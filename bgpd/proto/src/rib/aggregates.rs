@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use rustc_hash::FxHashMap;
 
 use super::peers::at;
-use super::table::{Path, PathFlags, PrefixId};
+use super::table::{News, Path, PathFlags, PrefixId};
 use super::{Rib, RibConfig};
 use crate::time::Instant;
 use crate::types::{Family, NextHop, Nlri, PathId, PeerId, Prefix};
@@ -138,7 +138,7 @@ impl Rib {
                 if before.above(prefix).chain(after.above(prefix)).next().is_some() {
                     let origin = self.origin_of_best(family, id);
                     self.contributions.note(&after, prefix, id, origin);
-                    self.tables[at(family)].mark(id, true);
+                    self.tables[at(family)].mark(id, News::Chosen);
                 }
             }
         }

@@ -24,7 +24,10 @@
 //! What is left after step 7 is the multipath set: equal in all that matters to forwarding, by whatever AS the paths lead.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
+
+use rustc_hash::FxHasher;
 
 use crate::types::{Asn, PathId, RouterId};
 use crate::wire::attributes::{Attributes, Origin};
@@ -164,13 +167,15 @@ pub(crate) struct Merit {
     pub(crate) unreachable: bool,
     weight: u32,
     local_pref: u32,
-    hops: u32,
+    hops: u16,
     origin: Origin,
     med: u32,
     /// The first AS of the path; 0 when the path has not left its AS, or begins with a set.
     neighbor: Asn,
     originator: Option<RouterId>,
-    clusters: u32,
+    clusters: u16,
+    /// Stands for where it leads; two that differ lead elsewhere. It takes the place of a comparison of next hops.
+    way: u32,
 }
 
 impl Merit {
@@ -181,14 +186,25 @@ impl Merit {
             unreachable: false,
             weight: attributes.weight,
             local_pref: attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF),
-            hops: u32::try_from(attributes.as_path.hops()).unwrap_or(u32::MAX),
+            hops: u16::try_from(attributes.as_path.hops()).unwrap_or(u16::MAX),
             origin: attributes.origin,
             med: attributes.med.unwrap_or(0),
             neighbor: attributes.as_path.first().unwrap_or_default(),
             originator: attributes.originator_id,
-            clusters: u32::try_from(attributes.cluster_list.len()).unwrap_or(u32::MAX),
+            clusters: u16::try_from(attributes.cluster_list.len()).unwrap_or(u16::MAX),
+            way: way(attributes),
         }
     }
+}
+
+/// A number for next hop and tunnels. Two ways may have the same by chance, once in four thousand million, and one of them then is no
+/// backup of the other.
+fn way(attributes: &Attributes) -> u32 {
+    let mut hasher = FxHasher::default();
+    (attributes.next_hop, &attributes.tunnels).hash(&mut hasher);
+    let hash = hasher.finish();
+    // Addresses that differ in their last octet differ in either half.
+    (hash ^ (hash >> 32)) as u32
 }
 
 /// A path with what is known of the peer it came from.
@@ -209,6 +225,11 @@ impl Candidate {
     /// RFC 4456 section 9: ORIGINATOR_ID stands for the BGP Identifier.
     fn speaker(&self) -> RouterId {
         self.merit.originator.unwrap_or(self.router_id)
+    }
+
+    /// Whether packets go another way than by this one.
+    pub(crate) fn leads_elsewhere(&self, than: &Self) -> bool {
+        self.merit.way != than.merit.way
     }
 
     fn weight(&self) -> u32 {

@@ -6,7 +6,7 @@
 use super::Rib;
 use super::aggregates::ourselves;
 use super::peers::at;
-use super::table::{Path, PrefixId, Table};
+use super::table::{News, Path, PrefixId, Table};
 use crate::conduct::DefaultOriginate;
 use crate::rib::import::Rejection;
 use crate::time::Instant;
@@ -82,7 +82,7 @@ impl Rib {
     fn tell_default_again(&mut self, family: Family) {
         let table = &mut self.tables[at(family)];
         if let Some(id) = Prefix::new(ourselves(family).address(), 0).and_then(|prefix| table.find(prefix)) {
-            table.mark(id, true);
+            table.mark(id, News::Chosen);
             if self.convergence.defers(family) {
                 self.own[at(family)].push(id);
             }

@@ -30,6 +30,7 @@ fn config() -> RibConfig {
         convergence: std::time::Duration::from_secs(60),
         drain: Drain::Off,
         tell_best: true,
+        tell_backup: true,
     }
 }
 

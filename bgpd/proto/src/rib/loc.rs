@@ -7,8 +7,8 @@ use super::adverts::View;
 use super::attrs::AttrStore;
 use super::decision::{Candidate, Choice};
 use super::peers::{Peers, at};
-use super::table::{Path, PathFlags, PrefixId, Table};
-use super::{BestChange, BestPath, Rib};
+use super::table::{News, Path, PathFlags, PrefixId, Table};
+use super::{BestChange, BestPath, Rib, RibConfig};
 use crate::types::{Family, PeerId, RouterId};
 use crate::wire::attributes::Attributes;
 use crate::wire::community::Community;
@@ -20,6 +20,8 @@ pub(super) struct Scratch {
     /// For each candidate, its place among the prefix's paths.
     places: Vec<usize>,
     choice: Choice,
+    /// Candidates for the backup.
+    others: Vec<Candidate>,
 }
 
 impl Rib {
@@ -44,32 +46,42 @@ impl Rib {
             let paths = self.tables[at(family)].paths_mut(id);
             let ours = paths.of_peer(PeerId::LOCAL);
             if paths.as_slice()[ours].iter().any(|path| path.flags.accepted()) {
-                self.decide(family, id, true, news);
+                self.decide(family, id, News::Chosen, news);
                 continue;
             }
             // What peers have said of it has to wait like all that they say.
             for path in paths.as_mut_slice() {
-                path.flags = path.flags.with(PathFlags::BEST, false).with(PathFlags::MULTIPATH, false);
+                let flags = path.flags.with(PathFlags::BEST, false).with(PathFlags::MULTIPATH, false);
+                path.flags = flags.with(PathFlags::BACKUP, false);
             }
             self.tell(family, id, news);
         }
     }
 
-    fn decide(&mut self, family: Family, id: PrefixId, changed: bool, news: &mut Vec<BestChange>) {
+    fn decide(&mut self, family: Family, id: PrefixId, changed: News, news: &mut Vec<BestChange>) {
         let table = &mut self.tables[at(family)];
-        if choose(table, id, &self.store, &self.peers, self.config.max_paths, &mut self.scratch) || changed {
-            self.tell(family, id, news);
-        } else if self.groups.take_several_paths(family) {
+        let changed = choose(table, id, &self.store, &self.peers, &self.config, &mut self.scratch).max(changed);
+        if changed == News::Chosen {
+            return self.tell(family, id, news);
+        }
+        if changed == News::Backup {
+            self.tell_owner(family, id, true, news);
+        }
+        if self.groups.take_several_paths(family) {
             self.tell_groups(family, id, false);
         }
     }
 
-    fn tell(&mut self, family: Family, id: PrefixId, news: &mut Vec<BestChange>) {
+    fn tell_owner(&mut self, family: Family, id: PrefixId, only_backup: bool, news: &mut Vec<BestChange>) {
         let table = &self.tables[at(family)];
         if self.config.tell_best || self.best_watched {
             let (store, peers) = (&mut self.store, &self.peers);
-            news.push(best_change(table, id, peers, |path| store.recent(store.effective(path))));
+            news.push(best_change(table, id, peers, |path| store.recent(store.effective(path)), only_backup));
         }
+    }
+
+    fn tell(&mut self, family: Family, id: PrefixId, news: &mut Vec<BestChange>) {
+        self.tell_owner(family, id, false, news);
         self.tell_groups(family, id, true);
         let now = self.convergence.now();
         self.note_contributor(family, id, now);
@@ -106,26 +118,58 @@ impl Rib {
     }
 }
 
-/// Decides one prefix and writes the outcome into its paths. Returns whether other paths are chosen than before.
+/// Decides one prefix and writes the outcome into its paths. Returns what is other than before.
 fn choose(
     table: &mut Table,
     id: PrefixId,
     store: &AttrStore,
     peers: &Peers,
-    max_paths: usize,
+    config: &RibConfig,
     scratch: &mut Scratch,
-) -> bool {
+) -> News {
     let paths = table.paths_mut(id).as_mut_slice();
     candidates(paths, store, peers, scratch);
-    scratch.choice.decide(&scratch.candidates, max_paths);
-    let mut changed = false;
+    scratch.choice.decide(&scratch.candidates, config.max_paths);
+    let mut changed = News::Nothing;
     for (place, path) in paths.iter_mut().enumerate() {
         let rank = scratch.choice.paths.iter().position(|&index| scratch.places[index] == place);
         let flags = path.flags.with(PathFlags::BEST, rank == Some(0)).with(PathFlags::MULTIPATH, rank.is_some());
-        changed |= flags != path.flags;
+        if flags != path.flags {
+            changed = News::Chosen;
+        }
         path.flags = flags;
     }
+    if config.tell_backup {
+        let backup = backup(scratch);
+        for (place, path) in paths.iter_mut().enumerate() {
+            let flags = path.flags.with(PathFlags::BACKUP, backup == Some(place));
+            if flags != path.flags {
+                changed = changed.max(News::Backup);
+            }
+            path.flags = flags;
+        }
+    }
     changed
+}
+
+/// The place of the path that takes over from the only chosen one: the best of those that lead elsewhere. Of several chosen
+/// paths the others take over, and what this speaker originates is not lost with a next hop.
+fn backup(scratch: &mut Scratch) -> Option<usize> {
+    let Scratch { candidates, places, choice, others } = scratch;
+    let &[best] = choice.paths.as_slice() else { return None };
+    let best = candidates[best];
+    if candidates.len() < 2 || best.local {
+        return None;
+    }
+    others.clear();
+    let mut places_of_others = places.iter().zip(candidates.iter()).filter(|(_, other)| other.leads_elsewhere(&best));
+    others.extend(candidates.iter().filter(|other| other.leads_elsewhere(&best)));
+    if others.is_empty() {
+        return None;
+    }
+    choice.decide(others, 1);
+    let found = choice.paths.first().copied()?;
+    places_of_others.nth(found).map(|(place, _)| *place)
 }
 
 fn candidates(paths: &[Path], store: &AttrStore, peers: &Peers, scratch: &mut Scratch) {
@@ -176,20 +220,23 @@ pub(super) fn candidate(path: &Path, store: &AttrStore, peers: &Peers) -> Option
     })
 }
 
-/// The chosen paths, the best first.
+/// The chosen paths, the best first, and the backup.
 pub(super) fn best_change(
     table: &Table,
     id: PrefixId,
     peers: &Peers,
     mut attributes: impl FnMut(&Path) -> Option<Arc<Attributes>>,
+    only_backup: bool,
 ) -> BestChange {
     let mut chosen: Vec<&Path> = table.paths(id).as_slice().iter().filter(|path| path.flags.chosen()).collect();
     chosen.sort_by_key(|path| !path.flags.contains(PathFlags::BEST));
-    let best_path = |path: &Path| {
+    let mut best_path = |path: &Path| {
         let attributes = attributes(path)?;
         let may_discard = peers.get(path.peer).is_some_and(|peer| peer.policy.blackhole);
         let discard = may_discard && attributes.communities.contains(&Community::BLACKHOLE);
         Some(BestPath { peer: path.peer, attributes, discard })
     };
-    BestChange { prefix: table.prefix(id), paths: chosen.into_iter().filter_map(best_path).collect() }
+    let paths = chosen.into_iter().filter_map(&mut best_path).collect();
+    let backup = table.paths(id).as_slice().iter().find(|path| path.flags.contains(PathFlags::BACKUP));
+    BestChange { prefix: table.prefix(id), paths, backup: backup.and_then(best_path), only_backup }
 }

@@ -64,7 +64,7 @@ pub use journal::{Held, KnownPeer, Seen};
 use loc::{Scratch, best_change};
 use peers::{ImportPolicies, ImportPolicy, Live, Peer, Peers, at};
 pub use query::PageStart;
-use table::{Path, PrefixId, Table};
+use table::{News, Path, PrefixId, Table};
 pub use trial::{ExportTrial, ExportVerdict};
 use validation::Revalidation;
 
@@ -96,6 +96,8 @@ pub struct RibConfig {
     /// Whether the owner wants [`Output::Best`]. Who programs no kernel does not, and saves the work; see also
     /// [`Rib::watch_best`].
     pub tell_best: bool,
+    /// Whether it wants [`BestChange::backup`] too.
+    pub tell_backup: bool,
 }
 
 /// Whose routes must be here, or be late, before what is not in the RIB may be taken not to exist.
@@ -158,7 +160,7 @@ pub enum Output {
     TooManyPrefixes(PeerId),
 }
 
-/// A prefix whose best path or multipath set changed.
+/// A prefix whose best path, multipath set or backup changed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BestChange {
     /// Which.
@@ -166,6 +168,11 @@ pub struct BestChange {
     /// The best path first, then the paths equal to it; empty: the prefix is gone. What the speaker originates itself is
     /// here too, with [`PeerId::LOCAL`].
     pub paths: Vec<BestPath>,
+    /// Where there is one path: the one that takes over should its next hop be lost, which is the best of those that lead
+    /// elsewhere.
+    pub backup: Option<BestPath>,
+    /// Nothing changed but the backup.
+    pub only_backup: bool,
 }
 
 /// One path of a multipath set.
@@ -381,7 +388,7 @@ impl Rib {
         }
         for table in &mut self.tables {
             for id in table.occupied(0).collect::<Vec<_>>() {
-                table.mark(id, false);
+                table.mark(id, News::Nothing);
             }
         }
     }
@@ -574,7 +581,7 @@ impl Rib {
         let of_table = |table: &'_ Table| -> Vec<BestChange> {
             let chosen = table.occupied(0).filter(|id| table.best(*id).is_some());
             let attributes = |path: &Path| self.store.attributes(self.store.effective(path)).map(Arc::new);
-            chosen.map(|id| best_change(table, id, &self.peers, attributes)).collect()
+            chosen.map(|id| best_change(table, id, &self.peers, attributes, false)).collect()
         };
         self.tables.iter().flat_map(of_table).collect()
     }

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use super::Rib;
 use super::attrs::AttrId;
 use super::packed::Packed;
-use super::table::{Path, PrefixId};
+use super::table::{News, Path, PrefixId};
 use crate::types::{NextHop, PeerId};
 use crate::wire::tunnel::Tunnel;
 
@@ -92,7 +92,7 @@ impl Rib {
         for table in &mut self.tables {
             let concerned: Vec<PrefixId> =
                 table.occupied(0).filter(|id| table.paths(*id).as_slice().iter().any(is_concerned)).collect();
-            concerned.into_iter().for_each(|id| table.mark(id, false));
+            concerned.into_iter().for_each(|id| table.mark(id, News::Nothing));
         }
     }
 

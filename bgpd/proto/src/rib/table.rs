@@ -52,7 +52,8 @@ impl PathFlags {
     pub(crate) const STALE: Self = Self(4);
     /// The import filter changed the attributes.
     pub(crate) const TRANSFORMED: Self = Self(8);
-    /// What a comparison of two imports leaves out.
+    /// Who takes over from the only chosen path, as last decided.
+    pub(crate) const BACKUP: Self = Self(16);
     const CHOSEN: Self = Self(1 | 2);
 
     pub(crate) fn contains(self, flag: Self) -> bool {
@@ -87,11 +88,33 @@ impl PathFlags {
         self.contains(Self::CHOSEN)
     }
 
+    /// What it means for what was decided that a path with these flags is gone, or other than it was.
+    pub(crate) fn news(self) -> News {
+        if self.chosen() {
+            News::Chosen
+        } else if self.contains(Self::BACKUP) {
+            News::Backup
+        } else {
+            News::Nothing
+        }
+    }
+
     /// Whether import had the same outcome for both.
     pub(crate) fn same_import(self, other: Self) -> bool {
         let mask = Self::TRANSFORMED.0 | 0xff00;
         self.0 & mask == other.0 & mask
     }
+}
+
+/// How much of what was decided is other than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum News {
+    /// Nothing that anybody hears of.
+    Nothing,
+    /// The backup alone.
+    Backup,
+    /// The chosen paths.
+    Chosen,
 }
 
 impl BitOr for PathFlags {
@@ -172,6 +195,7 @@ impl Paths {
 /// Marks of a prefix.
 const DIRTY: u8 = 1;
 const CHANGED: u8 = 2;
+const BACKUP_CHANGED: u8 = 4;
 
 #[derive(Debug)]
 enum Keys {
@@ -294,25 +318,35 @@ impl Table {
         paths.iter().find(|path| path.flags.contains(PathFlags::BEST) && path.flags.accepted())
     }
 
-    /// To be decided again. `changed`: a path of the multipath set is gone or other than it was, so that the outcome is
-    /// news even if the same path wins.
-    pub(crate) fn mark(&mut self, id: PrefixId, changed: bool) {
+    /// To be decided again. `news`: a chosen path, or the backup, is gone or other than it was, so that the outcome is news
+    /// even if the same path wins.
+    pub(crate) fn mark(&mut self, id: PrefixId, news: News) {
         let marks = &mut self.marks[id.0 as usize];
         if *marks & DIRTY == 0 {
             self.dirty.push_back(id);
         }
-        *marks |= DIRTY | if changed { CHANGED } else { 0 };
+        *marks |= DIRTY
+            | match news {
+                News::Nothing => 0,
+                News::Backup => BACKUP_CHANGED,
+                News::Chosen => CHANGED,
+            };
     }
 
-    /// The next prefix to decide, and whether its outcome is news in any case.
-    pub(crate) fn take_dirty(&mut self) -> Option<(PrefixId, bool)> {
+    /// The next prefix to decide, and what of its outcome is news in any case.
+    pub(crate) fn take_dirty(&mut self) -> Option<(PrefixId, News)> {
         let id = self.dirty.pop_front()?;
         let marks = std::mem::take(&mut self.marks[id.0 as usize]);
         if self.dirty.is_empty() {
             // After a burst the list of a million must not stay.
             self.dirty.shrink_to(4096);
         }
-        Some((id, marks & CHANGED != 0))
+        let news = match marks & (CHANGED | BACKUP_CHANGED) {
+            0 => News::Nothing,
+            BACKUP_CHANGED => News::Backup,
+            _ => News::Chosen,
+        };
+        Some((id, news))
     }
 
     pub(crate) fn has_dirty(&self) -> bool {
@@ -392,9 +426,10 @@ mod tests {
     fn a_prefix_marked_twice_is_decided_once_and_news_is_not_forgotten() {
         let mut table = Table::new(Family::Ipv4Unicast);
         let id = table.find_or_insert("10.0.0.0/8".parse().unwrap());
-        table.mark(id, true);
-        table.mark(id, false);
-        assert_eq!(table.take_dirty(), Some((id, true)));
+        table.mark(id, News::Chosen);
+        table.mark(id, News::Backup);
+        table.mark(id, News::Nothing);
+        assert_eq!(table.take_dirty(), Some((id, News::Chosen)));
         assert_eq!(table.take_dirty(), None);
     }
 }

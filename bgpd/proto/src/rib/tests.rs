@@ -1,6 +1,7 @@
 //! The RIB as a whole: scenarios by hand, and random ones against a model.
 
 mod add_path;
+mod backups;
 mod drain;
 mod extended;
 mod long_lived;

@@ -2,7 +2,7 @@
 
 use super::Rib;
 use super::peers::{Peer, at};
-use super::table::{Path, PrefixId};
+use super::table::{News, Path, PrefixId};
 use crate::filter::Validation;
 use crate::rtr::{Changes, Vrp, VrpTable};
 use crate::types::{Asn, Family, Ipv4Prefix, Ipv6Prefix, PeerId, Prefix};
@@ -87,7 +87,7 @@ impl Rib {
                 if paths > 0 && work.changed.covers(self.tables[at(family)].prefix(id)) {
                     (0..paths).for_each(|slot| self.revalidate_path(family, id, slot));
                     if exports {
-                        self.tables[at(family)].mark(id, true);
+                        self.tables[at(family)].mark(id, News::Chosen);
                     }
                 }
             }

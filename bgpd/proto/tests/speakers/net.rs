@@ -104,6 +104,7 @@ impl Net {
                 convergence: Duration::from_secs(60),
                 drain: Drain::Off,
                 tell_best: true,
+                tell_backup: true,
             };
             let speaker = Speaker::new(config, index as u64, now);
             Node { asn: Asn(*asn), speaker, best: Vec::new(), downs: Vec::new(), peers: 0 }

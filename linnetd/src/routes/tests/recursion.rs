@@ -52,6 +52,7 @@ impl Host {
             convergence: Duration::from_secs(60),
             drain: Drain::Off,
             tell_best: true,
+            tell_backup: true,
         };
         let mut rib = Rib::new(config, begin());
         for peer in [1, 2] {

@@ -447,6 +447,18 @@ impl Model {
         choice.paths.iter().map(|&index| (PeerId(paths[index].0), paths[index].2.clone())).collect()
     }
 
+    /// Where there is one best path and it was learned: the best of those that lead elsewhere.
+    fn backup(&self, net: Prefix) -> Option<(PeerId, Attributes)> {
+        let best = self.best(net);
+        let [(peer, best)] = best.as_slice() else { return None };
+        let mut others = self.accepted(net);
+        others.retain(|(_, _, made)| (made.next_hop, &made.tunnels) != (best.next_hop, &best.tunnels));
+        let mut choice = Choice::default();
+        choice.decide(&self.candidates(&others), 1);
+        let (number, _, made) = others.get(*choice.paths.first()?)?;
+        (*peer != PeerId::LOCAL).then(|| (PeerId(*number), made.clone()))
+    }
+
     /// What a peer is to hold: of each prefix the best path, and in families with several, the best that it may hear.
     fn due(&self, number: u16) -> BTreeMap<(Prefix, Option<(PeerId, PathId)>), Attributes> {
         let peer = self.world.rib.peers.get(PeerId(number));
@@ -506,6 +518,8 @@ impl Model {
                 .get(&net)
                 .map(|paths| paths.iter().map(|path| (path.peer, (*path.attributes).clone())).collect::<Vec<_>>());
             prop_assert_eq!(known.unwrap_or_default(), self.best(net), "best paths of {}", net);
+            let backup = self.world.backups.get(&net).map(|path| (path.peer, (*path.attributes).clone()));
+            prop_assert_eq!(backup, self.backup(net), "backup of {}", net);
         }
         for (number, peer) in self.peers.iter().filter(|(_, peer)| peer.up) {
             let held = self.held(*number);

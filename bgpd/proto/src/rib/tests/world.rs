@@ -177,6 +177,8 @@ pub(super) struct World {
     pub(super) now: Instant,
     pub(super) ears: BTreeMap<u16, Ear>,
     pub(super) best: BTreeMap<Prefix, Vec<BestPath>>,
+    /// Of the prefixes that have one.
+    pub(super) backups: BTreeMap<Prefix, BestPath>,
     pub(super) best_changes: usize,
     pub(super) converged: Vec<Family>,
     pub(super) too_many: Vec<u16>,
@@ -204,6 +206,7 @@ impl World {
             convergence: Duration::from_secs(60),
             drain: Drain::Off,
             tell_best: true,
+            tell_backup: true,
         };
         let now = Instant::from_start(Duration::from_secs(1000));
         Self {
@@ -211,6 +214,7 @@ impl World {
             now,
             ears: BTreeMap::new(),
             best: BTreeMap::new(),
+            backups: BTreeMap::new(),
             best_changes: 0,
             converged: Vec::new(),
             too_many: Vec::new(),
@@ -322,6 +326,10 @@ impl World {
             Output::Best(changes) => {
                 for change in changes {
                     self.best_changes += 1;
+                    match change.backup {
+                        Some(backup) => self.backups.insert(change.prefix, backup),
+                        None => self.backups.remove(&change.prefix),
+                    };
                     if change.paths.is_empty() {
                         self.best.remove(&change.prefix);
                     } else {

@@ -185,6 +185,12 @@ impl Speaker {
         self.dirty = true;
     }
 
+    /// See [`Rib::set_unreachable`].
+    pub fn set_unreachable(&mut self, changes: &[(IpAddr, bool)]) {
+        self.rib.set_unreachable(changes);
+        self.dirty = true;
+    }
+
     /// See [`Session::accepts_incoming`]; `false` for a peer that is not there.
     #[must_use]
     pub fn accepts_incoming(&self, peer: PeerId) -> bool {

@@ -1,5 +1,6 @@
 //! What befalls a network, drawn from a seed.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bgp_proto::rib::Drain;
@@ -10,7 +11,7 @@ use bgp_proto::wire::attributes::Attributes;
 
 use crate::network::{Death, Network};
 use crate::random::Random;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, TUNNEL_END};
 use crate::topology::{NodeId, PeerSpec};
 
 /// Something done to a network.
@@ -44,6 +45,8 @@ pub enum Action {
     Drain(NodeId, Drain),
     /// See [`Network::change_vrp`].
     ChangeVrp(NodeId, Vrp, bool),
+    /// See [`Network::set_unreachable`].
+    SetUnreachable(NodeId, IpAddr, bool),
 }
 
 impl Network {
@@ -67,6 +70,7 @@ impl Network {
             Action::Refresh(node, peer, family) => self.refresh(node, peer, family),
             Action::Drain(node, drain) => self.drain(node, drain),
             Action::ChangeVrp(node, vrp, there) => self.change_vrp(node, vrp, there),
+            Action::SetUnreachable(node, next_hop, unreachable) => self.set_unreachable(node, next_hop, unreachable),
         }
     }
 
@@ -110,6 +114,23 @@ pub fn schedule_drains(network: &mut Network, random: &mut Random, span: Duratio
                 network.at(time, Action::Drain(node, drain));
             }
             time = time + random.between(Duration::from_millis(1), Duration::from_secs(20));
+        }
+    }
+}
+
+/// Schedules next hops that nodes no longer reach: each comes back, or stays away for good, for the oracle to know. From a
+/// stream of chance of their own, as drains.
+pub fn schedule_unreachable(network: &mut Network, random: &mut Random, span: Duration) {
+    let nodes: Vec<NodeId> = network.topology().ids().collect();
+    for _ in 0..random.below(12) {
+        let (node, other) = (random.pick(&nodes), network.topology().node(random.pick(&nodes)));
+        let addresses = [IpAddr::V4(other.address4), IpAddr::V6(other.address6), TUNNEL_END];
+        let next_hop = random.pick(&addresses);
+        let time = network.now() + random.between(Duration::ZERO, span);
+        network.at(time, Action::SetUnreachable(node, next_hop, true));
+        if random.percent(60) {
+            let back = time + random.between(Duration::from_millis(1), Duration::from_secs(60));
+            network.at(back, Action::SetUnreachable(node, next_hop, false));
         }
     }
 }

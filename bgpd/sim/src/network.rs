@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bgp_proto::rib::Drain;
@@ -345,6 +346,8 @@ impl Network {
                 let announced = vrps.iter().copied().collect();
                 speaker.change_vrps(&Changes { announced, withdrawn: Vec::new() }, self.now);
             }
+            let unreachable = self.topology.node(node).unreachable.iter().map(|next_hop| (*next_hop, true));
+            speaker.set_unreachable(&unreachable.collect::<Vec<_>>());
             for peer in self.topology.node(node).peers.keys().filter(|peer| !state.removed.contains(peer)) {
                 let session = self.topology.session_config(node, *peer, restarted);
                 if let Some((session, policy)) = session.zip(self.topology.peer_policy(node, *peer)) {
@@ -483,6 +486,18 @@ impl Network {
         }
         self.note(format_args!("{node} hears of {changes:?}"));
         self.tell(node, |speaker, now| speaker.change_vrps(&changes, now));
+        self.settle();
+    }
+
+    /// A node's kernel no longer reaches a next hop, or does so again.
+    pub fn set_unreachable(&mut self, node: NodeId, next_hop: IpAddr, unreachable: bool) {
+        let known = &mut self.topology.nodes[node.index()].unreachable;
+        let changed = if unreachable { known.insert(next_hop) } else { known.remove(&next_hop) };
+        if !changed {
+            return;
+        }
+        self.note(format_args!("{node} {} {next_hop}", if unreachable { "loses" } else { "reaches" }));
+        self.tell(node, |speaker, _| speaker.set_unreachable(&[(next_hop, unreachable)]));
         self.settle();
     }
 

@@ -16,6 +16,7 @@ use bgp_proto::types::{Asn, Family, NextHop, Prefix};
 use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Aggregator, Attributes};
 use bgp_proto::wire::community::Community;
+use bgp_proto::wire::tunnel::Tunnel;
 
 use crate::policy;
 use crate::topology::{NodeId, NodeSpec, Topology};
@@ -78,7 +79,8 @@ fn solve_prefix(
             for &peer in topology.node(node).peers.keys().filter(|peer| running.contains(peer)) {
                 let sent = said(topology, peer, node, prefix, &known[&peer]);
                 let heard = sent.iter().filter_map(|attributes| accept(topology, node, peer, prefix, attributes));
-                paths.extend(heard.map(|attributes| Route { from: Some(peer), attributes }));
+                let resolved = heard.filter(|attributes| resolves(topology.node(node), attributes));
+                paths.extend(resolved.map(|attributes| Route { from: Some(peer), attributes }));
             }
             next.insert(node, rank(topology, node, paths));
         }
@@ -88,6 +90,19 @@ fn solve_prefix(
         known = next;
     }
     Err(prefix)
+}
+
+/// Whether a path leads anywhere from here (RFC 4271 section 9.1.2.1): to its next hop, or to a tunnel's end in the other family.
+fn resolves(ours: &NodeSpec, attributes: &Attributes) -> bool {
+    let next_hop = attributes.next_hop.address();
+    let end = |tunnel: &Tunnel| match tunnel {
+        Tunnel::Vxlan { endpoint, .. } | Tunnel::IpIp { endpoint, .. } | Tunnel::WireGuard { endpoint, .. } => {
+            Some(*endpoint)
+        }
+        Tunnel::Unknown { .. } => None,
+    };
+    let ends = attributes.tunnels.iter().filter_map(end).filter(|end| end.is_ipv4() != next_hop.is_ipv4());
+    std::iter::once(next_hop).chain(ends).any(|address| !ours.unreachable.contains(&address))
 }
 
 /// What `node`, which has these paths, sends to `peer`.

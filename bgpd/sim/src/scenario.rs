@@ -9,7 +9,7 @@ mod policies;
 mod shape;
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bgp_proto::conduct::{Conduct, NextHopMode};
 use bgp_proto::rtr::Vrp;
@@ -63,6 +63,9 @@ const VALIDATION: u64 = 12;
 
 /// The stream of chance for what filters have beyond prefixes and communities.
 const RULES: u64 = 11;
+
+/// Where the tunnels of routes end.
+pub const TUNNEL_END: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 250));
 
 /// A network to be, and the source of further policies and routes for it.
 #[derive(Debug)]
@@ -313,7 +316,7 @@ impl Scenario {
             route.large_communities = [LargeCommunity { global: 65000, local1: 1, local2: 2 }].into();
         }
         if random.percent(10) {
-            let endpoint = Ipv4Addr::new(192, 0, 2, 250).into();
+            let endpoint = TUNNEL_END;
             let mac = [2, 0, 0, 0, 0, random.below(256) as u8];
             route.tunnels = [Tunnel::Vxlan { endpoint, vni: 4096, mac, udp_port: None, other: Bytes::new() }].into();
         }

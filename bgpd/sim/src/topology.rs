@@ -75,6 +75,8 @@ pub struct NodeSpec {
     pub drain: Drain,
     /// What it validates origins against (RFC 6811); `None`: it does not.
     pub vrps: Option<BTreeSet<Vrp>>,
+    /// Next hops that its kernel does not reach (RFC 4271 section 9.1.2.1); outlives its process.
+    pub unreachable: BTreeSet<IpAddr>,
     /// What it aggregates.
     pub aggregates: Vec<Aggregate>,
     /// What it originates.

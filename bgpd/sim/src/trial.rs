@@ -30,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// The stream of chance for who is drained when.
 const DRAINS: u64 = 5;
+/// The stream of chance for who no longer reaches which next hop.
+const UNREACHABLE: u64 = 14;
 
 /// How often a network is looked at while things go wrong.
 const SLICES: u32 = 8;
@@ -44,8 +46,9 @@ pub fn run(seed: u64, echo: Option<fn(&str)>) -> Result<Report, String> {
     let mut network = Network::new(scenario.topology(), seed, Transcript::new(echo));
     let shape = scenario.to_string();
     let mut drains = Random::new(seed, DRAINS);
-    let outcome =
-        play(&mut network, &mut scenario, &mut random, &mut drains).map_err(|error| format!("{shape}: {error}"));
+    let mut unreachable = Random::new(seed, UNREACHABLE);
+    let outcome = play(&mut network, &mut scenario, &mut random, &mut drains, &mut unreachable);
+    let outcome = outcome.map_err(|error| format!("{shape}: {error}"));
     outcome.map(|()| Report { hash: network.transcript().hash(), lines: network.transcript().lines(), shape })
 }
 
@@ -54,6 +57,7 @@ fn play(
     scenario: &mut Scenario,
     random: &mut Random,
     drains: &mut Random,
+    unreachable: &mut Random,
 ) -> Result<(), String> {
     // 1. All start, at about the same time: connections cross.
     for node in network.topology().ids() {
@@ -69,6 +73,7 @@ fn play(
     faults::schedule(network, scenario, random, span);
     faults::schedule_drains(network, drains, span);
     faults::schedule_vrps(network, scenario, span);
+    faults::schedule_unreachable(network, unreachable, span);
     for _ in 0..SLICES {
         network.run_until(network.now() + span / SLICES);
         checks::reports_add_up(network).map_err(|error| format!("amid the faults: {error}"))?;

@@ -1,6 +1,6 @@
 //! Small networks with an outcome that a person can work out: they hold the oracle and the checks to account.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,7 @@ fn node(number: u8, asn: u32) -> NodeSpec {
         notification: false,
         long_lived: 0,
         drain: Drain::Off,
+        unreachable: BTreeSet::new(),
         vrps: None,
         aggregates: Vec::new(),
         originated: BTreeMap::new(),
@@ -158,6 +159,29 @@ fn the_oracle_takes_the_shorter_way_round_a_ring() {
     assert_eq!(solved(&topology, 3).from, Some(NodeId(0)));
     // Two ways of two hops: the lower router id.
     assert_eq!(solved(&topology, 2).from, Some(NodeId(1)));
+}
+
+#[test]
+fn the_oracle_takes_no_way_by_a_next_hop_that_is_not_reached() {
+    let mut topology = nodes(&[65001, 65002, 65003, 65004]);
+    for (a, b) in [(0, 1), (1, 2), (2, 3), (0, 3)] {
+        join(&mut topology, a, b, false);
+    }
+    originate(&mut topology, 0);
+    topology.nodes[2].unreachable.insert(Ipv4Addr::new(192, 0, 2, 1).into());
+    assert_eq!(solved(&topology, 2).from, Some(NodeId(3)));
+}
+
+#[test]
+fn a_route_whose_next_hop_is_lost_is_withdrawn_down_the_chain_and_back_when_it_is_reached() {
+    let mut network = running(chain());
+    rest(&mut network);
+    for unreachable in [true, false] {
+        network.set_unreachable(NodeId(1), Ipv4Addr::new(192, 0, 2, 0).into(), unreachable);
+        rest(&mut network);
+        assert_eq!((holds(&network, 1), holds(&network, 2)), (!unreachable, !unreachable));
+        assert_eq!(checks::all(&network), Ok(()));
+    }
 }
 
 #[test]

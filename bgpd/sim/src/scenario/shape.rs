@@ -1,6 +1,6 @@
 //! The shape of a network: its nodes, who is whose neighbour, and the links between them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -142,6 +142,7 @@ impl Scenario {
                 long_lived: 0,
                 vrps: None,
                 drain: Drain::Off,
+                unreachable: BTreeSet::new(),
                 aggregates: Vec::new(),
                 originated: BTreeMap::new(),
                 peers: BTreeMap::new(),

@@ -8,30 +8,18 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bgp_proto::session::{RemoteAs, State};
-use bgp_proto::types::{Asn, Family, FamilySet, HoldTime, RouterId};
+use bgp_proto::types::{Asn, Family, HoldTime, RouterId};
 use bgp_proto::wire::capability::Capability;
 use bgp_proto::wire::frame::{MessageType, next_frame};
-use bgp_proto::wire::{Message, Notification, Open, RouteRefresh, UpdateContext};
+use bgp_proto::wire::{Message, Notification, Open, RouteRefresh};
 use bgpd::{DynamicPeerConfig, LimitAction, PeerConfig, PeerStatus, PrefixLimit};
 use bytes::BytesMut;
-use support::{ASN, Speaker, attributes, numbered, prefix, wait_for};
+use support::{ASN, Speaker, attributes, context, numbered, prefix, wait_for};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 /// What the process may grow by, with everything that other tests of this file do at the same time.
 const MOST_GROWTH: usize = 256 << 20;
-
-fn context() -> UpdateContext {
-    UpdateContext {
-        four_octet_as: true,
-        external: false,
-        families: FamilySet::from_iter([Family::Ipv4Unicast]),
-        add_path: FamilySet::EMPTY,
-        extended_next_hop: FamilySet::EMPTY,
-        link: None,
-        max_message_len: 4096,
-    }
-}
 
 fn encoded(message: &Message) -> Vec<u8> {
     message.encode(&context()).to_vec()

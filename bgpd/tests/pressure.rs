@@ -8,13 +8,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bgp_proto::session::{RemoteAs, State};
-use bgp_proto::types::{Family, FamilySet, HoldTime, RouterId};
+use bgp_proto::types::{Family, HoldTime, RouterId};
 use bgp_proto::wire::capability::Capability;
 use bgp_proto::wire::frame::next_frame;
-use bgp_proto::wire::{Message, Open, UpdateContext};
+use bgp_proto::wire::{Message, Open};
 use bgpd::PeerConfig;
 use bytes::BytesMut;
-use support::{ASN, Speaker, attributes, numbered, wait_for};
+use support::{ASN, Speaker, attributes, context, numbered, wait_for};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -22,18 +22,6 @@ use tokio::net::{TcpSocket, TcpStream};
 const MANY: u32 = 150_000;
 /// The most that may wait for one peer: the RIB's own limit and a few chunks on the way.
 const MOST_UNSENT: usize = 4 * 1024 * 1024;
-
-fn context() -> UpdateContext {
-    UpdateContext {
-        four_octet_as: true,
-        external: false,
-        families: FamilySet::from_iter([Family::Ipv4Unicast]),
-        add_path: FamilySet::EMPTY,
-        extended_next_hop: FamilySet::EMPTY,
-        link: None,
-        max_message_len: 4096,
-    }
-}
 
 /// Opens a session by hand, and lets the caller read as it likes.
 async fn raw_session(speaker: &Speaker, from: std::net::Ipv4Addr, hold_time: HoldTime) -> TcpStream {

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use bgp_proto::rib::BestPath;
 use bgp_proto::session::{RemoteAs, State};
-use bgp_proto::types::{Asn, HoldTime, NextHop, Prefix, RouterId};
+use bgp_proto::types::{Asn, Family, FamilySet, HoldTime, NextHop, Prefix, RouterId};
+use bgp_proto::wire::UpdateContext;
 use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Attributes, Origin};
 use bgpd::{Bgp, Config, Event, PeerConfig, PeerStatus};
@@ -23,6 +24,19 @@ use tokio::sync::mpsc;
 pub const ASN: Asn = Asn(64512);
 /// How long anything may take on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// What is agreed on with a peer that a test plays itself.
+pub fn context() -> UpdateContext {
+    UpdateContext {
+        four_octet_as: true,
+        external: false,
+        families: FamilySet::from_iter([Family::Ipv4Unicast]),
+        add_path: FamilySet::EMPTY,
+        extended_next_hop: FamilySet::EMPTY,
+        link: None,
+        max_message_len: 4096,
+    }
+}
 
 /// An address of 127.0.0.0/8 that no other test of this run has.
 pub fn address() -> Ipv4Addr {

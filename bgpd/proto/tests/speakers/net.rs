@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use bgp_proto::filter::Filter;
 use bgp_proto::rib::{Awaited, BestChange, Drain, PeerPolicy, RibConfig, RouteView, Scope};
-use bgp_proto::session::{Direction, DownReason, Extensions, LocalRestart, RemoteAs, SessionConfig, State};
+use bgp_proto::session::{Direction, DownReason, LocalRestart, RemoteAs, SessionConfig, State};
 use bgp_proto::speaker::{Output, Speaker};
 use bgp_proto::time::Instant;
-use bgp_proto::types::{Asn, ClusterId, Family, HoldTime, NextHop, PeerId, Prefix, RouterId};
+use bgp_proto::types::{Asn, ClusterId, Family, NextHop, PeerId, Prefix, RouterId};
 use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Attributes, Origin};
-use bgp_proto::wire::capability::AddPath;
 use bytes::Bytes;
 
 /// What one end of a session is told.
@@ -122,18 +121,8 @@ impl Net {
         self.links.push(Link { ends, open: Default::default() });
         for (node, other, peer, says) in [(a, b, ends[0].1, a_says), (b, a, ends[1].1, b_says)] {
             let (asn, remote) = (self.nodes[node].asn, self.nodes[other].asn);
+            let router_id = RouterId([10, 0, 0, 1 + node as u8].into());
             let session = SessionConfig {
-                local_as: asn,
-                router_id: RouterId([10, 0, 0, 1 + node as u8].into()),
-                remote_as: RemoteAs::Exactly(remote),
-                families: Family::ALL.into_iter().collect(),
-                hold_time: HoldTime::default(),
-                connect_retry: Duration::from_secs(5),
-                idle_hold: SessionConfig::IDLE_HOLD,
-                delay_open: None,
-                passive: false,
-                send_hold: None,
-                link: None,
                 graceful_restart: says.graceful_restart.then_some(LocalRestart {
                     seconds: 60,
                     restarted: false,
@@ -141,9 +130,7 @@ impl Net {
                     notification: false,
                     long_lived_seconds: 0,
                 }),
-                add_path: AddPath::NONE,
-                role: None,
-                extensions: Extensions::default(),
+                ..SessionConfig::new(asn, router_id, RemoteAs::Exactly(remote))
             };
             let policy = PeerPolicy {
                 name: format!("node-{other}"),

@@ -12,6 +12,7 @@
 //!
 //! All of it works in the network namespace of the thread that calls [`Fib::start`].
 
+mod address;
 pub mod comparison;
 mod device;
 mod engine;

@@ -18,7 +18,7 @@ use ipnetwork::IpNetwork;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    address::{AddressAttribute, AddressFlags, AddressHeader, AddressMessage, AddressScope},
+    address::AddressScope,
     link::{InfoData, InfoVeth},
     neighbour::{NeighbourAttribute, NeighbourHeader, NeighbourMessage, NeighbourState},
     route::RouteProtocol,
@@ -26,7 +26,7 @@ use netlink_packet_route::{
 use rtnetlink::{LinkUnspec, LinkVeth};
 
 use crate::{
-    FibError, PROTOCOL, device,
+    FibError, PROTOCOL, address, device,
     hash::stable,
     kernel_route::{KernelHop, KernelPath, Kind, addition, family},
     netlink::{Request, Socket},
@@ -237,7 +237,7 @@ fn furnish_host(socket: &mut Socket, name: &str) -> Result<(), FibError> {
     // No address made from the MAC, which all host's ends share, and nothing taken from what a pod announces.
     sysctl::set(&format!("ipv6/conf/{name}/addr_gen_mode"), "1")?;
     sysctl::set(&format!("ipv6/conf/{name}/accept_ra"), "0")?;
-    add_address(socket, name, device.index, GATEWAY6.into(), 64)
+    address::add(socket, name, device.index, GATEWAY6.into(), 64, AddressScope::Universe)
 }
 
 /// Runs inside the pod's namespace.
@@ -256,7 +256,8 @@ fn furnish_pod(name: &str, addresses: &[IpAddr], mtu: u32) -> Result<(), FibErro
     }
     remove_other_addresses(&mut socket, name, device.index, addresses)?;
     for address in addresses {
-        add_address(&mut socket, name, device.index, *address, if address.is_ipv6() { 128 } else { 32 })?;
+        let length = if address.is_ipv6() { 128 } else { 32 };
+        address::add(&mut socket, name, device.index, *address, length, AddressScope::Universe)?;
     }
     if !device.up || device.mtu != mtu {
         device::set(&mut socket, name, device.index, Some(mtu), true)?;
@@ -306,44 +307,12 @@ fn add_gateway(socket: &mut Socket, name: &str, link: u32, v6: bool) -> Result<(
     Ok(())
 }
 
-fn address_message(link: u32, address: IpAddr, length: u8) -> AddressMessage {
-    let mut message = AddressMessage::default();
-    message.header = AddressHeader {
-        family: family(address.is_ipv6()),
-        prefix_len: length,
-        index: link,
-        scope: AddressScope::Universe,
-        ..AddressHeader::default()
-    };
-    message.attributes = vec![AddressAttribute::Address(address), AddressAttribute::Local(address)];
-    message
-}
-
-fn add_address(socket: &mut Socket, name: &str, link: u32, address: IpAddr, length: u8) -> Result<(), FibError> {
-    let mut message = address_message(link, address, length);
-    if address.is_ipv6() {
-        message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
-    }
-    let request = Request { message: RouteNetlinkMessage::NewAddress(message), flags: NLM_F_CREATE | NLM_F_REPLACE };
-    socket.perform(&format!("add address {address}/{length} to device {name}"), request)
-}
-
 /// Removes addresses that an earlier call gave and this one does not.
 fn remove_other_addresses(socket: &mut Socket, name: &str, link: u32, addresses: &[IpAddr]) -> Result<(), FibError> {
-    let question = AddressMessage::default();
-    let other = socket.dump(RouteNetlinkMessage::GetAddress(question), |message| {
-        let RouteNetlinkMessage::NewAddress(message) = message else { return None };
-        let address = message.attributes.iter().find_map(|attribute| match attribute {
-            AddressAttribute::Address(address) => Some(*address),
-            _ => None,
-        })?;
-        let wanted = addresses.contains(&address) || message.header.scope != AddressScope::Universe;
-        (message.header.index == link && !wanted).then_some((address, message.header.prefix_len))
-    })?;
-    for (address, length) in other {
-        let message = RouteNetlinkMessage::DelAddress(address_message(link, address, length));
-        socket
-            .perform(&format!("remove address {address}/{length} from device {name}"), Request { message, flags: 0 })?;
+    for (address, length, scope) in address::on(socket, link)? {
+        if scope == AddressScope::Universe && !addresses.contains(&address) {
+            address::remove(socket, name, link, address, length)?;
+        }
     }
     Ok(())
 }

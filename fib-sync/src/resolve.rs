@@ -85,8 +85,7 @@ pub(crate) fn resolve(path: &Path, v6: bool, view: View<'_>) -> Resolution {
             let overlay = view.overlay.filter(|_| tunnel).map(|overlay| overlay.status.mtu);
             let mtu = [path.mtu, overlay].into_iter().flatten().min();
             let made = if !hops.is_empty() {
-                let tunnelled = tunnel_source(path, view).filter(|source| source.is_ipv6() == v6);
-                let source = tunnelled.or(source);
+                let source = tunnel_source(path, source, view).filter(|source| source.is_ipv6() == v6).or(source);
                 made(Kind::Unicast, hops, mtu).map(|made| KernelPath { source, ..made })
             } else if peer(path).is_some() && view.overlay.is_none_or(|overlay| overlay.status.key.is_some()) {
                 // What is to be encrypted must not take another way, such as a default route, while it cannot be.
@@ -99,10 +98,14 @@ pub(crate) fn resolve(path: &Path, v6: bool, view: View<'_>) -> Resolution {
     }
 }
 
-/// WireGuard takes from a peer what comes from its prefixes or its own address, and the device has no address.
-fn tunnel_source(path: &Path, view: View<'_>) -> Option<IpAddr> {
+/// What this host sends into a tunnel itself comes from the tunnel's own end, which the other node can answer: the device has
+/// no address that means anything, and the kernel would take one of any other. `wanted` goes before it, but not with
+/// WireGuard, which takes from a peer what comes from its prefixes or its end and nothing else.
+fn tunnel_source(path: &Path, wanted: Option<IpAddr>, view: View<'_>) -> Option<IpAddr> {
     let local = view.overlay?.spec.local;
-    (peer(path).is_some() && view.links.owner(local).is_some()).then_some(local)
+    let chosen = if peer(path).is_some() { None } else { wanted };
+    let tunnelled = tunnels(path).next().is_some() && view.links.owner(local).is_some();
+    chosen.or(tunnelled.then_some(local))
 }
 
 fn written(path: Option<KernelPath>) -> Resolution {

@@ -6,48 +6,16 @@ mod support;
 use std::net::IpAddr;
 
 use fib_sync::{
-    Encapsulation, Fib, FibError, FibEvent, Hop, OverlaySpec, OverlayStatus, Target, TunnelEnd, enable_forwarding,
+    Encapsulation, FibError, FibEvent, Target, TunnelEnd,
     overlay::{IPIP_DEVICE, VXLAN_DEVICE},
-    pod::{self, PodInterface},
 };
-use support::*;
-use tokio::sync::mpsc::Receiver;
-
-fn spec(local: &str) -> OverlaySpec {
-    spec_of(Encapsulation::Vxlan { vni: 4096, port: 4789 }, local)
-}
-
-fn spec_of(encapsulation: Encapsulation, local: &str) -> OverlaySpec {
-    OverlaySpec { encapsulation, local: local.parse().expect("an address"), mtu: None, key: None }
-}
-
-/// The machine under `topology-tests` has IP in IP; here it depends on the kernel.
-fn has_ipip() -> bool {
-    let has = run("ip", &["link", "add", "name", "probe", "type", "ipip", "local", "192.0.2.1"]).is_ok();
-    if has {
-        ip("link del probe");
-    }
-    has
-}
-
-fn end_of(of: &OverlayStatus) -> TunnelEnd {
-    match of.encapsulation {
-        Encapsulation::Vxlan { vni, .. } => {
-            TunnelEnd::Vxlan { endpoint: of.local, vni, mac: of.mac().expect("a MAC address") }
-        }
-        Encapsulation::IpIp => TunnelEnd::IpIp { endpoint: of.local },
-        Encapsulation::WireGuard { port } => {
-            TunnelEnd::WireGuard { endpoint: of.local, port, key: of.key.expect("a public key") }
-        }
-    }
-}
+use support::{
+    node::{Node, VXLAN, has_ipip, spec, spec_of, tunnel},
+    *,
+};
 
 fn far(endpoint: &str, last: u8) -> TunnelEnd {
     TunnelEnd::Vxlan { endpoint: endpoint.parse().expect("an address"), vni: 4096, mac: [2, 0, 0, 0, 0, last] }
-}
-
-fn tunnel(end: TunnelEnd) -> Target {
-    Target::Forward(vec![Hop::Tunnel(end)])
 }
 
 fn entries() -> String {
@@ -58,55 +26,11 @@ fn entries() -> String {
     lines.join("\n")
 }
 
-/// A node in a namespace of its own: an engine, an overlay and a pod.
-struct Node {
-    host: Other,
-    pod: Other,
-    fib: Fib,
-    _events: Receiver<FibEvent>,
-    overlay: OverlayStatus,
-}
-
-impl Node {
-    /// Takes the device `uplink` and gives it `underlay`; the pod gets `addresses`.
-    async fn new(uplink: &str, underlay: &str, addresses: &[&str]) -> Node {
-        let (host, pod) = (Other::new(), Other::new());
-        host.take(uplink);
-        host.ip(&format!("link set {uplink} up"));
-        let nodad = if underlay.contains(':') { "nodad" } else { "" };
-        host.ip(&format!("addr add {underlay} dev {uplink} {nodad}"));
-        host.run(enable_forwarding).expect("forwarding");
-        let (fib, events) = host.block_on(async { Fib::start(CONFIG) }).expect("the engine");
-        let local = underlay.split('/').next().expect("an address");
-        let overlay = fib.overlay(Some(spec(local))).await.expect("the overlay").expect("the overlay");
-        let interface = PodInterface {
-            host_name: pod::host_name("pod"),
-            netns: pod.path().to_owned(),
-            pod_name: "eth0".into(),
-            addresses: addresses.iter().map(|address| address.parse().expect("an address")).collect(),
-            mtu: overlay.mtu,
-        };
-        let made = interface.clone();
-        host.block_on(async move { pod::add(&made).await }).expect("a pod");
-        let name = interface.host_name.clone();
-        host.block_on(async move { pod::up(&name).await }).expect("a pod");
-        let to_pod = |address: &&str| put(address, Target::Device(interface.host_name.clone()));
-        fib.wish(addresses.iter().map(to_pod).collect()).await;
-        Node { host, pod, fib, _events: events, overlay }
-    }
-
-    async fn knows(&self, prefixes: &[&str], other: &OverlayStatus) {
-        self.fib.wish(prefixes.iter().map(|prefix| put(prefix, tunnel(end_of(other)))).collect()).await;
-        let status = self.fib.status().await;
-        assert!(status.iter().all(|status| status.installed && status.error.is_none()), "{status:?}");
-    }
-}
-
 /// Two nodes with the tunnel between them; packets of each size that must fit pass, both ways, in both families.
 async fn two_nodes(underlay: [&str; 2], mtu: u32) {
     ip("link add one type veth peer name two");
-    let a = Node::new("one", underlay[0], &["10.244.1.5", "fd00:244:1::5"]).await;
-    let b = Node::new("two", underlay[1], &["10.244.2.5", "fd00:244:2::5"]).await;
+    let a = Node::new(VXLAN, "one", &[underlay[0]], &["10.244.1.5", "fd00:244:1::5"]).await;
+    let b = Node::new(VXLAN, "two", &[underlay[1]], &["10.244.2.5", "fd00:244:2::5"]).await;
     assert_eq!((a.overlay.mtu, b.overlay.mtu), (mtu, mtu));
     a.knows(&["10.244.2.0/24", "fd00:244:2::/64"], &b.overlay).await;
     b.knows(&["10.244.1.0/24", "fd00:244:1::/64"], &a.overlay).await;
@@ -180,7 +104,10 @@ fn entries_come_with_the_first_route_by_an_end_and_go_with_the_last() {
             put("10.3.0.0/16", tunnel(one)),
         ])
         .await;
-        assert_eq!(routes()[0], "10.1.0.0/16 via 192.168.7.1 dev linnet.vxlan metric 76 onlink mtu 1450");
+        assert_eq!(
+            routes()[0],
+            "10.1.0.0/16 via 192.168.7.1 dev linnet.vxlan src 192.168.0.1 metric 76 onlink mtu 1450"
+        );
         let both = entries();
         assert!(both.contains("192.168.7.1 lladdr 02:00:00:00:00:01 PERMANENT proto 76"), "{both}");
         assert!(both.contains("fe80::ff:fe00:1 lladdr 02:00:00:00:00:01 PERMANENT proto 76"), "{both}");

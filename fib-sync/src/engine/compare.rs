@@ -180,6 +180,11 @@ impl Engine {
             }
             Some(_) => None,
         };
+        if wrong.is_none() {
+            for what in self.tend_conduct() {
+                findings.add(Subject::Device(name.into()), DifferenceKind::Changed, || what);
+            }
+        }
         if let Some((kind, detail)) = wrong {
             findings.add(Subject::Device(name.into()), kind, || detail);
             match self.set_overlay(Some(spec)) {

@@ -52,6 +52,10 @@ const MONITOR: usize = 8 << 20;
 /// failover to remaining hops does not wait for this.
 const SETTLE: Duration = Duration::from_millis(10);
 
+/// After a change of the overlay device's settings: programs that set them when a device appears (systemd-udevd) set several,
+/// and one that does so for ever is answered no more often than this.
+const CONDUCT: Duration = Duration::from_secs(1);
+
 /// Changes, or next hops to ask for, that are done in no time.
 const FEW: usize = 64;
 
@@ -87,6 +91,8 @@ struct Timers {
     peers: Option<Instant>,
     /// Try again to make the overlay device.
     overlay: Option<Instant>,
+    /// Look at the settings of the overlay device.
+    conduct: Option<Instant>,
     /// Offer events again to a reader that was behind.
     outbox: Option<Instant>,
 }
@@ -94,8 +100,8 @@ struct Timers {
 impl Timers {
     /// Nothing else is to be done.
     fn is_about_reach_alone(&self) -> bool {
-        let Timers { read: [v4, v6], next_hops, reach: _, neighbours, peers, overlay, outbox } = self;
-        [v4, v6, next_hops, neighbours, peers, overlay, outbox].iter().all(|timer| timer.is_none())
+        let Timers { read: [v4, v6], next_hops, reach: _, neighbours, peers, overlay, conduct, outbox } = self;
+        [v4, v6, next_hops, neighbours, peers, overlay, conduct, outbox].iter().all(|timer| timer.is_none())
     }
 }
 
@@ -309,6 +315,7 @@ impl Engine {
             timers.neighbours,
             timers.peers,
             timers.overlay,
+            timers.conduct,
             timers.outbox,
             self.troubles.next(),
         ];
@@ -342,6 +349,11 @@ impl Engine {
         }
         if due(&mut self.timers.overlay) {
             self.tend_overlay();
+        }
+        if due(&mut self.timers.conduct) {
+            for what in self.tend_conduct() {
+                tracing::warn!(%what, "another program changed the overlay device; it is put right");
+            }
         }
         due(&mut self.timers.outbox);
         let retry = self.troubles.due(now);

@@ -6,14 +6,14 @@ use ipnetwork::IpNetwork;
 use netlink_packet_core::NLM_F_REPLACE;
 use netlink_packet_route::RouteNetlinkMessage;
 
-use super::{Engine, SETTLE, culprit};
+use super::{CONDUCT, Engine, SETTLE, culprit};
 use crate::{
     PROTOCOL,
     kernel_route::{KernelHop, KernelPath, KernelRoute, Kind, read},
     links::LinkChange,
     netlink::Notice,
     next_hops::{Group, NextHops},
-    overlay,
+    overlay::{self, conduct},
 };
 
 /// What a burst of notices amounts to.
@@ -53,6 +53,7 @@ impl Engine {
                     burst.object_port = burst.object_port.or(Some(port).filter(|port| *port != 0));
                 }
                 Notice::NextHop { .. } => {}
+                Notice::ReversePath { link } => self.conduct_soon(link),
                 Notice::Lost => burst.lost = true,
             }
         }
@@ -95,6 +96,7 @@ impl Engine {
                 burst.better |= news;
             }
             RouteNetlinkMessage::DelAddress(address) => {
+                self.conduct_soon(address.header.index);
                 let news = self.links.address(&address, false);
                 burst.links |= news;
                 if news {
@@ -124,6 +126,23 @@ impl Engine {
             }
             _ => {}
         }
+    }
+
+    /// Somebody changed a setting or an address of a device's: perhaps the overlay's.
+    fn conduct_soon(&mut self, link: u32) {
+        if self.overlay.as_ref().is_some_and(|overlay| overlay.link == link) {
+            self.timers.conduct.get_or_insert(Instant::now() + CONDUCT);
+        }
+    }
+
+    /// Puts the settings of the overlay device right. Returns what was otherwise.
+    pub(super) fn tend_conduct(&mut self) -> Vec<String> {
+        let Some(overlay) = &self.overlay else { return Vec::new() };
+        let done = conduct::ensure(&mut self.socket, &overlay.status.device, overlay.link);
+        done.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the settings of the overlay device cannot be looked at");
+            Vec::new()
+        })
     }
 
     fn link_changed(&mut self, index: u32, change: LinkChange, burst: &mut Burst) {

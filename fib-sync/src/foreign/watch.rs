@@ -132,7 +132,7 @@ impl Watch {
                     ..
                 }
                 | Notice::NextHop { .. } => self.read_soon(),
-                Notice::Message { .. } => {}
+                Notice::Message { .. } | Notice::ReversePath { .. } => {}
                 Notice::Lost => {
                     tracing::warn!("the kernel announced more than could be heard; reading routes to announce again");
                     self.read_soon();

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use netlink_packet_core::{NlaBuffer, NlasIterator};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{SocketAddr, protocols::NETLINK_ROUTE};
 use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
@@ -15,9 +16,16 @@ use crate::{
     next_hops::{self, RTM_DELNEXTHOP, RTM_NEWNEXTHOP},
 };
 
-/// Groups of linux/rtnetlink.h: link, neigh, ipv4-ifaddr, ipv4-route, ipv6-ifaddr, ipv6-route, nexthop. A kernel too old
-/// for the last has the number all the same: there are 32 for everybody.
-const GROUPS: [u32; 7] = [1, 3, 5, 7, 9, 11, 32];
+/// Groups of linux/rtnetlink.h: link, neigh, ipv4-ifaddr, ipv4-route, ipv6-ifaddr, ipv6-route, ipv4-netconf, nexthop. A kernel
+/// too old for the last has the number all the same: there are 32 for everybody.
+const GROUPS: [u32; 8] = [1, 3, 5, 7, 9, 11, 24, 32];
+/// A setting of a device's (linux/netconf.h).
+const RTM_NEWNETCONF: u16 = 80;
+/// Its attributes.
+const NETCONFA_IFINDEX: u16 = 1;
+const NETCONFA_RP_FILTER: u16 = 3;
+/// Octets of `struct netconfmsg`, with what aligns it.
+const NETCONF: usize = 4;
 /// Octets of one datagram: notifications are single messages; a link's is about 2 KiB, more with many statistics.
 const DATAGRAM: usize = 64 << 10;
 /// Datagrams read in one go before the engine acts on them.
@@ -30,6 +38,8 @@ pub(crate) enum Notice {
     Message { message: RouteNetlinkMessage, flags: u16, port: u32 },
     /// Somebody made, changed or deleted the next-hop object of this number; `port` as above.
     NextHop { id: u32, port: u32 },
+    /// How the kernel checks reverse paths of what comes by the device with this index.
+    ReversePath { link: u32 },
     /// The buffer overflowed: an unknown number of changes went by unheard.
     Lost,
 }
@@ -88,6 +98,10 @@ impl Monitor {
                                 .extend(next_hops::read(&answer).map(|object| Notice::NextHop { id: object.id, port }));
                             continue;
                         }
+                        if answer.kind == RTM_NEWNETCONF {
+                            heard.extend(reverse_path(answer.payload).map(|link| Notice::ReversePath { link }));
+                            continue;
+                        }
                         match parse(&answer) {
                             Ok(message) => {
                                 heard.push(Notice::Message { message, flags: answer.flags, port: answer.port });
@@ -107,6 +121,20 @@ impl Monitor {
         }
         heard
     }
+}
+
+/// The device of RTM_NEWNETCONF, if it is about reverse paths.
+fn reverse_path(payload: &[u8]) -> Option<u32> {
+    let (mut link, mut said) = (None, false);
+    for attribute in NlasIterator::new(payload.get(NETCONF..)?) {
+        let attribute: NlaBuffer<&[u8]> = attribute.ok()?;
+        match attribute.kind() {
+            NETCONFA_IFINDEX => link = Some(u32::from_ne_bytes(attribute.value().try_into().ok()?)),
+            NETCONFA_RP_FILTER => said = true,
+            _ => {}
+        }
+    }
+    link.filter(|_| said)
 }
 
 /// One datagram; `None`: there is none, and the runtime is told to wait for the next.

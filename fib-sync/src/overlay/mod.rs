@@ -1,6 +1,7 @@
 //! The overlay: one tunnel device. VXLAN needs entries that tell it where each other node is, WireGuard a peer for each; IP in
 //! IP finds that in the routes.
 
+pub(crate) mod conduct;
 mod ipip;
 mod mtu;
 mod neighbours;
@@ -19,7 +20,7 @@ pub(crate) use wireguard::{Control, Peers};
 pub use wireguard::{PeerStatus, PrivateKey, PublicKey};
 
 use self::{ipip::IpIp, vxlan::Vxlan, wireguard::WireGuard};
-use crate::{FibError, device, links::Links, netlink::Socket, sysctl};
+use crate::{FibError, device, links::Links, netlink::Socket};
 
 /// How packets are wrapped, with what both ends have to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,21 +146,7 @@ pub(crate) fn ensure(
             made
         }
     };
-    // Each is right for a device of Linnet's own, and of no other: a packet may come by the tunnel and its answer go
-    // by a link while nodes change from one to the other, so the reverse path must not be checked strictly; and no
-    // address is wanted on the device, nor anything that others announce there.
-    // Loosely is strictly on a device without an address; where the peer's key has shown what it may send, nothing is left to
-    // check, and what a host sends itself has an address that is reached by another device.
-    let reverse_path = if key.is_some() { "0" } else { "2" };
-    for (key, value) in [
-        (format!("ipv4/conf/{name}/rp_filter"), reverse_path),
-        (format!("ipv6/conf/{name}/addr_gen_mode"), "1"),
-        (format!("ipv6/conf/{name}/accept_ra"), "0"),
-    ] {
-        if let Err(error) = sysctl::set(&key, value) {
-            tracing::warn!(%error, "a setting of the overlay device stays as it is");
-        }
-    }
+    conduct::ensure(socket, name, made.index)?;
     if made.mtu != mtu || !made.up {
         device::set(socket, name, made.index, Some(mtu), true)?;
     }

@@ -209,7 +209,7 @@ impl Task {
             Notice::Message { message, .. } => {
                 matches!(message, RouteNetlinkMessage::NewRule(_) | RouteNetlinkMessage::DelRule(_))
             }
-            Notice::NextHop { .. } => false,
+            Notice::NextHop { .. } | Notice::ReversePath { .. } => false,
         };
         if self.monitor.hear().iter().any(concerns) {
             let at = Instant::now() + self.pause();

@@ -11,6 +11,7 @@ use ipnetwork::IpNetwork;
 use nix::sched::{CloneFlags, unshare};
 use tokio::sync::mpsc::Receiver;
 
+pub mod node;
 mod shown;
 
 pub use shown::without_objects;

@@ -181,7 +181,8 @@ fn add_now(interface: &PodInterface) -> Result<(), FibError> {
     let pod = namespace.inside(|| device::find(&mut Socket::open()?, pod_name))?;
     let made = match (host, pod) {
         (Some(host), Some(pod)) if host.behind == Some(pod.index) && pod.behind == Some(host.index) => {
-            if host.mtu != *mtu {
+            // A veth drops, without a word, what is longer than the end that receives it takes.
+            if host.mtu < *mtu {
                 device::set(&mut socket, host_name, host.index, Some(*mtu), false)?;
             }
             false
@@ -202,8 +203,9 @@ fn add_now(interface: &PodInterface) -> Result<(), FibError> {
             true
         }
     };
-    let done =
-        furnish_host(&mut socket, host_name).and_then(|()| namespace.inside(|| furnish_pod(pod_name, addresses, *mtu)));
+    let done = furnish_host(&mut socket, host_name)
+        .and_then(|()| namespace.inside(|| furnish_pod(pod_name, addresses, *mtu)))
+        .and_then(|()| narrow(&mut socket, host_name, *mtu));
     if done.is_err() && made {
         let undone = device::find(&mut socket, host_name)
             .and_then(|found| found.map_or(Ok(()), |found| device::remove(&mut socket, host_name, found.index)));
@@ -225,6 +227,14 @@ fn create(socket: &mut Socket, interface: &PodInterface, namespace: &Namespace) 
         .build();
     let request = Request { message: RouteNetlinkMessage::NewLink(pair), flags: NLM_F_CREATE | NLM_F_EXCL };
     socket.perform(&format!("add the veth pair {host_name} and {pod_name}"), request)
+}
+
+/// Lowers the MTU of the host's end to the pod's, which is lowered already: the pod sends nothing longer any more.
+fn narrow(socket: &mut Socket, name: &str, mtu: u32) -> Result<(), FibError> {
+    match device::find(socket, name)? {
+        Some(device) if device.mtu > mtu => device::set(socket, name, device.index, Some(mtu), false),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn furnish_host(socket: &mut Socket, name: &str) -> Result<(), FibError> {

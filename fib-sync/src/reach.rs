@@ -27,7 +27,7 @@ pub enum Reach {
     Adjacent {
         /// The link's device.
         device: String,
-        /// Octets of the largest packet on the way there.
+        /// Octets of the largest packet on the way there, as far as this host's routes and links say.
         mtu: u32,
     },
     /// By a router.
@@ -58,6 +58,14 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
+    /// Octets of the largest packet on the way there.
+    pub(crate) fn mtu(&self) -> Option<u32> {
+        match self {
+            Answer::Adjacent { mtu, .. } | Answer::Routed { mtu, .. } => Some(*mtu).filter(|mtu| *mtu != 0),
+            Answer::Local | Answer::Unreachable(_) => None,
+        }
+    }
+
     pub(crate) fn public(&self, links: &Links) -> Reach {
         let device = |link: &u32| links.name(*link).to_string();
         match self {
@@ -179,16 +187,20 @@ fn understand(answer: Result<RouteNetlinkMessage, Refusal>, links: &Links) -> An
         RouteType::Local => return Answer::Local,
         other => return Answer::Unreachable(format!("the kernel has a route of type {} for it", type_word(other))),
     }
-    let (mut via, mut link, mut mtu) = (None, 0, None);
+    let (mut via, mut link, mut mtu, mut learned) = (None, 0, None, false);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Gateway(address) => via = ip(address),
             RouteAttribute::Via(netlink_packet_route::route::RouteVia::Inet6(address)) => via = Some((*address).into()),
             RouteAttribute::Oif(index) => link = *index,
             RouteAttribute::Metrics(metrics) => mtu = mtu_of(metrics),
+            RouteAttribute::CacheInfo(cache) => learned = cache.expires != 0,
             _ => {}
         }
     }
+    // What a router somewhere on the way has said holds for some minutes, and nobody is told when it ends. The kernel itself
+    // heeds it, in tunnels too.
+    let mtu = mtu.filter(|_| !learned);
     // The kernel goes on answering with a route whose cable is pulled.
     if let Some(device) = links.by_index(link).filter(|device| !device.running) {
         return Answer::Unreachable(format!("device {} has no carrier", device.name));

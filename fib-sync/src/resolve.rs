@@ -81,9 +81,9 @@ pub(crate) fn resolve(path: &Path, v6: bool, view: View<'_>) -> Resolution {
                 complaints.push(format!("source address {wanted} is on no device; the route goes without it"));
             }
             // The kernel's path MTU is a route's, not a hop's: one tunnel among several decides for all.
-            let tunnel = tunnels(path).next().is_some();
-            let overlay = view.overlay.filter(|_| tunnel).map(|overlay| overlay.status.mtu);
-            let mtu = [path.mtu, overlay].into_iter().flatten().min();
+            let outside = |end: TunnelEnd| view.answers.get(end.endpoint()).and_then(Answer::mtu);
+            let inside = |end| Some(overlay::towards(view.overlay?, outside(end)));
+            let mtu = tunnels(path).map(inside).chain([path.mtu]).flatten().min();
             let made = if !hops.is_empty() {
                 let source = tunnel_source(path, source, view).filter(|source| source.is_ipv6() == v6).or(source);
                 made(Kind::Unicast, hops, mtu).map(|made| KernelPath { source, ..made })

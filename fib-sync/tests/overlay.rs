@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use fib_sync::{
     Encapsulation, FibError, FibEvent, Target, TunnelEnd,
-    overlay::{IPIP_DEVICE, VXLAN_DEVICE},
+    overlay::{IPIP_DEVICE, VXLAN_DEVICE, checksum},
 };
 use support::{
     node::{Node, VXLAN, has_ipip, spec, spec_of, tunnel},
@@ -92,6 +92,26 @@ fn the_device_is_made_as_asked_for_and_nothing_is_flooded_or_learned() {
 }
 
 #[test]
+fn checksums_are_completed_before_the_tunnel_on_kernels_that_get_them_wrong_and_on_no_other() {
+    in_namespace(|| async {
+        link("up1", &["192.168.0.1/24"]);
+        let (fib, _events) = start().await;
+        fib.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay");
+        let offloaded = || checksum::is_offloaded(VXLAN_DEVICE).expect("an answer");
+        let release = fib_sync::host::kernel_release().expect("a release");
+        assert_eq!(offloaded(), !checksum::is_wrong_on(&release), "{release}");
+        if offloaded() {
+            assert!(!checksum::settle(VXLAN_DEVICE, "5.7.0").expect("nothing to do"));
+            assert!(offloaded());
+            assert!(checksum::settle(VXLAN_DEVICE, "5.4.0-42-generic").expect("switched off"));
+            assert!(!offloaded());
+            assert!(!checksum::settle(VXLAN_DEVICE, "5.4.0-42-generic").expect("nothing to do"));
+        }
+        assert!(checksum::is_offloaded("nobody").is_err());
+    });
+}
+
+#[test]
 fn entries_come_with_the_first_route_by_an_end_and_go_with_the_last() {
     in_namespace(|| async {
         link("up1", &["192.168.0.1/24"]);
@@ -168,6 +188,70 @@ fn the_mtu_follows_the_underlay_on_the_device_and_on_routes() {
         assert_eq!(status.await.mtu, 8950);
         until("the route follows", || routes()[0].ends_with("mtu 8950")).await;
         assert!(ip(&format!("link show {VXLAN_DEVICE}")).contains("mtu 8950"));
+    });
+}
+
+#[test]
+fn the_mtu_of_a_route_is_what_fits_on_the_way_to_its_end_also_when_that_moves_to_another_link() {
+    in_namespace(|| async {
+        link("up1", &["192.168.0.1/24"]);
+        link("up2", &["192.168.1.1/24"]);
+        ip("link set up2 mtu 1400");
+        ip("route add 192.168.7.0/24 via 192.168.0.9");
+        let (fib, mut events) = start().await;
+        let made = fib.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay").expect("the overlay");
+        assert_eq!(made.mtu, 1450);
+        let (one, two) = (far("192.168.7.1", 1), far("192.168.8.2", 2));
+        fib.wish(vec![
+            put("10.1.0.0/16", tunnel(one)),
+            put("10.2.0.0/16", tunnel(two)),
+            put("fd00:1::/64", tunnel(one)),
+        ])
+        .await;
+        let mtus = || -> Vec<String> {
+            routes()
+                .iter()
+                .map(|route| {
+                    route
+                        .split("mtu ")
+                        .nth(1)
+                        .unwrap_or("none")
+                        .split(' ')
+                        .next()
+                        .map(str::to_owned)
+                        .unwrap_or_default()
+                })
+                .collect()
+        };
+        assert_eq!(mtus(), ["1450"; 3]);
+        ip("route replace 192.168.7.0/24 via 192.168.1.9");
+        until("by the narrower link", || mtus() == ["1350", "1450", "1350"]).await;
+        ip("link set up2 mtu 1440");
+        until("which becomes wider", || mtus() == ["1390", "1450", "1390"]).await;
+        ip("route replace 192.168.7.0/24 via 192.168.1.9 mtu 1380");
+        until("and has a route with an MTU of its own", || mtus() == ["1330", "1450", "1330"]).await;
+        ip("link set up2 mtu 9000");
+        ip("route replace 192.168.7.0/24 via 192.168.1.9");
+        until("the device's is the most", || mtus() == ["1450"; 3]).await;
+        ip("link set up1 mtu 1400");
+        let lowered = event(&mut events, |event| match event {
+            FibEvent::OverlayChanged(status) => Some(status),
+            _ => None,
+        });
+        assert_eq!(lowered.await.mtu, 1350);
+        until("all follow the device", || mtus() == ["1350"; 3]).await;
+    });
+}
+
+#[test]
+fn an_mtu_that_the_configuration_names_is_for_all_routes_whatever_fits() {
+    in_namespace(|| async {
+        link("up1", &["192.168.0.1/24"]);
+        ip("link set up1 mtu 1400");
+        let (fib, _events) = start().await;
+        fib.overlay(Some(fib_sync::OverlaySpec { mtu: Some(1400), ..spec("192.168.0.1") })).await.expect("the overlay");
+        fib.wish(vec![put("10.1.0.0/16", tunnel(far("192.168.0.7", 1)))]).await;
+        assert!(routes()[0].ends_with("mtu 1400"), "{:?}", routes());
     });
 }
 

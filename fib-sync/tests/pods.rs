@@ -35,6 +35,25 @@ fn names_are_stable_short_and_differ() {
 }
 
 #[test]
+fn both_ends_of_an_interface_get_another_mtu_in_place() {
+    in_namespace(|| async {
+        let pod = Other::new();
+        let wanted = interface("default/a", &pod, &["10.244.1.5"]);
+        let name = wanted.host_name.clone();
+        let numbers = || (ip(&format!("-o link show {name}")), pod.ip("-o link show eth0"));
+        pod::add(&wanted).await.expect("an interface");
+        pod::up(&wanted.host_name).await.expect("up");
+        for mtu in [8950, 1400, 1450] {
+            pod::add(&PodInterface { mtu, ..wanted.clone() }).await.expect("another MTU");
+            let (host, inside) = numbers();
+            let part = format!("mtu {mtu} ");
+            assert!(host.contains(&part) && inside.contains(&part), "{host}{inside}");
+            assert!(inside.contains("UP") && pod.ip("route").contains("default via 169.254.1.1"), "{inside}");
+        }
+    });
+}
+
+#[test]
 fn two_pods_of_a_host_reach_each_other_once_both_are_up() {
     in_namespace(|| async {
         enable_forwarding().expect("forwarding");

@@ -64,6 +64,8 @@ struct Entry {
     record: Record,
     /// Its interface exists as far as we know, so its host routes are wanted.
     wired: bool,
+    /// MTU of the interface as it was made or changed last, octets; `None`: not by this run.
+    mtu: Option<u32>,
     error: Option<String>,
 }
 
@@ -107,7 +109,7 @@ impl Endpoints {
         let entry = |record: Record| {
             let error = Some("it is being taken over from an earlier run".to_owned());
             // Adopted until shown otherwise: its route must not vanish in between.
-            (record.name.clone(), Entry { record, wired: true, error })
+            (record.name.clone(), Entry { record, wired: true, mtu: None, error })
         };
         let endpoints = Arc::new(Self {
             directory,
@@ -163,7 +165,7 @@ impl Endpoints {
             }
             in_the_way(&entries, &record)?;
         }
-        let entry = Entry { record: record.clone(), wired: false, error: Some("it is being made".into()) };
+        let entry = Entry { record: record.clone(), wired: false, mtu: None, error: Some("it is being made".into()) };
         self.entries.write().await.insert(name.clone(), entry);
         if let Err(error) = self.bring_up(&record).await {
             self.take_down(&name).await;
@@ -236,7 +238,31 @@ impl Endpoints {
                 }
             }
         }
+        self.widen_or_narrow().await;
         self.route().await;
+    }
+
+    /// Lets the interfaces that are there follow the MTU of what is behind them. One whose namespace is out of reach stays as it
+    /// is at both ends, since a veth drops what is longer than its other end takes; the routes say what fits, and the kernel
+    /// tells the pod (path MTU discovery).
+    async fn widen_or_narrow(&self) {
+        let mtu = self.forwarding.pod_mtu().await;
+        let other: Vec<Record> = {
+            let entries = self.entries.read().await;
+            let ready = entries.values().filter(|entry| entry.error.is_none() && entry.mtu != Some(mtu));
+            ready.map(|entry| entry.record.clone()).collect()
+        };
+        for record in other {
+            let (name, interface) = (&record.name, interface(&record, mtu));
+            match pod::add(&interface).await {
+                Ok(()) => info!(endpoint = name, mtu, "the interface has another MTU now"),
+                Err(error) => warn!(endpoint = name, mtu, %error, "the interface keeps its MTU, at both ends"),
+            }
+            // Said once; what removed the interface or its namespace is noticed by itself.
+            if let Some(entry) = self.entries.write().await.get_mut(name) {
+                entry.mtu = Some(mtu);
+            }
+        }
     }
 
     /// A pod that is not reached must not be called ready.
@@ -267,15 +293,13 @@ impl Endpoints {
         self.store().await.map_err(|error| error.to_string())?;
         self.enforce().await?;
         let host_name = pod::host_name(&record.name);
-        let interface = PodInterface {
-            host_name: host_name.clone(),
-            netns: record.netns.clone(),
-            pod_name: record.interface.clone(),
-            addresses: record.addresses.clone(),
-            mtu: self.forwarding.pod_mtu().await,
-        };
+        let mtu = self.forwarding.pod_mtu().await;
+        let interface = interface(record, mtu);
         pod::add(&interface).await.map_err(|error| error.to_string())?;
         self.note(&record.name, true, Some("its interface is not up yet".into())).await;
+        if let Some(entry) = self.entries.write().await.get_mut(&record.name) {
+            entry.mtu = Some(mtu);
+        }
         self.route().await;
         pod::up(&host_name).await.map_err(|error| error.to_string())?;
         pod::settled(&interface).await.map_err(|error| error.to_string())?;
@@ -348,6 +372,16 @@ impl Endpoints {
                 .collect()
         };
         self.forwarding.set_pods(pods).await;
+    }
+}
+
+fn interface(record: &Record, mtu: u32) -> PodInterface {
+    PodInterface {
+        host_name: pod::host_name(&record.name),
+        netns: record.netns.clone(),
+        pod_name: record.interface.clone(),
+        addresses: record.addresses.clone(),
+        mtu,
     }
 }
 

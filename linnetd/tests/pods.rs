@@ -50,6 +50,42 @@ async fn a_pod_is_reached_survives_kill_9_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn pods_and_their_interfaces_follow_the_mtu_of_the_underlay() {
+    let rack = Rack::new("");
+    rack.configure("", "");
+    let _daemon = rack.start();
+    let pods = [Namespace::new("p"), Namespace::new("p")];
+    let mut endpoints = rack.endpoints().await;
+    let uplink = "eth0";
+    let mut interfaces = Vec::new();
+    for (pod, address, mtu) in [(&pods[0], "10.244.1.2", 1500), (&pods[1], "10.244.1.3", 1400)] {
+        rack.host.run(&format!("ip link set {uplink} mtu {mtu}"));
+        let wanted = format!("mtu {} ", mtu - 50);
+        rack.until("the overlay follows", || {
+            rack.host.run("ip -o link show linnet.vxlan").contains(&wanted).then_some(())
+        });
+        let request = EndpointAddRequest {
+            name: format!("web-{address}"),
+            netns: pod.name.clone(),
+            addresses: vec![address.into()],
+            ..EndpointAddRequest::default()
+        };
+        interfaces.push(endpoints.add(request).await.unwrap().into_inner().endpoint.unwrap().interface);
+        assert!(pod.run("ip -o link show eth0").contains(&wanted), "a new pod gets what fits\n{}", rack.dump());
+    }
+    for mtu in [1400, 9000] {
+        rack.host.run(&format!("ip link set {uplink} mtu {mtu}"));
+        let wanted = format!("mtu {} ", mtu - 50);
+        rack.until(&format!("all interfaces follow to {mtu}"), || {
+            let inside = pods.iter().all(|pod| pod.run("ip -o link show eth0").contains(&wanted));
+            let outside =
+                interfaces.iter().all(|name| rack.host.run(&format!("ip -o link show {name}")).contains(&wanted));
+            (inside && outside).then_some(())
+        });
+    }
+}
+
+#[tokio::test]
 async fn an_endpoint_that_cannot_be_made_leaves_nothing() {
     let rack = Rack::new("");
     rack.configure("", "");

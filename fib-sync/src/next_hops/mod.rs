@@ -56,6 +56,16 @@ pub(crate) struct NextHops {
     idle: bool,
 }
 
+/// Whether the kernel has such objects.
+pub(crate) fn supported(socket: &mut Socket) -> Result<bool, FibError> {
+    match socket.dump_octets(&question(), read) {
+        Ok(_) => Ok(true),
+        // A kernel older than 5.3 does not know the question.
+        Err(FibError::Kernel { source, .. }) if source.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 impl NextHops {
     /// Asks the kernel whether it has such objects, and which. Without `wanted` none is made, and those of an earlier run
     /// go when no route has them.

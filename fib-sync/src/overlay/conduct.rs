@@ -11,7 +11,8 @@ use std::net::Ipv4Addr;
 
 use netlink_packet_route::address::AddressScope;
 
-use crate::{FibError, address, netlink::Socket, sysctl};
+use super::{VXLAN_DEVICE, checksum};
+use crate::{FibError, address, host, netlink::Socket, sysctl};
 
 /// The IPv4 dummy address (RFC 7600, section 4.8; IANA's registry of special addresses): nobody's, and no destination. Its
 /// scope is the host, so that nothing is sent from it.
@@ -40,6 +41,13 @@ pub(crate) fn ensure(socket: &mut Socket, name: &str, link: u32) -> Result<Vec<S
         match address::add(socket, name, link, DUMMY.into(), 32, AddressScope::Host) {
             Ok(()) => done.push(format!("its address {DUMMY} is missing")),
             Err(error) => tracing::warn!(%error, "what hosts send to pods of others by the overlay may be dropped"),
+        }
+    }
+    if name == VXLAN_DEVICE {
+        match host::kernel_release().and_then(|release| checksum::settle(name, &release)) {
+            Ok(true) => done.push("it left checksums to devices, which this kernel gets wrong".into()),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "whether checksums are right in VXLAN is not known"),
         }
     }
     Ok(done)

@@ -1,6 +1,7 @@
 //! The overlay: one tunnel device. VXLAN needs entries that tell it where each other node is, WireGuard a peer for each; IP in
 //! IP finds that in the routes.
 
+pub mod checksum;
 pub(crate) mod conduct;
 mod ipip;
 mod mtu;
@@ -14,7 +15,7 @@ use std::{
     sync::Arc,
 };
 
-pub(crate) use mtu::underlay;
+pub(crate) use mtu::{towards, underlay};
 pub(crate) use neighbours::Neighbours;
 pub(crate) use wireguard::{Control, Peers};
 pub use wireguard::{PeerStatus, PrivateKey, PublicKey};
@@ -102,6 +103,12 @@ pub struct OverlayStatus {
 }
 
 impl OverlayStatus {
+    /// How long a packet becomes on the wire that is so long when it enters the tunnel, octets.
+    #[must_use]
+    pub fn outside(&self, inside: u32) -> u32 {
+        inside + mtu::cost(self.encapsulation, self.local)
+    }
+
     /// The MAC of a VXLAN device: the same after each restart. `None`: the encapsulation has none.
     #[must_use]
     pub fn mac(&self) -> Option<[u8; 6]> {

@@ -36,6 +36,11 @@ pub(crate) enum Command {
         after_help = "Examples:\n  linnet status\n  linnet status -o json | jq -r '.components[] | select(.state != \"ok\")'"
     )]
     Status,
+    /// Looks for what is wrong with this node: culprit, consequence, next step; exit status 1 when there is a fault.
+    #[command(
+        after_help = "It changes nothing, and sends some packets to find out whether they pass. Notes are no faults.\n\nExamples:\n  linnet doctor\n  linnet doctor -o json | jq -r '.sections[].findings[] | .culprit'"
+    )]
+    Doctor,
     /// BGP sessions and routes.
     Bgp {
         #[command(subcommand)]

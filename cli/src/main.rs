@@ -6,6 +6,7 @@ mod args;
 mod bfd;
 mod bgp;
 mod client;
+mod doctor;
 mod drain;
 mod endpoint;
 mod error;
@@ -71,6 +72,7 @@ async fn run(args: Args) -> Result<Answer, Error> {
         Command::Status => status::status(&client, &print).await,
         Command::Reload => status::reload(&client, &print).await,
         Command::Drain { wait } => drain::drain(&client, &print, wait).await,
+        Command::Doctor => doctor::doctor(&client, &print).await,
         Command::Undrain => drain::undrain(&client).await,
         Command::Bgp { command } => match command {
             BgpCommand::Summary => bgp::summary(&client, &print).await,

@@ -8,6 +8,7 @@ pub mod config;
 pub mod daemon;
 #[cfg(test)]
 mod directory;
+pub mod doctor;
 pub mod drain;
 pub mod endpoints;
 pub mod forwarding;

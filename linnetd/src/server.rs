@@ -1,6 +1,7 @@
 //! The gRPC API on a Unix socket: one file for each service of `linnet.proto`.
 
 mod bgp;
+mod doctor;
 mod endpoints;
 mod fib;
 mod filter;
@@ -26,6 +27,7 @@ use tonic::transport::Server;
 use tracing::warn;
 
 use crate::daemon::{Daemon, Kernel};
+pub(crate) use node::components;
 
 /// Why the socket is not to be had.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal, Write};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use table::Table;
+use table::{Table, Tone};
 
 /// How to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -41,6 +41,12 @@ impl Page {
     pub(crate) fn line(&mut self, line: impl AsRef<str>) {
         self.text.push_str(line.as_ref().trim_end());
         self.text.push('\n');
+    }
+
+    /// A line that begins with a word in its tone; the rest begins at this column.
+    pub(crate) fn toned(&mut self, tone: Tone, word: &str, column: usize, rest: &str) {
+        let gap = " ".repeat(column.saturating_sub(word.chars().count()));
+        self.line(format!("{}{gap}{rest}", tone.dye(word, self.colour)));
     }
 
     pub(crate) fn table(&mut self, table: &Table) {

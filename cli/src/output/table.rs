@@ -13,6 +13,14 @@ pub(crate) enum Tone {
 }
 
 impl Tone {
+    /// The text in this tone.
+    pub(crate) fn dye(self, text: &str, colour: bool) -> String {
+        match self.escape() {
+            Some(escape) if colour => format!("{escape}{text}\x1b[0m"),
+            _ => text.to_owned(),
+        }
+    }
+
     fn escape(self) -> Option<&'static str> {
         match self {
             Self::Plain => None,
@@ -71,10 +79,7 @@ impl Table {
             let mut line = String::new();
             for (((cell, tone), (_, align)), columns) in row.iter().zip(&self.columns).zip(&self.widths) {
                 let pad = " ".repeat(columns.saturating_sub(width(cell)));
-                let cell = match tone.escape() {
-                    Some(escape) if colour => format!("{escape}{cell}\x1b[0m"),
-                    _ => cell.clone(),
-                };
+                let cell = tone.dye(cell, colour);
                 match align {
                     Align::Left => line.extend([cell.as_str(), &pad, "  "]),
                     Align::Right => line.extend([pad.as_str(), &cell, "  "]),

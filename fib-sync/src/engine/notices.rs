@@ -13,7 +13,7 @@ use crate::{
     links::LinkChange,
     netlink::Notice,
     next_hops::{Group, NextHops},
-    overlay::{self, conduct},
+    overlay,
 };
 
 /// What a burst of notices amounts to.
@@ -138,7 +138,7 @@ impl Engine {
     /// Puts the settings of the overlay device right. Returns what was otherwise.
     pub(super) fn tend_conduct(&mut self) -> Vec<String> {
         let Some(overlay) = &self.overlay else { return Vec::new() };
-        let done = conduct::ensure(&mut self.socket, &overlay.status.device, overlay.link);
+        let done = overlay::conduct::ensure(&mut self.socket, &overlay.status.device, overlay.link);
         done.unwrap_or_else(|error| {
             tracing::warn!(%error, "the settings of the overlay device cannot be looked at");
             Vec::new()

@@ -7,12 +7,13 @@ use bgp_proto::session::State;
 use fib_sync::Encapsulation;
 use linnet_api::node_server::Node;
 use linnet_api::{
-    Component, Drain, DrainReply, DrainRequest, ReloadReply, ReloadRequest, StatusReply, StatusRequest, UndrainReply,
-    UndrainRequest,
+    Component, DoctorRequest, Drain, DrainReply, DrainRequest, ReloadReply, ReloadRequest, StatusReply, StatusRequest,
+    UndrainReply, UndrainRequest,
 };
 use policy::State as PolicyState;
 use tonic::{Request, Response, Status};
 
+use super::doctor;
 use crate::config::OverlayMode;
 use crate::daemon::{Daemon, Kernel};
 use crate::drain::DrainState;
@@ -22,6 +23,12 @@ pub(super) struct NodeService(pub(super) Arc<Daemon>);
 
 #[tonic::async_trait]
 impl Node for NodeService {
+    type DoctorStream = doctor::Steps;
+
+    async fn doctor(&self, _: Request<DoctorRequest>) -> Result<Response<Self::DoctorStream>, Status> {
+        Ok(Response::new(doctor::steps(self.0.clone())))
+    }
+
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
         let config = self.0.config().await;
         Ok(Response::new(StatusReply {
@@ -76,7 +83,7 @@ fn ok_if(sound: bool) -> &'static str {
 }
 
 /// One entry a room.
-pub(super) async fn components(daemon: &Daemon) -> Vec<Component> {
+pub(crate) async fn components(daemon: &Daemon) -> Vec<Component> {
     let mut components = vec![bgp(daemon).await];
     match daemon.kernel() {
         Some(kernel) => {

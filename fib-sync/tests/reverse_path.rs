@@ -6,7 +6,7 @@ mod support;
 
 use fib_sync::Encapsulation;
 use support::{
-    node::{Node, VXLAN, has_ipip},
+    node::{Node, VXLAN, has_ipip, has_wireguard},
     *,
 };
 
@@ -69,7 +69,10 @@ async fn lost(encapsulation: Encapsulation, all: &'static str, default: &'static
         for (what, from, to) in
             [("pod to pod", &one.pod, pod), ("host to pod", &one.host, pod), ("pod to host", &one.pod, host)]
         {
-            if from.pings(to).is_err() {
+            // A peer of WireGuard takes from a host what comes from its node's own address, which is IPv4 here.
+            let refused =
+                matches!(encapsulation, Encapsulation::WireGuard { .. }) && to.contains(':') && what != "pod to pod";
+            if !refused && from.pings(to).is_err() {
                 lost.push(format!("{}: {what} {to}", encapsulation.name()));
             }
         }
@@ -89,6 +92,11 @@ fn all_pass(all: &'static str, default: &'static str) {
     in_namespace(move || async move {
         if has_ipip() {
             assert_eq!(lost(Encapsulation::IpIp, all, default).await.join("\n"), "");
+        }
+    });
+    in_namespace(move || async move {
+        if has_wireguard() {
+            assert_eq!(lost(Encapsulation::WireGuard { port: 51820 }, all, default).await.join("\n"), "");
         }
     });
 }

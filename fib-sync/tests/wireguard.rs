@@ -9,7 +9,7 @@ use fib_sync::{
     Encapsulation, Fib, FibError, FibEvent, Hop, OverlaySpec, OverlayStatus, PrivateKey, PublicKey, Target, TunnelEnd,
     overlay::WIREGUARD_DEVICE,
 };
-use support::*;
+use support::{node::has_wireguard, *};
 use tokio::sync::mpsc::Receiver;
 
 fn spec(secret: u8) -> OverlaySpec {
@@ -19,14 +19,6 @@ fn spec(secret: u8) -> OverlaySpec {
         mtu: None,
         key: Some(Arc::new(PrivateKey::new([secret; 32]))),
     }
-}
-
-fn has_wireguard() -> bool {
-    let has = run("ip", &["link", "add", "name", "probe", "type", "wireguard"]).is_ok();
-    if has {
-        ip("link del probe");
-    }
-    has
 }
 
 /// Runs a test in a namespace where the kernel has WireGuard.

@@ -274,34 +274,34 @@ fn two_hosts_on_different_subnets_reach_each_others_pods_by_vxlan_ipip_and_wireg
     Ok(())
 }
 
-/// What `cargo test -p fib-sync --test wireguard` runs. The kernel of a test machine often has no WireGuard, and the tests then
-/// look at little; here they look at all.
-fn tests_of_fib_sync() -> PathBuf {
+/// What `cargo test -p fib-sync --test NAME` runs. The kernel of a test machine often has neither WireGuard nor IP in IP, and the
+/// tests then look at little; here they look at all.
+fn tests_of_fib_sync(name: &str) -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args([
-        "test",
-        "--locked",
-        "--package",
-        "fib-sync",
-        "--test",
-        "wireguard",
-        "--no-run",
-        "--message-format",
-        "json",
-    ]);
+    cargo.args(["test", "--locked", "--package", "fib-sync", "--test", name, "--no-run", "--message-format", "json"]);
     let built = cargo.output().expect("cargo runs");
     let said = String::from_utf8_lossy(&built.stdout);
     let messages = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let executables = messages.filter(|message| message["target"]["name"] == "wireguard");
+    let executables = messages.filter(|message| message["target"]["name"] == name);
     let executable = executables.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next();
     executable.unwrap_or_else(|| panic!("no tests were built: {}", String::from_utf8_lossy(&built.stderr)))
 }
 
 #[test]
 fn peers_of_the_wireguard_device_follow_routes_on_debians_kernel() -> Result<(), MachineError> {
-    let tests = tests_of_fib_sync().display().to_string();
+    let tests = tests_of_fib_sync("wireguard").display().to_string();
     let machine = Machine::debian(Kernel::V6_1).program(&tests).program("wg").program("bridge").processors(2);
     let ran = machine.deadline(DEADLINE).script(format!("{tests} 2>&1")).run()?;
+    assert_eq!(ran.status, 0, "{}", ran.output);
+    Ok(())
+}
+
+#[test]
+fn hosts_and_pods_reach_each_other_by_each_encapsulation_whatever_is_checked_of_reverse_paths_on_debians_kernel()
+-> Result<(), MachineError> {
+    let tests = tests_of_fib_sync("reverse_path").display().to_string();
+    let machine = Machine::debian(Kernel::V6_1).program(&tests).program("ping").program("bridge").processors(2);
+    let ran = machine.deadline(DEADLINE).script(format!("ping -V; {tests} 2>&1")).run()?;
     assert_eq!(ran.status, 0, "{}", ran.output);
     Ok(())
 }

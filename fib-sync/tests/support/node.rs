@@ -1,7 +1,9 @@
 //! A node for a test: an engine, an overlay and a pod, in a namespace of its own.
 
+use std::sync::Arc;
+
 use fib_sync::{
-    Encapsulation, Fib, FibEvent, Hop, OverlaySpec, OverlayStatus, Target, TunnelEnd, enable_forwarding,
+    Encapsulation, Fib, FibEvent, Hop, OverlaySpec, OverlayStatus, PrivateKey, Target, TunnelEnd, enable_forwarding,
     pod::{self, PodInterface},
 };
 use tokio::sync::mpsc::Receiver;
@@ -16,12 +18,26 @@ pub fn spec(local: &str) -> OverlaySpec {
 }
 
 pub fn spec_of(encapsulation: Encapsulation, local: &str) -> OverlaySpec {
-    OverlaySpec { encapsulation, local: local.parse().expect("an address"), mtu: None, key: None }
+    let key = matches!(encapsulation, Encapsulation::WireGuard { .. }).then(|| {
+        // One of each node's own, which is all that a test asks of it.
+        let octets = local.bytes().cycle().take(32).collect::<Vec<u8>>();
+        Arc::new(PrivateKey::new(octets.try_into().expect("32 octets")))
+    });
+    OverlaySpec { encapsulation, local: local.parse().expect("an address"), mtu: None, key }
 }
 
 /// The machine under `topology-tests` has IP in IP; here it depends on the kernel.
 pub fn has_ipip() -> bool {
-    let has = run("ip", &["link", "add", "name", "probe", "type", "ipip", "local", "192.0.2.1"]).is_ok();
+    has(&["type", "ipip", "local", "192.0.2.1"])
+}
+
+/// Likewise.
+pub fn has_wireguard() -> bool {
+    has(&["type", "wireguard"])
+}
+
+fn has(device: &[&str]) -> bool {
+    let has = run("ip", &[&["link", "add", "name", "probe"], device].concat()).is_ok();
     if has {
         ip("link del probe");
     }

@@ -208,6 +208,7 @@ mod tests {
             installed: true,
             error: None,
             hops: vec![ResolvedHop { via, device: device.into(), tunnel, weight: Weight::ONE }],
+            backup: None,
             mtu,
             repairs: 0,
         }

@@ -103,6 +103,7 @@ mod tests {
             installed: error.is_none(),
             error: error.map(str::to_owned),
             hops: Vec::new(),
+            backup: None,
             mtu: None,
             repairs: 0,
         }

@@ -182,9 +182,9 @@ pub fn devices() -> Vec<String> {
     shown.lines().map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).collect()
 }
 
-/// Waits until `condition` holds; after five seconds says what there is.
+/// Waits until `condition` holds; after twenty seconds says what there is.
 pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(20);
     while !condition() {
         assert!(Instant::now() < deadline, "{what}: it did not come to that; routes:\n{}", routes().join("\n"));
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -54,6 +54,7 @@ impl PathFlags {
     pub(crate) const TRANSFORMED: Self = Self(8);
     /// Who takes over from the only chosen path, as last decided.
     pub(crate) const BACKUP: Self = Self(16);
+    /// Best, or in the multipath set.
     const CHOSEN: Self = Self(1 | 2);
 
     pub(crate) fn contains(self, flag: Self) -> bool {

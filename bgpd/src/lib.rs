@@ -294,6 +294,13 @@ impl Bgp {
         answered.await.unwrap_or_default()
     }
 
+    /// How many prefixes have accepted paths of which none has a next hop in reach: those of [`RouteScope::Unresolved`].
+    pub async fn unresolved_prefixes(&self) -> usize {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.orders.send(Order::UnresolvedPrefixes(answer));
+        answered.await.unwrap_or_default()
+    }
+
     /// All peers, by name.
     pub async fn peers(&self) -> Vec<PeerStatus> {
         let Listing { peers, graceful_restart, bfd, .. } = self.list().await;
@@ -362,6 +369,7 @@ impl Bgp {
             RouteScope::Received(name) => Scope::Received(id(name)?),
             RouteScope::Advertised(name) => Scope::Advertised(id(name)?),
             RouteScope::Rejected => Scope::Rejected,
+            RouteScope::Unresolved => Scope::Unresolved,
         };
         let mut routes = match query.prefix {
             Some(prefix) => {

@@ -70,6 +70,8 @@ pub(crate) enum Order {
     SetUnreachable(Vec<(IpAddr, bool)>),
     /// Forgets next hops that are out of reach and that no path has.
     ForgetUnreachable(oneshot::Sender<Vec<IpAddr>>),
+    /// How many prefixes have paths of which none has a next hop in reach.
+    UnresolvedPrefixes(oneshot::Sender<usize>),
     /// Sends a peer everything again.
     Refresh(PeerId),
     /// Counts, one for each of these.
@@ -350,6 +352,9 @@ impl RibTask {
             Order::SetUnreachable(changes) => self.rib.set_unreachable(&changes),
             Order::ForgetUnreachable(answer) => {
                 let _ = answer.send(self.rib.forget_unreachable());
+            }
+            Order::UnresolvedPrefixes(answer) => {
+                let _ = answer.send(self.rib.unresolved_prefixes());
             }
             Order::SetAggregates(aggregates) => self.rib.set_aggregates(aggregates, now),
             Order::Refresh(peer) => {

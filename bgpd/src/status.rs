@@ -168,6 +168,8 @@ pub enum RouteScope {
     Advertised(String),
     /// All rejected paths, with the reason.
     Rejected,
+    /// The accepted paths of prefixes of which no path has a next hop in reach.
+    Unresolved,
 }
 
 /// A route, with its peer's name.

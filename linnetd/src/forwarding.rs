@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bgp_proto::rib::BestPath;
 use bgp_proto::types::{Family, Prefix};
 use bgpd::Bgp;
 use fib_sync::{Encapsulation, Fib, FibConfig, FibEvent, OverlaySpec, OverlayStatus, PathId, Reach, Submitted};
@@ -19,7 +20,7 @@ use tracing::{debug, info, warn};
 
 use crate::config::{self, Config, OverlayMode};
 use crate::overlay_key::{self, KeyError};
-use crate::routes::{Hints, Local, Routes, Settings, Tracking};
+use crate::routes::{Hints, Local, Routes, Settings, Tracking, Verdict, Way};
 
 /// Best paths of one turn: what one netlink batch and one look at the commands lie between.
 const TURN: usize = 16_384;
@@ -59,9 +60,29 @@ pub struct State {
     pub overlay_error: Option<String>,
     /// Families of which routes of an earlier run may still wait to be confirmed.
     pub unswept: Vec<Family>,
+    /// What the speaker is told of next hops.
+    tracking: Tracking,
     blocks: Vec<Prefix>,
     pods: Vec<(IpAddr, String)>,
     wanted: Wanted,
+}
+
+impl State {
+    /// Paths of a prefix of which BGP uses none, because no next hop is in reach: each way, and why it leads nowhere.
+    #[must_use]
+    pub fn unresolved(&self, prefix: Prefix, paths: &[BestPath]) -> Vec<(Way, String)> {
+        let now = Instant::now().into_std();
+        let why = |(way, verdict): (Way, Verdict)| {
+            let reason = match verdict.hop {
+                Some(_) => {
+                    self.tracking.why_waiting(way.next_hop, now).unwrap_or("it is about to be used again".into())
+                }
+                None => verdict.reason,
+            };
+            (way, reason)
+        };
+        self.routes.judge_unused(prefix, paths).into_iter().map(why).collect()
+    }
 }
 
 /// What the configuration wants of the overlay.
@@ -146,6 +167,7 @@ impl Forwarding {
             routes: Routes::new(wanted.settings(None)),
             overlay_error: None,
             unswept: if fib.adopted() > 0 { Family::ALL.to_vec() } else { Vec::new() },
+            tracking: Tracking::default(),
             blocks: Vec::new(),
             pods: Vec::new(),
             wanted,
@@ -157,7 +179,6 @@ impl Forwarding {
             overlay_due: None,
             submitted: None,
             speaker: None,
-            tracking: Tracking::default(),
             look_again: None,
             dropped: BTreeMap::new(),
         };
@@ -242,7 +263,6 @@ struct Task {
     submitted: Option<(u64, Submitted)>,
     /// Who is told of next hops.
     speaker: Option<Bgp>,
-    tracking: Tracking,
     /// When to look again at what it was told.
     look_again: Option<Instant>,
     /// Peers that are gone, and until when their routes use backups.
@@ -256,7 +276,7 @@ impl Task {
         loop {
             let overlay_due = self.overlay_due;
             let look_again = self.look_again;
-            let back = self.tracking.due().map(Instant::from_std);
+            let back = self.state.tracking.due().map(Instant::from_std);
             let decided_by = self.dropped.values().min().copied();
             tokio::select! {
                 command = commands.recv() => match command {
@@ -428,14 +448,14 @@ impl Task {
 
     fn handle_reach(&mut self, answers: Vec<(IpAddr, Reach)>) {
         let now = Instant::now().into_std();
-        answers.iter().for_each(|(next_hop, reach)| self.tracking.hear(*next_hop, reach, now));
+        answers.iter().for_each(|(next_hop, reach)| self.state.tracking.hear(*next_hop, reach, now));
         self.state.routes.handle_reach(answers);
     }
 
     /// Tells the speaker which next hops are out of reach, and which no longer are (RFC 4271 section 9.1.2.1).
     async fn tell_speaker(&mut self) {
         let Some(speaker) = &self.speaker else { return };
-        let news = self.tracking.news(Instant::now().into_std());
+        let news = self.state.tracking.news(Instant::now().into_std());
         if !news.is_empty() {
             for (next_hop, unreachable) in &news {
                 let what = if *unreachable { "is out of reach; paths by it are not used" } else { "is back in reach" };
@@ -443,7 +463,7 @@ impl Task {
             }
             speaker.set_unreachable(news).await;
         }
-        if self.look_again.is_none() && self.tracking.told().next().is_some() {
+        if self.look_again.is_none() && self.state.tracking.told().next().is_some() {
             self.look_again = Some(Instant::now() + LOOK_AGAIN);
         }
     }
@@ -453,15 +473,18 @@ impl Task {
     async fn look_again(&mut self) {
         self.look_again = None;
         if let Some(speaker) = &self.speaker
-            && self.tracking.is_crowded()
+            && self.state.tracking.is_crowded()
         {
-            self.tracking.forget(&speaker.forget_unreachable().await);
+            self.state.tracking.forget(&speaker.forget_unreachable().await);
             self.state.routes.forget_unused_reach();
             // A path that came meanwhile may have one of them, and there may have been no room for others.
             let now = Instant::now().into_std();
-            self.state.routes.known_reach().for_each(|(next_hop, reach)| self.tracking.hear(next_hop, reach, now));
+            self.state
+                .routes
+                .known_reach()
+                .for_each(|(next_hop, reach)| self.state.tracking.hear(next_hop, reach, now));
         }
-        let told: Vec<IpAddr> = self.tracking.told().collect();
+        let told: Vec<IpAddr> = self.state.tracking.told().collect();
         let answers = self.fib.reach(told.clone()).await;
         self.handle_reach(told.into_iter().zip(answers).collect());
         self.tell_speaker().await;

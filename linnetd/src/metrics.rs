@@ -104,6 +104,9 @@ async fn text(daemon: &Daemon) -> String {
     register_watchers(&mut registry, daemon).await;
     if let Some(kernel) = daemon.kernel() {
         register_kernel(&mut registry, kernel).await;
+        let unresolved = daemon.bgp().unresolved_prefixes().await as u64;
+        let help = "Prefixes with paths of which none has a next hop in reach: they are not in the kernel";
+        gauge(&mut registry, "fib_routes_unreachable", help, unresolved);
     }
     let refused = u64::from(!daemon.refused().await.is_empty());
     gauge(&mut registry, "configuration_refused", "1 if the file on disk was refused at the last reload", refused);

@@ -541,6 +541,23 @@ impl Routes {
         Some(ways.collect()).filter(|ways: &Vec<_>| !ways.is_empty())
     }
 
+    /// Paths of which BGP uses none, because no next hop is in reach, as the ways that they would be, each once.
+    #[must_use]
+    pub fn judge_unused(&self, prefix: Prefix, paths: &[BestPath]) -> Vec<(Way, Verdict)> {
+        let v6 = prefix.address().is_ipv6();
+        let mut ways: Vec<Way> = paths.iter().map(|path| way(prefix, path, &self.settings.cluster)).collect();
+        ways.sort_unstable();
+        ways.dedup();
+        // Where very many are out of reach, not of all of them it is remembered why.
+        let forgotten = Reach::Unreachable { error: "so it said when it was asked last".into() };
+        let judged = |way| {
+            let reach = |address| Some(self.reach.get(&address).unwrap_or(&forgotten));
+            let verdict = judge(&way, v6, &self.settings, reach);
+            (way, verdict)
+        };
+        ways.into_iter().map(judged).collect()
+    }
+
     /// Every way that some route has, by next hop, each once for each verdict. `users`: how many routes each path has.
     #[must_use]
     pub fn all_ways(&self, users: &[(PathId, usize)]) -> Vec<WayStatus> {

@@ -3,8 +3,9 @@
 mod support;
 
 use std::fs;
+use std::time::{Duration, Instant};
 
-use linnet_api::{BgpSummaryRequest, FibCheckRequest, ReloadRequest, StatusRequest};
+use linnet_api::{BgpSummaryRequest, FibCheckRequest, FibRoute, FibRoutesRequest, ReloadRequest, StatusRequest};
 use support::{ROUTE, ROUTER, Rack, routes, shown, spawn, wait_for_both_sides};
 
 #[test]
@@ -186,6 +187,64 @@ async fn a_second_daemon_in_a_namespace_changes_nothing_and_says_why() {
         assert_eq!((ruleset(), routes(&rack)), (before.clone(), routes_before.clone()));
         assert!(!rack.directory.join("run/other.sock").exists(), "a daemon that did not start leaves no socket");
     }
+}
+
+#[tokio::test]
+async fn a_prefix_whose_next_hop_does_not_resolve_is_listed_with_the_reason_until_it_does() {
+    let rack = Rack::new(
+        "protocol static far { ipv4; route 198.51.100.0/24 blackhole { bgp_next_hop = 10.77.0.1; }; }
+         protocol static further { ipv4; route 198.51.101.0/24 blackhole { bgp_next_hop = 10.77.0.1; }; }",
+    );
+    rack.configure("", "[metrics]\nlisten = \"127.0.0.1:9476\"\n");
+    let _daemon = rack.start();
+    wait_for_both_sides(&rack);
+    let mut fib = linnet_api::fib_client::FibClient::new(rack.channel().await);
+    let listed = async |fib: &mut linnet_api::fib_client::FibClient<_>| {
+        let reply = fib.routes(FibRoutesRequest {}).await.unwrap().into_inner();
+        let shown = reply.routes.iter().filter(|route| route.prefix.starts_with("198.51.10"));
+        let via = |route: &FibRoute| route.next_hops.iter().map(|hop| hop.via.clone()).collect::<Vec<_>>().join(" ");
+        shown.map(|route| (route.prefix.clone(), via(route), route.installed, route.error.clone())).collect::<Vec<_>>()
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let far = async |fib: &mut _, wanted: &dyn Fn(&[(String, String, bool, String)]) -> bool| loop {
+        let shown = listed(fib).await;
+        if wanted(&shown) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{shown:?}\n{}", rack.dump());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let unreachable = |why: &str| {
+        let error = format!("unreachable: the kernel has no way to the next hop 10.77.0.1: {why}");
+        ["198.51.100.0/24", "198.51.101.0/24"].map(|net| (net.to_owned(), "10.77.0.1".to_owned(), false, error.clone()))
+    };
+    let lost = unreachable("Network is unreachable (os error 101)");
+    far(&mut fib, &|shown| shown == lost).await;
+    let status = rack.node().await.status(StatusRequest {}).await.unwrap().into_inner();
+    let room = status.components.iter().find(|component| component.name == "fib").unwrap();
+    assert!(
+        room.state == "degraded" && room.detail.contains("2 more without a next hop in reach"),
+        "{}",
+        shown(&status)
+    );
+    assert!(metrics(&rack).contains("linnet_fib_routes_unreachable 2"));
+
+    rack.host.run(&format!("ip route add 10.77.0.0/24 via {ROUTER}"));
+    rack.until_host_shows("ip route show proto 76", "198.51.100.0/24 via 10.99.0.2 dev eth0");
+    far(&mut fib, &|shown| shown.len() == 2 && shown.iter().all(|route| route.2 && route.3.is_empty())).await;
+    assert!(metrics(&rack).contains("linnet_fib_routes_unreachable 0"));
+
+    rack.host.run("ip route replace prohibit 10.77.0.0/24");
+    rack.until("the routes are gone", || (!routes(&rack).contains("198.51.100.0/24")).then_some(()));
+    far(&mut fib, &|shown| shown.len() == 2 && shown.iter().all(|route| route.3.starts_with("unreachable: "))).await;
+}
+
+/// What `/metrics` says.
+fn metrics(rack: &Rack) -> String {
+    let request =
+        "exec 3<>/dev/tcp/127.0.0.1/9476; printf 'GET /metrics HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n' >&3; cat <&3";
+    let output = rack.host.command("bash").args(["-c", request]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[tokio::test]

@@ -16,6 +16,8 @@ const BY_BIRD: &str = "203.0.113.0/24";
 /// Where the kernel sends what goes by either.
 const FRR: &str = "via 10.1.1.2 dev eth1";
 const BIRD: &str = "via 10.1.2.2 dev eth2";
+/// How `linnet route list` begins to say why a prefix has no route.
+const NO_WAY: &str = "unreachable: the kernel has no way to the next hop ";
 /// How long a route may take to follow its next hop: a small part of the hold time.
 const SOON: Duration = Duration::from_secs(2);
 
@@ -128,6 +130,16 @@ fn no_uplink_at_all(lab: &Lab) {
     run(linnet(lab), "ip link set eth1 down && ip link set eth2 down");
     reached(lab, "without uplinks", SOON, ["", ""]);
     heard(false);
+    // The sessions go on: what their routers announced is known, and leads nowhere.
+    wait(lab, "both prefixes to be listed as unreachable", || {
+        let shown = json(linnet(lab), &["linnet", "route", "list", "-o", "json"])?;
+        let lost = |prefix: &str| {
+            let routes = shown["routes"].as_array().into_iter().flatten();
+            let error = routes.filter(|route| route["prefix"] == prefix && route["installed"] == false);
+            error.filter_map(|route| route["error"].as_str()).any(|error| error.starts_with(NO_WAY))
+        };
+        holds(lost(BY_FRR) && lost(BY_BIRD), &shown)
+    });
     run(linnet(lab), "ip link set eth1 up && ip link set eth2 up && ip route replace 10.255.0.2/32 via 10.1.2.2");
     reached(lab, "with both uplinks", Duration::from_secs(60), [FRR, BIRD]);
     heard(true);

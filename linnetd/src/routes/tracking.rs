@@ -134,6 +134,16 @@ impl Tracking {
         self.next_hops.iter().filter(|(_, tracked)| tracked.told).map(|(next_hop, _)| *next_hop)
     }
 
+    /// Why the speaker decides without a next hop that the kernel reaches, for a person.
+    pub(crate) fn why_waiting(&self, next_hop: IpAddr, now: Instant) -> Option<String> {
+        let tracked = self.next_hops.get(&next_hop)?;
+        let wait = tracked.back?.saturating_duration_since(now).as_secs() + 1;
+        Some(format!(
+            "the next hop {next_hop} was lost {} times in a row and is used again if it stays for {wait} s more",
+            tracked.losses
+        ))
+    }
+
     /// There are many: it is worth asking the speaker which of them no path has.
     pub(crate) fn is_crowded(&self) -> bool {
         self.full || self.told >= MOST / 16
@@ -232,7 +242,10 @@ mod tests {
             tracking.hear(one, &reach, now);
         }
         assert_eq!(tracking.news(now + SECOND * 60), [(one, true)]);
-        assert_eq!(tracking.due(), None);
+        assert_eq!((tracking.due(), tracking.why_waiting(one, now)), (None, None));
+        tracking.hear(one, &there(), now);
+        let why = tracking.why_waiting(one, now).unwrap();
+        assert!(why.contains("lost 6 times in a row") && why.ends_with("stays for 5 s more"), "{why}");
     }
 
     #[test]

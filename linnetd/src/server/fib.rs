@@ -1,13 +1,17 @@
 //! Service Fib: what the kernel holds, what it would do with a packet, and how each next hop is reached.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
+use bgp_proto::rib::BestPath;
+use bgp_proto::types::Prefix;
+use bgpd::{RouteQuery, RouteScope, RouteView};
 use fib_sync::{
     Encapsulation, Hop, PathId, PeerStatus, PublicKey, ResolvedHop, RouteStatus, Target, TunnelEnd, Weight,
 };
+use ipnetwork::IpNetwork;
 use linnet_api::fib_server::Fib;
 use linnet_api::{
     FibCheckReply, FibCheckRequest, FibDifference, FibGetReply, FibGetRequest, FibNextHop, FibRoute, FibRoutesReply,
@@ -33,14 +37,17 @@ impl Fib for FibService {
         let ways = |state: &mut State| unusable.into_iter().map(|path| (path, state.routes.ways(path))).collect();
         let ways: HashMap<PathId, Option<Vec<(Way, Verdict)>>> =
             kernel.forwarding.ask(ways).await.ok_or_else(ending)?;
-        let routes = statuses.iter().map(|status| {
+        let of_status = |status: &RouteStatus| {
             let ways = ways.get(&status.path_id).and_then(Option::as_deref);
             match (&status.path, ways) {
                 (Some(path), None) => route(status, &path.target),
                 (Some(_) | None, ways) => unusable_route(status, ways.unwrap_or_default()),
             }
-        });
-        Ok(Response::new(FibRoutesReply { routes: routes.collect() }))
+        };
+        let mut routes: BTreeMap<IpNetwork, FibRoute> = unresolved(&self.0, kernel).await?.collect();
+        // The engine's word counts: it has what BGP has come to use again meanwhile, and what this host has of its own.
+        routes.extend(statuses.iter().map(|status| (status.prefix, of_status(status))));
+        Ok(Response::new(FibRoutesReply { routes: routes.into_values().collect() }))
     }
 
     async fn get(&self, request: Request<FibGetRequest>) -> Result<Response<FibGetReply>, Status> {
@@ -242,18 +249,57 @@ fn route(status: &RouteStatus, target: &Target) -> FibRoute {
     }
 }
 
+fn unused_hop(way: &Way) -> FibNextHop {
+    next_hop(way.next_hop.to_string(), way.link.map(|link| link.to_string()).unwrap_or_default(), "", 0)
+}
+
 /// A route of which no way can be used.
 fn unusable_route(status: &RouteStatus, ways: &[(Way, Verdict)]) -> FibRoute {
-    let device = |way: &Way| way.link.map(|link| link.to_string()).unwrap_or_default();
-    let hop = |way: &Way| next_hop(way.next_hop.to_string(), device(way), "", 0);
     FibRoute {
         prefix: status.prefix.to_string(),
-        next_hops: ways.iter().map(|(way, _)| hop(way)).collect(),
+        next_hops: ways.iter().map(|(way, _)| unused_hop(way)).collect(),
         installed: status.installed,
         error: ways.iter().map(|(_, verdict)| verdict.reason.as_str()).collect::<Vec<_>>().join("; "),
         source: "bgp".into(),
         mtu: 0,
         kind: if status.path.is_some() { "unreachable" } else { "unicast" }.into(),
+    }
+}
+
+/// What peers announce and BGP uses no path of, because no next hop is in reach (RFC 4271 section 9.1.2.1): the engine has
+/// never heard of these, or no longer has them.
+async fn unresolved(
+    daemon: &Daemon,
+    kernel: &Kernel,
+) -> Result<impl Iterator<Item = (IpNetwork, FibRoute)> + use<>, Status> {
+    let query = RouteQuery { scope: RouteScope::Unresolved, prefix: None, limit: usize::MAX };
+    // Only a query that names a peer is ever refused.
+    let views = daemon.bgp().routes(query).await.unwrap_or_default();
+    let path = |view: &RouteView| BestPath {
+        peer: view.route.peer,
+        attributes: view.route.attributes.clone(),
+        discard: false,
+    };
+    let of_one = |views: &[RouteView]| (views[0].route.prefix, views.iter().map(path).collect());
+    let all: Vec<(Prefix, Vec<BestPath>)> =
+        views.chunk_by(|one, next| one.route.prefix == next.route.prefix).map(of_one).collect();
+    let judge = move |state: &mut State| {
+        let ways = all.into_iter().map(|(prefix, paths)| (prefix, state.unresolved(prefix, &paths)));
+        ways.collect::<Vec<_>>()
+    };
+    let judged = kernel.forwarding.ask(judge).await.ok_or_else(ending)?;
+    Ok(judged.into_iter().map(|(prefix, ways)| (prefix.into(), unresolved_route(prefix, &ways))))
+}
+
+fn unresolved_route(prefix: Prefix, ways: &[(Way, String)]) -> FibRoute {
+    let reasons: Vec<&str> = ways.iter().map(|(_, reason)| reason.as_str()).collect();
+    FibRoute {
+        prefix: prefix.to_string(),
+        next_hops: ways.iter().map(|(way, _)| unused_hop(way)).collect(),
+        error: format!("unreachable: {}", reasons.join("; ")),
+        source: "bgp".into(),
+        kind: "unicast".into(),
+        ..FibRoute::default()
     }
 }
 

@@ -87,7 +87,7 @@ pub(crate) async fn components(daemon: &Daemon) -> Vec<Component> {
     let mut components = vec![bgp(daemon).await];
     match daemon.kernel() {
         Some(kernel) => {
-            components.push(fib(kernel).await);
+            components.push(fib(daemon, kernel).await);
             components.extend(rules(kernel));
             components.push(overlay(daemon, kernel).await);
             components.push(policy(kernel).await);
@@ -123,10 +123,14 @@ fn imports(daemon: &Daemon) -> Option<Component> {
         .then(|| component("import-kernel", ok_if(sound), format!("prefixes announced: {}", all.join("; "))))
 }
 
-async fn fib(kernel: &Kernel) -> Component {
+async fn fib(daemon: &Daemon, kernel: &Kernel) -> Component {
     let routes = kernel.forwarding.fib().totals().await;
     let unswept = kernel.forwarding.ask(|state| state.unswept.clone()).await.unwrap_or_default();
+    let unresolved = daemon.bgp().unresolved_prefixes().await;
     let mut detail = format!("{} routes, {} in the kernel", routes.wanted, routes.installed);
+    if unresolved > 0 {
+        detail += &format!(", {unresolved} more without a next hop in reach");
+    }
     if let Some(last) = routes.comparisons.last {
         let ago = last.ago.as_secs();
         detail += &match (last.differences, last.unrepaired) {
@@ -138,7 +142,7 @@ async fn fib(kernel: &Kernel) -> Component {
     if !unswept.is_empty() {
         detail += ", waiting for peers to confirm those of an earlier run";
     }
-    let state = if routes.installed < routes.wanted {
+    let state = if routes.installed < routes.wanted || unresolved > 0 {
         "degraded"
     } else if !unswept.is_empty() {
         "starting"

@@ -149,6 +149,8 @@ fn choose(
             path.flags = flags;
         }
     }
+    let unresolved = scratch.candidates.is_empty() && paths.iter().any(|path| path.flags.accepted());
+    table.set_unresolved(id, unresolved);
     changed
 }
 

@@ -224,6 +224,9 @@ pub enum Scope {
     Advertised(PeerId),
     /// All rejected paths, with the reason.
     Rejected,
+    /// The accepted paths of prefixes of which no path has a next hop in reach: nothing leads there (RFC 4271 section
+    /// 9.1.2.1).
+    Unresolved,
 }
 
 /// Counts for one peer.

@@ -44,6 +44,9 @@ impl Rib {
         let mut views = Vec::new();
         let mut looked_at = 0;
         for family in Family::ALL.into_iter().skip(start.family) {
+            if scope == Scope::Unresolved && self.tables[at(family)].unresolved() == 0 {
+                continue;
+            }
             let from = if at(family) == start.family { start.prefix } else { 0 };
             for id in self.tables[at(family)].occupied(from) {
                 if views.len() >= limit || looked_at >= LOOKED_AT {
@@ -59,11 +62,14 @@ impl Rib {
     fn views(&self, scope: Scope, family: Family, id: PrefixId, now: Instant) -> Vec<RouteView> {
         let paths = self.tables[at(family)].paths(id).as_slice();
         let shown = |path: &&Path| match scope {
-            Scope::Local => path.flags.accepted(),
+            Scope::Local | Scope::Unresolved => path.flags.accepted(),
             Scope::Received(peer) => path.peer == peer,
             Scope::Rejected => !path.flags.accepted(),
             Scope::Advertised(_) => false,
         };
+        if scope == Scope::Unresolved && !self.tables[at(family)].is_unresolved(id) {
+            return Vec::new();
+        }
         if let Scope::Advertised(peer) = scope {
             return self.advertised_views(peer, family, id, now);
         }

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use super::Rib;
 use super::attrs::AttrId;
 use super::packed::Packed;
-use super::table::{News, Path, PrefixId};
+use super::table::{News, Path, PrefixId, Table};
 use crate::types::{NextHop, PeerId};
 use crate::wire::tunnel::Tunnel;
 
@@ -106,6 +106,12 @@ impl Rib {
     /// that peers that name ever new ones do not make this grow without bound.
     pub fn forget_unreachable(&mut self) -> Vec<IpAddr> {
         self.store.forget_unreachable()
+    }
+
+    /// How many prefixes have accepted paths of which none has a next hop in reach: what [`super::Scope::Unresolved`] shows.
+    #[must_use]
+    pub fn unresolved_prefixes(&self) -> usize {
+        self.tables.iter().map(Table::unresolved).sum()
     }
 
     /// For a person: why a path that was accepted is not decided about.

@@ -197,6 +197,8 @@ impl Paths {
 const DIRTY: u8 = 1;
 const CHANGED: u8 = 2;
 const BACKUP_CHANGED: u8 = 4;
+/// See [`Table::set_unresolved`]; it stays when the prefix is decided.
+const UNRESOLVED: u8 = 8;
 
 #[derive(Debug)]
 enum Keys {
@@ -214,6 +216,7 @@ pub(crate) struct Table {
     free: Vec<u32>,
     hasher: DefaultHashBuilder,
     dirty: VecDeque<PrefixId>,
+    unresolved: usize,
 }
 
 impl Table {
@@ -230,6 +233,7 @@ impl Table {
             free: Vec::new(),
             hasher: DefaultHashBuilder::default(),
             dirty: VecDeque::new(),
+            unresolved: 0,
         }
     }
 
@@ -298,6 +302,7 @@ impl Table {
 
     /// Forgets a prefix that has no path left; its number may be used again.
     pub(crate) fn remove(&mut self, id: PrefixId) {
+        self.set_unresolved(id, false);
         let hash = hash_of(&self.hasher, self.prefix(id));
         if let Ok(entry) = self.index.find_entry(hash, |&at| at == id.0) {
             entry.remove();
@@ -337,12 +342,14 @@ impl Table {
     /// The next prefix to decide, and what of its outcome is news in any case.
     pub(crate) fn take_dirty(&mut self) -> Option<(PrefixId, News)> {
         let id = self.dirty.pop_front()?;
-        let marks = std::mem::take(&mut self.marks[id.0 as usize]);
+        let marks = &mut self.marks[id.0 as usize];
+        let changed = *marks & (CHANGED | BACKUP_CHANGED);
+        *marks &= !(DIRTY | CHANGED | BACKUP_CHANGED);
         if self.dirty.is_empty() {
             // After a burst the list of a million must not stay.
             self.dirty.shrink_to(4096);
         }
-        let news = match marks & (CHANGED | BACKUP_CHANGED) {
+        let news = match changed {
             0 => News::Nothing,
             BACKUP_CHANGED => News::Backup,
             _ => News::Chosen,
@@ -356,6 +363,24 @@ impl Table {
 
     pub(crate) fn is_dirty(&self, id: PrefixId) -> bool {
         self.marks[id.0 as usize] & DIRTY != 0
+    }
+
+    /// Whether paths were accepted and none has a next hop in reach, as last decided.
+    pub(crate) fn set_unresolved(&mut self, id: PrefixId, unresolved: bool) {
+        let marks = &mut self.marks[id.0 as usize];
+        if unresolved != (*marks & UNRESOLVED != 0) {
+            *marks ^= UNRESOLVED;
+            self.unresolved = if unresolved { self.unresolved + 1 } else { self.unresolved - 1 };
+        }
+    }
+
+    pub(crate) fn is_unresolved(&self, id: PrefixId) -> bool {
+        self.marks[id.0 as usize] & UNRESOLVED != 0
+    }
+
+    /// How many prefixes are.
+    pub(crate) fn unresolved(&self) -> usize {
+        self.unresolved
     }
 
     /// Every number that has paths, from `from` on.

@@ -17,7 +17,7 @@ use crate::rib::adj_out::Limits;
 use crate::rib::decision::{Candidate, Choice, Merit};
 use crate::rib::export::{GroupKey, Source, permits, transform};
 use crate::rib::peers::at;
-use crate::rib::{Drain, Held, PageStart, PeerPolicy, Seen};
+use crate::rib::{Drain, Held, PageStart, PeerPolicy, Scope, Seen};
 use crate::types::{Family, FamilySet, Nlri, PathId, PeerId, Prefix};
 use crate::wire::attributes::Attributes;
 use crate::wire::community::Community;
@@ -408,8 +408,9 @@ impl Model {
         }
     }
 
-    /// All accepted paths of a prefix whose next hop is in reach, by peer and path identifier.
-    fn accepted(&self, net: Prefix) -> Vec<(u16, PathId, Attributes)> {
+    /// All accepted paths of a prefix that are decided about, by peer and path identifier, and how many are not, because their
+    /// next hop is out of reach.
+    fn resolved(&self, net: Prefix) -> (Vec<(u16, PathId, Attributes)>, usize) {
         let of_peer = |(&number, peer): (&u16, &_)| {
             let ModelPeer { routes, .. } = peer;
             let of_net = routes.range((net, PathId(0))..=(net, PathId(u32::MAX)));
@@ -418,7 +419,13 @@ impl Model {
         };
         let local = self.local.get(&net).map(|made| (PeerId::LOCAL.0, PathId(0), made.clone()));
         let reachable = |(_, _, made): &(_, _, Attributes)| !self.unreachable.contains(&made.next_hop.address());
-        self.peers.iter().flat_map(of_peer).filter(reachable).chain(local).collect()
+        let (mut resolved, others): (Vec<_>, Vec<_>) = self.peers.iter().flat_map(of_peer).partition(reachable);
+        resolved.extend(local);
+        (resolved, others.len())
+    }
+
+    fn accepted(&self, net: Prefix) -> Vec<(u16, PathId, Attributes)> {
+        self.resolved(net).0
     }
 
     fn candidates(&self, paths: &[(u16, PathId, Attributes)]) -> Vec<Candidate> {
@@ -520,6 +527,9 @@ impl Model {
             prop_assert_eq!(known.unwrap_or_default(), self.best(net), "best paths of {}", net);
             let backup = self.world.backups.get(&net).map(|path| (path.peer, (*path.attributes).clone()));
             prop_assert_eq!(backup, self.backup(net), "backup of {}", net);
+            let (resolved, others) = self.resolved(net);
+            let shown = self.world.rib.routes(Scope::Unresolved, Some(net), usize::MAX, self.world.now).len();
+            prop_assert_eq!(shown, if resolved.is_empty() { others } else { 0 }, "paths of {} that lead nowhere", net);
         }
         for (number, peer) in self.peers.iter().filter(|(_, peer)| peer.up) {
             let held = self.held(*number);
@@ -587,6 +597,7 @@ proptest! {
         prop_assert_eq!(left, (0, 0, 0, 0), "prefixes, prefixes, sets of attributes, adverts");
         prop_assert_eq!(rib.store.path_ids.len(), 0, "path identifiers");
         prop_assert_eq!(rib.forget_unreachable(), Vec::from_iter(model.unreachable), "next hops");
+        prop_assert_eq!(rib.unresolved_prefixes(), 0);
         prop_assert!(model.world.best.is_empty());
     }
 }

@@ -1,5 +1,6 @@
 //! Next hops that are out of reach (RFC 4271 section 9.1.2.1). Histories at random are in `model.rs`.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -31,6 +32,15 @@ fn set(world: &mut World, peer: u16, unreachable: bool) {
 /// Who sent the paths that are used for a prefix, the best first.
 fn used(world: &World, net: Prefix) -> Vec<u16> {
     world.best.get(&net).into_iter().flatten().map(|path| path.peer.0).collect()
+}
+
+/// What is shown of prefixes that nothing leads to, by peer; of as many prefixes as are counted.
+fn unresolved(world: &World) -> Vec<(u16, Prefix)> {
+    let views = world.rib.routes(Scope::Unresolved, None, usize::MAX, world.now);
+    let shown: Vec<_> = views.iter().map(|view| (view.peer.0, view.prefix)).collect();
+    let prefixes: BTreeSet<Prefix> = shown.iter().map(|(_, net)| *net).collect();
+    assert_eq!(world.rib.unresolved_prefixes(), prefixes.len());
+    shown
 }
 
 /// Two peers of ours announce a prefix, the first with a shorter path; the third, in another AS, hears what we use.
@@ -72,7 +82,9 @@ fn a_prefix_of_which_every_next_hop_is_out_of_reach_is_withdrawn_and_every_path_
         [(1, false, "the next hop 192.0.2.1 is not reachable"), (2, false, "the next hop 192.0.2.2 is not reachable")]
     );
     assert!(world.rib.best().is_empty());
+    assert_eq!(unresolved(&world), [(1, net()), (2, net())]);
     set(&mut world, 2, false);
+    assert_eq!(unresolved(&world), [], "the first is still out of reach, and the prefix is not");
     assert_eq!((used(&world, net()), world.holds(3)), (vec![2], vec!["10.1.0.0/16".to_owned()]));
     let views = world.rib.routes(Scope::Local, Some(net()), 9, world.now);
     assert_eq!((views[0].peer.0, &*views[0].reason), (2, "best: the only path"), "of those that count");

@@ -133,7 +133,7 @@ impl Wanted {
         Settings {
             mode,
             overlay: device.filter(|_| self.is_any()),
-            sealed: mode == OverlayMode::Always && encapsulation == config::Encapsulation::WireGuard,
+            sealed: encapsulation == config::Encapsulation::WireGuard,
             cluster: self.cluster.clone(),
         }
     }

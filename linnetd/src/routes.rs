@@ -40,7 +40,7 @@ pub struct Settings {
     pub mode: OverlayMode,
     /// Of our own overlay device; `None`: there is no device, so nothing is tunnelled.
     pub overlay: Option<Encapsulation>,
-    /// What leads to pods of other nodes goes encrypted or not at all.
+    /// The overlay encrypts (WireGuard): with `always`, what leads to pods of other nodes goes encrypted or not at all.
     pub sealed: bool,
     /// Prefixes of pods; empty: see [`Way::pods`].
     pub cluster: Vec<Prefix>,
@@ -60,9 +60,21 @@ pub struct Way {
     /// It leads to pods of another node: the prefix lies in one of [`Settings::cluster`]; or, if that is empty, a node of our AS
     /// announces it (the AS path is empty) and it is more than one address.
     pub pods: bool,
+    /// What filters set of the path; the sources are those of the best path, for all ways of a route.
+    pub hints: bgp_proto::hints::Hints,
 }
 
 impl Way {
+    /// When it goes by tunnel.
+    fn mode(&self, settings: &Settings) -> OverlayMode {
+        self.hints.overlay.unwrap_or(settings.mode)
+    }
+
+    /// It goes encrypted or not at all.
+    fn is_sealed(&self, settings: &Settings) -> bool {
+        settings.sealed && self.pods && self.mode(settings) == OverlayMode::Always
+    }
+
     /// The next hop for a person: `192.0.2.1`, `fe80::1%eth0`.
     #[must_use]
     pub fn shown(&self) -> String {
@@ -204,25 +216,26 @@ impl Group {
         self.ways().iter().chain(backup)
     }
 
-    /// What its routes are to be, with `hints`; `None`: they have no way that could be used. `sealed`: where there is none to pods,
-    /// packets for them must not take another route, such as the default route.
-    fn path(&self, sealed: bool, Circumstances { hints, dropped }: &Circumstances) -> Option<Path> {
+    /// What its routes are to be; `None`: they have no way that could be used. Where there is none to pods that are reached encrypted
+    /// alone, packets for them must not take another route, such as the default route.
+    fn path(&self, settings: &Settings, Circumstances { hints, dropped }: &Circumstances) -> Option<Path> {
         let v6 = match &self.key {
             Some(Key::Fixed(target)) => return Some(target.clone().into()),
             Some(Key::Ways { v6, .. }) => *v6,
             None => return None,
         };
+        let made = |target| hints.path(target, v6, self.all_ways());
         let backup = self.backup.as_ref().and_then(|verdict| verdict.hop.clone());
         let by_dropped = self.ways().iter().any(|way| dropped.contains(&way.next_hop));
         match (self.target().filter(|_| backup.is_none() || !by_dropped), backup) {
             (Some(target), backup) => {
                 // Two next hops may be reached by one router.
                 let backup = backup.filter(|backup| target.hops().all(|(hop, _)| hop != backup));
-                Some(Path { backup, ..hints.path(target, v6) })
+                Some(Path { backup, ..made(target) })
             }
-            (None, Some(backup)) => Some(hints.path(Target::Forward(vec![backup]), v6)),
+            (None, Some(backup)) => Some(made(Target::Forward(vec![backup]))),
             (None, None) => {
-                (sealed && self.ways().iter().any(|way| way.pods)).then(|| hints.path(Target::Unreachable, v6))
+                self.ways().iter().any(|way| way.is_sealed(settings)).then(|| made(Target::Unreachable))
             }
         }
     }
@@ -375,10 +388,17 @@ impl Routes {
         }
         let learned = change.paths.iter().filter(|path| path.peer != PeerId::LOCAL);
         let mut ways: Vec<Way> = learned.map(|path| way(change.prefix, path, &self.settings.cluster)).collect();
+        // A route has one source: the best path's, which comes first.
+        let first = ways.first().map(|way| way.hints).unwrap_or_default();
+        ways.iter_mut().for_each(|way| (way.hints.source, way.hints.source6) = (first.source, first.source6));
         ways.sort_unstable();
         ways.dedup();
         let backup = change.backup.as_ref().filter(|path| ways.len() == 1 && !path.discard);
-        let backup = backup.map(|path| Way { bandwidth: None, ..way(change.prefix, path, &self.settings.cluster) });
+        let backup = backup.map(|path| {
+            let mut backup = Way { bandwidth: None, ..way(change.prefix, path, &self.settings.cluster) };
+            (backup.hints.source, backup.hints.source6) = (first.source, first.source6);
+            backup
+        });
         let v6 = change.prefix.address().is_ipv6();
         (!ways.is_empty()).then_some(Key::Ways { v6, ways, backup })
     }
@@ -522,7 +542,7 @@ impl Routes {
         let mut changes = Vec::with_capacity(self.untold.len() + self.changes.len());
         for path in std::mem::take(&mut self.untold) {
             let group = &mut self.groups[path.0 as usize];
-            let wanted = group.path(self.settings.sealed, &self.circumstances);
+            let wanted = group.path(&self.settings, &self.circumstances);
             if group.told != wanted {
                 group.told.clone_from(&wanted);
                 changes.push(Change::Path(path, wanted));
@@ -610,6 +630,7 @@ fn way(prefix: Prefix, path: &BestPath, cluster: &[Prefix]) -> Way {
         tunnels: offers(&path.attributes).into_iter().filter(leads_out).collect(),
         // Less than one octet is more than nothing.
         bandwidth: path.attributes.link_bandwidth().map(|bandwidth| (bandwidth as u64).max(1)),
+        hints: path.attributes.hints.as_deref().copied().unwrap_or_default(),
     }
 }
 

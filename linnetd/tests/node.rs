@@ -263,6 +263,45 @@ async fn source_and_mtu_of_routes_are_changed_by_a_reload() {
 }
 
 #[tokio::test]
+async fn a_filter_says_source_and_mtu_of_single_routes_and_a_reload_changes_them() {
+    let rack =
+        Rack::new("protocol static more { ipv4; route 198.51.100.0/24 blackhole; route 198.51.101.0/24 blackhole; }");
+    rack.host.run("ip addr add 10.77.0.1/32 dev lo");
+    let configure = |rules: &str| {
+        rack.configure("", "[fib]\nsource = \"node\"\nmtu = 1400\n");
+        let text = fs::read_to_string(rack.config_file()).unwrap();
+        let filter = "[[bgp.filter]]\nname = \"mine\"\nrules = [\n";
+        let text = text.replace("import = \"all\"", "import = \"mine\"");
+        let text =
+            text.replacen("[[bgp.filter]]", &format!("{filter}{rules}\n{{ then = \"accept\" }}]\n[[bgp.filter]]"), 1);
+        fs::write(rack.config_file(), text).unwrap();
+    };
+    let one =
+        |set: &str| format!("{{ match = {{ prefix = \"198.51.100.0/24\" }}, set = {{ {set} }}, then = \"next\" }},");
+    configure(&one("mtu = 1300, source = \"10.77.0.1\""));
+    let _daemon = rack.start();
+    let via = "via 10.99.0.2 dev eth0";
+    let shows =
+        |prefix: &str, rest: &str| rack.until_host_shows("ip route show proto 76", &format!("{prefix} {via} {rest}"));
+    shows("198.51.100.0/24", "src 10.77.0.1 metric 76 mtu 1300");
+    shows("198.51.101.0/24", "src 10.99.0.1 metric 76 mtu 1400");
+    shows("203.0.113.0/24", "src 10.99.0.1 metric 76 mtu 1400");
+    let request = linnet_api::BgpRoutesRequest { prefix: "198.51.100.0/24".into(), scope: None };
+    let mut pages = rack.bgp().await.routes(request).await.unwrap().into_inner();
+    let page = pages.message().await.unwrap().unwrap();
+    assert_eq!(page.routes[0].hints, ["mtu 1300", "source 10.77.0.1"], "{}", shown(&page));
+
+    configure(&one("mtu = \"auto\", source = \"auto\""));
+    let applied = rack.node().await.reload(ReloadRequest {}).await.unwrap().into_inner();
+    assert!(applied.errors.is_empty(), "{}", shown(&applied));
+    rack.until("the route has the kernel's choice", || {
+        let line = rack.host.run("ip route show 198.51.100.0/24 proto 76");
+        (line.trim() == "198.51.100.0/24 via 10.99.0.2 dev eth0 metric 76").then_some(())
+    });
+    shows("198.51.101.0/24", "src 10.99.0.1 metric 76 mtu 1400");
+}
+
+#[tokio::test]
 async fn rules_lead_to_a_table_of_linnets_own_and_are_kept_changed_and_cleaned_up() {
     let rack = Rack::new("");
     let fib = "[fib]\ntable = 100\nrules = [{ from = \"10.244.1.0/24\" }, { iif = \"eth0\", priority = 900 }]\n";

@@ -112,6 +112,23 @@ fn hosts_behind_a_router_that_knows_no_pod_reach_one_another_by_vxlan() {
         one.dump()
     );
 
+    // A filter takes one prefix out of the tunnel, and the other stays in it.
+    let filter = "import = \"mine\"\n[[bgp.filter]]\nname = \"mine\"\nrules = [\n\
+                  { match = { family = \"ipv4-unicast\" }, set = { overlay = \"never\", mtu = 1400 }, then = \"accept\" },\n\
+                  { then = \"accept\" }]\n[overlay]";
+    let file = one.directory.join("linnetd.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("[overlay]", filter)).unwrap();
+    daemons[0].signal("HUP");
+    until("the IPv4 route goes by the router", &[&one], || {
+        let route = one.namespace.run("ip route show 10.244.2.0/24");
+        route.contains("via 10.91.0.2 dev eth0") && route.contains("mtu 1400")
+    });
+    assert!(one.namespace.run("ip -6 route show fd00:244:2::/64").contains("linnet.vxlan"), "{}", one.dump());
+    fs::write(&file, text).unwrap();
+    daemons[0].signal("HUP");
+    until("the IPv4 route goes by the tunnel again", &[&one, &two], || ping("10.244.2.1", "10.244.1.1"));
+
     // The other mode, applied in place on one side: the device goes, and the route follows the kernel's own to the host.
     one.configure(2, "never");
     daemons[0].signal("HUP");

@@ -18,6 +18,7 @@ pub mod bmp;
 pub mod conduct;
 pub mod discovery;
 pub mod filter;
+pub mod hints;
 pub mod mrt;
 pub mod rib;
 pub mod role;

@@ -186,6 +186,7 @@ fn described(route: &Route) -> String {
     if !route.communities.is_empty() {
         words.push(format!("communities {}", route.communities.join(" ")));
     }
+    words.extend(route.hints.iter().cloned());
     words.join(", ")
 }
 
@@ -262,10 +263,11 @@ mod tests {
                 matches: true,
                 checks: vec![check("not as-path = [\"65099$\"]", true, "65001 65010")],
                 then: "accept".into(),
-                sets: vec!["weight = 5".into(), "local-pref = \"+50\"".into()],
+                sets: vec!["weight = 5".into(), "local-pref = \"+50\"".into(), "mtu = 1400".into()],
             },
         ];
-        let result = api::BgpRoute { weight: 5, local_pref: Some(150), ..route.clone() };
+        let hints = vec!["mtu 1400".into()];
+        let result = api::BgpRoute { weight: 5, local_pref: Some(150), hints, ..route.clone() };
         let accepted = api::FilterTrace {
             route: Some(route.clone()),
             source: "external".into(),

@@ -38,6 +38,9 @@ pub(super) struct Route {
     /// Absent where routes are not validated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) validation: Option<String>,
+    /// How filters have it written into the kernel.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) hints: Vec<String>,
     reason: Option<String>,
     age_seconds: u64,
 }
@@ -61,6 +64,7 @@ impl From<api::BgpRoute> for Route {
             stale: route.stale,
             tunnels: route.tunnels,
             validation: present(route.validation),
+            hints: route.hints,
             reason: present(route.reason),
             age_seconds: route.age_seconds,
         }

@@ -7,14 +7,14 @@ use bgp_proto::types::{Asn, ClusterId, HoldTime, RouterId};
 
 use super::aggregate::aggregates;
 use super::authentication::check_prefixes;
-use super::filter::{filters, prefix_lists};
+use super::filter::{Around, filters, prefix_lists};
 use super::import_kernel::imports;
 use super::peer::{Defaults, dynamic_peers, peers};
 use super::reader::{Field, NOT_APPLIED, Section};
 use super::rooms::{all, prefix};
 use super::rpki::caches;
 use super::watch::{mrt, stations};
-use super::{Bgp, GracefulRestart, Node};
+use super::{Bgp, GracefulRestart, Node, OverlayMode};
 
 /// An address with a port. An IPv6 address without its brackets is understood, because the port must be there: what
 /// stands behind the last colon.
@@ -33,7 +33,7 @@ fn listen_address(item: &Field<'_>) -> Option<SocketAddr> {
     Some(address)
 }
 
-pub(super) fn bgp(section: Section<'_>, node: Option<&Node>) -> Option<Bgp> {
+pub(super) fn bgp(section: Section<'_>, node: Option<&Node>, overlay: Option<OverlayMode>) -> Option<Bgp> {
     let asn = section.required("asn", "64512").and_then(|field| as_number(&field));
     let router_id = match section.field("router-id") {
         Some(field) => identifier(&field, "router id"),
@@ -56,7 +56,7 @@ pub(super) fn bgp(section: Section<'_>, node: Option<&Node>) -> Option<Bgp> {
     let graceful_restart =
         section.field("graceful-restart").map_or(Some(Some(DEFAULT)), |field| graceful_restart(&field));
     let prefix_lists = prefix_lists(&section);
-    let filters = filters(&section, prefix_lists.as_deref().unwrap_or_default());
+    let filters = filters(&section, &Around { lists: prefix_lists.as_deref().unwrap_or_default(), node, overlay });
     let mut defaults =
         Defaults { asn, node, filters: filters.as_deref().unwrap_or_default(), filters_read: filters.is_some() };
     let import_kernel = imports(&section, &defaults);
@@ -75,6 +75,25 @@ pub(super) fn bgp(section: Section<'_>, node: Option<&Node>) -> Option<Bgp> {
             "every route is \"not-found\"",
             "add [[bgp.rpki]] with the address of a cache",
         );
+    }
+    let settings = || {
+        let static_peers = peers.iter().flatten().map(|peer| &peer.settings);
+        static_peers.chain(dynamic_peers.iter().flatten().map(|peer| &peer.settings))
+    };
+    for filter in filters.iter().flatten() {
+        let hint = filter.rules.iter().find_map(|rule| rule.set.hints.entries().first().map(|(key, _)| *key));
+        let is_named = |name: &Option<String>| name.as_ref() == Some(&filter.name);
+        if let Some(key) = hint
+            && settings().any(|peer| is_named(&peer.export))
+            && !settings().any(|peer| is_named(&peer.import))
+        {
+            section.report.warning(
+                section.span.clone(),
+                &format!("filter \"{}\" sets \"{key}\", and is for exports alone", filter.name),
+                "nothing follows from it: what this node writes into its kernel is what it has imported",
+                "name it as \"import\" of the peers whose routes are meant",
+            );
+        }
     }
     section.finish();
     Some(Bgp {

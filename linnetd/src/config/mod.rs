@@ -46,6 +46,7 @@ use toml::de::DeTable;
 
 pub use add_path::word as add_path_word;
 pub use authentication::Authentication;
+pub use bgp_proto::hints::OverlayMode;
 pub use environment::Environment;
 pub(crate) use reader::nearest;
 pub use remote::Remote;
@@ -272,17 +273,6 @@ pub enum Ttl {
     Multihop(u8),
 }
 
-/// When to tunnel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OverlayMode {
-    /// Where the next hop has no L2 adjacency.
-    Auto,
-    /// Wherever the other end offers a tunnel; with WireGuard, another node's pods are not reached in any other way.
-    Always,
-    /// Nowhere.
-    Never,
-}
-
 /// How packets are wrapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encapsulation {
@@ -388,8 +378,8 @@ pub fn parse(file: &str, text: &str, environment: &Environment) -> Result<Parsed
 /// Reads every section before giving up, so that all errors are found.
 fn read(root: &Section<'_>, environment: &Environment) -> Option<Config> {
     let node = rooms::node(root.section("node"), environment);
-    let bgp = bgp::bgp(root.section("bgp"), node.as_ref());
     let overlay = rooms::overlay(root.section("overlay"), node.as_ref());
+    let bgp = bgp::bgp(root.section("bgp"), node.as_ref(), overlay.map(|overlay| overlay.mode));
     let fib = rooms::fib(root.section("fib"), node.as_ref());
     let policy = rooms::policy(root.section("policy"));
     rooms::store(root.section("store"));

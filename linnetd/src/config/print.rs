@@ -12,9 +12,7 @@ use super::conduct;
 use super::import_kernel;
 use super::prefix_limit;
 use super::rule;
-use super::{
-    BmpStation, Config, DynamicPeer, Encapsulation, Mrt, OverlayMode, Peer, PeerSettings, Remote, RpkiCache, Ttl,
-};
+use super::{BmpStation, Config, DynamicPeer, Encapsulation, Mrt, Peer, PeerSettings, Remote, RpkiCache, Ttl};
 
 impl Display for Config {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -59,18 +57,13 @@ impl Display for Config {
         bgp.bmp.iter().try_for_each(|station| print_station(f, station))?;
         bgp.mrt.iter().try_for_each(|mrt| print_mrt(f, mrt))?;
 
-        let mode = match overlay.mode {
-            OverlayMode::Auto => "auto",
-            OverlayMode::Always => "always",
-            OverlayMode::Never => "never",
-        };
         let encapsulation = match overlay.encapsulation {
             Encapsulation::Vxlan => "vxlan",
             Encapsulation::IpIp => "ipip",
             Encapsulation::WireGuard => "wireguard",
         };
         writeln!(f, "\n[overlay]")?;
-        writeln!(f, "mode = \"{mode}\"")?;
+        writeln!(f, "mode = \"{}\"", overlay.mode.name())?;
         writeln!(f, "encapsulation = \"{encapsulation}\"")?;
         writeln!(f, "vni = {}", overlay.vni)?;
         writeln!(f, "port = {}", overlay.port)?;

@@ -12,6 +12,7 @@ use bgp_proto::filter::as_path::AsPathPattern;
 use bgp_proto::filter::community::{AnyCommunity, CommunityPattern, Part};
 use bgp_proto::filter::number::{Adjust, AsnRange, NumberMatch};
 use bgp_proto::filter::{Condition, Filter, PrefixList, PrefixMatch, Rule, Set, SetNextHop, Source, Then, Validation};
+use bgp_proto::hints::{Hint, Hints};
 use bgp_proto::role::{LocalRole, Role};
 use bgp_proto::session::RemoteAs;
 use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, Interface, Prefix, RouterId};
@@ -125,8 +126,8 @@ fn set() -> impl Strategy<Value = Set> {
     let bandwidth = option::of((1u64..=Bandwidth::MOST).prop_map(|bits| Bandwidth::from_bits(bits).unwrap()));
     let communities = (vec(community(), 0..3), vec(pattern(), 0..3), vec(community(), 0..3));
     let numbers = (option::of(any::<u32>()), adjust(), adjust(), vec(1u32.., 0..3), 0u8..=32);
-    (numbers, communities, bandwidth, next_hop).prop_map(
-        |((weight, local_pref, med, asns, prepend), (replace, remove, add), link_bandwidth, next_hop)| Set {
+    (numbers, communities, bandwidth, next_hop, set_hints()).prop_map(
+        |((weight, local_pref, med, asns, prepend), (replace, remove, add), link_bandwidth, next_hop, hints)| Set {
             weight,
             local_pref,
             med,
@@ -137,8 +138,20 @@ fn set() -> impl Strategy<Value = Set> {
             prepend_as: asns.into_iter().map(Asn).collect(),
             prepend,
             next_hop,
+            hints,
         },
     )
+}
+
+/// Any overlay mode but `"never"` needs another one under `[overlay]`.
+fn set_hints() -> impl Strategy<Value = Hints> {
+    fn hint<T: std::fmt::Debug + Clone>(value: impl Strategy<Value = T>) -> impl Strategy<Value = Option<Hint<T>>> {
+        option::of(option::of(value).prop_map(|value| value.map_or(Hint::Auto, Hint::Is)))
+    }
+    let source = any::<u16>().prop_map(|low| Ipv4Addr::from(0x0a00_0000 | u32::from(low)));
+    let source6 = any::<u64>().prop_map(|low| Ipv6Addr::from(0xfd00_u128 << 112 | u128::from(low)));
+    (hint(1280u32..=65535), hint(source), hint(source6), option::of(Just(OverlayMode::Never)))
+        .prop_map(|(mtu, source, source6, overlay)| Hints { mtu, source, source6, overlay })
 }
 
 fn rule() -> impl Strategy<Value = Rule> {

@@ -1,6 +1,6 @@
 //! The sections that are not about BGP: `[node]`, `[overlay]`, `[fib]`, `[policy]`, `[store]`, and the lone keys.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use bgp_proto::types::Prefix;
@@ -148,7 +148,6 @@ fn unusable(prefix: Prefix) -> bool {
 }
 
 pub(super) fn overlay(section: Section<'_>, node: Option<&Node>) -> Option<Overlay> {
-    let modes = [("auto", OverlayMode::Auto), ("always", OverlayMode::Always), ("never", OverlayMode::Never)];
     let encapsulations =
         [("vxlan", Encapsulation::Vxlan), ("ipip", Encapsulation::IpIp), ("wireguard", Encapsulation::WireGuard)];
     let encapsulation = section.field("encapsulation").map_or(Some(Encapsulation::Vxlan), |field| {
@@ -164,7 +163,7 @@ pub(super) fn overlay(section: Section<'_>, node: Option<&Node>) -> Option<Overl
     // Who wants encryption wants it between neighbours too.
     let default = if wireguard { OverlayMode::Always } else { OverlayMode::Auto };
     let mode = section.field("mode").map_or(Some(default), |field| {
-        let mode = field.word(&modes)?;
+        let mode = overlay_mode(&field)?;
         if wireguard && mode == OverlayMode::Auto {
             field.report.warning(
                 field.span.clone(),
@@ -178,11 +177,19 @@ pub(super) fn overlay(section: Section<'_>, node: Option<&Node>) -> Option<Overl
     let vni = section.field("vni").map_or(Some(4096), |field| field.integer(1..=0x00ff_ffff));
     let port =
         section.field("port").map_or(Some(if wireguard { 51820 } else { 4789 }), |field| field.integer(1..=65535));
-    let mtu = section.field("mtu").map_or(Some(None), |field| {
-        if field.is_integer() { field.integer(1280..=65535).map(Some) } else { field.word(&[("auto", None)]) }
-    });
+    let mtu = section.field("mtu").map_or(Some(None), |field| mtu(&field));
     section.finish();
     Some(Overlay { mode: mode?, encapsulation: encapsulation?, vni: vni?, port: port?, mtu: mtu? })
+}
+
+/// When to tunnel.
+pub(super) fn overlay_mode(field: &Field<'_>) -> Option<OverlayMode> {
+    field.word(&OverlayMode::ALL.map(|mode| (mode.name(), mode)))
+}
+
+/// Octets, or `"auto"`: `None` inside.
+pub(super) fn mtu(field: &Field<'_>) -> Option<Option<u32>> {
+    if field.is_integer() { field.integer(1280..=65535).map(Some) } else { field.word(&[("auto", None)]) }
 }
 
 /// The number of a routing table that is not the kernel's own.
@@ -201,18 +208,9 @@ pub(super) fn fib(section: Section<'_>, node: Option<&Node>) -> Option<Fib> {
     let table = section.field("table").map_or(Some(254), |field| routing_table(&field));
     let metric = section.field("metric").map_or(Some(76), |field| field.integer(1..=u32::MAX));
     let next_hop_objects = section.field("next-hop-objects").map_or(Some(true), |field| field.boolean());
-    let node = node.map(|node| [Some(node.address), node.address6.map(IpAddr::V6)]);
-    let source = section.field("source").map_or(Some(None), |field| {
-        let wanted = |address| if let IpAddr::V4(address) = address { Some(address) } else { None };
-        preferred_source(&field, node, "an IPv4", wanted)
-    });
-    let source6 = section.field("source6").map_or(Some(None), |field| {
-        let wanted = |address| if let IpAddr::V6(address) = address { Some(address) } else { None };
-        preferred_source(&field, node, "an IPv6", wanted)
-    });
-    let mtu = section.field("mtu").map_or(Some(None), |field| {
-        if field.is_integer() { field.integer(1280..=65535).map(Some) } else { field.word(&[("auto", None)]) }
-    });
+    let source = section.field("source").map_or(Some(None), |field| source(&field, node));
+    let source6 = section.field("source6").map_or(Some(None), |field| source6(&field, node));
+    let mtu = section.field("mtu").map_or(Some(None), |field| mtu(&field));
     let rules = section.field("rules").map_or(Some(Vec::new()), |field| rules(&field, table));
     section.finish();
     Some(Fib {
@@ -227,17 +225,30 @@ pub(super) fn fib(section: Section<'_>, node: Option<&Node>) -> Option<Fib> {
     })
 }
 
+/// Of IPv4 routes; `"auto"` is `None` inside.
+pub(super) fn source(field: &Field<'_>, node: Option<&Node>) -> Option<Option<Ipv4Addr>> {
+    let wanted = |address| if let IpAddr::V4(address) = address { Some(address) } else { None };
+    preferred_source(field, node, "an IPv4", wanted)
+}
+
+/// Likewise of IPv6 routes.
+pub(super) fn source6(field: &Field<'_>, node: Option<&Node>) -> Option<Option<Ipv6Addr>> {
+    let wanted = |address| if let IpAddr::V6(address) = address { Some(address) } else { None };
+    preferred_source(field, node, "an IPv6", wanted)
+}
+
 /// `"auto"`, `"node"` for the node's own address of that family, or an address.
 fn preferred_source<T>(
     field: &Field<'_>,
-    node: Option<[Option<IpAddr>; 2]>,
+    node: Option<&Node>,
     what: &str,
     wanted: impl Fn(IpAddr) -> Option<T>,
 ) -> Option<Option<T>> {
     match field.string()? {
         "auto" => Some(None),
         "node" => {
-            let own = node?.into_iter().flatten().find_map(&wanted);
+            let node = node?;
+            let own = [Some(node.address), node.address6.map(IpAddr::V6)].into_iter().flatten().find_map(&wanted);
             if own.is_none() {
                 let culprit = format!("the node has not {what} address");
                 field.refuse(&culprit, "set node.address or node.address6, or write the address here");

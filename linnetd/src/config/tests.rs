@@ -1,6 +1,7 @@
 //! What files mean, and what is said about wrong ones.
 
 use bgp_proto::filter::{Condition, Rule};
+use bgp_proto::hints::{Hint, Hints};
 
 use super::{Authentication, Config, Environment, Finding, Parsed, parse};
 
@@ -254,6 +255,12 @@ fn a_wrong_filter_is_answered_with_what_to_write() {
         ("set = { add-community = \"65001:*\" }", "\"65001:*\" is not a community"),
         ("set = { link-bandwidth = \"fast\" }", "write bits a second like \"10G\""),
         ("set = { next-hop = \"me\" }", "write \"self\", \"unchanged\" or an address"),
+        ("set = { source = \"fd00::1\" }", "fd00::1 is not an IPv4 address"),
+        ("set = { source6 = \"10.0.0.1\" }", "\"source6\" for IPv6 routes"),
+        ("set = { source6 = \"node\" }", "the node has not an IPv6 address"),
+        ("set = { mtu = 1000 }", "1280"),
+        ("set = { mtu = \"small\" }", "\"small\" is not a value of \"mtu\""),
+        ("set = { overlay = \"sometimes\" }", "\"always\""),
     ] {
         let text = format!(
             "[bgp]\nasn = 1\n[[bgp.prefix-list]]\nname = \"bogons\"\nprefixes = []\n[[bgp.filter]]\nname = \"f\"\nrules = [{{ {rule}, then = \"accept\" }}]\n"
@@ -264,6 +271,30 @@ fn a_wrong_filter_is_answered_with_what_to_write() {
     let nexts = "{ then = \"next\" },".repeat(33);
     let said = findings(&format!("[bgp]\nasn = 1\n[[bgp.filter]]\nname = \"f\"\nrules = [{nexts}]\n"));
     assert!(said.contains("at most 32 may"), "{said}");
+}
+
+#[test]
+fn what_filters_say_of_the_kernels_routes_is_read_and_refused_where_nothing_could_follow_from_it() {
+    let file = |set: &str, more: &str| {
+        format!(
+            "[node]\naddress = \"10.0.0.1\"\naddress6 = \"fd00::1\"\n[bgp]\nasn = 1\n[[bgp.filter]]\nname = \"f\"\n\
+             rules = [{{ set = {{ {set} }}, then = \"accept\" }}]\n{more}"
+        )
+    };
+    let hints = |set: &str| accepted(&file(set, "")).bgp.filters[0].rules[0].set.hints;
+    let read = hints("mtu = 9000, source = \"node\", source6 = \"auto\", overlay = \"always\"");
+    let source = Hint::Is([10, 0, 0, 1].into());
+    let overlay = Some(super::OverlayMode::Always);
+    assert_eq!(read, Hints { mtu: Some(Hint::Is(9000)), source: Some(source), source6: Some(Hint::Auto), overlay });
+    assert!(hints("med = 1").is_empty());
+    // Without the device there is no tunnel to choose.
+    let said = findings(&file("overlay = \"auto\"", "[overlay]\nmode = \"never\"\n"));
+    assert!(said.contains("overlay.mode is \"never\"") && said.contains("set overlay.mode = \"auto\""), "{said}");
+    accepted(&file("overlay = \"never\"", "[overlay]\nmode = \"never\"\n"));
+    let peer = |way: &str| format!("[[bgp.peer]]\nname = \"a\"\naddress = \"10.0.0.9\"\nasn = 2\n{way} = \"f\"\n");
+    let said = findings(&file("mtu = 1400", &peer("export")));
+    assert!(said.contains("filter \"f\" sets \"mtu\"") && said.contains("name it as \"import\""), "{said}");
+    assert_eq!(findings(&file("mtu = 1400", &(peer("export") + "import = \"f\"\n"))), "accepted\n");
 }
 
 #[test]
@@ -383,7 +414,7 @@ name = "from-tor"
 rules = [
   { match = { prefix-list = "bogons", not = { peer = "tor-a", as-path = ["^65001 .* (65002|65003)$"] } }, then = "reject" },
   { match = { family = "ipv4-unicast", origin-as = [65001, "64512-65534"], neighbor-as = 65001, as-path-length = "le 10" }, set = { weight = 10, local-pref = "+50", med = "-5", remove-community = ["65001:*", "rt:*"] }, then = "next" },
-  { match = { next-hop = ["192.0.2.0/24", "fd00::1"], origin = "igp", source = ["external"], med = "ge 1 le 9", local-pref = 100 }, set = { replace-community = ["64512:1:1"], link-bandwidth = "10G", prepend-as = [65001, 65001], next-hop = "192.0.2.9" }, then = "accept" },
+  { match = { next-hop = ["192.0.2.0/24", "fd00::1"], origin = "igp", source = ["external"], med = "ge 1 le 9", local-pref = 100 }, set = { replace-community = ["64512:1:1"], link-bandwidth = "10G", prepend-as = [65001, 65001], next-hop = "192.0.2.9", mtu = 1400, source = "10.0.0.9", source6 = "auto", overlay = "never" }, then = "accept" },
   { match = { prefix = ["0.0.0.0/0"] }, then = "accept" },
   { match = { prefix = ["10.0.0.0/8 le 24"], community = ["65001:100"] }, set = { local-pref = 200, add-community = ["64512:1", "no-export"], add-large-community = ["64512:1:2"], med = 5, prepend = 2 }, then = "accept" },
   { match = { large-community = ["1:2:3"], local = false }, then = "reject" },

@@ -2,9 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use bgp_proto::hints::Hint;
 use fib_sync::{Path, Target};
 
-/// The same for all that BGP leads to, by family where it depends on that. `None`: the kernel's choice.
+use super::Way;
+
+/// The same for all that BGP leads to and filters say nothing else of, by family where it depends on that. `None`: the kernel's
+/// choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hints {
     /// Source of IPv4 packets that this host itself sends (RTA_PREFSRC).
@@ -16,9 +20,18 @@ pub struct Hints {
 }
 
 impl Hints {
-    /// The path to a target for prefixes of one family.
-    pub(super) fn path(&self, target: Target, v6: bool) -> Path {
-        let source = if v6 { self.source6.map(IpAddr::V6) } else { self.source.map(IpAddr::V4) };
-        Path { mtu: self.mtu, source, ..Path::from(target) }
+    /// The path to a target by these ways, for prefixes of one family.
+    pub(super) fn path<'w>(&self, target: Target, v6: bool, ways: impl Iterator<Item = &'w Way> + Clone) -> Path {
+        // Of ways that differ, the least: what is larger would not pass by all of them.
+        let mtu = ways.clone().filter_map(|way| way.hints.mtu.map_or(self.mtu, Hint::value)).min();
+        // All ways have the same.
+        let mut ways = ways;
+        let set = ways.next().map(|way| way.hints).unwrap_or_default();
+        let source = if v6 {
+            set.source6.map_or(self.source6, Hint::value).map(IpAddr::V6)
+        } else {
+            set.source.map_or(self.source, Hint::value).map(IpAddr::V4)
+        };
+        Path { mtu, source, ..Path::from(target) }
     }
 }

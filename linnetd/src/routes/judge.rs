@@ -28,7 +28,7 @@ impl Verdict {
 /// 2. nor is one that the kernel cannot reach (RFC 4271 section 9.1.2.1): a router that passed the tunnel on may be cut off
 ///    while the tunnel's end is not. Only where next hop and tunnel are of two families does the tunnel's end stand for
 ///    the next hop: IPv6 pods over an IPv4 underlay. Of several tunnels, the one of our overlay's encapsulation counts;
-/// 3. `overlay.mode`: `always` takes a tunnel that can be used, `never` none. With WireGuard and `always`, what leads to pods
+/// 3. `overlay.mode`, or what a filter sets in its place: `always` takes a tunnel that can be used, `never` none. With WireGuard and `always`, what leads to pods
 ///    goes by such a tunnel or not at all;
 /// 4. `auto` goes direct where the kernel has the next hop on a link;
 /// 5. else it takes a tunnel that can be used;
@@ -58,13 +58,22 @@ pub(super) fn judge<'r>(
         return direct();
     }
     let tunnel = offer.map(|offer| tunnel(offer, v6, settings, reach(offer.end().endpoint())));
-    match settings.mode {
+    let (mode, says) = match way.hints.overlay {
+        Some(mode) => (mode, "a filter sets overlay ="),
+        None => (settings.mode, "overlay.mode is"),
+    };
+    match mode {
+        OverlayMode::Never if way.hints.overlay.is_some() => {
+            let mut verdict = direct();
+            verdict.reason = format!("{}; {says} \"never\"", verdict.reason);
+            verdict
+        }
         OverlayMode::Never => direct(),
         OverlayMode::Always => match tunnel {
-            Some(Ok(hop)) => Verdict { hop: Some(hop), reason: "overlay.mode is \"always\"".into() },
-            Some(Err(why)) => Verdict::none(format!("overlay.mode is \"always\", and {why}")),
-            None if settings.sealed && way.pods => Verdict::none(format!(
-                "overlay.mode is \"always\", and {} announces no WireGuard key for its pods: nothing is sent there in the \
+            Some(Ok(hop)) => Verdict { hop: Some(hop), reason: format!("{says} \"always\"") },
+            Some(Err(why)) => Verdict::none(format!("{says} \"always\", and {why}")),
+            None if way.is_sealed(settings) => Verdict::none(format!(
+                "{says} \"always\", and {} announces no WireGuard key for its pods: nothing is sent there in the \
                  clear; set overlay.encapsulation = \"wireguard\" there",
                 way.next_hop
             )),

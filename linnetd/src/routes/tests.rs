@@ -1,6 +1,7 @@
 //! Best paths in, changes out.
 
 mod backups;
+mod hints;
 mod recursion;
 mod sealed;
 

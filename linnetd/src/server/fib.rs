@@ -20,7 +20,7 @@ use linnet_api::{
 use tonic::{Request, Response, Status};
 
 use super::{ending, kernel, notation};
-use crate::config::{self, OverlayMode};
+use crate::config;
 use crate::daemon::{Daemon, Kernel};
 use crate::forwarding::State;
 use crate::routes::{Offer, Verdict, Way, WayStatus};
@@ -126,12 +126,7 @@ impl Fib for FibService {
         let peers = kernel.forwarding.fib().peers().await.unwrap_or_default();
         let peers: HashMap<PublicKey, PeerStatus> = peers.into_iter().map(|peer| (peer.key, peer)).collect();
         let mut reply = OverlayReply {
-            mode: match config.overlay.mode {
-                OverlayMode::Auto => "auto",
-                OverlayMode::Always => "always",
-                OverlayMode::Never => "never",
-            }
-            .into(),
+            mode: config.overlay.mode.name().into(),
             encapsulation: match config.overlay.encapsulation {
                 config::Encapsulation::Vxlan => "vxlan",
                 config::Encapsulation::IpIp => "ipip",

@@ -93,6 +93,12 @@ pub(super) fn bare_route(prefix: Prefix, peer: &str, attributes: &Attributes) ->
         origin: origin(attributes.origin).into(),
         tunnels: attributes.tunnels.iter().map(tunnel).collect(),
         weight: attributes.weight,
+        hints: attributes
+            .hints
+            .iter()
+            .flat_map(|hints| hints.entries())
+            .map(|(key, value)| format!("{key} {value}"))
+            .collect(),
         link_bandwidth: attributes.link_bandwidth().map_or(0.0, f64::from),
         ..linnet_api::BgpRoute::default()
     }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::community::{AnyCommunity, CommunityPattern, all_of};
 use super::number::Adjust;
+use crate::hints::Hints;
 use crate::rib::decision::DEFAULT_LOCAL_PREF;
 use crate::types::{Asn, NextHop};
 use crate::wire::attributes::Attributes;
@@ -32,6 +33,8 @@ pub struct Set {
     pub prepend: u8,
     /// The next hop.
     pub next_hop: Option<SetNextHop>,
+    /// How the route is written into the kernel, which no other speaker hears of.
+    pub hints: Hints,
 }
 
 /// A next hop to be set.
@@ -69,6 +72,10 @@ impl Set {
             && attributes.next_hop.address().is_ipv4() == address.is_ipv4()
         {
             attributes.next_hop = NextHop::from(address);
+        }
+        if !self.hints.is_empty() {
+            let hints = attributes.hints.get_or_insert_default();
+            **hints = hints.or_later(&self.hints);
         }
     }
 
@@ -150,6 +157,7 @@ impl Set {
             };
             ("next-hop", value)
         }));
+        entries.extend(self.hints.entries().into_iter().map(|(key, value)| (key, number_or_string(value))));
         entries
     }
 }

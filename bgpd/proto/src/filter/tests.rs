@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::community::CommunityPattern;
 use super::number::{Adjust, NumberMatch};
 use super::*;
+use crate::hints::{Hint, Hints, OverlayMode};
 use crate::types::NextHop;
 use crate::wire::aspath::AsPath;
 use crate::wire::attributes::Origin;
@@ -198,6 +199,7 @@ fn set_leaves_attributes_canonical() {
         prepend_as: vec![Asn(7), Asn(8)],
         prepend: 2,
         next_hop: Some(SetNextHop::Address([192, 0, 2, 9].into())),
+        hints: Hints { mtu: Some(Hint::Is(1400)), overlay: Some(OverlayMode::Never), ..Hints::default() },
     };
     set.apply(&mut attributes, US);
     assert_eq!((attributes.weight, attributes.local_pref, attributes.med), (9, Some(99), Some(10)));
@@ -208,6 +210,10 @@ fn set_leaves_attributes_canonical() {
     assert_eq!(*attributes.extended_communities, extended);
     assert_eq!(attributes.as_path.to_string(), "64512 64512 7 8 65001");
     assert_eq!(attributes.next_hop, NextHop::V4([192, 0, 2, 9].into()));
+    // A later rule's hints count, each by itself.
+    let later = Hints { mtu: Some(Hint::Auto), source: Some(Hint::Is([10, 0, 0, 1].into())), ..Hints::default() };
+    Set { hints: later, ..Set::default() }.apply(&mut attributes, US);
+    assert_eq!(attributes.hints.as_deref(), Some(&Hints { overlay: Some(OverlayMode::Never), ..later }));
     // An address of the other family is for other routes.
     let before = attributes.next_hop;
     let six = Set { next_hop: Some(SetNextHop::Address("fd00::1".parse().unwrap())), ..Set::default() };
@@ -259,15 +265,16 @@ fn a_decision_is_explained_by_the_code_that_decides() {
 
 #[test]
 fn a_rule_shows_as_it_is_written() {
+    let hints = Hints { mtu: Some(Hint::Is(1400)), source: Some(Hint::Auto), ..Hints::default() };
     let rule = Rule {
         conditions: vec![prefixes(&["10.0.0.0/8 le 24"]), Condition::Med("le 5".parse().unwrap())],
         except: vec![Condition::OriginAs(many(&["65001", "64512-64999"]))],
-        set: Set { prepend: 2, remove_communities: vec![CommunityPattern::Any], ..Set::default() },
+        set: Set { prepend: 2, remove_communities: vec![CommunityPattern::Any], hints, ..Set::default() },
         then: Then::Next,
     };
     assert_eq!(
         rule.to_string(),
         "{ match = { prefix = [\"10.0.0.0/8 le 24\"], med = \"le 5\", not = { origin-as = [65001, \"64512-64999\"] } }, \
-         set = { remove-community = [\"*\"], prepend = 2 }, then = \"next\" }"
+         set = { remove-community = [\"*\"], prepend = 2, mtu = 1400, source = \"auto\" }, then = \"next\" }"
     );
 }

@@ -309,7 +309,7 @@ pub(crate) fn transform(
 ) -> Result<Attributes, Withheld> {
     let filter = accepted.zip(group.filter.as_deref());
     let mut sent = attributes.clone();
-    sent.weight = 0;
+    (sent.weight, sent.hints) = (0, None);
     // 1. The next hop (RFC 4271 section 5.1.3), or what the filter says of it.
     let wanted = filter.and_then(|(accepted, filter)| filter.next_hop(accepted));
     sent.next_hop = next_hop(group, family, attributes.next_hop, source, wanted)?;
@@ -345,7 +345,7 @@ pub(crate) fn transform(
     // 5. What the filter's rules set.
     if let Some((accepted, filter)) = filter {
         filter.apply(accepted, &mut sent, group.local_as);
-        sent.weight = 0;
+        (sent.weight, sent.hints) = (0, None);
     }
     // 6. What belongs to one side of the border only.
     match group.kind {

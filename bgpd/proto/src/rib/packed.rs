@@ -7,6 +7,7 @@
 use std::hash::{Hash, Hasher};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::hints::Hints;
 use crate::types::{Asn, ClusterId, Interface, LinkLocal, NextHop, RouterId};
 use crate::wire::aspath::{AsPath, SegmentKind};
 use crate::wire::attributes::{Aggregator, Attributes, Origin, UnknownAttribute};
@@ -53,6 +54,10 @@ mod has {
     pub(super) const WEIGHT: u16 = 1 << 15;
 }
 
+/// In the place of the kind of a segment of the path, behind the last one: what follows are hints. No flag is left for them,
+/// and few sets have any.
+const HINTS: u8 = 3;
+
 impl Hash for Packed {
     fn hash<H: Hasher>(&self, state: &mut H) {
         hash(&self.octets, self.rest.as_deref(), state);
@@ -93,6 +98,7 @@ impl Packer {
             tunnels,
             otc,
             weight,
+            hints,
             unknown,
         } = attributes;
         let out = &mut self.octets;
@@ -139,6 +145,10 @@ impl Packer {
             });
             count(asns.len(), out);
             asns.iter().for_each(|asn| out.extend_from_slice(&asn.0.to_be_bytes()));
+        }
+        if let Some(hints) = hints {
+            out.push(HINTS);
+            hints.pack(out);
         }
         out[..2].copy_from_slice(&flags.to_be_bytes());
         self.rest = (!tunnels.is_empty() || !unknown.is_empty())
@@ -224,6 +234,10 @@ impl Packed {
         }
         while let [kind, ..] = *rest.0 {
             rest.0 = &rest.0[1..];
+            if kind == HINTS {
+                made.hints = Some(Box::new(Hints::unpack(|count| rest.some(count))));
+                break;
+            }
             let kind = if kind == 1 { SegmentKind::Set } else { SegmentKind::Sequence };
             // Most paths are one sequence: no room for more.
             made.as_path.segments.reserve_exact(1);
@@ -240,7 +254,13 @@ impl Packed {
 /// Reads what [`Packer`] wrote; nothing else ever comes here, and what would be missing reads as zero.
 struct Reader<'a>(&'a [u8]);
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn some(&mut self, count: usize) -> &'a [u8] {
+        let (octets, rest) = self.0.split_at(self.0.len().min(count));
+        self.0 = rest;
+        octets
+    }
+
     fn octets<const N: usize>(&mut self) -> [u8; N] {
         match self.0.split_first_chunk::<N>() {
             Some((octets, rest)) => {
@@ -270,9 +290,7 @@ impl Reader<'_> {
     fn list<T, const N: usize>(&mut self, read: impl Fn([u8; N]) -> T) -> Box<[T]> {
         let [short] = self.octets::<1>();
         let count = if short == u8::MAX { self.number() as usize } else { usize::from(short) };
-        let (octets, rest) = self.0.split_at(self.0.len().min(count * N));
-        self.0 = rest;
-        octets.as_chunks::<N>().0.iter().map(|octets| read(*octets)).collect()
+        self.some(count * N).as_chunks::<N>().0.iter().map(|octets| read(*octets)).collect()
     }
 }
 
@@ -281,6 +299,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::hints::{Hint, OverlayMode};
     use crate::wire::arbitrary;
 
     fn packed(attributes: &Attributes) -> Packed {
@@ -317,6 +336,33 @@ mod tests {
             assert_eq!(packed(&on(link)).unpack(), on(link));
         }
         assert_ne!(packed(&on("eth0")), packed(&on("eth1")));
+    }
+
+    #[test]
+    fn every_combination_of_hints_comes_back_and_a_set_without_takes_no_room_for_them() {
+        let path = AsPath::sequence([Asn(65001)]);
+        let without = Attributes::new(Origin::Igp, path, NextHop::V4(Ipv4Addr::new(192, 0, 2, 1)));
+        let mut seen = vec![packed(&without)];
+        assert_eq!(seen[0].octets.len(), 2 + 4 + 2 + 4);
+        let modes = OverlayMode::ALL.map(Some);
+        for mtu in [None, Some(Hint::Auto), Some(Hint::Is(1400))] {
+            for source in [None, Some(Hint::Auto), Some(Hint::Is(Ipv4Addr::new(10, 0, 0, 1)))] {
+                for source6 in [None, Some(Hint::Auto), Some(Hint::Is(Ipv6Addr::LOCALHOST))] {
+                    for overlay in modes.into_iter().chain([None]) {
+                        let hints = Hints { mtu, source, source6, overlay };
+                        if !hints.is_empty() {
+                            let set = Attributes { hints: Some(Box::new(hints)), ..without.clone() };
+                            assert_eq!(packed(&set).unpack(), set);
+                            seen.push(packed(&set));
+                        }
+                    }
+                }
+            }
+        }
+        assert_eq!(seen.len(), 3 * 3 * 3 * 4);
+        for (at, one) in seen.iter().enumerate() {
+            assert!(!seen[..at].contains(one), "{:?}", one.unpack());
+        }
     }
 
     proptest! {

@@ -171,6 +171,7 @@ pub(crate) fn attributes(family: Family) -> impl Strategy<Value = Attributes> {
             tunnels: tunnels.into_boxed_slice(),
             otc,
             weight: 0,
+            hints: None,
             unknown,
         }
     })

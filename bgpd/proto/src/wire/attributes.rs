@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::aspath::AsPath;
 use super::community::{Community, ExtendedCommunity, LargeCommunity};
 use super::tunnel::Tunnel;
+use crate::hints::Hints;
 use crate::types::{Asn, ClusterId, NextHop, RouterId};
 
 /// ORIGIN (RFC 4271 section 5.1.1). Lower is preferred.
@@ -89,6 +90,8 @@ pub struct Attributes {
     pub otc: Option<Asn>,
     /// No attribute: a preference of this speaker alone, set by its filters and compared before anything else. Never sent.
     pub weight: u32,
+    /// No attribute either: how this speaker's owner is to write the route, set by its filters; never empty. Never sent.
+    pub hints: Option<Box<Hints>>,
     /// Optional transitive attributes that Linnet does not know, sorted by type; sent on with Partial set (RFC 4271 section 5).
     pub unknown: Box<[UnknownAttribute]>,
 }
@@ -122,6 +125,7 @@ impl Attributes {
             tunnels: Box::default(),
             otc: None,
             weight: 0,
+            hints: None,
             unknown: Box::default(),
         }
     }

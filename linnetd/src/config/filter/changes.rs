@@ -5,16 +5,18 @@ use std::net::IpAddr;
 use bgp_proto::filter::community::AnyCommunity;
 use bgp_proto::filter::number::Adjust;
 use bgp_proto::filter::{Set, SetNextHop};
+use bgp_proto::hints::{Hint, Hints};
 use bgp_proto::types::Asn;
 
-use super::{some, spoken};
-use crate::config::reader::Field;
-use crate::config::rooms::unicast;
+use super::{Around, some, spoken};
+use crate::config::OverlayMode;
+use crate::config::reader::{Field, Section};
+use crate::config::rooms::{mtu, overlay_mode, source, source6, unicast};
 
 /// AS numbers of one `prepend-as`.
 const MOST_PREPENDED: usize = 32;
 
-pub(super) fn read(field: &Field<'_>) -> Option<Set> {
+pub(super) fn read(field: &Field<'_>, around: &Around<'_>) -> Option<Set> {
     let section = field.section("set")?;
     let weight = section.field("weight").map_or(Some(None), |field| field.integer(0..=u32::MAX).map(Some));
     let local_pref = section.field("local-pref").map_or(Some(None), |field| adjust(&field).map(Some));
@@ -36,6 +38,7 @@ pub(super) fn read(field: &Field<'_>) -> Option<Set> {
     let prepend_as = section.field("prepend-as").map_or(Some(Vec::new()), |field| numbers(&field));
     let prepend = section.field("prepend").map_or(Some(0), |field| field.integer(0..=32));
     let next_hop = section.field("next-hop").map_or(Some(None), |field| next_hop(&field).map(Some));
+    let hints = hints(&section, around);
     section.finish();
     let (mut add_communities, add_large): (Vec<AnyCommunity>, Vec<AnyCommunity>) = (add?, add_large?);
     add_communities.extend(add_large);
@@ -50,7 +53,31 @@ pub(super) fn read(field: &Field<'_>) -> Option<Set> {
         prepend_as: prepend_as?,
         prepend: prepend?,
         next_hop: next_hop?,
+        hints: hints?,
     })
+}
+
+/// What `[fib]` and `[overlay]` have for all routes, for these.
+fn hints(section: &Section<'_>, around: &Around<'_>) -> Option<Hints> {
+    fn hint<T>(value: Option<T>) -> Hint<T> {
+        value.map_or(Hint::Auto, Hint::Is)
+    }
+    let mtu = section.field("mtu").map_or(Some(None), |field| mtu(&field).map(|mtu| Some(hint(mtu))));
+    let four = |field: Field<'_>| source(&field, around.node).map(|source| Some(hint(source)));
+    let source = section.field("source").map_or(Some(None), four);
+    let six = |field: Field<'_>| source6(&field, around.node).map(|source| Some(hint(source)));
+    let source6 = section.field("source6").map_or(Some(None), six);
+    let overlay = section.field("overlay").map_or(Some(None), |field| {
+        let mode = overlay_mode(&field)?;
+        if mode != OverlayMode::Never && around.overlay == Some(OverlayMode::Never) {
+            let culprit = format!("overlay = \"{}\" in a filter, and overlay.mode is \"never\"", mode.name());
+            let next = "there is no overlay device then: set overlay.mode = \"auto\", and overlay = \"never\" in filters for the rest";
+            field.refuse(&culprit, next);
+            return None;
+        }
+        Some(Some(mode))
+    });
+    Some(Hints { mtu: mtu?, source: source?, source6: source6?, overlay: overlay? })
 }
 
 /// `200`, `"+10"`, `"-10"`.

@@ -9,13 +9,25 @@ use bgp_proto::filter::{Filter, PrefixList, PrefixMatch, PrefixMatchError, Rule,
 
 use super::reader::{Field, NOT_APPLIED, Section};
 use super::rooms::{all, warn_host_bits};
+use super::{Node, OverlayMode};
+
+/// What rules depend on outside of their filter.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    /// The lists that they may name.
+    pub(super) lists: &'a [Arc<PrefixList>],
+    /// `[node]`, if it was read.
+    pub(super) node: Option<&'a Node>,
+    /// `overlay.mode`, if it was read.
+    pub(super) overlay: Option<OverlayMode>,
+}
 
 /// All filters, with the lists that they name.
-pub(super) fn filters(section: &Section<'_>, lists: &[Arc<PrefixList>]) -> Option<Vec<Filter>> {
+pub(super) fn filters(section: &Section<'_>, around: &Around<'_>) -> Option<Vec<Filter>> {
     let mut read: Vec<Filter> = Vec::new();
     let mut sound = true;
     for table in section.sections("filter", "[[bgp.filter]]") {
-        match filter(&table, lists) {
+        match filter(&table, around) {
             Some(filter) if read.iter().any(|other| other.name == filter.name) => {
                 let culprit = format!("filter \"{}\" is defined twice", filter.name);
                 table.report.error(table.span.clone(), &culprit, NOT_APPLIED, "rename one of them");
@@ -49,10 +61,10 @@ pub(super) fn prefix_lists(section: &Section<'_>) -> Option<Vec<Arc<PrefixList>>
     sound.then_some(read)
 }
 
-fn filter(section: &Section<'_>, lists: &[Arc<PrefixList>]) -> Option<Filter> {
+fn filter(section: &Section<'_>, around: &Around<'_>) -> Option<Filter> {
     let name = section.required("name", "\"from-tor\"").and_then(|field| name(&field));
     let rules_field = section.required("rules", "[{ then = \"accept\" }]");
-    let rules = rules_field.as_ref().and_then(|field| all(field, |field| rule(field, lists)));
+    let rules = rules_field.as_ref().and_then(|field| all(field, |field| rule(field, around)));
     section.finish();
     let nexts = rules.iter().flatten().filter(|rule: &&Rule| rule.then == Then::Next).count();
     if let Some(field) = rules_field.filter(|_| nexts > Filter::MOST_NEXT) {
@@ -75,12 +87,12 @@ pub(super) fn name(field: &Field<'_>) -> Option<String> {
     fits.then(|| name.to_owned())
 }
 
-fn rule(field: &Field<'_>, lists: &[Arc<PrefixList>]) -> Option<Rule> {
+fn rule(field: &Field<'_>, around: &Around<'_>) -> Option<Rule> {
     let section = field.section("the rule")?;
     let matched =
-        section.field("match").map_or_else(|| Some(Default::default()), |field| conditions::read(&field, lists));
+        section.field("match").map_or_else(|| Some(Default::default()), |field| conditions::read(&field, around.lists));
     let set_field = section.field("set");
-    let set = set_field.as_ref().map_or_else(|| Some(Default::default()), changes::read);
+    let set = set_field.as_ref().map_or_else(|| Some(Default::default()), |field| changes::read(field, around));
     let then = section
         .required("then", "\"accept\"")
         .and_then(|field| field.word(&[("accept", Then::Accept), ("reject", Then::Reject), ("next", Then::Next)]));

@@ -103,3 +103,29 @@ fn without_a_device_or_a_way_to_the_node_nothing_goes_in_the_clear_and_it_comes_
     world.settle();
     assert!(matches!(to(&world), Target::Forward(hops) if matches!(hops[..], [Hop::Direct { .. }])));
 }
+
+#[test]
+fn a_filter_decides_for_its_routes_whether_pods_are_reached_in_the_clear() {
+    use bgp_proto::hints::Hints;
+    let with = |mut path: BestPath, overlay: OverlayMode| {
+        let hints = Hints { overlay: Some(overlay), ..Hints::default() };
+        Arc::make_mut(&mut path.attributes).hints = Some(Box::new(hints));
+        path
+    };
+    for (configured, said, key, wanted) in [
+        (OverlayMode::Always, OverlayMode::Never, true, "via 10.0.0.5 dev eth0"),
+        (OverlayMode::Always, OverlayMode::Never, false, "via 10.0.0.5 dev eth0"),
+        (OverlayMode::Auto, OverlayMode::Always, true, "wireguard 10.0.0.5"),
+        (OverlayMode::Auto, OverlayMode::Always, false, "unreachable"),
+    ] {
+        let settings = Settings { mode: configured, ..sealed(Some(WIREGUARD), &[]) };
+        let mut world = world(settings, &[("10.0.0.5", "link eth0")]);
+        let path = if key { with_key("10.0.0.5") } else { path("10.0.0.5", None) };
+        world.take_in(&[best("10.244.5.0/24", vec![with(path, said)])]);
+        let settled = world.settle();
+        assert!(
+            settled[0].starts_with(&format!("10.244.5.0/24 {wanted}")),
+            "{configured:?} {said:?} {key}: {settled:?}"
+        );
+    }
+}

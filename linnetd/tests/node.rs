@@ -151,13 +151,7 @@ fn metrics_and_health_answer_over_http() {
     rack.configure("", "[metrics]\nlisten = \"127.0.0.1:9476\"\n");
     let _daemon = rack.start();
     wait_for_both_sides(&rack);
-    let get = |path: &str| {
-        let request = format!(
-            "exec 3<>/dev/tcp/127.0.0.1/9476; printf 'GET {path} HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n' >&3; cat <&3"
-        );
-        let output = rack.host.command("bash").args(["-c", &request]).output().unwrap();
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
+    let get = |path: &str| rack.http(path);
     let metrics = get("/metrics");
     for line in ["linnet_bgp_peer_up{peer=\"router\"} 1", "linnet_policy_in_force 1", "linnet_endpoints 0"] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
@@ -189,6 +183,9 @@ async fn a_second_daemon_in_a_namespace_changes_nothing_and_says_why() {
     }
 }
 
+/// A route as it is listed: prefix, next hops, whether it is installed, why not.
+type Listed = (String, String, bool, String);
+
 #[tokio::test]
 async fn a_prefix_whose_next_hop_does_not_resolve_is_listed_with_the_reason_until_it_does() {
     let rack = Rack::new(
@@ -206,7 +203,7 @@ async fn a_prefix_whose_next_hop_does_not_resolve_is_listed_with_the_reason_unti
         shown.map(|route| (route.prefix.clone(), via(route), route.installed, route.error.clone())).collect::<Vec<_>>()
     };
     let deadline = Instant::now() + Duration::from_secs(30);
-    let far = async |fib: &mut _, wanted: &dyn Fn(&[(String, String, bool, String)]) -> bool| loop {
+    let far = async |fib: &mut _, wanted: &dyn Fn(&[Listed]) -> bool| loop {
         let shown = listed(fib).await;
         if wanted(&shown) {
             return;
@@ -227,24 +224,16 @@ async fn a_prefix_whose_next_hop_does_not_resolve_is_listed_with_the_reason_unti
         "{}",
         shown(&status)
     );
-    assert!(metrics(&rack).contains("linnet_fib_routes_unreachable 2"));
+    assert!(rack.http("/metrics").contains("linnet_fib_routes_unreachable 2"));
 
     rack.host.run(&format!("ip route add 10.77.0.0/24 via {ROUTER}"));
     rack.until_host_shows("ip route show proto 76", "198.51.100.0/24 via 10.99.0.2 dev eth0");
     far(&mut fib, &|shown| shown.len() == 2 && shown.iter().all(|route| route.2 && route.3.is_empty())).await;
-    assert!(metrics(&rack).contains("linnet_fib_routes_unreachable 0"));
+    assert!(rack.http("/metrics").contains("linnet_fib_routes_unreachable 0"));
 
     rack.host.run("ip route replace prohibit 10.77.0.0/24");
     rack.until("the routes are gone", || (!routes(&rack).contains("198.51.100.0/24")).then_some(()));
     far(&mut fib, &|shown| shown.len() == 2 && shown.iter().all(|route| route.3.starts_with("unreachable: "))).await;
-}
-
-/// What `/metrics` says.
-fn metrics(rack: &Rack) -> String {
-    let request =
-        "exec 3<>/dev/tcp/127.0.0.1/9476; printf 'GET /metrics HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n' >&3; cat <&3";
-    let output = rack.host.command("bash").args(["-c", request]).output().unwrap();
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[tokio::test]

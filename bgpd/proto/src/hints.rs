@@ -94,7 +94,7 @@ impl Hints {
         entries
     }
 
-    /// In as few octets as they take; at most [`Hints::MOST_OCTETS`].
+    /// In as few octets as they take: one, and those of the values.
     pub(crate) fn pack(&self, out: &mut Vec<u8>) {
         let overlay = match self.overlay {
             None => 0,

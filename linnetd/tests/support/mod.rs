@@ -223,6 +223,15 @@ directory = "{directory}/state"
         process
     }
 
+    /// What the daemon answers over HTTP, if it listens on 127.0.0.1:9476.
+    pub fn http(&self, path: &str) -> String {
+        let request = format!(
+            "exec 3<>/dev/tcp/127.0.0.1/9476; printf 'GET {path} HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n' >&3; cat <&3"
+        );
+        let output = self.host.command("bash").args(["-c", &request]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// Runs the daemon's program to its end.
     pub fn linnetd(&self, arguments: &[&str]) -> Output {
         let mut command = self.host.command(env!("CARGO_BIN_EXE_linnetd"));

@@ -208,7 +208,7 @@ impl Group {
     }
 
     /// Its ways and its backup.
-    fn all_ways(&self) -> impl Iterator<Item = &Way> {
+    fn all_ways(&self) -> impl Iterator<Item = &Way> + Clone {
         let backup = match &self.key {
             Some(Key::Ways { backup, .. }) => backup.as_ref(),
             Some(Key::Fixed(_)) | None => None,
@@ -234,9 +234,7 @@ impl Group {
                 Some(Path { backup, ..made(target) })
             }
             (None, Some(backup)) => Some(made(Target::Forward(vec![backup]))),
-            (None, None) => {
-                self.ways().iter().any(|way| way.is_sealed(settings)).then(|| made(Target::Unreachable))
-            }
+            (None, None) => self.ways().iter().any(|way| way.is_sealed(settings)).then(|| made(Target::Unreachable)),
         }
     }
 

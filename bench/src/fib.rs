@@ -1,19 +1,23 @@
 //! The kernel's IPv4 routes in the daemon's namespace: how many there are, which use a link, when one came or went.
 
 pub(crate) mod limit;
+mod sample;
 mod watch;
 mod wire;
 
 use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{MsgFlags, recv};
-use std::os::fd::AsRawFd;
 
 use crate::testbed::Testbed;
+pub(crate) use sample::Sample;
 pub(crate) use watch::{Event, Watch};
 
 /// Routes of the main table, by the trie's own statistics: counting them so costs the kernel no message.
@@ -27,10 +31,9 @@ pub(crate) fn count(process: &str) -> Result<usize> {
     counts.max().with_context(|| format!("{path} says nothing of prefixes; the kernel lacks CONFIG_IP_FIB_TRIE_STATS"))
 }
 
-/// How many routes of others than the kernel itself go by `interface` in the daemon's namespace; `most` are enough.
-pub(crate) fn by_interface(testbed: &Testbed, interface: &str, most: usize) -> Result<usize> {
+/// How many routes of others than the kernel itself go by `interface` in the daemon's namespace.
+pub(crate) fn by_interface(testbed: &Testbed, interface: &str) -> Result<usize> {
     testbed.in_daemon(|| {
-        // A socket for each look: one that is closed early ends the kernel's listing.
         let mut socket = Socket::new(NETLINK_ROUTE).context("netlink")?;
         socket.bind_auto()?;
         // The kernel leaves out what does not match, instead of telling all.
@@ -48,9 +51,22 @@ pub(crate) fn by_interface(testbed: &Testbed, interface: &str, most: usize) -> R
                     found += 1;
                 }
             }
-            if found >= most {
-                return Ok(found);
-            }
+        }
+    })
+}
+
+/// Takes the peers' end of a link down, as a cable that is pulled: the daemon's end loses its carrier. Says when.
+pub(crate) fn cut(testbed: &Testbed, link: &str) -> Result<Instant> {
+    testbed.in_peers(|| {
+        let mut socket = Socket::new(NETLINK_ROUTE).context("netlink")?;
+        socket.bind_auto()?;
+        let index = if_nametoindex(link).with_context(|| format!("no interface {link}"))?;
+        let (since, mut answer) = (Instant::now(), vec![0; 1 << 12]);
+        socket.send(&wire::take_down(index), 0)?;
+        let length = recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty()).context("netlink")?;
+        match wire::messages(&answer[..length]).find_map(|message| message.error()) {
+            None => Ok(since),
+            Some(errno) => Err(io::Error::from_raw_os_error(errno)).with_context(|| format!("taking {link} down")),
         }
     })
 }

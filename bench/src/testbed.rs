@@ -69,19 +69,23 @@ impl Testbed {
 
     /// Does some work where the daemon lives, in a thread of its own.
     pub(crate) fn in_daemon<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                enter(&self.daemon)?;
-                work()
-            });
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        within(&self.daemon, work)
     }
 
-    /// Takes the peers' end of a link down, as a cable that is pulled: the daemon's end loses its carrier.
-    pub(crate) fn cut(&self, link: &str) -> Result<()> {
-        ip(&["-n", &self.peers, "link", "set", link, "down"], "")
+    /// The same where the peers live.
+    pub(crate) fn in_peers<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        within(&self.peers, work)
     }
+}
+
+fn within<T: Send>(namespace: &str, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            enter(namespace)?;
+            work()
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Moves the calling thread, and no other, to a network namespace.

@@ -6,10 +6,12 @@ use crate::message::Prefix;
 
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
+const RTM_NEWLINK: u16 = 16;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
 const RTM_GETROUTE: u16 = 26;
 const REQUEST: u16 = 0x1;
+const ACK: u16 = 0x4;
 const DUMP: u16 = 0x300;
 /// `NLM_F_CREATE | NLM_F_EXCL`.
 const CREATE: u16 = 0x600;
@@ -20,6 +22,8 @@ const TYPE_UNICAST: u8 = 1;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
+/// `IFF_UP`.
+const UP: u32 = 1;
 /// Octets of `struct nlmsghdr` and of `struct rtmsg`.
 const HEADER: usize = 16;
 const ROUTE: usize = 12;
@@ -51,6 +55,28 @@ pub(super) fn list(interface: u32) -> Vec<u8> {
     let start = begin(RTM_GETROUTE, REQUEST | DUMP, &mut out);
     out.extend_from_slice(&[AF_INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     attribute(RTA_OIF, interface.to_ne_bytes(), &mut out);
+    end(start, &mut out);
+    out
+}
+
+/// Appends a question where a packet to the first host of `prefix` would go.
+pub(super) fn look_up(prefix: Prefix, out: &mut Vec<u8>) {
+    let start = begin(RTM_GETROUTE, REQUEST, out);
+    out.extend_from_slice(&[AF_INET, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let host = Prefix { bits: prefix.bits | u64::from(prefix.length < 32) << 32, length: 32 };
+    attribute(RTA_DST, address(host), out);
+    end(start, out);
+}
+
+/// A request to take an interface down, which is answered.
+pub(super) fn take_down(interface: u32) -> Vec<u8> {
+    let mut out = Vec::new();
+    let start = begin(RTM_NEWLINK, REQUEST | ACK, &mut out);
+    // struct ifinfomsg: family, type, index, flags, and which of them change.
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&interface.to_ne_bytes());
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&UP.to_ne_bytes());
     end(start, &mut out);
     out
 }
@@ -96,6 +122,8 @@ pub(super) struct Route {
     pub(super) protocol: u8,
     /// Whether it came, instead of going.
     pub(super) added: bool,
+    /// The link that it uses; `None`: no single one.
+    pub(super) interface: Option<u32>,
 }
 
 impl Message<'_> {
@@ -122,16 +150,18 @@ impl Message<'_> {
             return None;
         }
         // A default route has no destination.
-        let mut bits = 0;
+        let (mut bits, mut interface) = (0, None);
         while let Some(&[low, high, kind, other]) = attributes.first_chunk() {
             let length = usize::from(u16::from_ne_bytes([low, high]));
-            if u16::from_ne_bytes([kind, other]) == RTA_DST {
-                let octets = attributes.get(4..8)?.first_chunk().copied()?;
-                bits = u64::from(u32::from_be_bytes(octets)) << 32;
+            let value = || attributes.get(4..8)?.first_chunk().copied();
+            match u16::from_ne_bytes([kind, other]) {
+                RTA_DST => bits = u64::from(u32::from_be_bytes(value()?)) << 32,
+                RTA_OIF => interface = Some(u32::from_ne_bytes(value()?)),
+                _ => {}
             }
             attributes = attributes.get(length.max(4).next_multiple_of(4)..).unwrap_or_default();
         }
-        Some(Route { prefix: Prefix { bits, length: fixed[1] }, protocol: fixed[5], added })
+        Some(Route { prefix: Prefix { bits, length: fixed[1] }, protocol: fixed[5], added, interface })
     }
 }
 
@@ -157,8 +187,8 @@ mod tests {
         add(prefix, Ipv4Addr::LOCALHOST, 7, &mut bytes);
         remove(prefix, &mut bytes);
         let read: Vec<_> = messages(&bytes).filter_map(|message| message.route()).collect();
-        let route = |added| Route { prefix, protocol: PROTOCOL_BGP, added };
-        assert_eq!(read, [route(true), route(false)]);
+        let route = |added, interface| Route { prefix, protocol: PROTOCOL_BGP, added, interface };
+        assert_eq!(read, [route(true, Some(7)), route(false, None)]);
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 
 use super::{ChangeFigures, FibFigures, Figures, Meter, Settings, settle_time, wait_until_idle};
-use crate::fib::{self, Watch};
+use crate::fib::{self, Sample, Watch};
 use crate::load::{Changes, Load};
 use crate::process::Process;
 use crate::scenario::Fib;
@@ -101,12 +101,11 @@ pub(super) fn measure(
             figures.lost_ms = Some(milliseconds(gone));
         }
         Fib::LinkLost => {
-            let since = Instant::now();
-            testbed.cut(LINKS[0])?;
+            let since = fib::cut(testbed, LINKS[0])?;
             let gone = kernel.wait(load, since, "not all routes have left the kernel", |held| held == 0)?;
             figures.lost_ms = Some(milliseconds(gone));
         }
-        Fib::NextHopLost => figures.lost_ms = Some(milliseconds(lose_next_hop(load, &kernel, routes)?)),
+        Fib::NextHopLost => figures.lost_ms = Some(milliseconds(lose_next_hop(load, &kernel, workload)?)),
     }
     Ok(Figures {
         up_s: up.as_secs_f64(),
@@ -122,26 +121,25 @@ pub(super) fn measure(
     })
 }
 
-/// Cuts the link that every route uses, and waits until every route uses the other.
-fn lose_next_hop(load: &mut Load, kernel: &Kernel<'_>, routes: usize) -> Result<Duration> {
-    let [first, other] = LINKS;
-    let used = fib::by_interface(kernel.testbed, first, usize::MAX)?;
+/// Cuts the link that every route uses, and waits until packets to all prefixes looked at use the other.
+fn lose_next_hop(load: &mut Load, kernel: &Kernel<'_>, workload: &Workload) -> Result<Duration> {
+    let ([first, other], routes) = (LINKS, workload.len());
+    let used = fib::by_interface(kernel.testbed, first)?;
     ensure!(used >= routes, "only {used} of {routes} routes use the link that is to be cut, so its loss shows nothing");
-    let since = Instant::now();
-    kernel.testbed.cut(first)?;
-    loop {
-        let now = Instant::now();
-        // The first is answered by one route; only without one is the whole table looked through.
-        if fib::by_interface(kernel.testbed, first, 1)? == 0
-            && fib::by_interface(kernel.testbed, other, usize::MAX)? >= routes
-        {
-            return Ok(now - since);
+    let mut moved = Sample::new(kernel.testbed, workload.prefixes(), other)?;
+    ensure!(!moved.all()?, "packets use the other link before the first is cut");
+    let since = fib::cut(kernel.testbed, first)?;
+    let took = loop {
+        if moved.all()? {
+            break since.elapsed();
         }
-        if now - since > kernel.timeout {
-            bail!("after {} s not all routes use the other link", kernel.timeout.as_secs());
-        }
-        load.turn_for(kernel.pause)?;
-    }
+        let limit = kernel.timeout.as_secs();
+        ensure!(since.elapsed() < kernel.timeout, "after {limit} s not all packets use the other link");
+        load.turn_for(Duration::from_millis(1))?;
+    };
+    let uses_other = fib::by_interface(kernel.testbed, other)?;
+    ensure!(uses_other >= routes, "packets used the other link, and of {routes} routes only {uses_other} do");
+    Ok(took)
 }
 
 /// Withdraws and announces again single prefixes, the next only when the kernel has told of the last.

@@ -16,8 +16,6 @@ use super::wire;
 use crate::message::Prefix;
 use crate::testbed::Testbed;
 
-/// Prefixes that are looked at, evenly spaced.
-const LOOKED_AT: usize = 1_000;
 /// Room for all answers: they are there when the question has been sent.
 const ROOM: usize = 16 << 20;
 
@@ -32,8 +30,8 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    /// Of `prefixes`; what is wanted is that they go by `interface`.
-    pub(crate) fn new(testbed: &Testbed, prefixes: &[Prefix], interface: &str) -> Result<Self> {
+    /// Of `count` of `prefixes`, evenly spaced, the last one among them; what is wanted is that they go by `interface`.
+    pub(crate) fn new(testbed: &Testbed, prefixes: &[Prefix], count: usize, interface: &str) -> Result<Self> {
         let (socket, interface) = testbed.in_daemon(|| {
             let mut socket = Socket::new(NETLINK_ROUTE).context("netlink")?;
             socket.bind(&SocketAddr::new(0, 0))?;
@@ -42,13 +40,18 @@ impl Sample {
             Ok((socket, index))
         })?;
         let mut questions = Vec::new();
-        let spaced = prefixes.iter().step_by(prefixes.len().div_ceil(LOOKED_AT).max(1));
+        let spaced = prefixes.iter().rev().step_by(prefixes.len().div_ceil(count).max(1));
         let count = spaced.map(|prefix| wire::look_up(*prefix, &mut questions)).count();
         Ok(Self { socket, questions, count, interface, buffer: vec![0; 1 << 17] })
     }
 
-    /// Whether packets to all of them go by the interface now.
-    pub(crate) fn all(&mut self) -> Result<bool> {
+    /// How many are looked at.
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// To how many of them packets go by the interface now.
+    pub(crate) fn arrive(&mut self) -> Result<usize> {
         self.socket.send(&self.questions, 0).context("netlink")?;
         let (mut answered, mut by_it) = (0, 0);
         while answered < self.count {
@@ -58,6 +61,6 @@ impl Sample {
                 by_it += usize::from(message.route().is_some_and(|route| route.interface == Some(self.interface)));
             }
         }
-        Ok(by_it == self.count)
+        Ok(by_it)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use super::{ChangeFigures, FibFigures, Figures, Meter, Settings, settle_time, wait_until_idle};
 use crate::fib::{self, Sample, Watch};
@@ -16,8 +16,24 @@ use crate::workload::Workload;
 const GAP: Duration = Duration::from_millis(80);
 /// How long one change may take before it counts as lost.
 const CHANGE_WITHIN: Duration = Duration::from_secs(5);
-/// Tables up to this size are looked at every millisecond.
+/// Between two looks at the kernel.
+const PAUSE: Duration = Duration::from_millis(1);
+/// Tables up to this size are counted at every look.
 const SMALL: usize = 10_000;
+/// Prefixes of a larger table that are looked at before it is counted: to count 500,000 takes the kernel 20 ms, in which
+/// whoever changes its table may have to wait for the counting (`synchronize_net` in net/ipv4/fib_trie.c).
+const FEW: usize = 8;
+/// Prefixes that are looked at when a next hop is lost.
+const MANY: usize = 1_000;
+
+/// What the kernel is to hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    /// Every route.
+    All,
+    /// None of them.
+    None,
+}
 
 /// One daemon's namespace and what is in it.
 struct Kernel<'a> {
@@ -25,23 +41,45 @@ struct Kernel<'a> {
     testbed: &'a Testbed,
     /// Routes that were there before the first UPDATE.
     base: usize,
-    /// Between two looks.
-    pause: Duration,
+    /// Routes that are to come.
+    routes: usize,
+    /// Some of them.
+    some: Sample,
     timeout: Duration,
 }
 
 impl Kernel<'_> {
-    /// Waits until the kernel holds what `done` wants beyond the routes that were there before.
-    fn wait(&self, load: &mut Load, since: Instant, what: &str, done: impl Fn(usize) -> bool) -> Result<Duration> {
+    /// Waits until the kernel holds what is wanted beyond the routes that were there before.
+    fn wait(&mut self, load: &mut Load, since: Instant, wanted: Held) -> Result<Duration> {
         loop {
             let now = Instant::now();
-            let held = fib::count(&self.process)?.saturating_sub(self.base);
-            if done(held) {
+            if self.holds(wanted)? {
                 return Ok(now - since);
             }
-            ensure!(now - since < self.timeout, "after {} s {what}: {held} routes", self.timeout.as_secs());
-            load.turn_for(self.pause)?;
+            if now - since > self.timeout {
+                let (limit, held, routes) = (self.timeout.as_secs(), self.count()?, self.routes);
+                match wanted {
+                    Held::All => bail!("after {limit} s the kernel holds {held} of {routes} routes"),
+                    Held::None => bail!("after {limit} s the kernel still holds {held} routes"),
+                }
+            }
+            load.turn_for(PAUSE)?;
         }
+    }
+
+    fn holds(&mut self, wanted: Held) -> Result<bool> {
+        if self.routes > SMALL {
+            let some = if wanted == Held::All { self.some.len() } else { 0 };
+            if self.some.arrive()? != some {
+                return Ok(false);
+            }
+        }
+        let held = self.count()?;
+        Ok(if wanted == Held::All { held >= self.routes } else { held == 0 })
+    }
+
+    fn count(&self) -> Result<usize> {
+        Ok(fib::count(&self.process)?.saturating_sub(self.base))
     }
 }
 
@@ -56,19 +94,20 @@ pub(super) fn measure(
 ) -> Result<Figures> {
     let settle = settings.settle.unwrap_or_else(|| settle_time(workload.scenario.peers()));
     let up = load.establish(settle)?;
-    let (routes, process_number) = (workload.len(), process.id().to_string());
-    let kernel = Kernel {
+    let process_number = process.id().to_string();
+    let mut kernel = Kernel {
         base: fib::count(&process_number)?,
         process: process_number,
         testbed,
-        pause: Duration::from_millis(if routes <= SMALL { 1 } else { 20 }),
+        routes: workload.len(),
+        some: Sample::new(testbed, workload.prefixes(), FEW, LINKS[0])?,
         timeout: settings.timeout,
     };
 
     let meter = Meter::start(process);
     let started = Instant::now();
     load.send_tables();
-    let installed = kernel.wait(load, started, "not all routes are in the kernel", |held| held >= routes)?;
+    let installed = kernel.wait(load, started, Held::All)?;
     wait_until_idle(process, load)?;
     load.check_sessions()?;
     let used = meter.stop(process);
@@ -86,7 +125,7 @@ pub(super) fn measure(
         Fib::Table => {
             let since = Instant::now();
             load.send(0, workload.withdrawals().into());
-            let gone = kernel.wait(load, since, "not all routes have left the kernel", |held| held == 0)?;
+            let gone = kernel.wait(load, since, Held::None)?;
             figures.gone_s = Some(gone.as_secs_f64());
         }
         Fib::Changes => {
@@ -97,12 +136,12 @@ pub(super) fn measure(
         Fib::SessionLost => {
             let since = Instant::now();
             load.close(0);
-            let gone = kernel.wait(load, since, "not all routes have left the kernel", |held| held == 0)?;
+            let gone = kernel.wait(load, since, Held::None)?;
             figures.lost_ms = Some(milliseconds(gone));
         }
         Fib::LinkLost => {
             let since = fib::cut(testbed, LINKS[0])?;
-            let gone = kernel.wait(load, since, "not all routes have left the kernel", |held| held == 0)?;
+            let gone = kernel.wait(load, since, Held::None)?;
             figures.lost_ms = Some(milliseconds(gone));
         }
         Fib::NextHopLost => figures.lost_ms = Some(milliseconds(lose_next_hop(load, &kernel, workload)?)),
@@ -126,16 +165,16 @@ fn lose_next_hop(load: &mut Load, kernel: &Kernel<'_>, workload: &Workload) -> R
     let ([first, other], routes) = (LINKS, workload.len());
     let used = fib::by_interface(kernel.testbed, first)?;
     ensure!(used >= routes, "only {used} of {routes} routes use the link that is to be cut, so its loss shows nothing");
-    let mut moved = Sample::new(kernel.testbed, workload.prefixes(), other)?;
-    ensure!(!moved.all()?, "packets use the other link before the first is cut");
+    let mut moved = Sample::new(kernel.testbed, workload.prefixes(), MANY, other)?;
+    ensure!(moved.arrive()? == 0, "packets use the other link before the first is cut");
     let since = fib::cut(kernel.testbed, first)?;
     let took = loop {
-        if moved.all()? {
+        if moved.arrive()? == moved.len() {
             break since.elapsed();
         }
         let limit = kernel.timeout.as_secs();
         ensure!(since.elapsed() < kernel.timeout, "after {limit} s not all packets use the other link");
-        load.turn_for(Duration::from_millis(1))?;
+        load.turn_for(PAUSE)?;
     };
     let uses_other = fib::by_interface(kernel.testbed, other)?;
     ensure!(uses_other >= routes, "packets used the other link, and of {routes} routes only {uses_other} do");

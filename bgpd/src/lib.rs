@@ -19,6 +19,7 @@ mod listener;
 mod mrt;
 mod own;
 mod peer;
+mod place;
 mod prefix_limit;
 mod reconfigure;
 mod rib_port;
@@ -40,7 +41,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bgp_proto::rib::{self, BestChange, ExportTrial, ExportVerdict, PageStart, PeerCounts, Scope};
 use bgp_proto::rtr::Vrp;
 use bgp_proto::session::State;
-use bgp_proto::types::{Asn, Family, PeerId, Prefix, RouterId};
+use bgp_proto::types::{Asn, Family, Interface, PeerId, Prefix, RouterId};
 use bgp_proto::wire::Notification;
 use bgp_proto::wire::attributes::Attributes;
 use bgp_proto::wire::notification::Cease;
@@ -82,10 +83,12 @@ pub enum Event {
         peer: String,
     },
     /// What a peer announced is dropped, which may take a while: until then, paths by the peer itself lead to somebody who is
-    /// gone. Said before anything is done about it, and not of link-local peers, which are on a link.
+    /// gone. Said before anything is done about it.
     Dropped {
         /// The peer's address.
         next_hop: IpAddr,
+        /// The link that it is on, of a link-local one: the same address may be somebody else's on another link.
+        link: Option<Interface>,
     },
     /// A session went down.
     Down {

@@ -174,7 +174,7 @@ impl RibPort {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use bgp_proto::session::Direction;
@@ -183,7 +183,7 @@ mod tests {
 
     use super::*;
 
-    fn established() -> Box<Established> {
+    pub(crate) fn established() -> Box<Established> {
         let context = UpdateContext {
             four_octet_as: true,
             external: false,

@@ -29,6 +29,7 @@ use crate::Event;
 use crate::bmp::Counted;
 use crate::clock::Clock;
 use crate::own::Own;
+use crate::place::Place;
 use crate::rib_port::{Envelope, Report};
 use crate::segment;
 use crate::watch::{Ending, Feed, Watchers, Witness};
@@ -123,8 +124,8 @@ struct Link {
     local_as: Asn,
     /// Its session that is up.
     session: Option<u32>,
-    /// Its address in the last one.
-    address: Option<IpAddr>,
+    /// Where it was in the last one.
+    place: Option<Place>,
     to: mpsc::UnboundedSender<FromRib>,
 }
 
@@ -309,16 +310,16 @@ impl RibTask {
         match order {
             Order::SetPeer { peer, task, policy, to } => {
                 let same = self.links.get(&peer).filter(|link| link.task == task);
-                let (session, address) = same.map_or((None, None), |link| (link.session, link.address));
+                let (session, place) = same.map_or((None, None), |link| (link.session, link.place));
                 let (name, local_as) = (policy.name.clone(), policy.local_as);
-                self.links.insert(peer, Link { task, name, local_as, session, address, to });
+                self.links.insert(peer, Link { task, name, local_as, session, place, to });
                 self.rib.set_peer(peer, policy, now);
                 self.watchers.observe(&mut self.rib);
             }
             Order::RemovePeer { peer } => {
                 if let Some(link) = self.links.remove(&peer) {
                     self.watchers.down(peer, Ending::Removed);
-                    self.tell_dropped(link.address);
+                    self.tell_dropped(link.place);
                     self.rib.remove_peer(peer, now);
                     if link.session.is_some() {
                         self.untold
@@ -412,7 +413,7 @@ impl RibTask {
             return; // of a peer that is gone
         };
         if let Report::Up(established, carrier) = report {
-            (link.session, link.address) = (Some(tag.session), Some(established.remote_address));
+            (link.session, link.place) = (Some(tag.session), Place::of(&established));
             let local_as = link.local_as;
             self.watchers.up(Witness { peer: tag.peer, local_as, established: established.clone(), carrier });
             self.untold.push_back(Event::Up { peer: link.name.clone() });
@@ -423,8 +424,8 @@ impl RibTask {
         }
         if matches!(report, Report::DropRetained) {
             if link.session.is_none() {
-                let address = link.address;
-                self.tell_dropped(address);
+                let place = link.place;
+                self.tell_dropped(place);
                 self.rib.drop_retained(tag.peer);
             }
             return;
@@ -437,9 +438,9 @@ impl RibTask {
             Report::Down { retain, reason, why } => {
                 link.session = None;
                 self.watchers.down(tag.peer, Ending::Down(why));
-                let (peer, address) = (link.name.clone(), link.address);
+                let (peer, place) = (link.name.clone(), link.place);
                 if retain.is_none() {
-                    self.tell_dropped(address);
+                    self.tell_dropped(place);
                 }
                 self.untold.push_back(Event::Down { peer, reason });
                 self.rib.handle_down(tag.peer, retain, now);
@@ -452,11 +453,9 @@ impl RibTask {
     }
 
     /// Before the paths of the peer go, so that whoever forwards may use others meanwhile.
-    fn tell_dropped(&mut self, peer: Option<IpAddr>) {
-        let address = peer.map(|address| address.to_canonical());
-        let link_local = |address: &IpAddr| matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
-        if let Some(next_hop) = address.filter(|address| !link_local(address)) {
-            self.untold.push_back(Event::Dropped { next_hop });
+    fn tell_dropped(&mut self, peer: Option<Place>) {
+        if let Some(Place { next_hop, link }) = peer {
+            self.untold.push_back(Event::Dropped { next_hop, link });
             self.tell_owner();
         }
     }

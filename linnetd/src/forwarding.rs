@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 
 use crate::config::{self, Config, OverlayMode};
 use crate::overlay_key::{self, KeyError};
-use crate::routes::{Hints, Local, Routes, Settings, Tracking, Verdict, Way};
+use crate::routes::{Hints, Local, Neighbour, Routes, Settings, Tracking, Verdict, Way};
 
 /// Best paths of one turn: what one netlink batch and one look at the commands lie between.
 const TURN: usize = 16_384;
@@ -266,7 +266,7 @@ struct Task {
     /// When to look again at what it was told.
     look_again: Option<Instant>,
     /// Peers that are gone, and until when their routes use backups.
-    dropped: BTreeMap<IpAddr, Instant>,
+    dropped: BTreeMap<Neighbour, Instant>,
 }
 
 impl Task {
@@ -345,8 +345,8 @@ impl Task {
                 }
                 bgpd::Event::Up { peer } => log_up(&peer),
                 bgpd::Event::Down { peer, reason } => log_down(&peer, &reason),
-                bgpd::Event::Dropped { next_hop } => {
-                    self.dropped.insert(next_hop, Instant::now() + DECIDED_WITHIN);
+                bgpd::Event::Dropped { next_hop, link } => {
+                    self.dropped.insert((next_hop, link), Instant::now() + DECIDED_WITHIN);
                     self.use_backups();
                     // At once: this is the failover.
                     taken = TURN;

@@ -46,6 +46,9 @@ pub struct Settings {
     pub cluster: Vec<Prefix>,
 }
 
+/// A next hop, with the link that it is on if it is link-local: two links may have the same address.
+pub type Neighbour = (IpAddr, Option<Interface>);
+
 /// One way to a prefix, as a path offers it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Way {
@@ -73,6 +76,10 @@ impl Way {
     /// It goes encrypted or not at all.
     fn is_sealed(&self, settings: &Settings) -> bool {
         settings.sealed && self.pods && self.mode(settings) == OverlayMode::Always
+    }
+
+    fn neighbour(&self) -> Neighbour {
+        (self.next_hop, self.link)
     }
 
     /// The next hop for a person: `192.0.2.1`, `fe80::1%eth0`.
@@ -196,7 +203,7 @@ struct Group {
 struct Circumstances {
     hints: Hints,
     /// See [`Routes::set_dropped`].
-    dropped: BTreeSet<IpAddr>,
+    dropped: BTreeSet<Neighbour>,
 }
 
 impl Group {
@@ -226,7 +233,7 @@ impl Group {
         };
         let made = |target| hints.path(target, v6, self.all_ways());
         let backup = self.backup.as_ref().and_then(|verdict| verdict.hop.clone());
-        let by_dropped = self.ways().iter().any(|way| dropped.contains(&way.next_hop));
+        let by_dropped = self.ways().iter().any(|way| dropped.contains(&way.neighbour()));
         match (self.target().filter(|_| backup.is_none() || !by_dropped), backup) {
             (Some(target), backup) => {
                 // Two next hops may be reached by one router.
@@ -321,9 +328,9 @@ impl Routes {
     /// Peers of which everything is dropped: while paths are decided anew, one after another, all routes that lead to them and
     /// have a backup use it. Whoever calls says again when that is over; a path that is still by such a peer, because another
     /// announces it too, is used again then.
-    pub fn set_dropped(&mut self, dropped: BTreeSet<IpAddr>) {
+    pub fn set_dropped(&mut self, dropped: BTreeSet<Neighbour>) {
         let before = std::mem::replace(&mut self.circumstances.dropped, dropped.clone());
-        self.judge_again(|way| before.contains(&way.next_hop) != dropped.contains(&way.next_hop));
+        self.judge_again(|way| before.contains(&way.neighbour()) != dropped.contains(&way.neighbour()));
     }
 
     /// Prefixes of these of which this host has nothing of its own yet: what BGP chose for them is in the engine's book

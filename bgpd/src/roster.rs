@@ -29,7 +29,7 @@ use crate::peer::{Peer, PeerCommand};
 use crate::prefix_limit::PrefixLimit;
 use crate::reconfigure::session_config;
 use crate::rib_port::{Envelope, RibPort};
-use crate::rib_task::Order;
+use crate::rib_task::{FromRib, Order};
 use crate::socket_options::KeyScope;
 use crate::strangers::Strangers;
 use crate::{Shutdown, StartError};
@@ -97,7 +97,7 @@ struct Entry {
     task: u64,
     runtime_task: Id,
     commands: mpsc::Sender<PeerCommand>,
-    to_rib: mpsc::UnboundedSender<crate::rib_task::FromRib>,
+    to_rib: mpsc::UnboundedSender<FromRib>,
     /// By which BFD tells its task.
     teller: Teller,
     /// Where its BFD session goes: nowhere while an unnumbered peer is not found.
@@ -142,6 +142,15 @@ pub(crate) struct Roster {
     located: mpsc::UnboundedReceiver<Located>,
     /// For tasks that are yet to come.
     locating: mpsc::UnboundedSender<Located>,
+}
+
+/// A peer that the RIB knows and that has no task yet.
+struct Known {
+    id: PeerId,
+    task: u64,
+    config: PeerConfig,
+    to_rib: mpsc::UnboundedSender<FromRib>,
+    from_rib: mpsc::UnboundedReceiver<FromRib>,
 }
 
 /// How long peers are asked to wait for us across a restart.
@@ -227,8 +236,11 @@ impl Roster {
         for address in roster.config.listen.clone() {
             roster.listen(address, &keys).map_err(|source| StartError::Listen { address, source })?;
         }
-        for peer in roster.config.peers.clone() {
-            roster.add(peer, None, None);
+        // The RIB waits for those that it knows: all of them, before the first can say that it has said all.
+        let known: Vec<Known> =
+            roster.config.peers.clone().into_iter().filter_map(|peer| roster.make_known(peer)).collect();
+        for peer in known {
+            roster.begin(peer, None, None);
         }
         Ok(roster)
     }
@@ -350,6 +362,12 @@ impl Roster {
 
     /// Makes a peer known to the RIB and starts its task; `false` if there are no numbers left.
     fn add(&mut self, config: PeerConfig, dynamic: Option<Prefix>, first: Option<TcpStream>) -> bool {
+        let known = self.make_known(config);
+        known.map(|peer| self.begin(peer, dynamic, first)).is_some()
+    }
+
+    /// Makes a peer known to the RIB; `None` if there are no numbers left.
+    fn make_known(&mut self, config: PeerConfig) -> Option<Known> {
         let fresh = PeerId(self.next_id);
         let id = match self.free_ids.pop_front() {
             Some(id) if self.free_ids.len() >= IDS_AT_REST || fresh == PeerId::LOCAL => id,
@@ -358,7 +376,7 @@ impl Roster {
                     self.free_ids.push_front(id);
                 }
                 if fresh == PeerId::LOCAL {
-                    return false;
+                    return None;
                 }
                 self.next_id += 1;
                 fresh
@@ -370,6 +388,12 @@ impl Roster {
         let order = Order::SetPeer { peer: id, task, policy: self.policy(&config), to: to_rib.clone() };
         // The RIB's task ends only after this roster.
         let _ = self.rib.orders.send(order);
+        Some(Known { id, task, config, to_rib, from_rib })
+    }
+
+    /// Starts the task of a peer.
+    fn begin(&mut self, peer: Known, dynamic: Option<Prefix>, first: Option<TcpStream>) {
+        let Known { id, task, config, to_rib, from_rib } = peer;
         let (commands, received) = mpsc::channel(COMMANDS);
         let session = session_config(&self.config, &config, self.restarted_until.is_some());
         let port = RibPort::new(self.rib.reports.clone(), Arc::clone(&self.rib.budget), id, task);
@@ -383,7 +407,6 @@ impl Roster {
         self.by_key.insert(config.key(), id);
         self.entries
             .insert(id, Entry { config, dynamic, disabled: false, task, runtime_task, commands, to_rib, teller, at });
-        true
     }
 
     /// Forgets a peer; its task ends by itself.

@@ -6,20 +6,18 @@ mod support;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    hash::{BuildHasher, RandomState},
     io::Read,
     net::{SocketAddr, UdpSocket},
     process::{Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use fib_sync::{Fib, Hop, Path, Target, Weight, enable_forwarding};
-use support::*;
+use support::{
+    chance::{Chance, seed},
+    stream::Stream,
+    *,
+};
 
 const KILLS: u32 = 200;
 /// Destinations of the storm, half of them of each family, and changes of one round.
@@ -32,27 +30,6 @@ const STEADY: [(&str, &str); 2] = [("10.200.0.0/24", "10.0.2.2"), ("fd00:200::/6
 const TARGETS: [&str; 2] = ["10.200.0.1:7000", "[fd00:200::1]:7000"];
 
 const CHILD: &str = "LINNET_TEST_STORM_ROUND";
-const SEED: &str = "LINNET_TEST_SEED";
-
-/// splitmix64: what it gives is the same on every machine and in every version.
-struct Chance(u64);
-
-impl Chance {
-    fn of(seed: u64, round: u32) -> Chance {
-        Chance(seed ^ u64::from(round).wrapping_mul(0xd6e8_feb8_6659_fd93))
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-}
 
 fn prefix(number: u64) -> String {
     let half = 1 + number / 2;
@@ -201,70 +178,13 @@ fn differing(held: &BTreeMap<String, Vec<String>>, wanted: &BTreeMap<String, Vec
     differing.map(|prefix| format!("{prefix}: {:?}, wanted {:?}", held.get(prefix), wanted.get(prefix))).collect()
 }
 
-/// A stream of packets, one a millisecond, each with its number.
-struct Stream {
-    stop: Arc<AtomicBool>,
-    sender: JoinHandle<u64>,
-    receiver: JoinHandle<Vec<u64>>,
-}
-
-impl Stream {
-    fn start(client: &Other, server: &Other, to: &'static str) -> Stream {
-        let bound: SocketAddr = to.parse().unwrap();
-        let receiver = server.run(move || UdpSocket::bind(bound).unwrap());
-        let any = if bound.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
-        let sender = client.run(move || UdpSocket::bind(any).unwrap());
-        sender.connect(bound).unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
-        // The first one finds out who has which MAC address.
-        receiver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        sender.send(&u64::MAX.to_be_bytes()).unwrap();
-        receiver.recv(&mut [0; 8]).unwrap_or_else(|error| panic!("{to}: the path does not work at all: {error}"));
-        receiver.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-        let stopped = stop.clone();
-        let sender = std::thread::spawn(move || {
-            let mut sent = 0u64;
-            while !stopped.load(Ordering::Relaxed) {
-                // What the host itself refuses (no route) is lost as well.
-                let _ = sender.send(&sent.to_be_bytes());
-                sent += 1;
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            sent
-        });
-        let receiver = std::thread::spawn(move || {
-            let (mut heard, mut number) = (Vec::new(), [0; 8]);
-            // Half a second of silence is its end.
-            while receiver.recv(&mut number).is_ok() {
-                heard.push(u64::from_be_bytes(number));
-            }
-            heard
-        });
-        Stream { stop, sender, receiver }
-    }
-
-    /// How many packets were sent, and which of them are missing.
-    fn end(self) -> (u64, Vec<u64>) {
-        self.stop.store(true, Ordering::Relaxed);
-        let sent = self.sender.join().unwrap();
-        let mut heard = self.receiver.join().unwrap();
-        heard.sort_unstable();
-        (sent, (0..sent).filter(|number| heard.binary_search(number).is_err()).collect())
-    }
-}
-
 #[test]
 fn killed_200_times_in_a_storm_it_leaves_no_wrong_route_touches_nothing_foreign_and_loses_no_packet() {
     if let Some(told) = std::env::var(CHILD).ok().filter(|told| !told.is_empty()) {
         let (seed, round) = told.split_once(' ').unwrap();
         return child(seed.parse().unwrap(), round.parse().unwrap());
     }
-    let seed = match std::env::var(SEED) {
-        Ok(text) => text.parse().expect("LINNET_TEST_SEED is a number"),
-        Err(_) => RandomState::new().hash_one(()),
-    };
-    // Printed by the test's harness if it fails.
-    println!("seed {seed}: see it again with {SEED}={seed}");
+    let seed = seed();
     let (client, server) = (Other::new(), Other::new());
     in_namespace(move || async move {
         link("in0", &["10.0.0.1/24", "fd00::1/64"]);
@@ -297,7 +217,12 @@ fn killed_200_times_in_a_storm_it_leaves_no_wrong_route_touches_nothing_foreign_
         fib.wish(all(&before(seed, 0))).await;
         end(fib, events).await;
         let monitor = RouteMonitor::start().await;
-        let streams = TARGETS.map(|to| Stream::start(&client, &server, to));
+        let streams = TARGETS.map(|to| {
+            let bound: SocketAddr = to.parse().unwrap();
+            let any = if bound.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
+            let receiver = server.run(move || UdpSocket::bind(bound).unwrap());
+            Stream::start(client.run(move || UdpSocket::bind(any).unwrap()), receiver, bound)
+        });
         let began = Instant::now();
         let mut chance = Chance::of(seed, u32::MAX);
         let mut storms = 0;

@@ -11,8 +11,10 @@ use ipnetwork::IpNetwork;
 use nix::sched::{CloneFlags, unshare};
 use tokio::sync::mpsc::Receiver;
 
+pub mod chance;
 pub mod node;
 mod shown;
+pub mod stream;
 
 pub use shown::without_objects;
 

@@ -3,11 +3,17 @@
 #![allow(dead_code, unreachable_pub)] // each test file uses its own part of this
 #![allow(clippy::unwrap_used)] // a panic is a test's verdict, here as in the tests
 
+#[path = "../../../fib-sync/tests/support/chance.rs"]
+pub mod chance;
 #[path = "../../../fib-sync/tests/support/shown.rs"]
 mod shown;
+#[path = "../../../fib-sync/tests/support/stream.rs"]
+pub mod stream;
 
 use std::fmt::Debug;
 use std::fs::{self, File};
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,6 +22,7 @@ use std::time::{Duration, Instant};
 use linnet_api::bgp_client::BgpClient;
 use linnet_api::endpoints_client::EndpointsClient;
 use linnet_api::node_client::NodeClient;
+use rustix::thread::LinkNameSpaceType;
 use shown::without_objects;
 use tonic::transport::{Channel, Endpoint};
 
@@ -59,6 +66,16 @@ impl Namespace {
         let mut words = words.split_whitespace();
         let mut command = self.command(words.next().unwrap());
         command.args(words).output().unwrap()
+    }
+
+    /// A socket that lives in the namespace.
+    pub fn udp(&self, bound: SocketAddr) -> UdpSocket {
+        let file = File::open(format!("/run/netns/{}", self.name)).unwrap();
+        let thread = std::thread::spawn(move || {
+            rustix::thread::move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            UdpSocket::bind(bound).unwrap()
+        });
+        thread.join().unwrap()
     }
 
     /// What Linnet has in the kernel here, a line each.
@@ -216,11 +233,16 @@ directory = "{directory}/state"
 
     /// Starts the daemon on the host; it answers when this returns.
     pub fn start(&self) -> Process {
-        let mut command = self.host.command(env!("CARGO_BIN_EXE_linnetd"));
-        command.arg("--config").arg(self.config_file()).args(["--log", "info,linnetd=debug"]);
-        let process = spawn(&mut command, &self.directory.join("linnetd.log"));
+        let process = self.launch();
         self.until("linnetd answers", || std::os::unix::net::UnixStream::connect(self.socket()).is_ok().then_some(()));
         process
+    }
+
+    /// Starts the daemon on the host and does not wait for it.
+    pub fn launch(&self) -> Process {
+        let mut command = self.host.command(env!("CARGO_BIN_EXE_linnetd"));
+        command.arg("--config").arg(self.config_file()).args(["--log", "info,linnetd=debug"]);
+        spawn(&mut command, &self.directory.join("linnetd.log"))
     }
 
     /// What the daemon answers over HTTP, if it listens on 127.0.0.1:9476.

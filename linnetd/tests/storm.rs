@@ -1,0 +1,360 @@
+//! The whole daemon, killed again and again in the middle of a storm of routes from two routers. Needs root.
+
+#![allow(clippy::unwrap_used)] // a panic is a test's verdict
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use linnet_api::{EndpointAddRequest, EndpointListRequest};
+use serde_json::Value;
+use support::chance::{Chance, seed};
+use support::stream::Stream;
+use support::{Namespace, Process, Rack, spawn, wait_for_both_sides};
+
+/// Rounds go on for so long; each has one kill or two.
+const LENGTH: Duration = Duration::from_secs(25);
+/// Fewer kills would say little.
+const FEWEST: u32 = 10;
+/// Prefixes of the storm, of each family.
+const PREFIXES: u64 = 150;
+/// The longest time from the beginning of a storm, or of the daemon, to a kill.
+const LONGEST: Duration = Duration::from_millis(400);
+
+/// Prefixes, and the next hops that lead to them.
+type Table = BTreeMap<String, BTreeSet<String>>;
+
+/// A router with a link to the host, whose routes are a storm.
+struct Router {
+    number: u32,
+    namespace: Namespace,
+    directory: PathBuf,
+    bird: Option<Process>,
+}
+
+impl Router {
+    /// On the link `ethNUMBER`. It runs BIRD, and holds in its own kernel what it announces.
+    fn new(rack: &Rack, number: u32) -> Self {
+        let namespace = Namespace::new(&format!("s{number}"));
+        let directory = rack.directory.join(format!("s{number}"));
+        fs::create_dir_all(&directory).unwrap();
+        let device = format!("eth{number}");
+        rack.host.run(&format!("ip link add {device} type veth peer name eth0 netns {}", namespace.name));
+        for (host, device, end) in [(&rack.host, &*device, 1), (&namespace, "eth0", 2)] {
+            host.run(&format!("ip addr add 10.99.{number}.{end}/24 dev {device}"));
+            host.run(&format!("ip addr add fd00:99:{number}::{end}/64 dev {device} nodad"));
+            host.run(&format!("ip link set {device} up"));
+        }
+        let mut router = Self { number, namespace, directory, bird: None };
+        router.write(&BTreeSet::new());
+        let mut bird = router.namespace.command("bird");
+        bird.arg("-f").arg("-c").arg(router.file()).arg("-s").arg(router.directory.join("bird.ctl"));
+        bird.arg("-P").arg(router.directory.join("bird.pid"));
+        router.bird = Some(spawn(&mut bird, &rack.directory.join("bird.log")));
+        router
+    }
+
+    fn file(&self) -> PathBuf {
+        self.directory.join("bird.conf")
+    }
+
+    /// What the host's file says of it.
+    fn peer(&self) -> String {
+        let number = self.number;
+        format!(
+            "[[bgp.peer]]\nname = \"storm-{number}\"\naddress = \"10.99.{number}.2\"\nasn = 65002\nconnect-retry = 1\n\
+             families = [\"ipv4-unicast\", \"ipv6-unicast\"]\nimport = \"all\"\nexport = \"all\"\n"
+        )
+    }
+
+    /// What never changes: a destination of each family, which is the router itself.
+    fn steady(&self) -> [String; 2] {
+        let number = self.number;
+        [format!("10.20{number}.0.0/24"), format!("fd00:20{number}::/64")]
+    }
+
+    fn write(&self, announced: &BTreeSet<String>) {
+        let number = self.number;
+        let steady = self.steady();
+        let routes = |v6: bool| {
+            let all = announced.iter().chain(&steady).filter(|prefix| prefix.contains(':') == v6);
+            all.map(|prefix| format!("  route {prefix} blackhole;\n")).collect::<String>()
+        };
+        let (v4, v6) = (routes(false), routes(true));
+        let text = format!(
+            "router id 10.99.{number}.2;
+protocol device {{}}
+protocol kernel {{ ipv4 {{ export where source = RTS_STATIC; }}; }}
+protocol kernel {{ ipv6 {{ export where source = RTS_STATIC; }}; }}
+protocol static {{ ipv4;
+{v4}}}
+protocol static {{ ipv6;
+{v6}}}
+protocol bgp host {{
+  local 10.99.{number}.2 as 65002;
+  neighbor 10.99.{number}.1 as 64512;
+  connect retry time 1;
+  connect delay time 1;
+  error wait time 1, 2;
+  ipv4 {{ import all; export where source = RTS_STATIC; }};
+  ipv6 {{ import all; export where source = RTS_STATIC; next hop address fd00:99:{number}::2; }};
+}}
+"
+        );
+        fs::write(self.file(), text).unwrap();
+    }
+
+    /// Announces this, and nothing else.
+    fn announce(&self, announced: &BTreeSet<String>) {
+        self.write(announced);
+        let mut command = Command::new("birdc");
+        let output = command.arg("-s").arg(self.directory.join("bird.ctl")).arg("configure").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(said.contains("Reconfig"), "BIRD said: {said}");
+    }
+
+    /// What its kernel says that it announces, by the next hops that the host has to have.
+    fn truth(&self, table: &mut Table) {
+        let number = self.number;
+        for (words, via) in [
+            ("ip -j -4 route show proto bird", format!("10.99.{number}.2 eth{number}")),
+            ("ip -j -6 route show proto bird", format!("fd00:99:{number}::2 eth{number}")),
+        ] {
+            for route in json(&self.namespace, words) {
+                assert_eq!(route["type"], "blackhole", "{route}");
+                let prefix = route["dst"].as_str().unwrap().to_owned();
+                table.entry(prefix).or_default().insert(via.clone());
+            }
+        }
+    }
+}
+
+fn json(namespace: &Namespace, words: &str) -> Vec<Value> {
+    serde_json::from_str(&namespace.run(words)).unwrap_or_default()
+}
+
+/// Linnet's routes in the host's kernel but for its own pods.
+fn held(rack: &Rack) -> Table {
+    let mut table = Table::new();
+    for words in ["ip -j -4 route show proto 76", "ip -j -6 route show proto 76"] {
+        for route in json(&rack.host, words) {
+            let prefix = route["dst"].as_str().unwrap();
+            if prefix.starts_with("10.244.1.") || prefix.starts_with("fd00:244:1:") {
+                continue;
+            }
+            let hops = route["nexthops"].as_array().cloned().unwrap_or_else(|| vec![route.clone()]);
+            let shown = |hop: &Value| {
+                let via = hop["gateway"].as_str().or(hop["via"]["host"].as_str()).unwrap_or("-");
+                format!("{via} {}", hop["dev"].as_str().unwrap_or("-"))
+            };
+            let hops = hops.iter().map(shown).collect();
+            assert_eq!(table.insert(prefix.to_owned(), hops), None, "{prefix} is there twice\n{}", rack.dump());
+        }
+    }
+    table
+}
+
+/// What differs, a line each.
+fn differing(held: &Table, wanted: &Table) -> Vec<String> {
+    let all: BTreeSet<&String> = held.keys().chain(wanted.keys()).collect();
+    let differing = all.into_iter().filter(|prefix| held.get(*prefix) != wanted.get(*prefix));
+    differing.map(|prefix| format!("{prefix}: {:?}, wanted {:?}", held.get(prefix), wanted.get(prefix))).collect()
+}
+
+/// Routers that change what they announce as fast as they can.
+struct Storm {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<(Vec<BTreeSet<String>>, u32)>,
+}
+
+impl Storm {
+    fn start(routers: &Arc<[Router; 2]>, mut announced: Vec<BTreeSet<String>>, mut chance: Chance) -> Self {
+        let (stop, routers) = (Arc::new(AtomicBool::new(false)), Arc::clone(routers));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut turns = 0;
+            while turns == 0 || !stopped.load(Ordering::Relaxed) {
+                for (router, announced) in routers.iter().zip(&mut announced) {
+                    change(announced, &mut chance);
+                    router.announce(announced);
+                }
+                turns += 1;
+            }
+            (announced, turns)
+        });
+        Self { stop, thread }
+    }
+
+    /// What is announced in the end, and how often that has changed.
+    fn end(self) -> (Vec<BTreeSet<String>>, u32) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+/// A third of all prefixes comes or goes.
+fn change(announced: &mut BTreeSet<String>, chance: &mut Chance) {
+    for number in 1..=PREFIXES {
+        for prefix in [format!("10.100.{number}.0/24"), format!("fd00:100:{number:x}::/64")] {
+            if chance.below(3) == 0 && !announced.remove(&prefix) {
+                announced.insert(prefix);
+            }
+        }
+    }
+}
+
+/// Of others: with the same prefixes, with Linnet's protocol in another table, a next-hop object.
+fn put_foreign(host: &Namespace) {
+    for number in 1..20 {
+        host.run(&format!("ip route add 10.100.{number}.0/24 via 10.99.0.9 proto static metric 77"));
+        host.run(&format!("ip -6 route add fd00:100:{number:x}::/64 via fd00:99:1::9 proto static metric 77"));
+    }
+    host.run("ip route add 10.100.0.0/16 via 10.99.0.9 proto 76 metric 76 table 100");
+    host.run("ip nexthop add id 1275068420 via 10.99.0.8 dev eth0 protocol 12");
+}
+
+fn foreign(host: &Namespace) -> String {
+    let words = [
+        "ip -4 route show proto static",
+        "ip -6 route show proto static",
+        "ip route show table 100",
+        "ip nexthop show protocol 12",
+    ];
+    words.map(|words| host.run(words)).concat()
+}
+
+/// Routes are what the routers say, when the daemon has said that they are complete.
+fn until_settled(rack: &Rack, routers: &[Router; 2], announced: &[BTreeSet<String>], before: usize, at: &str) {
+    let log = rack.directory.join("linnetd.log");
+    let mut seen = Vec::new();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let text = fs::read_to_string(&log).unwrap();
+        let complete = text[before..].lines().filter(|line| line.contains("routes are complete")).count();
+        let mut wanted = Table::from([("203.0.113.0/24".to_owned(), ["10.99.0.2 eth0".to_owned()].into())]);
+        routers.iter().for_each(|router| router.truth(&mut wanted));
+        let said: BTreeSet<&String> = announced.iter().flatten().collect();
+        let steady = 1 + 2 * routers.len();
+        if complete >= 2 && wanted.len() == said.len() + steady {
+            seen = differing(&held(rack), &wanted);
+            if seen.is_empty() {
+                return;
+            }
+        }
+        assert!(Instant::now() < deadline, "{at}: {complete} families complete; {seen:#?}\n{}", rack.dump());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[tokio::test]
+async fn killed_again_and_again_in_a_storm_it_has_what_the_routers_announce_touches_nothing_foreign_and_loses_no_packet()
+ {
+    let seed = seed();
+    let rack = Rack::new("");
+    let routers = Arc::new([Router::new(&rack, 1), Router::new(&rack, 2)]);
+    rack.configure("", &format!("{}{}", routers[0].peer(), routers[1].peer()));
+    let (client, pod) = (Namespace::new("c"), Namespace::new("p"));
+    rack.host.run(&format!("ip link add in0 type veth peer name eth0 netns {}", client.name));
+    for (host, device, end) in [(&rack.host, "in0", 1), (&client, "eth0", 2)] {
+        host.run(&format!("ip addr add 10.99.9.{end}/24 dev {device}"));
+        host.run(&format!("ip addr add fd00:99:9::{end}/64 dev {device} nodad"));
+        host.run(&format!("ip link set {device} up"));
+    }
+    client.run("ip route add default via 10.99.9.1");
+    client.run("ip -6 route add default via fd00:99:9::1");
+    rack.host.run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
+    put_foreign(&rack.host);
+    let strange = foreign(&rack.host);
+
+    let mut daemon = rack.start();
+    wait_for_both_sides(&rack);
+    let mut announced = vec![BTreeSet::new(); routers.len()];
+    until_settled(&rack, &routers, &announced, 0, "before the storm");
+    let request = EndpointAddRequest {
+        name: "web".into(),
+        netns: pod.name.clone(),
+        addresses: vec!["10.244.1.2".into(), "fd00:244:1::2".into()],
+        ..EndpointAddRequest::default()
+    };
+    let added = rack.endpoints().await.add(request).await.unwrap().into_inner().endpoint;
+    let ruleset = || rack.host.run("nft -s list table inet linnet");
+    let ruled = ruleset();
+
+    rack.router.run("ip addr add 203.0.113.1/32 dev lo");
+    let mut targets: Vec<(&Namespace, String)> = vec![(&rack.router, "203.0.113.1:7000".into())];
+    for router in routers.iter() {
+        let number = router.number;
+        router.namespace.run(&format!("ip addr add 10.20{number}.0.1/32 dev lo"));
+        router.namespace.run(&format!("ip addr add fd00:20{number}::1/128 dev lo nodad"));
+        targets.push((&router.namespace, format!("10.20{number}.0.1:7000")));
+        targets.push((&router.namespace, format!("[fd00:20{number}::1]:7000")));
+    }
+    let streams: Vec<(&str, Stream)> = targets
+        .iter()
+        .map(|(server, to)| {
+            let bound: SocketAddr = to.parse().unwrap();
+            let any = if bound.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
+            (to.as_str(), Stream::start(client.udp(any.parse().unwrap()), server.udp(bound), bound))
+        })
+        .collect();
+
+    let heard = rack.directory.join("monitor.log");
+    let _monitor = spawn(rack.host.command("ip").args(["-ts", "monitor", "route"]), &heard);
+    let began = Instant::now();
+    let (mut kills, mut starting, mut turns) = (0, 0, 0);
+    for round in 0.. {
+        if began.elapsed() > LENGTH {
+            break;
+        }
+        let at = format!("seed {seed}, round {round}");
+        let mut chance = Chance::of(seed, round);
+        // These are no waiting for anything: they are the moments of death.
+        let mut moment = || std::thread::sleep(Duration::from_micros(chance.below(LONGEST.as_micros() as u64)));
+        let storm = Storm::start(&routers, announced, Chance::of(!seed, round));
+        moment();
+        daemon.signal("KILL");
+        daemon.end();
+        kills += 1;
+        if round % 3 == 0 {
+            let born = rack.launch();
+            moment();
+            born.signal("KILL");
+            born.end();
+            (kills, starting) = (kills + 1, starting + 1);
+        }
+        let before = fs::read_to_string(rack.directory.join("linnetd.log")).unwrap().len();
+        daemon = rack.start();
+        moment();
+        let changed;
+        (announced, changed) = storm.end();
+        turns += changed;
+        until_settled(&rack, &routers, &announced, before, &at);
+        assert_eq!(foreign(&rack.host), strange, "{at}: what is not Linnet's");
+        assert_eq!(ruleset(), ruled, "{at}: the policy's table");
+        let listed = rack.endpoints().await.list(EndpointListRequest {}).await.unwrap().into_inner().endpoints;
+        assert_eq!(listed, added.iter().cloned().collect::<Vec<_>>(), "{at}: the pod's record");
+    }
+    let took = began.elapsed();
+    println!("{kills} kills, {starting} of them of a daemon that had just begun, in {took:?}; {turns} changes of all");
+    let touched = fs::read_to_string(&heard).unwrap();
+    let steady = |line: &&str| {
+        ["203.0.113.", " 10.20", " fd00:20", " 10.244.1.2", " fd00:244:1::2"].iter().any(|start| line.contains(start))
+    };
+    let touched: Vec<&str> = touched.lines().filter(steady).collect();
+    for (to, stream) in streams {
+        let (sent, missing) = stream.end();
+        println!("{to}: {sent} packets, {} missing", missing.len());
+        assert!(sent > 1000, "seed {seed}: {to}: {sent} packets only");
+        assert_eq!(missing, [0u64; 0], "seed {seed}: {to}: of {sent} packets; {touched:#?}\n{}", rack.dump());
+    }
+    assert_eq!(touched, [""; 0], "seed {seed}: routes that do not change were touched");
+    assert!(kills >= FEWEST, "seed {seed}: {kills} kills only");
+}

@@ -41,6 +41,11 @@ pub enum FibError {
         "this kernel has no ipip (CONFIG_NET_IPIP); there is no overlay; run `modprobe ipip`, or set overlay.encapsulation to \"vxlan\""
     )]
     NoIpIp,
+    /// The kernel has no devices for IP in IPv6.
+    #[error(
+        "this kernel has no ip6tnl (CONFIG_IPV6_TUNNEL); there is no overlay; run `modprobe ip6_tunnel`, or set overlay.encapsulation to \"vxlan\""
+    )]
+    NoIp6Tnl,
     /// The kernel has no WireGuard.
     #[error(
         "this kernel has no WireGuard (CONFIG_WIREGUARD); there is no overlay; run `modprobe wireguard`, or set overlay.encapsulation to \"vxlan\", which does not encrypt"

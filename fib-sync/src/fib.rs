@@ -159,7 +159,7 @@ impl Fib {
     ///
     /// # Errors
     /// [`FibError::NoUnderlay`], [`FibError::DeviceInTheWay`], [`FibError::Invalid`] for a VNI, port or address that
-    /// cannot be, [`FibError::NoIpIp`], [`FibError::NoWireGuard`], [`FibError::Kernel`]. The overlay is then absent, and asked for again it is tried again.
+    /// cannot be, [`FibError::NoIpIp`], [`FibError::NoIp6Tnl`], [`FibError::NoWireGuard`], [`FibError::Kernel`]. The overlay is then absent, and asked for again it is tried again.
     pub async fn overlay(&self, spec: Option<OverlaySpec>) -> Result<Option<OverlayStatus>, FibError> {
         self.call(|answer| Command::Overlay(spec, answer)).await?
     }

@@ -11,7 +11,7 @@ use netlink_packet_route::{
     },
 };
 
-use crate::PROTOCOL;
+use crate::{PROTOCOL, encap::Encap};
 
 /// What many routes share: everything but the prefix.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +42,8 @@ pub(crate) struct KernelHop {
     pub(crate) link: u32,
     /// The gateway is taken to be on the link, whatever the addresses say.
     pub(crate) onlink: bool,
+    /// The tunnel into which it goes, where the device leaves that to the hop.
+    pub(crate) encap: Option<Encap>,
     /// `rtnh_hops`: weight less one.
     pub(crate) weight: u8,
 }
@@ -122,6 +124,7 @@ pub(crate) fn addition(prefix: IpNetwork, table: u32, metric: u32, path: &Kernel
             }
             message.attributes.push(RouteAttribute::Oif(only.link));
             message.attributes.extend(only.via.map(gateway));
+            message.attributes.extend(only.encap.into_iter().flat_map(Encap::of_route));
         }
         several => {
             let hops = several.iter().map(|hop| {
@@ -132,6 +135,7 @@ pub(crate) fn addition(prefix: IpNetwork, table: u32, metric: u32, path: &Kernel
                     next.flags |= RouteNextHopFlags::Onlink;
                 }
                 next.attributes.extend(hop.via.map(gateway));
+                next.attributes.extend(hop.encap.into_iter().flat_map(Encap::of_route));
                 next
             });
             message.attributes.push(RouteAttribute::MultiPath(hops.collect()));
@@ -166,7 +170,13 @@ pub(crate) fn read(message: &RouteMessage) -> Option<KernelRoute> {
     }
     let (mut destination, mut table, mut metric) = (any, u32::from(header.table), 0);
     let (mut mtu, mut source, mut object, mut hops) = (None, None, None, Vec::new());
-    let mut single = KernelHop { via: None, link: 0, onlink: header.flags.contains(RouteFlags::Onlink), weight: 0 };
+    let mut single = KernelHop {
+        via: None,
+        link: 0,
+        onlink: header.flags.contains(RouteFlags::Onlink),
+        encap: Encap::read_route(&message.attributes),
+        weight: 0,
+    };
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(address) => destination = ip(address)?,
@@ -183,6 +193,7 @@ pub(crate) fn read(message: &RouteMessage) -> Option<KernelRoute> {
                     via: hop.attributes.iter().find_map(gateway_of),
                     link: hop.interface_index,
                     onlink: hop.flags.contains(RouteNextHopFlags::Onlink),
+                    encap: Encap::read_route(&hop.attributes),
                     weight: hop.hops,
                 }));
             }
@@ -246,7 +257,32 @@ mod tests {
     use netlink_packet_route::RouteNetlinkMessage;
 
     use super::*;
-    use crate::netlink::Message;
+    use crate::netlink::{Answer, Message, parse};
+
+    #[test]
+    fn a_route_by_hops_that_name_their_tunnel_is_read_as_it_was_written() {
+        let hop = |via: &str, link, encap| KernelHop {
+            via: Some(via.parse().expect("an address")),
+            link,
+            onlink: false,
+            encap,
+            weight: 0,
+        };
+        let to = |end: &str| Encap::new(Ipv6Addr::LOCALHOST, end.parse().expect("an address"));
+        let one = hop("fe80::2", 7, Some(to("fd00:2::2")));
+        let router = hop("fe80::1", 3, None);
+        let other = KernelHop { weight: 2, ..hop("fe80::3", 7, Some(to("fd00:2::3"))) };
+        for hops in [vec![one.clone()], vec![router, one, other]] {
+            for prefix in ["10.0.0.0/8", "fd00::/8"].map(|prefix| prefix.parse().expect("a prefix")) {
+                let path =
+                    KernelPath { kind: Kind::Unicast, hops: hops.clone(), object: None, mtu: None, source: None };
+                let written = Message::new(&RouteNetlinkMessage::NewRoute(addition(prefix, 1000, 76, &path)));
+                let answer = Answer { kind: written.kind, flags: 0, sequence: 0, port: 0, payload: &written.payload };
+                let Ok(RouteNetlinkMessage::NewRoute(message)) = parse(&answer) else { panic!("{written:?}") };
+                assert_eq!(read(&message).expect("a route").path, path, "{prefix}");
+            }
+        }
+    }
 
     #[test]
     fn a_message_with_another_destination_written_into_it_is_the_message_for_that_destination() {

@@ -15,6 +15,7 @@
 mod address;
 pub mod comparison;
 mod device;
+mod encap;
 mod engine;
 mod error;
 mod fib;

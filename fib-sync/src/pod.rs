@@ -301,7 +301,7 @@ fn add_gateway(socket: &mut Socket, name: &str, link: u32, v6: bool) -> Result<(
 
     let path = |via| KernelPath {
         kind: Kind::Unicast,
-        hops: vec![KernelHop { via, link, onlink: false, weight: 0 }],
+        hops: vec![KernelHop { via, link, onlink: false, encap: None, weight: 0 }],
         object: None,
         mtu: None,
         source: None,

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use crate::{
+    encap::Encap,
     kernel_route::{KernelHop, KernelPath, Kind},
     links::Links,
     overlay::{self, Encapsulation, Overlay},
@@ -44,7 +45,7 @@ pub(crate) fn resolve(path: &Path, v6: bool, view: View<'_>) -> Resolution {
             None => nothing(format!("device {name} does not exist; the route waits for it")),
             Some((_, link)) if !link.up => nothing(format!("device {name} is down; the route waits for it")),
             Some((link, _)) => {
-                let hop = KernelHop { via: None, link, onlink: false, weight: 0 };
+                let hop = KernelHop { via: None, link, onlink: false, encap: None, weight: 0 };
                 written(made(Kind::Unicast, vec![hop], path.mtu))
             }
         },
@@ -59,7 +60,7 @@ pub(crate) fn resolve(path: &Path, v6: bool, view: View<'_>) -> Resolution {
             hops.sort();
             // Two ways that turn out to be one: the larger weight, which is the later one.
             hops.reverse();
-            hops.dedup_by_key(|hop| (hop.via, hop.link, hop.onlink));
+            hops.dedup_by_key(|hop| (hop.via, hop.link, hop.onlink, hop.encap));
             hops.reverse();
             if let [only] = hops.as_mut_slice() {
                 // Where there is no choice the kernel keeps no weight.
@@ -117,23 +118,21 @@ fn nothing(complaint: String) -> Resolution {
 }
 
 fn resolve_hop(hop: &Hop, v6: bool, view: View<'_>) -> Result<KernelHop, String> {
-    let (via, link, onlink) = match hop {
+    let (gateway, link) = match hop {
         Hop::Direct { via, .. } if v6 && via.is_ipv4() => {
             return Err(format!("an IPv6 route cannot go by next hop {via}, which is IPv4"));
         }
         Hop::Direct { via, device: Some(name) } => match view.links.by_name(name) {
-            Some((link, _)) => (*via, link, false),
+            Some((link, _)) => (Gateway::on_link(*via), link),
             None => return Err(format!("next hop {via}: device {name} does not exist")),
         },
-        Hop::Direct { via, device: None } => (*via, link_of(*via, view.answers)?, false),
+        Hop::Direct { via, device: None } => (Gateway::on_link(*via), link_of(*via, view.answers)?),
         Hop::Tunnel(end) => match view.overlay {
             None => return Err(format!("tunnel to {}: there is no overlay device", end.endpoint())),
-            Some(overlay) => {
-                let (via, onlink) = resolve_tunnel(end, v6, overlay)?;
-                (via, overlay.link, onlink)
-            }
+            Some(overlay) => (resolve_tunnel(end, v6, overlay)?, overlay.link),
         },
     };
+    let Gateway { via, onlink, encap } = gateway;
     let Some(device) = view.links.by_index(link) else {
         return Err(format!("next hop {via}: its device (number {link}) is gone"));
     };
@@ -143,20 +142,52 @@ fn resolve_hop(hop: &Hop, v6: bool, view: View<'_>) -> Result<KernelHop, String>
     if !device.running {
         return Err(format!("next hop {via}: device {} has no carrier", device.name));
     }
-    Ok(KernelHop { via: Some(via), link, onlink, weight: 0 })
+    Ok(KernelHop { via: Some(via), link, onlink, encap, weight: 0 })
 }
 
-/// The gateway on the overlay device that stands for a tunnel's end, and whether the kernel has to be told that it is there.
-fn resolve_tunnel(end: &TunnelEnd, v6: bool, overlay: &Overlay) -> Result<(IpAddr, bool), String> {
+/// A hop but for its device.
+#[derive(Clone, Copy, Debug)]
+struct Gateway {
+    via: IpAddr,
+    /// The kernel has to be told that it is there.
+    onlink: bool,
+    encap: Option<Encap>,
+}
+
+impl Gateway {
+    /// As its address says, it is on the link.
+    fn on_link(via: impl Into<IpAddr>) -> Self {
+        Self { via: via.into(), onlink: false, encap: None }
+    }
+
+    /// It is the other end of the device, whatever the addresses say.
+    fn end(via: impl Into<IpAddr>) -> Self {
+        Self { via: via.into(), onlink: true, encap: None }
+    }
+}
+
+/// What on the overlay device stands for a tunnel's end.
+fn resolve_tunnel(end: &TunnelEnd, v6: bool, overlay: &Overlay) -> Result<Gateway, String> {
     match (*end, overlay.status.encapsulation) {
         (TunnelEnd::Vxlan { endpoint: IpAddr::V4(endpoint), .. }, Encapsulation::Vxlan { .. }) if !v6 => {
-            Ok((endpoint.into(), true))
+            Ok(Gateway::end(endpoint))
         }
-        (TunnelEnd::Vxlan { mac, .. }, Encapsulation::Vxlan { .. }) => Ok((overlay::link_local(mac).into(), false)),
-        (TunnelEnd::IpIp { endpoint: IpAddr::V4(endpoint) }, Encapsulation::IpIp) if !v6 => Ok((endpoint.into(), true)),
-        (TunnelEnd::IpIp { endpoint }, Encapsulation::IpIp) => {
-            Err(format!("tunnel to {endpoint}: IP in IP carries IPv4 over IPv4 alone"))
+        (TunnelEnd::Vxlan { mac, .. }, Encapsulation::Vxlan { .. }) => Ok(Gateway::on_link(overlay::link_local(mac))),
+        (TunnelEnd::IpIp { endpoint: IpAddr::V4(endpoint) }, Encapsulation::IpIp) if !v6 => Ok(Gateway::end(endpoint)),
+        (TunnelEnd::IpIp { endpoint: IpAddr::V4(endpoint) }, Encapsulation::IpIp) => {
+            Err(format!("tunnel to {endpoint}: IP in IP over IPv4 carries no IPv6"))
         }
+        (TunnelEnd::IpIp { endpoint: IpAddr::V6(endpoint) }, Encapsulation::Ip6Tnl) => match overlay.spec.local {
+            IpAddr::V6(local) => {
+                let encap = Some(Encap::new(local, endpoint));
+                Ok(Gateway { encap, ..Gateway::on_link(overlay::ip6tnl::gateway(endpoint)) })
+            }
+            IpAddr::V4(local) => Err(format!("tunnel to {endpoint}: this node's end {local} is IPv4")),
+        },
+        (TunnelEnd::IpIp { endpoint }, Encapsulation::IpIp | Encapsulation::Ip6Tnl) => Err(format!(
+            "tunnel to {endpoint}: it is not of the family of this node's end {}; give both nodes a node.address of one family",
+            overlay.spec.local
+        )),
         (TunnelEnd::WireGuard { endpoint, key, .. }, Encapsulation::WireGuard { .. })
             if overlay.status.key == Some(key) =>
         {
@@ -166,10 +197,10 @@ fn resolve_tunnel(end: &TunnelEnd, v6: bool, overlay: &Overlay) -> Result<(IpAdd
             ))
         }
         (TunnelEnd::WireGuard { endpoint: IpAddr::V4(endpoint), .. }, Encapsulation::WireGuard { .. }) if !v6 => {
-            Ok((endpoint.into(), true))
+            Ok(Gateway::end(endpoint))
         }
         (TunnelEnd::WireGuard { key, .. }, Encapsulation::WireGuard { .. }) => {
-            Ok((overlay::wireguard::gateway(key).into(), false))
+            Ok(Gateway::on_link(overlay::wireguard::gateway(key)))
         }
         (
             TunnelEnd::Vxlan { endpoint, .. } | TunnelEnd::IpIp { endpoint } | TunnelEnd::WireGuard { endpoint, .. },

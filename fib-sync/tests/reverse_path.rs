@@ -6,7 +6,7 @@ mod support;
 
 use fib_sync::Encapsulation;
 use support::{
-    node::{Node, VXLAN, has_ipip, has_wireguard},
+    node::{Node, VXLAN, has_ip6tnl, has_ipip, has_wireguard},
     *,
 };
 
@@ -44,8 +44,13 @@ async fn routed(encapsulation: Encapsulation, all: &'static str, default: &'stat
         node.ip("addr add 172.17.0.1/16 dev older");
     }
     let (pod1, pod2) = (["10.244.1.5", "fd00:244:1::5"], ["10.244.2.5", "fd00:244:2::5"]);
-    let one = Node::inside(one, encapsulation, "one", &["10.1.0.2/24", "fd00:1::2/64"], &pod1).await;
-    let two = Node::inside(two, encapsulation, "two", &["10.2.0.2/24", "fd00:2::2/64"], &pod2).await;
+    let (mut of_one, mut of_two) = (["10.1.0.2/24", "fd00:1::2/64"], ["10.2.0.2/24", "fd00:2::2/64"]);
+    if encapsulation == Encapsulation::Ip6Tnl {
+        of_one.reverse();
+        of_two.reverse();
+    }
+    let one = Node::inside(one, encapsulation, "one", &of_one, &pod1).await;
+    let two = Node::inside(two, encapsulation, "two", &of_two, &pod2).await;
     for (node, device, net) in [(&one, "one", 1), (&two, "two", 2)] {
         // A strict check of an uplink's own is the host's affair, and drops what other nodes' pods send to the host itself.
         node.host.run(move || set(device, "2"));
@@ -72,7 +77,10 @@ async fn lost(encapsulation: Encapsulation, all: &'static str, default: &'static
             // A peer of WireGuard takes from a host what comes from its node's own address, which is IPv4 here.
             let refused =
                 matches!(encapsulation, Encapsulation::WireGuard { .. }) && to.contains(':') && what != "pod to pod";
-            if !refused && from.pings(to).is_err() {
+            // What a host sends over an IPv6 underlay to IPv4 pods comes from what the kernel takes, as `fib.source` does not say it:
+            // here the older device's.
+            let of_no_node = encapsulation == Encapsulation::Ip6Tnl && !to.contains(':') && what == "host to pod";
+            if !refused && !of_no_node && from.pings(to).is_err() {
                 lost.push(format!("{}: {what} {to}", encapsulation.name()));
             }
         }
@@ -92,6 +100,11 @@ fn all_pass(all: &'static str, default: &'static str) {
     in_namespace(move || async move {
         if has_ipip() {
             assert_eq!(lost(Encapsulation::IpIp, all, default).await.join("\n"), "");
+        }
+    });
+    in_namespace(move || async move {
+        if has_ip6tnl() {
+            assert_eq!(lost(Encapsulation::Ip6Tnl, all, default).await.join("\n"), "");
         }
     });
     in_namespace(move || async move {

@@ -24,7 +24,9 @@ pub fn originate(config: &Config, overlay: Option<&OverlayStatus>) -> Vec<(Prefi
             udp_port: (port != 4789).then_some(port),
             other: Bytes::new(),
         }),
-        Encapsulation::IpIp => Some(Tunnel::IpIp { endpoint: device.local, other: Bytes::new() }),
+        Encapsulation::IpIp | Encapsulation::Ip6Tnl => {
+            Some(Tunnel::IpIp { endpoint: device.local, other: Bytes::new() })
+        }
         Encapsulation::WireGuard { port } => device.key.map(|key| Tunnel::WireGuard {
             endpoint: device.local,
             key: key.0,
@@ -44,7 +46,7 @@ pub fn originate(config: &Config, overlay: Option<&OverlayStatus>) -> Vec<(Prefi
                 IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             };
             let mut attributes = Attributes::new(Origin::Igp, AsPath::default(), NextHop::from(ourselves));
-            // What leads to this node's address, the tunnel's end, does not go through the tunnel, nor IPv6 through IP in IP.
+            // What leads to this node's address, the tunnel's end, does not go through the tunnel, nor IPv6 through IP in IPv4.
             let carries =
                 |device: &OverlayStatus| device.encapsulation != Encapsulation::IpIp || prefix.address().is_ipv4();
             let through = overlay.is_some_and(|device| carries(device) && !covers(prefix, device.local));
@@ -115,6 +117,25 @@ mod tests {
         for (prefix, attributes) in originate(&config(), Some(&device)) {
             let wanted = Tunnel::IpIp { endpoint: local, other: Bytes::new() };
             let wanted: Vec<Tunnel> = if prefix.address().is_ipv4() { vec![wanted] } else { Vec::new() };
+            assert_eq!(&*attributes.tunnels, wanted, "{prefix}");
+        }
+    }
+
+    #[test]
+    fn ip_in_ipv6_is_announced_for_both_families_but_not_for_what_leads_to_its_end() {
+        let local: IpAddr = "fd00:10::11".parse().unwrap();
+        let device = OverlayStatus {
+            device: "linnet.ip6tnl".into(),
+            encapsulation: Encapsulation::Ip6Tnl,
+            mtu: 1460,
+            local,
+            key: None,
+        };
+        let mut config = config();
+        config.bgp.networks.push("fd00:10::11/128".parse().unwrap());
+        for (prefix, attributes) in originate(&config, Some(&device)) {
+            let wanted = Tunnel::IpIp { endpoint: local, other: Bytes::new() };
+            let wanted: Vec<Tunnel> = if covers(prefix, local) { Vec::new() } else { vec![wanted] };
             assert_eq!(&*attributes.tunnels, wanted, "{prefix}");
         }
     }

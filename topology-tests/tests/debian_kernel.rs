@@ -113,7 +113,7 @@ echo "ipip: pods talk, by IP in IP on the wire"
 lab exec h1 -- linnet overlay list > overlay
 grep -E '^mode auto, linnet.ipip: ipip MTU 1480, end point 10.1.0.2' overlay
 grep -E '^10.2.0.2 +ipip +10.2.0.2' overlay
-grep 'IP in IP carries no IPv6' overlay
+grep 'IP in IP over IPv4 carries no IPv6' overlay
 lab exec h1 -- linnet route list | grep -E '10.244.2.0/24.*ipip'
 echo "ipip: told"
 lab exec h1:client-1 -- ping -n -q -c 200 -i 0.1 -W 2 10.244.2.20 > moving &
@@ -293,6 +293,17 @@ fn peers_of_the_wireguard_device_follow_routes_on_debians_kernel() -> Result<(),
     let machine = Machine::debian(Kernel::V6_1).program(&tests).program("wg").program("bridge").processors(2);
     let ran = machine.deadline(DEADLINE).script(format!("{tests} 2>&1")).run()?;
     assert_eq!(ran.status, 0, "{}", ran.output);
+    Ok(())
+}
+
+#[test]
+fn routes_by_ip_in_ipv6_lead_to_each_end_by_one_device_on_debians_kernels() -> Result<(), MachineError> {
+    let tests = tests_of_fib_sync("ip6tnl").display().to_string();
+    for kernel in [Kernel::V6_1, Kernel::V6_12] {
+        let machine = Machine::debian(kernel).program(&tests).program("ping").program("bridge").processors(2);
+        let ran = machine.module("ip6_tunnel").deadline(DEADLINE).script(format!("ping -V; {tests} 2>&1")).run()?;
+        assert_eq!(ran.status, 0, "{}", ran.output);
+    }
     Ok(())
 }
 

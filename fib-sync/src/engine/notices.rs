@@ -220,7 +220,8 @@ impl Engine {
         let hops = hops.iter().map(|hop| {
             let via = hop.via.map(|via| format!("via {via} ")).unwrap_or_default();
             let weight = if weighted { format!(" weight {}", u16::from(hop.weight) + 1) } else { String::new() };
-            format!("{via}dev {}{weight}", self.links.name(hop.link))
+            let encap = hop.encap.map(|encap| format!(" to {}", encap.to)).unwrap_or_default();
+            format!("{via}dev {}{encap}{weight}", self.links.name(hop.link))
         });
         hops.collect::<Vec<_>>().join(", ")
     }

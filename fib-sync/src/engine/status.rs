@@ -12,7 +12,7 @@ use super::Engine;
 use crate::{
     FibError, KernelAnswer, PROTOCOL, PathId, ResolvedHop, RouteStatus, Totals,
     kernel_route::{KernelHop, KernelPath, Kind, ip, mtu_of, read, type_word},
-    overlay::{link_local, wireguard},
+    overlay::{ip6tnl, link_local, wireguard},
     paths::{Resolved, tunnels},
     reach::question,
     route::{TunnelEnd, Weight},
@@ -166,7 +166,8 @@ fn leads_to(via: Option<IpAddr>, end: &TunnelEnd) -> bool {
     let by_identity = match *end {
         TunnelEnd::Vxlan { mac, .. } => Some(link_local(mac).into()),
         TunnelEnd::WireGuard { key, .. } => Some(wireguard::gateway(key).into()),
-        TunnelEnd::IpIp { .. } => None,
+        TunnelEnd::IpIp { endpoint: IpAddr::V6(endpoint) } => Some(ip6tnl::gateway(endpoint).into()),
+        TunnelEnd::IpIp { endpoint: IpAddr::V4(_) } => None,
     };
     via.is_some() && (via == Some(end.endpoint()) || via == by_identity)
 }

@@ -155,7 +155,7 @@ mod tests {
     }
 
     fn route(prefix: &str, protocol: u8, metric: u32, hops: u32) -> KernelRoute {
-        let hop = |link| KernelHop { via: None, link, onlink: false, weight: 0 };
+        let hop = |link| KernelHop { via: None, link, onlink: false, encap: None, weight: 0 };
         let hops = (1..=hops).map(hop).collect();
         KernelRoute {
             prefix: prefix.parse().expect("a prefix"),

@@ -7,6 +7,7 @@ use netlink_packet_core::{NlaBuffer, NlasIterator};
 use super::group::Kind;
 use crate::{
     PROTOCOL,
+    encap::{Encap, LWTUNNEL_ENCAP_IP6},
     kernel_route::KernelHop,
     netlink::{Answer, Message},
 };
@@ -22,6 +23,7 @@ const NHA_GROUP_TYPE: u16 = 3;
 const NHA_BLACKHOLE: u16 = 4;
 const NHA_OIF: u16 = 5;
 const NHA_GATEWAY: u16 = 6;
+const NHA_ENCAP_TYPE: u16 = 7;
 const NHA_ENCAP: u16 = 8;
 const NHA_FDB: u16 = 11;
 const NHA_RES_GROUP: u16 = 12;
@@ -84,6 +86,10 @@ pub(super) fn gateway(id: u32, hop: &KernelHop) -> Message {
         Some(IpAddr::V6(via)) => attribute(&mut message, NHA_GATEWAY, &via.octets()),
         None => {}
     }
+    if let Some(encap) = hop.encap {
+        attribute(&mut message, NHA_ENCAP_TYPE, &LWTUNNEL_ENCAP_IP6.to_ne_bytes());
+        attribute(&mut message, NESTED | NHA_ENCAP, &encap.octets());
+    }
     message
 }
 
@@ -124,6 +130,7 @@ pub(crate) fn read(answer: &Answer<'_>) -> Option<Object> {
     let [_, _, protocol, _, flags @ ..] = *header;
     let onlink = u32::from_ne_bytes(flags) & ONLINK != 0;
     let (mut id, mut link, mut via, mut members, mut other) = (None, None, None, None, false);
+    let (mut encap_type, mut encap) = (None, None);
     let mut group_kind = Kind::Shared;
     for attribute in NlasIterator::new(attributes).map_while(Result::ok) {
         let value = attribute.value();
@@ -135,13 +142,19 @@ pub(crate) fn read(answer: &Answer<'_>) -> Option<Object> {
                 members = Some(value.chunks_exact(MEMBER).filter_map(|one| Some((number(one)?, one[4]))).collect())
             }
             NHA_RES_GROUP if buckets(value) == Some(1) => group_kind = Kind::Failover,
-            NHA_BLACKHOLE | NHA_ENCAP | NHA_FDB | NHA_RES_GROUP => other = true,
+            NHA_ENCAP_TYPE => encap_type = short(value),
+            NHA_ENCAP => encap = Encap::read(value),
+            NHA_BLACKHOLE | NHA_FDB | NHA_RES_GROUP => other = true,
             _ => {}
         }
     }
+    // A tunnel of another kind than Linnet's.
+    other |= encap_type.is_some_and(|kind| kind != LWTUNNEL_ENCAP_IP6 || encap.is_none());
     let content = match (members, link) {
         (Some(members), None) if !other => Content::Group(group_kind, members),
-        (None, Some(link)) if !other && via.is_some() => Content::Hop(KernelHop { via, link, onlink, weight: 0 }),
+        (None, Some(link)) if !other && via.is_some() => {
+            Content::Hop(KernelHop { via, link, onlink, encap, weight: 0 })
+        }
         _ => Content::Other,
     };
     Some(Object { id: id?, protocol, content })
@@ -151,7 +164,11 @@ pub(crate) fn read(answer: &Answer<'_>) -> Option<Object> {
 fn buckets(nested: &[u8]) -> Option<u16> {
     let mut attributes = NlasIterator::new(nested).map_while(Result::ok);
     let found = attributes.find(|attribute| NlaBuffer::kind(attribute) == NHA_RES_GROUP_BUCKETS)?;
-    found.value().first_chunk().map(|octets| u16::from_ne_bytes(*octets))
+    short(found.value())
+}
+
+fn short(value: &[u8]) -> Option<u16> {
+    value.first_chunk().map(|octets| u16::from_ne_bytes(*octets))
 }
 
 fn number(value: &[u8]) -> Option<u32> {
@@ -174,7 +191,7 @@ mod tests {
     const LAST: u32 = 0x4cff_ffff;
 
     fn hop(via: &str) -> KernelHop {
-        KernelHop { via: Some(via.parse().expect("an address")), link: 3, onlink: false, weight: 0 }
+        KernelHop { via: Some(via.parse().expect("an address")), link: 3, onlink: false, encap: None, weight: 0 }
     }
 
     fn said(message: &Message) -> Option<Object> {
@@ -183,7 +200,9 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        for hop in [hop("10.0.0.1"), hop("fe80::1"), KernelHop { onlink: true, ..hop("10.0.0.1") }] {
+        let encap = Some(Encap::new(Ipv6Addr::LOCALHOST, "fd00:2::2".parse().expect("an address")));
+        let tunnel = KernelHop { encap, ..hop("fe80::1") };
+        for hop in [hop("10.0.0.1"), hop("fe80::1"), KernelHop { onlink: true, ..hop("10.0.0.1") }, tunnel] {
             let object = Object { id: FIRST, protocol: PROTOCOL, content: Content::Hop(hop.clone()) };
             assert_eq!(said(&gateway(FIRST, &hop)), Some(object));
         }

@@ -24,8 +24,8 @@ impl IpIp {
         match local {
             IpAddr::V4(local) => Ok(IpIp { local }),
             IpAddr::V6(local) => Err(FibError::Invalid(format!(
-                "the overlay's local address {local} is IPv6, and IP in IP goes over IPv4; the overlay is not made; set \
-                 node.address to an IPv4 address, or overlay.encapsulation to \"vxlan\""
+                "the overlay's local address {local} is IPv6, and this device goes over IPv4; the overlay is not made; \
+                 set node.address to an IPv4 address, or overlay.encapsulation to \"vxlan\""
             ))),
         }
     }

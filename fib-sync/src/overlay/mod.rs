@@ -1,8 +1,9 @@
 //! The overlay: one tunnel device. VXLAN needs entries that tell it where each other node is, WireGuard a peer for each; IP in
-//! IP finds that in the routes.
+//! IP finds that in the routes, be it the gateway or the next hop's own tunnel.
 
 pub mod checksum;
 pub(crate) mod conduct;
+pub(crate) mod ip6tnl;
 mod ipip;
 mod mtu;
 mod neighbours;
@@ -20,7 +21,7 @@ pub(crate) use neighbours::Neighbours;
 pub(crate) use wireguard::{Control, Peers};
 pub use wireguard::{PeerStatus, PrivateKey, PublicKey};
 
-use self::{ipip::IpIp, vxlan::Vxlan, wireguard::WireGuard};
+use self::{ip6tnl::Ip6Tnl, ipip::IpIp, vxlan::Vxlan, wireguard::WireGuard};
 use crate::{FibError, device, links::Links, netlink::Socket};
 
 /// How packets are wrapped, with what both ends have to know.
@@ -35,6 +36,8 @@ pub enum Encapsulation {
     },
     /// IP in IP (RFC 2003): IPv4 over IPv4.
     IpIp,
+    /// IP in IPv6 (RFC 2473): IPv4 and IPv6 over IPv6.
+    Ip6Tnl,
     /// WireGuard: IPv4 and IPv6, over either, encrypted.
     WireGuard {
         /// UDP port of this node, 1..=65535; others say their own.
@@ -43,12 +46,12 @@ pub enum Encapsulation {
 }
 
 impl Encapsulation {
-    /// Its name, as people and the kernel write it: `vxlan`, `ipip`, `wireguard`.
+    /// Its name, as people write it: `vxlan`, `ipip` over either, `wireguard`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Vxlan { .. } => "vxlan",
-            Self::IpIp => "ipip",
+            Self::IpIp | Self::Ip6Tnl => "ipip",
             Self::WireGuard { .. } => "wireguard",
         }
     }
@@ -59,6 +62,7 @@ impl Encapsulation {
         match self {
             Self::Vxlan { .. } => VXLAN_DEVICE,
             Self::IpIp => IPIP_DEVICE,
+            Self::Ip6Tnl => IP6TNL_DEVICE,
             Self::WireGuard { .. } => WIREGUARD_DEVICE,
         }
     }
@@ -68,10 +72,12 @@ impl Encapsulation {
 pub const VXLAN_DEVICE: &str = "linnet.vxlan";
 /// Name of the IP-in-IP device.
 pub const IPIP_DEVICE: &str = "linnet.ipip";
+/// Name of the device for IP in IPv6.
+pub const IP6TNL_DEVICE: &str = "linnet.ip6tnl";
 /// Name of the WireGuard device.
 pub const WIREGUARD_DEVICE: &str = "linnet.wg";
 /// Of all encapsulations.
-const DEVICES: [&str; 3] = [VXLAN_DEVICE, IPIP_DEVICE, WIREGUARD_DEVICE];
+const DEVICES: [&str; 4] = [VXLAN_DEVICE, IPIP_DEVICE, IP6TNL_DEVICE, WIREGUARD_DEVICE];
 
 /// What the overlay should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +87,7 @@ pub struct OverlaySpec {
     /// Outer source address.
     pub local: IpAddr,
     /// MTU of the device; `None`: the underlay device's less the tunnel's cost (VXLAN: 50 octets over IPv4, 70 over IPv6; IP
-    /// in IP: 20; WireGuard: 60 and 80).
+    /// in IP: 20 and 40; WireGuard: 60 and 80).
     pub mtu: Option<u32>,
     /// WireGuard's, and needed there.
     pub key: Option<Arc<PrivateKey>>,
@@ -114,7 +120,7 @@ impl OverlayStatus {
     pub fn mac(&self) -> Option<[u8; 6]> {
         match self.encapsulation {
             Encapsulation::Vxlan { vni, .. } => Some(mac(self.local, vni)),
-            Encapsulation::IpIp | Encapsulation::WireGuard { .. } => None,
+            Encapsulation::IpIp | Encapsulation::Ip6Tnl | Encapsulation::WireGuard { .. } => None,
         }
     }
 }
@@ -141,6 +147,7 @@ pub(crate) fn ensure(
     let made = match spec.encapsulation {
         Encapsulation::Vxlan { vni, port } => own::ensure(&Vxlan::new(vni, port, spec.local)?, mtu, socket)?,
         Encapsulation::IpIp => own::ensure(&IpIp::new(spec.local)?, mtu, socket)?,
+        Encapsulation::Ip6Tnl => own::ensure(&Ip6Tnl::new(spec.local)?, mtu, socket)?,
         Encapsulation::WireGuard { port } => {
             let Some(private) = spec.key.as_deref().filter(|_| port != 0) else {
                 return Err(FibError::Invalid(format!(
@@ -166,6 +173,7 @@ pub(crate) fn stands(socket: &mut Socket, spec: &OverlaySpec) -> Result<bool, Fi
     match spec.encapsulation {
         Encapsulation::Vxlan { vni, port } => own::stands(&Vxlan::new(vni, port, spec.local)?, socket),
         Encapsulation::IpIp => own::stands(&IpIp::new(spec.local)?, socket),
+        Encapsulation::Ip6Tnl => own::stands(&Ip6Tnl::new(spec.local)?, socket),
         Encapsulation::WireGuard { .. } => own::stands(&WireGuard, socket),
     }
 }

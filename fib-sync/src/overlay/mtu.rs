@@ -11,7 +11,7 @@ pub(super) fn cost(encapsulation: Encapsulation, local: IpAddr) -> u32 {
     let outer = if local.is_ipv6() { 40 } else { 20 };
     match encapsulation {
         Encapsulation::Vxlan { .. } => outer + 30,
-        Encapsulation::IpIp => outer,
+        Encapsulation::IpIp | Encapsulation::Ip6Tnl => outer,
         Encapsulation::WireGuard { .. } => outer + 40,
     }
 }

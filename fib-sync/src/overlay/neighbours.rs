@@ -78,7 +78,7 @@ impl Neighbours {
         let link = match overlay.status.encapsulation {
             Encapsulation::Vxlan { .. } => overlay.link,
             // They have none, and the kernel refuses the question.
-            Encapsulation::IpIp | Encapsulation::WireGuard { .. } => return Ok(()),
+            Encapsulation::IpIp | Encapsulation::Ip6Tnl | Encapsulation::WireGuard { .. } => return Ok(()),
         };
         let mut observed = Entries::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6, AddressFamily::Bridge] {

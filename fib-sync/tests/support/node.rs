@@ -31,6 +31,11 @@ pub fn has_ipip() -> bool {
     has(&["type", "ipip", "local", "192.0.2.1"])
 }
 
+/// Likewise. The name of the module is not the device's, so that the kernel finds it by an alias.
+pub fn has_ip6tnl() -> bool {
+    has(&["type", "ip6tnl", "external"])
+}
+
 /// Likewise.
 pub fn has_wireguard() -> bool {
     has(&["type", "wireguard"])
@@ -49,7 +54,7 @@ pub fn end_of(of: &OverlayStatus) -> TunnelEnd {
         Encapsulation::Vxlan { vni, .. } => {
             TunnelEnd::Vxlan { endpoint: of.local, vni, mac: of.mac().expect("a MAC address") }
         }
-        Encapsulation::IpIp => TunnelEnd::IpIp { endpoint: of.local },
+        Encapsulation::IpIp | Encapsulation::Ip6Tnl => TunnelEnd::IpIp { endpoint: of.local },
         Encapsulation::WireGuard { port } => {
             TunnelEnd::WireGuard { endpoint: of.local, port, key: of.key.expect("a public key") }
         }

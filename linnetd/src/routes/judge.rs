@@ -45,7 +45,7 @@ pub(super) fn judge<'r>(
     let untunnelled = || {
         let mut verdict = direct();
         if v6 && settings.overlay == Some(Encapsulation::IpIp) {
-            verdict.reason = format!("{}; IP in IP carries no IPv6", verdict.reason);
+            verdict.reason = format!("{}; IP in IP over IPv4 carries no IPv6", verdict.reason);
         }
         verdict
     };
@@ -128,8 +128,16 @@ fn tunnel(offer: Offer, v6: bool, settings: &Settings, reach: Option<&Reach>) ->
             }
         }
         (Offer::IpIp { .. }, Some(Encapsulation::IpIp)) => {
-            if v6 || endpoint.is_ipv6() {
-                return Err("IP in IP carries IPv4 over IPv4 alone".into());
+            if endpoint.is_ipv6() {
+                return Err(other_family(endpoint));
+            }
+            if v6 {
+                return Err("IP in IP over IPv4 carries no IPv6".into());
+            }
+        }
+        (Offer::IpIp { .. }, Some(Encapsulation::Ip6Tnl)) => {
+            if endpoint.is_ipv4() {
+                return Err(other_family(endpoint));
             }
         }
         // Each node has a port of its own.
@@ -145,6 +153,14 @@ fn tunnel(offer: Offer, v6: bool, settings: &Settings, reach: Option<&Reach>) ->
         Some(Reach::Unreachable { error }) => Err(format!("the tunnel's end {endpoint} is out of reach: {error}")),
         None => Err(format!("how the kernel reaches the tunnel's end {endpoint} is not known yet")),
     }
+}
+
+/// IP in IP goes over one family, which is that of `node.address`.
+fn other_family(endpoint: IpAddr) -> String {
+    let (theirs, ours) = if endpoint.is_ipv6() { ("IPv6", "IPv4") } else { ("IPv4", "IPv6") };
+    format!(
+        "{endpoint} takes IP in {theirs}, and this node's device is for IP in {ours}; give both nodes a node.address of one family"
+    )
 }
 
 /// Why `auto` takes the tunnel.

@@ -521,13 +521,40 @@ fn another_encapsulation_of_our_own_moves_the_routes_in_place() {
 
 #[test]
 fn ipv6_has_no_tunnel_with_ipip_and_is_told_so() {
-    for (offered, why) in [(&["ipip"][..], "IP in IP carries IPv4 over IPv4 alone"), (&[], "IP in IP carries no IPv6")]
-    {
+    for offered in [&["ipip"][..], &[]] {
         let mut routes = World::new(with_overlay(OverlayMode::Auto, Some(Encapsulation::IpIp)));
         routes.take_in(&[best("fd09::/64", vec![offering(offered)])]);
         answer(&mut routes, &[("10.0.0.2", "via 10.0.0.1")]);
         assert_eq!(routes.settle(), [""; 0]);
         let reason = &routes.ways_of("fd09::/64")[0].1.reason;
-        assert!(reason.contains(why), "{offered:?}: {reason}");
+        assert!(reason.contains("IP in IP over IPv4 carries no IPv6"), "{offered:?}: {reason}");
+    }
+}
+
+#[test]
+fn ip_in_ip_leads_to_ends_of_the_family_of_our_own_and_over_ipv6_carries_both() {
+    let other = |theirs: &str, ours: &str| format!("takes IP in {theirs}, and this node's device is for IP in {ours}");
+    let (over4, over6) = (Encapsulation::IpIp, Encapsulation::Ip6Tnl);
+    for (ours, end, prefix, wanted) in [
+        (over6, "fd00::2", "10.9.0.0/16", Ok("ipip fd00::2")),
+        (over6, "fd00::2", "fd09::/64", Ok("ipip fd00::2")),
+        (over4, "fd00::2", "10.9.0.0/16", Err(other("IPv6", "IPv4"))),
+        (over6, "10.0.0.2", "10.9.0.0/16", Err(other("IPv4", "IPv6"))),
+    ] {
+        let mut routes = World::new(with_overlay(OverlayMode::Always, Some(ours)));
+        let mut path = path(end, None);
+        let tunnel = Tunnel::IpIp { endpoint: ip(end), other: Bytes::new() };
+        Arc::make_mut(&mut path.attributes).tunnels = [tunnel].into_iter().collect();
+        routes.take_in(&[best(prefix, vec![path])]);
+        answer(&mut routes, &[(end, if end.contains(':') { "via fd00:1::1" } else { "via 10.0.0.1" })]);
+        let settled = routes.settle();
+        match wanted {
+            Ok(hop) => assert_eq!(settled, [format!("{prefix} {hop}")], "{ours:?}"),
+            Err(why) => {
+                assert_eq!(settled, [""; 0], "{ours:?}");
+                let reason = &routes.ways_of(prefix)[0].1.reason;
+                assert!(reason.contains(&why), "{reason}");
+            }
+        }
     }
 }

@@ -146,7 +146,7 @@ impl Fib for FibService {
             match device.encapsulation {
                 Encapsulation::Vxlan { vni, port } => (reply.vni, reply.port) = (vni, port.into()),
                 Encapsulation::WireGuard { port } => reply.port = port.into(),
-                Encapsulation::IpIp => {}
+                Encapsulation::IpIp | Encapsulation::Ip6Tnl => {}
             }
             reply.public_key = device.key.map(|key| key.to_string()).unwrap_or_default();
             reply.mtu = device.mtu;

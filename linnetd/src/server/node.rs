@@ -171,7 +171,7 @@ async fn overlay(daemon: &Daemon, kernel: &Kernel) -> Component {
         (_, Some(device)) => {
             let vni = match device.encapsulation {
                 Encapsulation::Vxlan { vni, .. } => format!(", VNI {vni}"),
-                Encapsulation::IpIp | Encapsulation::WireGuard { .. } => String::new(),
+                Encapsulation::IpIp | Encapsulation::Ip6Tnl | Encapsulation::WireGuard { .. } => String::new(),
             };
             let key = device.key.map(|key| format!(", public key {key}")).unwrap_or_default();
             let detail = format!("{}{vni}, end point {}, MTU {}{key}", device.device, device.local, device.mtu);

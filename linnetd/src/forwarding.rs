@@ -118,6 +118,7 @@ impl Wanted {
         let config::Overlay { vni, port, mtu, .. } = self.overlay;
         let (encapsulation, key) = match self.overlay.encapsulation {
             config::Encapsulation::Vxlan => (Encapsulation::Vxlan { vni, port }, None),
+            config::Encapsulation::IpIp if self.local.is_ipv6() => (Encapsulation::Ip6Tnl, None),
             config::Encapsulation::IpIp => (Encapsulation::IpIp, None),
             config::Encapsulation::WireGuard => {
                 let key = overlay_key::load_or_make(&self.state_directory)?;

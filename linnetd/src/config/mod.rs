@@ -278,7 +278,7 @@ pub enum Ttl {
 pub enum Encapsulation {
     /// RFC 7348.
     Vxlan,
-    /// RFC 2003: IPv4 pods over IPv4.
+    /// RFC 2003: IPv4 pods over IPv4; RFC 2473: both over IPv6.
     IpIp,
     /// WireGuard: encrypted.
     WireGuard,
@@ -378,7 +378,7 @@ pub fn parse(file: &str, text: &str, environment: &Environment) -> Result<Parsed
 /// Reads every section before giving up, so that all errors are found.
 fn read(root: &Section<'_>, environment: &Environment) -> Option<Config> {
     let node = rooms::node(root.section("node"), environment);
-    let overlay = rooms::overlay(root.section("overlay"), node.as_ref());
+    let overlay = rooms::overlay(root.section("overlay"));
     let bgp = bgp::bgp(root.section("bgp"), node.as_ref(), overlay.map(|overlay| overlay.mode));
     let fib = rooms::fib(root.section("fib"), node.as_ref());
     let policy = rooms::policy(root.section("policy"));

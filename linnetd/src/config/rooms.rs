@@ -147,18 +147,11 @@ fn unusable(prefix: Prefix) -> bool {
     }
 }
 
-pub(super) fn overlay(section: Section<'_>, node: Option<&Node>) -> Option<Overlay> {
+pub(super) fn overlay(section: Section<'_>) -> Option<Overlay> {
     let encapsulations =
         [("vxlan", Encapsulation::Vxlan), ("ipip", Encapsulation::IpIp), ("wireguard", Encapsulation::WireGuard)];
-    let encapsulation = section.field("encapsulation").map_or(Some(Encapsulation::Vxlan), |field| {
-        let encapsulation = field.word(&encapsulations)?;
-        if encapsulation == Encapsulation::IpIp && node.is_some_and(|node| node.address.is_ipv6()) {
-            let culprit = "encapsulation \"ipip\" goes over IPv4, and this node's address is IPv6";
-            field.refuse(culprit, "write \"vxlan\", or set node.address to an IPv4 address");
-            return None;
-        }
-        Some(encapsulation)
-    });
+    let encapsulation =
+        section.field("encapsulation").map_or(Some(Encapsulation::Vxlan), |field| field.word(&encapsulations));
     let wireguard = encapsulation == Some(Encapsulation::WireGuard);
     // Who wants encryption wants it between neighbours too.
     let default = if wireguard { OverlayMode::Always } else { OverlayMode::Auto };

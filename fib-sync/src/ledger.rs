@@ -1,7 +1,7 @@
 //! What is wanted and what is there, by prefix: routes in Linnet's table with its metric.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -145,6 +145,13 @@ impl Ledger {
     /// Whether any route of Linnet's has this next-hop object.
     pub(crate) fn has_object(&self, object: u32) -> bool {
         self.kernel.iter().any(|(_, path)| path.object == Some(object))
+    }
+
+    /// The next-hop objects of Linnet's routes, and of which family these are (IPv6 or not).
+    pub(crate) fn objects(&self) -> BTreeSet<(u32, bool)> {
+        let objects =
+            self.table.iter().filter_map(|(prefix, slot)| Some((self.path_of(slot)?.object?, prefix.is_ipv6())));
+        objects.collect()
     }
 
     /// Whether any IPv6 route of Linnet's has a preferred source.

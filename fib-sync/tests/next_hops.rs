@@ -156,3 +156,24 @@ fn objects_of_others_are_left_alone_whatever_their_number() {
         assert_eq!(ip("nexthop show protocol 12"), theirs);
     });
 }
+
+#[test]
+fn the_next_run_gives_each_family_the_object_that_its_routes_have_whichever_comes_first() {
+    in_namespace(|| async {
+        uplinks();
+        // IPv4 by a neighbour of IPv6 (RFC 8950), so that both families have hops that are equal.
+        let wishes = || ["10.8.0.0/16", "fd00:244::/64"].map(|prefix| put(prefix, via(&["fd00:1::2"])));
+        let shown = || ["-4", "-6"].map(|family| run("ip", &[family, "route", "show", "proto", "76"]).expect("ip"));
+        let (first, events) = start().await;
+        for wish in wishes() {
+            first.wish(vec![wish]).await;
+        }
+        let before = shown();
+        end(first, events).await;
+        let (second, _events) = start().await;
+        for wish in wishes().into_iter().rev() {
+            second.wish(vec![wish]).await;
+        }
+        assert_eq!(shown(), before);
+    });
+}

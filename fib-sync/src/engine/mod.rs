@@ -201,6 +201,7 @@ impl Engine {
         engine.read_links()?;
         engine.read_routes(false)?;
         engine.read_routes(true)?;
+        engine.next_hops.set_found(engine.ledger.objects());
         Ok(engine)
     }
 

@@ -46,6 +46,8 @@ pub(crate) struct NextHops {
     no_backups: bool,
     /// Somebody else's numbers in the range of ours.
     taken: BTreeSet<u32>,
+    /// Which families' routes (IPv6 or not) had which group when this run began.
+    found: BTreeSet<(u32, bool)>,
     /// The group of each path.
     owners: HashMap<FamilyPath, u32>,
     /// Made or confirmed by this run: these go as soon as nobody has them, the others are an earlier run's.
@@ -80,6 +82,11 @@ impl NextHops {
             Err(error) => return Err(error),
         }
         Ok(next_hops)
+    }
+
+    /// What routes that were found have, by family: a path takes over a group of its own family's, so that none moves.
+    pub(crate) fn set_found(&mut self, found: BTreeSet<(u32, bool)>) {
+        self.found = found;
     }
 
     pub(crate) fn enabled(&self) -> bool {
@@ -214,13 +221,17 @@ impl NextHops {
         }))
     }
 
-    /// A group of an earlier run that leads to this, that no path has. The kernel takes IPv6 routes by a group only if it has no
+    /// A group of an earlier run that leads to this, that no path has: of two that do, the one that routes of the family have, and never
+    /// one that only those of the other have. The kernel takes IPv6 routes by a group only if it has no
     /// IPv4 gateway.
     fn adoptable(&self, v6: bool, wanted: &Group) -> Option<u32> {
         let owned: BTreeSet<u32> = self.owners.values().copied().collect();
         let fits = |group: &Group| !v6 || group.all().all(|hop| hop.via.is_none_or(|via| via.is_ipv6()));
-        let mut free = self.groups.iter().filter(|(id, (_, there))| there == wanted && !owned.contains(id));
-        free.find(|(_, (_, there))| fits(there)).map(|(id, _)| *id)
+        let free = self.groups.iter().filter(|(id, (_, there))| there == wanted && !owned.contains(id) && fits(there));
+        let free: Vec<u32> = free.map(|(id, _)| *id).collect();
+        let has = |id: &u32, v6| self.found.contains(&(*id, v6));
+        let best = free.iter().find(|id| has(id, v6)).or_else(|| free.iter().find(|id| !has(id, !v6)));
+        best.copied()
     }
 
     /// The object of a gateway, made if there is none.

@@ -1,4 +1,4 @@
-//! Linnet on Debian 12's own kernel, in a virtual machine (`labs/two-subnets.clab.yml`). Needs QEMU, not root.
+//! Linnet on Debian 12's own kernel, in a virtual machine (`labs/two-subnets.clab.yml`, `labs/ipv6-underlay.clab.yml`). Needs QEMU, not root.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -34,8 +34,8 @@ feature nft-flowtable 'ip link set lo up; nft add table t; nft add flowtable t f
 feature nft-bridge-conntrack 'nft add table bridge t; nft add chain bridge t c "{ type filter hook forward priority 0; }"; nft add rule bridge t c ct state established accept'
 "#;
 
-/// `"$lab"`: the topology file.
-const LAB: &str = r#"
+/// What scripts on two hosts ask and say; `"$lab"` is the topology file.
+const WORDS: &str = r#"
 set -e
 shown() {
     trap - ERR
@@ -51,9 +51,14 @@ cleaned() {
     lab exec h1 -- sh -c 'ip route show proto 76; ip -6 route show proto 76; ip nexthop show protocol 76; ip -brief link | grep -E "linnet|^lin"; nft list tables' > left
     [ ! -s left ] || { echo "left: $(cat left)"; return 1; }
 }
+route() { lab exec "$1" -- ip -oneline "$2" route show "$3" | grep "$4" | grep 'proto 76'; }
+gone() { ! lab exec "$1" -- ip link show "$2" > /dev/null 2>&1; }
+"#;
+
+/// After `WORDS`.
+const LAB: &str = r#"
 trap shown ERR
 lab up "$lab"
-route() { lab exec "$1" -- ip -oneline "$2" route show "$3" | grep "$4" | grep 'proto 76'; }
 within 60 route h1 -4 10.244.2.0/24 'dev linnet.vxlan'
 within 60 route h1 -6 fd00:244:2::/64 'dev linnet.vxlan'
 within 60 route h2 -4 10.244.1.0/24 'dev linnet.vxlan'
@@ -95,7 +100,6 @@ pods() {
     done
     lab exec h2:client-2 -- ping -n -q -c 5 -i 0.2 -W 10 10.244.1.10 | grep ' 0% packet loss'
 }
-gone() { ! lab exec "$1" -- ip link show "$2" > /dev/null 2>&1; }
 configure ipip
 lab up "$lab"
 within 60 route h1 -4 10.244.2.0/24 'via 10.2.0.2 dev linnet.ipip.* onlink'
@@ -263,7 +267,7 @@ lab down two-subnets
 fn two_hosts_on_different_subnets_reach_each_others_pods_by_vxlan_ipip_and_wireguard_on_debians_kernel()
 -> Result<(), MachineError> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/two-subnets.clab.yml");
-    let ran = on_debian(&format!("{FEATURES}{WITHIN}lab={}\n{LAB}{IPIP}{WIREGUARD}", file.display()))?;
+    let ran = on_debian(&format!("{FEATURES}{WITHIN}lab={}\n{WORDS}{LAB}{IPIP}{WIREGUARD}", file.display()))?;
     assert_eq!(ran.status, 0, "{}", ran.output);
     for feature in ["vxlan", "ipip", "wireguard", "dummy", "nexthop-objects", "nft-verdict-maps"] {
         assert!(ran.output.contains(&format!("feature {feature}: yes")), "{}", ran.output);
@@ -271,6 +275,94 @@ fn two_hosts_on_different_subnets_reach_each_others_pods_by_vxlan_ipip_and_wireg
     assert!(ran.output.contains("cleanup: nothing is left"), "{}", ran.output);
     assert!(ran.output.contains("ipip: nothing is left"), "{}", ran.output);
     assert!(ran.output.contains("wireguard: nothing is left but the key"), "{}", ran.output);
+    Ok(())
+}
+
+/// IP in IPv6 between hosts without an address of IPv4, after `WORDS`.
+const IP6TNL: &str = r#"
+trap shown ERR
+file() { echo "$(dirname "$lab")/ipv6-underlay/$1.toml"; }
+encapsulate() { # HOST ENCAPSULATION, into the same file, which is mounted into the node
+    sed -e "s/^encapsulation = .*/encapsulation = \"$2\"/" "$(file "$1")" > new
+    cat new > "$(file "$1")"
+}
+apply() { for host in h1 h2; do encapsulate "$host" "$1"; lab exec "$host" -- sh -c 'kill -s HUP "$(pidof linnetd)"'; done; }
+routes_by() { # WHAT IS IN FRONT OF THE DEVICE, IF ANYTHING, by '%' for the other host's number
+    for n in 1 2; do
+        local o=$((3 - n))
+        within 60 route h$n -4 "10.244.$o.0/24" "$(echo "$1" | sed "s/%/$o/")"
+        within 60 route h$n -6 "fd00:244:$o::/64" "$(echo "$1" | sed "s/%/$o/")"
+    done
+}
+pods() {
+    for target in 10.244.2.20 fd00:244:2::20 fd00:244:2::10; do
+        lab exec h1:client-1 -- ping -n -q -c 3 -i 0.2 -W 10 "$target" | grep ' 0% packet loss'
+    done
+    lab exec h2:client-2 -- ping -n -q -c 3 -i 0.2 -W 10 10.244.1.10 | grep ' 0% packet loss'
+}
+lab up "$lab"
+routes_by 'encap ip6 .*dst fd00:%::2 .*dev linnet.ip6tnl'
+lab exec h1 -- ip -d link show linnet.ip6tnl > device
+grep 'mtu 1460' device
+grep 'ip6tnl external' device
+gone h1 linnet.ipip
+echo "ip6tnl: the device and the routes"
+lab exec router -- nft 'add table ip6 seen; add chain ip6 seen forward { type filter hook forward priority 0; }; add rule ip6 seen forward meta l4proto 4 counter; add rule ip6 seen forward meta l4proto 41 counter'
+pods
+lab exec h1:client-1 -- ping -n -q -c 3 -i 0.2 -s 1432 -M do -W 10 10.244.2.20 | grep ' 0% packet loss'
+lab exec h1:client-1 -- ping -n -q -c 3 -i 0.2 -s 1412 -M do -W 10 fd00:244:2::20 | grep ' 0% packet loss'
+lab exec router -- nft list table ip6 seen > counters
+[ "$(grep -cE 'counter packets [1-9]' counters)" = 2 ] || { cat counters; false; }
+lab exec h1 -- ping -n -q -c 3 -i 0.2 -W 10 fd00:244:2::20 | grep ' 0% packet loss'
+lab exec h1:client-1 -- ping -n -q -c 3 -i 0.2 -W 10 fd00:2::2 | grep ' 0% packet loss'
+echo "ip6tnl: pods and hosts talk, by IP in IPv6 on the wire"
+lab exec h1 -- linnet overlay list > overlay
+grep -E '^mode auto, linnet.ip6tnl: ipip MTU 1460, end point fd00:1::2' overlay
+grep -E '^fd00:2::2 +ipip +fd00:2::2 .* 2 +no L2 adjacency' overlay
+lab exec h1 -- linnet route list > told
+for prefix in 10.244.2.0/24 fd00:244:2::/64; do grep -E "^$prefix +fd00:2::2 +linnet.ip6tnl +ipip" told; done
+lab exec h1 -- linnet route get 10.244.2.20 | grep 'dev linnet.ip6tnl by ipip mtu 1460'
+lab exec h1 -- linnet route check | grep 'no difference'
+lab exec h1 -- linnet status | grep -E '^overlay +ok +linnet.ip6tnl, end point fd00:1::2, MTU 1460'
+lab exec h1 -- linnet doctor | grep '^0 faults'
+echo "ip6tnl: told"
+apply vxlan
+routes_by 'dev linnet.vxlan'
+for host in h1 h2; do within 60 gone "$host" linnet.ip6tnl; done
+within 30 pods
+apply ipip
+routes_by 'dst fd00:%::2 .*dev linnet.ip6tnl'
+for host in h1 h2; do within 60 gone "$host" linnet.vxlan; done
+within 30 pods
+echo "ip6tnl: to VXLAN and back under a running daemon"
+marks() { lab exec h1 -- sh -c 'ip -o link show linnet.ip6tnl; ip route show proto 76; ip -6 route show proto 76; ip nexthop show protocol 76'; }
+marks > before
+grep -E '^[0-9]+: linnet.ip6tnl@' before
+grep -E '^id .* encap ip6 .*dst fd00:2::2 ' before
+lab exec h1 -- sh -c 'kill -s KILL "$(pidof linnetd)"'
+pods
+marks | diff before -
+lab exec h1 -- sh -c 'setsid linnetd --config /etc/linnet/linnetd.toml > /run/again.log 2>&1 < /dev/null &'
+again() { lab exec h1 -- linnet status | grep -E "$1"; }
+within 90 again 'bgp +ok'
+within 90 again 'fib +ok'
+pods
+marks | diff before -
+echo "ip6tnl: killed and started again, device, objects and routes stand"
+lab exec h1 -- sh -c 'kill -s KILL "$(pidof linnetd)"'
+cleaned
+echo "ip6tnl: nothing is left"
+lab down ipv6-underlay
+"#;
+
+#[test]
+fn two_hosts_without_ipv4_reach_each_others_pods_of_both_families_by_ip_in_ipv6_on_debians_kernel()
+-> Result<(), MachineError> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/ipv6-underlay.clab.yml");
+    let ran = on_debian(&format!("{FEATURES}{WITHIN}lab={}\n{WORDS}{IP6TNL}", file.display()))?;
+    assert_eq!(ran.status, 0, "{}", ran.output);
+    assert!(ran.output.contains("feature ip6tnl: yes"), "{}", ran.output);
+    assert!(ran.output.contains("ip6tnl: nothing is left"), "{}", ran.output);
     Ok(())
 }
 

@@ -21,6 +21,8 @@ struct Route {
     prefix: String,
     kind: String,
     next_hops: Vec<NextHop>,
+    /// Whom the kernel takes when it loses the only one of them.
+    backup: Option<NextHop>,
     installed: bool,
     error: Option<String>,
     source: String,
@@ -54,6 +56,7 @@ impl From<api::FibRoute> for Route {
             prefix: route.prefix,
             kind: route.kind,
             next_hops: route.next_hops.into_iter().map(NextHop::from).collect(),
+            backup: route.backup.map(NextHop::from),
             installed: route.installed,
             error: present(route.error),
             source: route.source,
@@ -63,7 +66,7 @@ impl From<api::FibRoute> for Route {
 }
 
 impl Present for Routes {
-    /// One line for each next hop: of an ECMP route the later lines name the next hop only.
+    /// One line for each next hop: of an ECMP route the later lines name the next hop only. The last is the backup's.
     fn draw(&self, page: &mut Page) {
         let mut table = Table::new(&["PREFIX", "VIA", "DEV", "ENCAP", ">WEIGHT", ">MTU", "SOURCE", "STATE"]);
         for route in &self.routes {
@@ -73,13 +76,14 @@ impl Present for Routes {
                 (None, false) => ("pending".to_owned(), Tone::Doubtful),
             };
             let mtu = dash(route.mtu.map(|mtu| mtu.to_string()).as_deref());
-            let hop = |hop: &NextHop| {
-                let weight = hop.weight.map(|weight| weight.to_string());
-                [hop.via.as_deref(), hop.dev.as_deref(), hop.encap.as_deref(), weight.as_deref()]
+            let line = |hop: &NextHop, weight: Option<&str>| {
+                [hop.via.as_deref(), hop.dev.as_deref(), hop.encap.as_deref(), weight]
                     .map(dash)
                     .map(|cell| (cell, Tone::Plain))
             };
-            let mut hops = route.next_hops.iter().map(hop);
+            let used =
+                route.next_hops.iter().map(|hop| line(hop, hop.weight.map(|weight| weight.to_string()).as_deref()));
+            let mut hops = used.chain(route.backup.iter().map(|hop| line(hop, Some("backup"))));
             let [via, dev, encap, weight] = hops
                 .next()
                 .unwrap_or_else(|| [route.kind.as_str(), "-", "-", "-"].map(|cell| (cell.to_owned(), Tone::Plain)));
@@ -190,6 +194,7 @@ mod tests {
         let weighted = ecmp.iter().cloned().zip([2, 5]).map(weighted).collect();
         let mut tunnel = route("10.244.5.0/24", vec![hop("172.31.0.5", "linnet.vxlan", "vxlan")], "bgp", "unicast");
         tunnel.mtu = 1450;
+        tunnel.backup = Some(hop("172.31.0.6", "linnet.vxlan", "vxlan"));
         let mut failed = route("10.244.6.0/24", vec![hop("10.9.9.9", "", "")], "bgp", "unicast");
         failed.installed = false;
         failed.error = "Network is unreachable".into();

@@ -71,10 +71,26 @@ fn routes_follow_their_next_hops_long_before_a_hold_timer_expires() {
     wait(&lab, "all sessions", || sessions_are_up(&lab));
     reached(&lab, "each prefix by its preferred router", Duration::from_secs(60), [FRR, BIRD]);
 
+    each_uplink_stands_by_for_the_other(&lab);
     a_link_that_is_switched_off_and_on(&lab);
     a_cable_that_is_pulled_and_put_back(&lab);
     a_loopback_address_that_loses_its_route_and_has_it_again(&lab);
     no_uplink_at_all(&lab);
+}
+
+fn each_uplink_stands_by_for_the_other(lab: &Lab) {
+    wait(lab, "the backup of each", || {
+        let shown = json(linnet(lab), &["linnet", "route", "list", "-o", "json"])?;
+        let backup = |prefix: &str| {
+            let mut routes = shown["routes"].as_array().into_iter().flatten();
+            routes
+                .find(|route| route["prefix"] == prefix)
+                .map(|route| (&route["backup"]["via"], &route["backup"]["dev"]))
+        };
+        let found = (backup(BY_FRR), backup(BY_BIRD));
+        let wanted = (Some((&"10.1.2.2".into(), &"eth2".into())), Some((&"10.1.1.2".into(), &"eth1".into())));
+        holds(found == wanted, found)
+    });
 }
 
 fn a_link_that_is_switched_off_and_on(lab: &Lab) {

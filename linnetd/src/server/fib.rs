@@ -241,6 +241,7 @@ fn route(status: &RouteStatus, target: &Target) -> FibRoute {
         source: source.into(),
         mtu: status.mtu.unwrap_or_default(),
         kind: kind.into(),
+        backup: status.backup.as_ref().map(|hop| resolved(hop, 0)),
     }
 }
 
@@ -258,6 +259,7 @@ fn unusable_route(status: &RouteStatus, ways: &[(Way, Verdict)]) -> FibRoute {
         source: "bgp".into(),
         mtu: 0,
         kind: if status.path.is_some() { "unreachable" } else { "unicast" }.into(),
+        backup: None,
     }
 }
 

@@ -195,10 +195,7 @@ fn where_somebody_else_takes_all_of_ip_in_ipv6_that_device_is_named() {
 
 #[test]
 fn pods_of_two_nodes_talk_in_both_families_with_packets_of_full_size() {
-    in_namespace(|| async {
-        if !has_ip6tnl() {
-            return;
-        }
+    with_ip6tnl(|| async {
         ip("link add one type veth peer name two");
         let pods = |n: u8| [format!("10.244.{n}.5"), format!("fd00:244:{n}::5")];
         let (of_one, of_two) = (pods(1), pods(2));

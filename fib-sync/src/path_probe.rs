@@ -126,7 +126,7 @@ impl Prober {
         }
         let (mut passes, mut fails) = (SMALL, octets);
         if let Said::Router(_, limit) | Said::ThisHost(limit) = self.said {
-            self.narrow(&[limit, limit + 1], &mut passes, &mut fails)?;
+            self.narrow(&[limit, limit.saturating_add(1)], &mut passes, &mut fails)?;
         }
         for _ in 0..ROUNDS {
             let between = fails - passes;

@@ -96,7 +96,7 @@ pub async fn examine(daemon: &Arc<Daemon>, tell: &mpsc::Sender<Progress>) -> Vec
         sections.push(overlay::examine(&view).await);
         sections.push(reverse_path::examine(&view).await);
         sections.extend(checksum::examine(&view));
-        sections.push(routes::examine(&view).await);
+        sections.push(routes::examine(&view, daemon.bgp().unresolved_prefixes().await).await);
         sections.push(paths::examine(&view).await);
     }
     sections.push(rooms::examine(daemon).await);

@@ -10,7 +10,8 @@ use crate::routes::{Verdict, Way};
 /// Findings that name a route each; what has the same reason is counted.
 const NAMED: usize = 16;
 
-pub(super) async fn examine(view: &View<'_>) -> Section {
+/// `unresolved`: prefixes that BGP keeps out of the kernel, because no path has a next hop in reach.
+pub(super) async fn examine(view: &View<'_>, unresolved: usize) -> Section {
     let nowhere: BTreeSet<PathId> =
         view.routes.iter().filter(|route| leads_nowhere(route)).map(|route| route.path_id).collect();
     let ways = view.kernel.forwarding.ask(move |state| {
@@ -19,6 +20,7 @@ pub(super) async fn examine(view: &View<'_>) -> Section {
     let ways: BTreeMap<PathId, String> = ways.await.unwrap_or_default();
     let installed = view.routes.iter().filter(|route| route.installed).count();
     let mut findings = judge(view.routes, &ways);
+    findings.extend(out_of_reach(unresolved));
     let totals = view.kernel.forwarding.fib().totals().await;
     if let Some(last) = totals.comparisons.last.filter(|last| last.unrepaired > 0) {
         findings.push(Finding::fault(
@@ -49,6 +51,13 @@ fn leads_nowhere(route: &RouteStatus) -> bool {
 fn reasons(ways: &[(Way, Verdict)]) -> String {
     let reasons: Vec<&str> = ways.iter().map(|(_, verdict)| verdict.reason.as_str()).collect();
     reasons.join("; ")
+}
+
+fn out_of_reach(prefixes: usize) -> Option<Finding> {
+    let culprit = format!("no next hop is in reach for {} that peers announce", counted(prefixes, "route"));
+    let consequence = "there is no route to them in the kernel, and other peers do not hear of them";
+    let next = "`linnet route list` says next hop by next hop why; give this host a way there, or let the peer announce itself as next hop";
+    (prefixes > 0).then(|| Finding::fault(culprit, consequence, next))
 }
 
 /// `ways`: why paths that lead nowhere do so.
@@ -107,6 +116,13 @@ mod tests {
             mtu: None,
             repairs: 0,
         }
+    }
+
+    #[test]
+    fn prefixes_without_a_next_hop_in_reach_are_one_fault_that_says_how_many() {
+        assert_eq!(out_of_reach(0), None);
+        let found = out_of_reach(2).unwrap();
+        assert_eq!(found.culprit, "no next hop is in reach for 2 routes that peers announce");
     }
 
     #[test]

@@ -229,7 +229,7 @@ pub(crate) fn peer(path: &Path) -> Option<PublicKey> {
 /// What has to be asked for: the links of next hops, and what fits on the way to ends of tunnels.
 pub(crate) fn gateways(path: &Path) -> impl Iterator<Item = IpAddr> + '_ {
     hops(path).filter_map(|hop| match hop {
-        Hop::Direct { via, device: None } => Some(*via),
+        Hop::Direct { via, device: None, .. } => Some(*via),
         Hop::Direct { device: Some(_), .. } => None,
         Hop::Tunnel(end) => Some(end.endpoint()),
     })

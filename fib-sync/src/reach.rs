@@ -1,7 +1,7 @@
 //! The kernel's own answer to the question how a next hop is reached.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::IpAddr,
 };
 
@@ -12,7 +12,7 @@ use netlink_packet_route::{
 
 use crate::{
     FibError,
-    kernel_route::{family, ip, mtu_of, type_word},
+    kernel_route::{family, ip, mtu_of, read, type_word},
     links::Links,
     netlink::{Refusal, Request, Socket},
 };
@@ -36,6 +36,8 @@ pub enum Reach {
         via: IpAddr,
         /// The device towards it.
         device: String,
+        /// The route says that the router is on the device's link, whatever the host's addresses say (`onlink`).
+        onlink: bool,
         /// Octets of the largest packet on the way there.
         mtu: u32,
     },
@@ -52,7 +54,7 @@ pub enum Reach {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Adjacent { link: u32, mtu: u32 },
-    Routed { via: IpAddr, link: u32, mtu: u32 },
+    Routed { via: IpAddr, link: u32, onlink: bool, mtu: u32 },
     Local,
     Unreachable(String),
 }
@@ -70,7 +72,9 @@ impl Answer {
         let device = |link: &u32| links.name(*link).to_string();
         match self {
             Answer::Adjacent { link, mtu } => Reach::Adjacent { device: device(link), mtu: *mtu },
-            Answer::Routed { via, link, mtu } => Reach::Routed { via: *via, device: device(link), mtu: *mtu },
+            Answer::Routed { via, link, onlink, mtu } => {
+                Reach::Routed { via: *via, device: device(link), onlink: *onlink, mtu: *mtu }
+            }
             Answer::Local => Reach::Local,
             Answer::Unreachable(error) => Reach::Unreachable { error: error.clone() },
         }
@@ -173,7 +177,42 @@ pub(crate) fn question(address: IpAddr, fib: bool) -> Request {
 
 fn ask(addresses: &[IpAddr], socket: &mut Socket, links: &Links) -> Result<Vec<Answer>, FibError> {
     let questions: Vec<Request> = addresses.iter().map(|address| question(*address, false)).collect();
-    Ok(socket.ask(&questions)?.into_iter().map(|answer| understand(answer, links)).collect())
+    let mut answers: Vec<Answer> =
+        socket.ask(&questions)?.into_iter().map(|answer| understand(answer, links)).collect();
+    mark_onlink(addresses, &mut answers, socket)?;
+    Ok(answers)
+}
+
+/// Notes of routers whether the kernel's own routes name them `onlink`. The answer for an address does not tell; the route that
+/// matched does, and is asked for once a router.
+fn mark_onlink(addresses: &[IpAddr], answers: &mut [Answer], socket: &mut Socket) -> Result<(), FibError> {
+    let mut routers: BTreeMap<(IpAddr, u32), IpAddr> = BTreeMap::new();
+    for (address, answer) in addresses.iter().zip(answers.iter()) {
+        // A link-local router is on its link as it is.
+        if let Answer::Routed { via, link, .. } = answer
+            && !matches!(via, IpAddr::V6(via) if via.is_unicast_link_local())
+        {
+            routers.entry((*via, *link)).or_insert(*address);
+        }
+    }
+    let questions: Vec<Request> = routers.values().map(|address| question(*address, true)).collect();
+    let matched = socket.ask(&questions)?;
+    let named =
+        routers.keys().zip(matched).filter(|((via, link), matched)| is_onlink(*via, *link, matched.as_ref().ok()));
+    let named: BTreeSet<(IpAddr, u32)> = named.map(|(router, _)| *router).collect();
+    for answer in answers {
+        if let Answer::Routed { via, link, onlink, .. } = answer {
+            *onlink = named.contains(&(*via, *link));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a route has this hop, `onlink`.
+fn is_onlink(via: IpAddr, link: u32, route: Option<&RouteNetlinkMessage>) -> bool {
+    let Some(RouteNetlinkMessage::NewRoute(message)) = route else { return false };
+    let hops = read(message).map(|route| route.path.hops).unwrap_or_default();
+    hops.iter().any(|hop| hop.onlink && hop.via == Some(via) && hop.link == link)
 }
 
 fn understand(answer: Result<RouteNetlinkMessage, Refusal>, links: &Links) -> Answer {
@@ -207,7 +246,7 @@ fn understand(answer: Result<RouteNetlinkMessage, Refusal>, links: &Links) -> An
     }
     let mtu = mtu.or_else(|| links.by_index(link).map(|link| link.mtu)).unwrap_or_default();
     match via {
-        Some(via) => Answer::Routed { via, link, mtu },
+        Some(via) => Answer::Routed { via, link, onlink: false, mtu },
         None => Answer::Adjacent { link, mtu },
     }
 }

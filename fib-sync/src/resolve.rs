@@ -122,11 +122,11 @@ fn resolve_hop(hop: &Hop, v6: bool, view: View<'_>) -> Result<KernelHop, String>
         Hop::Direct { via, .. } if v6 && via.is_ipv4() => {
             return Err(format!("an IPv6 route cannot go by next hop {via}, which is IPv4"));
         }
-        Hop::Direct { via, device: Some(name) } => match view.links.by_name(name) {
-            Some((link, _)) => (Gateway::on_link(*via), link),
+        Hop::Direct { via, device: Some(name), onlink } => match view.links.by_name(name) {
+            Some((link, _)) => (Gateway { onlink: *onlink, ..Gateway::on_link(*via) }, link),
             None => return Err(format!("next hop {via}: device {name} does not exist")),
         },
-        Hop::Direct { via, device: None } => (Gateway::on_link(*via), link_of(*via, view.answers)?),
+        Hop::Direct { via, device: None, .. } => (Gateway::on_link(*via), link_of(*via, view.answers)?),
         Hop::Tunnel(end) => match view.overlay {
             None => return Err(format!("tunnel to {}: there is no overlay device", end.endpoint())),
             Some(overlay) => (resolve_tunnel(end, v6, overlay)?, overlay.link),

@@ -99,6 +99,8 @@ pub enum Hop {
         via: IpAddr,
         /// The link; `None`: the one by which the kernel reaches `via` without a gateway.
         device: Option<String>,
+        /// It is on that link, whatever the host's addresses say: the kernel does not look.
+        onlink: bool,
     },
     /// The other end of the overlay.
     Tunnel(TunnelEnd),

@@ -15,7 +15,7 @@ fn uplinks() {
 
 /// By one gateway, and by the other once that is lost.
 fn guarded(gateway: &str, backup: &str) -> Path {
-    let backup = Hop::Direct { via: backup.parse().expect("an address"), device: None };
+    let backup = Hop::Direct { via: backup.parse().expect("an address"), device: None, onlink: false };
     Path { backup: Some(backup), ..via(&[gateway]).into() }
 }
 

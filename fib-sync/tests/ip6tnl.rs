@@ -59,7 +59,7 @@ fn wishes() -> Vec<Wish> {
         Path { backup: Some(end("5")), ..Target::Forward(vec![end("4")]).into() },
         Target::Forward(vec![
             end("6"),
-            Hop::Direct { via: "fd00:10::9".parse().expect("an address"), device: Some("up1".into()) },
+            Hop::Direct { via: "fd00:10::9".parse().expect("an address"), device: Some("up1".into()), onlink: false },
         ])
         .into(),
     ];

@@ -85,7 +85,8 @@ fn a_gateway_on_no_net_of_its_device_waits_with_the_kernels_words_until_it_is_on
         in_namespace(|| async {
             uplinks();
             let by = |via: &str| {
-                let hop = Hop::Direct { via: via.parse().expect("an address"), device: Some("up1".into()) };
+                let hop =
+                    Hop::Direct { via: via.parse().expect("an address"), device: Some("up1".into()), onlink: false };
                 Target::Forward(vec![hop])
             };
             let (fib, _events) = Fib::start(config).expect("the engine");

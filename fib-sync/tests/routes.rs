@@ -33,7 +33,7 @@ fn a_route_by_one_next_hop_is_written_for_both_families() {
 
 fn weighted(gateways: &[(&str, u16)]) -> Target {
     let hop = |(via, weight): &(&str, u16)| {
-        let hop = Hop::Direct { via: via.parse().expect("an address"), device: None };
+        let hop = Hop::Direct { via: via.parse().expect("an address"), device: None, onlink: false };
         (hop, Weight::new(*weight).expect("a weight"))
     };
     Target::Weighted(gateways.iter().map(hop).collect())
@@ -128,6 +128,7 @@ fn an_ipv4_route_goes_by_ipv6_next_hops_and_is_known_again() {
         let by = |via: &str, device: &str| Hop::Direct {
             via: via.parse().expect("an address"),
             device: Some(device.into()),
+            onlink: false,
         };
         let one = Target::Forward(vec![by("fe80::2", "up1")]);
         let both = Target::Forward(vec![by("fe80::2", "up1"), by("fe80::2", "up2")]);
@@ -463,7 +464,7 @@ fn reach_is_the_kernels_own_answer_and_its_changes_are_told() {
         let ask: Vec<IpAddr> = ask.iter().map(|address| address.parse().expect("an address")).collect();
         let reach = fib.reach(ask.clone()).await;
         assert_eq!(reach[0], Reach::Adjacent { device: "up1".into(), mtu: 1500 });
-        assert_eq!(reach[1], Reach::Routed { via: ask[0], device: "up1".into(), mtu: 1500 });
+        assert_eq!(reach[1], Reach::Routed { via: ask[0], device: "up1".into(), onlink: false, mtu: 1500 });
         assert_eq!(reach[2], Reach::Local);
         assert!(matches!(&reach[3], Reach::Unreachable { error } if error.contains("unreachable")), "{reach:?}");
         assert_eq!(reach[4], Reach::Adjacent { device: "up2".into(), mtu: 1400 });
@@ -505,7 +506,8 @@ fn a_batch_of_many_routes_is_written_whole_and_one_refusal_stops_nothing() {
         let prefix = |n: u32| format!("10.{}.{}.0/24", 100 + n / 256, n % 256);
         let mut changes: Vec<_> = (0..3000).map(|n| put(&prefix(n), via(&["10.0.1.2"]))).collect();
         // The kernel takes no gateway that is on no net of the device.
-        let wrong = fib_sync::Hop::Direct { via: IpAddr::from([192, 0, 2, 1]), device: Some("up1".into()) };
+        let wrong =
+            fib_sync::Hop::Direct { via: IpAddr::from([192, 0, 2, 1]), device: Some("up1".into()), onlink: false };
         changes[1500] = put(&prefix(1500), Target::Forward(vec![wrong]));
         fib.wish(changes).await;
         assert_eq!(routes().len(), 2999);

@@ -53,7 +53,7 @@ fn target(v6: bool, chance: &mut Chance) -> Target {
 }
 
 fn hop(via: &str) -> Hop {
-    Hop::Direct { via: via.parse().unwrap(), device: None }
+    Hop::Direct { via: via.parse().unwrap(), device: None, onlink: false }
 }
 
 /// What is wanted, by prefix.

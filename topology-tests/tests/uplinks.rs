@@ -75,6 +75,7 @@ fn routes_follow_their_next_hops_long_before_a_hold_timer_expires() {
     a_link_that_is_switched_off_and_on(&lab);
     a_cable_that_is_pulled_and_put_back(&lab);
     a_loopback_address_that_loses_its_route_and_has_it_again(&lab);
+    a_router_that_is_on_the_link_by_word_alone(&lab);
     no_uplink_at_all(&lab);
 }
 
@@ -124,6 +125,19 @@ fn a_loopback_address_that_loses_its_route_and_has_it_again(lab: &Lab) {
     wait_for_reason(lab, BY_BIRD, "10.255.0.2");
     run(linnet(lab), "ip route add 10.255.0.2/32 via 10.1.2.2");
     reached(lab, "with a route to BIRD's loopback", SOON, [FRR, BIRD]);
+}
+
+fn a_router_that_is_on_the_link_by_word_alone(lab: &Lab) {
+    run(lab.node("bird").unwrap(), "ip addr add 172.31.1.1/32 dev eth1");
+    run(linnet(lab), "ip route replace 10.255.0.2/32 via 172.31.1.1 dev eth2 onlink");
+    reached(lab, "by a router on no subnet", SOON, [FRR, "via 172.31.1.1 dev eth2"]);
+    let shown = kernel(lab, BY_BIRD).unwrap();
+    assert!(shown.contains("onlink"), "{shown}");
+    let shown = json(linnet(lab), &["linnet", "route", "list", "-o", "json"]).unwrap();
+    let route = shown["routes"].as_array().unwrap().iter().find(|route| route["prefix"] == BY_BIRD).unwrap();
+    assert_eq!((&route["installed"], &route["error"]), (&Value::Bool(true), &Value::Null), "{route}");
+    run(linnet(lab), "ip route replace 10.255.0.2/32 via 10.1.2.2");
+    reached(lab, "by one on a subnet again", SOON, [FRR, BIRD]);
 }
 
 fn wait_for_reason(lab: &Lab, prefix: &str, next_hop: &str) {

@@ -105,7 +105,7 @@ fn answers_that_the_kernel_could_not_deliver_are_made_up_for_by_reading() {
         let (mut engine, _events) = engine();
         let prefix = |n: u32| format!("10.100.{n}.0/24");
         // Every other one is refused, in more words than there is room for: ENOBUFS.
-        let wrong = Hop::Direct { via: IpAddr::from([192, 0, 2, 1]), device: Some("up1".into()) };
+        let wrong = Hop::Direct { via: IpAddr::from([192, 0, 2, 1]), device: Some("up1".into()), onlink: false };
         let wrong = Target::Forward(vec![wrong]);
         engine.next_hops.pause();
         let wishes = (0..200).map(|n| put(&prefix(n), if n % 2 == 0 { via(&["10.0.1.2"]) } else { wrong.clone() }));

@@ -154,7 +154,7 @@ impl Wishes for Fib {
 }
 
 pub fn via(gateways: &[&str]) -> Target {
-    let hop = |via: &&str| Hop::Direct { via: via.parse().expect("an address"), device: None };
+    let hop = |via: &&str| Hop::Direct { via: via.parse().expect("an address"), device: None, onlink: false };
     Target::Forward(gateways.iter().map(hop).collect())
 }
 

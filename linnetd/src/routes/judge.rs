@@ -80,7 +80,7 @@ pub(super) fn judge<'r>(
             None => untunnelled(),
         },
         OverlayMode::Auto => match (next_hop, tunnel) {
-            (Some(Reach::Adjacent { .. }), _) if carries(way.next_hop, v6) => direct(),
+            (Some(reach), _) if is_on_link(way.next_hop, reach) && carries(way.next_hop, v6) => direct(),
             (_, None) => untunnelled(),
             (_, Some(Ok(hop))) => Verdict { hop: Some(hop), reason: not_adjacent(way.next_hop, next_hop) },
             (_, Some(Err(why))) => {
@@ -92,23 +92,45 @@ pub(super) fn judge<'r>(
     }
 }
 
+/// A router that is reached by itself is on the link of a route that says so: `default via 172.31.1.1 dev eth0 onlink`.
+fn is_its_own_router(next_hop: IpAddr, via: IpAddr, onlink: bool) -> bool {
+    onlink && via == next_hop
+}
+
+/// Whether there is L2 adjacency.
+fn is_on_link(next_hop: IpAddr, reach: &Reach) -> bool {
+    match reach {
+        Reach::Adjacent { .. } => true,
+        Reach::Routed { via, onlink, .. } => is_its_own_router(next_hop, *via, *onlink),
+        Reach::Local | Reach::Unreachable { .. } => false,
+    }
+}
+
 /// Straight to the next hop, or by the router that the kernel has for it.
 fn direct(next_hop: IpAddr, v6: bool, reach: Option<&Reach>) -> Verdict {
-    let (via, device, reason) = match reach {
+    let (via, device, onlink, reason) = match reach {
         None => return Verdict::none(format!("how the kernel reaches {next_hop} is not known yet")),
         Some(Reach::Local) => return Verdict::none(format!("the next hop {next_hop} is this host itself")),
         Some(Reach::Unreachable { error }) => {
             return Verdict::none(format!("the kernel has no way to the next hop {next_hop}: {error}"));
         }
-        Some(Reach::Adjacent { device, .. }) => (next_hop, device, format!("the next hop is on link {device}")),
-        Some(Reach::Routed { via, device, .. }) => {
-            (*via, device, format!("the kernel reaches the next hop by {via} on {device}, and no tunnel is used"))
+        Some(Reach::Adjacent { device, .. }) => (next_hop, device, false, format!("the next hop is on link {device}")),
+        Some(Reach::Routed { via, device, onlink, .. }) if is_its_own_router(next_hop, *via, *onlink) => (
+            next_hop,
+            device,
+            true,
+            format!("the next hop is on link {device}, as a route of this host's says (onlink)"),
+        ),
+        Some(Reach::Routed { via, device, onlink, .. }) => {
+            let how = if *onlink { " (onlink)" } else { "" };
+            let reason = format!("the kernel reaches the next hop by {via} on {device}{how}, and no tunnel is used");
+            (*via, device, *onlink, reason)
         }
     };
     if !carries(via, v6) {
         return Verdict::none(format!("an IPv6 prefix cannot be forwarded to {via}, which is IPv4, without a tunnel"));
     }
-    Verdict { hop: Some(Hop::Direct { via, device: Some(device.clone()) }), reason }
+    Verdict { hop: Some(Hop::Direct { via, device: Some(device.clone()), onlink }), reason }
 }
 
 /// Whether the kernel forwards by this neighbour: IPv4 by an IPv6 one too (RFC 8950, `via inet6`), and not the other way round.

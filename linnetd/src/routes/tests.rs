@@ -56,7 +56,8 @@ fn best(to: &str, paths: Vec<BestPath>) -> BestChange {
 fn reach(text: &str) -> Reach {
     match text.split_once(' ') {
         Some(("link", device)) => Reach::Adjacent { device: device.into(), mtu: 1500 },
-        Some(("via", via)) => Reach::Routed { via: ip(via), device: "eth0".into(), mtu: 1500 },
+        Some(("onlink", via)) => Reach::Routed { via: ip(via), device: "eth0".into(), onlink: true, mtu: 1500 },
+        Some(("via", via)) => Reach::Routed { via: ip(via), device: "eth0".into(), onlink: false, mtu: 1500 },
         _ if text == "local" => Reach::Local,
         _ => Reach::Unreachable { error: "network is unreachable".into() },
     }
@@ -153,7 +154,10 @@ impl std::ops::DerefMut for World {
 /// Where a route leads, as a person writes it.
 fn shown_hop(hop: &Hop) -> String {
     match hop {
-        Hop::Direct { via, device } => format!("via {via} dev {}", device.as_deref().unwrap_or("?")),
+        Hop::Direct { via, device, onlink } => {
+            let onlink = if *onlink { " onlink" } else { "" };
+            format!("via {via} dev {}{onlink}", device.as_deref().unwrap_or("?"))
+        }
         Hop::Tunnel(TunnelEnd::Vxlan { endpoint, vni, .. }) => format!("vxlan {endpoint} vni {vni}"),
         Hop::Tunnel(TunnelEnd::IpIp { endpoint }) => format!("ipip {endpoint}"),
         Hop::Tunnel(TunnelEnd::WireGuard { endpoint, port, .. }) => format!("wireguard {endpoint}:{port}"),
@@ -183,11 +187,17 @@ fn mode_adjacency_and_offer_decide_between_direct_tunnel_and_recursion() {
     let direct = Some("10.9.0.0/16 via 10.0.0.2 dev eth1");
     let tunnel = Some("10.9.0.0/16 vxlan 10.0.0.2 vni 4096");
     let recursive = Some("10.9.0.0/16 via 10.0.0.1 dev eth0");
+    let onlink = Some("10.9.0.0/16 via 10.0.0.1 dev eth0 onlink");
+    let itself = Some("10.9.0.0/16 via 10.0.0.2 dev eth0 onlink");
     for (mode, how, offered, wanted) in [
         (Auto, "link eth1", true, direct),
         (Auto, "link eth1", false, direct),
         (Auto, "via 10.0.0.1", true, tunnel),
         (Auto, "via 10.0.0.1", false, recursive),
+        (Auto, "onlink 10.0.0.1", true, tunnel),
+        (Auto, "onlink 10.0.0.1", false, onlink),
+        (Auto, "onlink 10.0.0.2", true, itself),
+        (Never, "onlink 10.0.0.1", true, onlink),
         (Auto, "unreachable", true, None),
         (Auto, "local", true, None),
         (Always, "link eth1", true, tunnel),

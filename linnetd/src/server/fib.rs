@@ -211,7 +211,7 @@ fn resolved(hop: &ResolvedHop, weight: u32) -> FibNextHop {
 
 fn wanted(hop: &Hop, weight: u32) -> FibNextHop {
     match hop {
-        Hop::Direct { via, device } => next_hop(via.to_string(), device.clone().unwrap_or_default(), "", weight),
+        Hop::Direct { via, device, .. } => next_hop(via.to_string(), device.clone().unwrap_or_default(), "", weight),
         Hop::Tunnel(end) => next_hop(end.endpoint().to_string(), String::new(), end.encapsulation(), weight),
     }
 }

@@ -59,7 +59,8 @@ fn pods_of_a_node_without_a_key_are_unreachable_and_what_is_no_pods_goes_as_ever
     ]);
     world.settle();
     let to = |prefix: &str| world.paths[&world.wants[&prefix.parse().unwrap()]].clone();
-    let direct = |via: &str| Target::Forward(vec![Hop::Direct { via: ip(via), device: Some("eth0".into()) }]);
+    let direct =
+        |via: &str| Target::Forward(vec![Hop::Direct { via: ip(via), device: Some("eth0".into()), onlink: false }]);
     assert_eq!(to("10.244.5.0/24"), Target::Unreachable);
     assert_eq!(to("10.244.6.0/24"), Target::Unreachable);
     assert_eq!(to("192.0.2.7/32"), direct("10.0.0.5"));

@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 
 use crate::config::{self, Config, OverlayMode};
 use crate::overlay_key::{self, KeyError};
-use crate::routes::{Hints, Local, Neighbour, Routes, Settings, Tracking, Verdict, Way};
+use crate::routes::{Defaults, Local, Neighbour, Routes, Settings, Tracking, Verdict, Way};
 
 /// Best paths of one turn: what one netlink batch and one look at the commands lie between.
 const TURN: usize = 16_384;
@@ -383,7 +383,7 @@ impl Task {
     async fn configure(&mut self, config: &Config) {
         self.state.blocks.clone_from(&config.node.pod_cidrs);
         let config::Fib { source, source6, mtu, .. } = config.fib;
-        self.state.routes.set_hints(Hints { source, source6, mtu });
+        self.state.routes.set_defaults(Defaults { source, source6, mtu });
         self.state.wanted = Wanted::new(config);
         self.set_local().await;
         let wanted = self.state.wanted.is_any();

@@ -9,7 +9,7 @@
 //! routes follow it. Which path a prefix has is written in one place only, the engine's book: a border node has a million
 //! of them.
 
-mod hints;
+mod defaults;
 mod judge;
 mod tracking;
 mod weights;
@@ -27,7 +27,7 @@ use bgp_proto::wire::tunnel::Tunnel;
 use fib_sync::{Change, Encapsulation, Hop, Path, PathId, PublicKey, Reach, Target, TunnelEnd};
 
 use crate::config::OverlayMode;
-pub use hints::Hints;
+pub use defaults::Defaults;
 pub use judge::Verdict;
 use judge::judge;
 pub(crate) use tracking::Tracking;
@@ -201,7 +201,7 @@ struct Group {
 /// What the paths of a group depend on beside its ways.
 #[derive(Debug, Default)]
 struct Circumstances {
-    hints: Hints,
+    defaults: Defaults,
     /// See [`Routes::set_dropped`].
     dropped: BTreeSet<Neighbour>,
 }
@@ -225,13 +225,13 @@ impl Group {
 
     /// What its routes are to be; `None`: they have no way that could be used. Where there is none to pods that are reached encrypted
     /// alone, packets for them must not take another route, such as the default route.
-    fn path(&self, settings: &Settings, Circumstances { hints, dropped }: &Circumstances) -> Option<Path> {
+    fn path(&self, settings: &Settings, Circumstances { defaults, dropped }: &Circumstances) -> Option<Path> {
         let v6 = match &self.key {
             Some(Key::Fixed(target)) => return Some(target.clone().into()),
             Some(Key::Ways { v6, .. }) => *v6,
             None => return None,
         };
-        let made = |target| hints.path(target, v6, self.all_ways());
+        let made = |target| defaults.path(target, v6, self.all_ways());
         let backup = self.backup.as_ref().and_then(|verdict| verdict.hop.clone());
         let by_dropped = self.ways().iter().any(|way| dropped.contains(&way.neighbour()));
         match (self.target().filter(|_| backup.is_none() || !by_dropped), backup) {
@@ -318,9 +318,9 @@ impl Routes {
     }
 
     /// What routes say beside where they lead; every path is told anew if it changed.
-    pub fn set_hints(&mut self, hints: Hints) {
-        if hints != self.circumstances.hints {
-            self.circumstances.hints = hints;
+    pub fn set_defaults(&mut self, defaults: Defaults) {
+        if defaults != self.circumstances.defaults {
+            self.circumstances.defaults = defaults;
             self.judge_again(|_| true);
         }
     }

@@ -1,12 +1,12 @@
 //! What filters say of how a route is written goes before what is configured for all.
 
-use bgp_proto::hints::{Hint, Hints as Said};
+use bgp_proto::hints::{Hint, Hints};
 use fib_sync::Path;
 
 use super::*;
-use crate::routes::Hints;
+use crate::routes::Defaults;
 
-fn said(next_hop: &str, endpoint: Option<&str>, hints: Said) -> BestPath {
+fn said(next_hop: &str, endpoint: Option<&str>, hints: Hints) -> BestPath {
     let mut path = path(next_hop, endpoint);
     Arc::make_mut(&mut path.attributes).hints = (!hints.is_empty()).then(|| Box::new(hints));
     path
@@ -15,7 +15,7 @@ fn said(next_hop: &str, endpoint: Option<&str>, hints: Said) -> BestPath {
 /// What becomes of a route by these paths, each of which is on link eth0.
 fn written(to: &str, settings: Settings, paths: Vec<BestPath>) -> Path {
     let mut routes = Routes::new(settings);
-    routes.set_hints(Hints { source: Some([10, 0, 0, 1].into()), source6: None, mtu: Some(1450) });
+    routes.set_defaults(Defaults { source: Some([10, 0, 0, 1].into()), source6: None, mtu: Some(1450) });
     routes.take_in(&[best(to, paths)]);
     let unknown = routes.unknown();
     routes.handle_reach(unknown.into_iter().map(|address| (address, reach("link eth0"))));
@@ -32,15 +32,15 @@ fn written(to: &str, settings: Settings, paths: Vec<BestPath>) -> Path {
     path.clone()
 }
 
-fn mtu(octets: Hint<u32>) -> Said {
-    Said { mtu: Some(octets), ..Said::default() }
+fn mtu(octets: Hint<u32>) -> Hints {
+    Hints { mtu: Some(octets), ..Hints::default() }
 }
 
 #[test]
 fn of_ways_that_differ_the_least_mtu_and_the_best_paths_source_count() {
     let auto = || settings(OverlayMode::Auto);
-    let (none, least, more) = (Said::default(), mtu(Hint::Is(1300)), mtu(Hint::Is(9000)));
-    let source = |last: u8| Said { source: Some(Hint::Is([10, 0, 0, last].into())), ..Said::default() };
+    let (none, least, more) = (Hints::default(), mtu(Hint::Is(1300)), mtu(Hint::Is(9000)));
+    let source = |last: u8| Hints { source: Some(Hint::Is([10, 0, 0, last].into())), ..Hints::default() };
     let at = |last: u8| Some(IpAddr::from([10, 0, 0, last]));
     for (hints, octets, from) in [
         (&[none][..], Some(1450), at(1)),
@@ -54,23 +54,23 @@ fn of_ways_that_differ_the_least_mtu_and_the_best_paths_source_count() {
         (&[source(7)], Some(1450), at(7)),
         (&[source(7), source(6)], Some(1450), at(7)),
         (&[none, source(6)], Some(1450), at(1)),
-        (&[Said { source: Some(Hint::Auto), ..none }], Some(1450), None),
+        (&[Hints { source: Some(Hint::Auto), ..none }], Some(1450), None),
         // Of the other family.
-        (&[Said { source6: Some(Hint::Is("fd00::1".parse().unwrap())), ..none }], Some(1450), at(1)),
+        (&[Hints { source6: Some(Hint::Is("fd00::1".parse().unwrap())), ..none }], Some(1450), at(1)),
     ] {
         // The best path's next hop is not the least.
         let paths = hints.iter().zip(["10.0.0.9", "10.0.0.8"]).map(|(hints, via)| said(via, None, *hints)).collect();
         let path = written("10.9.0.0/16", auto(), paths);
         assert_eq!((path.mtu, path.source), (octets, from), "{hints:?}");
     }
-    let six = Said { source6: Some(Hint::Is("fd00::1".parse().unwrap())), ..Said::default() };
+    let six = Hints { source6: Some(Hint::Is("fd00::1".parse().unwrap())), ..Hints::default() };
     assert_eq!(written("fd09::/64", auto(), vec![said("fd00::9", None, six)]).source, Some(ip("fd00::1")));
 }
 
 #[test]
 fn each_way_is_tunnelled_or_not_as_its_filter_says_and_else_as_is_configured() {
     use OverlayMode::{Always, Auto, Never};
-    let overlay = |mode: Option<OverlayMode>| Said { overlay: mode, ..Said::default() };
+    let overlay = |mode: Option<OverlayMode>| Hints { overlay: mode, ..Hints::default() };
     for (configured, one, other, wanted) in [
         (Auto, None, None, "via 10.0.0.8 dev eth0, via 10.0.0.9 dev eth0"),
         (Auto, Some(Always), None, "via 10.0.0.8 dev eth0, vxlan 10.0.0.9 vni 4096"),
@@ -86,8 +86,8 @@ fn each_way_is_tunnelled_or_not_as_its_filter_says_and_else_as_is_configured() {
 
 #[test]
 fn why_a_way_is_used_as_it_is_names_the_filter() {
-    let never = Said { overlay: Some(OverlayMode::Never), ..Said::default() };
-    let always = Said { overlay: Some(OverlayMode::Always), ..Said::default() };
+    let never = Hints { overlay: Some(OverlayMode::Never), ..Hints::default() };
+    let always = Hints { overlay: Some(OverlayMode::Always), ..Hints::default() };
     let mut routes = World::new(settings(OverlayMode::Auto));
     routes.take_in(&[
         best("10.8.0.0/16", vec![said("10.0.0.8", Some("10.0.0.8"), never)]),

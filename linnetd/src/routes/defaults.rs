@@ -1,4 +1,4 @@
-//! What a route says beside where it leads.
+//! What `[fib]` has routes say beside where they lead, and a path made with it and what filters set of its ways.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,7 +10,7 @@ use super::Way;
 /// The same for all that BGP leads to and filters say nothing else of, by family where it depends on that. `None`: the kernel's
 /// choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Hints {
+pub struct Defaults {
     /// Source of IPv4 packets that this host itself sends (RTA_PREFSRC).
     pub source: Option<Ipv4Addr>,
     /// Likewise of IPv6.
@@ -19,7 +19,7 @@ pub struct Hints {
     pub mtu: Option<u32>,
 }
 
-impl Hints {
+impl Defaults {
     /// The path to a target by these ways, for prefixes of one family.
     pub(super) fn path<'w>(&self, target: Target, v6: bool, ways: impl Iterator<Item = &'w Way> + Clone) -> Path {
         // Of ways that differ, the least: what is larger would not pass by all of them.

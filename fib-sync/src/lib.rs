@@ -14,6 +14,7 @@
 
 mod address;
 pub mod comparison;
+mod culprit;
 mod device;
 mod encap;
 mod engine;

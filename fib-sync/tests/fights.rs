@@ -28,6 +28,20 @@ impl Meddler {
         Meddler { child, told }
     }
 
+    /// As [`Meddler::start`], of a program that writes by its second netlink socket, as BIRD does: the port that is its process
+    /// number is taken, here by us.
+    fn start_by_another_port() -> (Meddler, netlink_sys::Socket) {
+        let mut command = Command::new("sh");
+        let command = command.args(["-c", "read go; exec ip -force -batch -"]).stdin(Stdio::piped());
+        let mut child = command.stderr(Stdio::null()).spawn().expect("sh");
+        let mut taken = netlink_sys::Socket::new(netlink_sys::protocols::NETLINK_ROUTE).expect("a socket");
+        taken.bind(&netlink_sys::SocketAddr::new(child.id(), 0)).expect("a free port");
+        let told = child.stdin.take().expect("its input");
+        let mut meddler = Meddler { child, told };
+        meddler.tell("go");
+        (meddler, taken)
+    }
+
     fn tell(&mut self, line: &str) {
         self.told.write_all(format!("{line}\n").as_bytes()).expect("its ear");
     }
@@ -103,6 +117,23 @@ fn a_program_that_undoes_a_route_in_a_loop_is_named_with_how_often_and_left_alon
         drop(meddler);
         until("peace brings the route back", || routes().len() == 1).await;
         assert!(fib.status().await[0].installed);
+    });
+}
+
+#[test]
+fn who_writes_by_a_socket_whose_port_is_not_its_process_number_is_named_all_the_same() {
+    in_namespace(|| async {
+        link("up1", &["10.0.1.1/24"]);
+        let (fib, mut events) = start().await;
+        fib.wish(vec![put("10.244.1.0/24", via(&["10.0.1.2"]))]).await;
+        let (mut meddler, _taken) = Meddler::start_by_another_port();
+        meddler.tell("route del 10.244.1.0/24 metric 76");
+        let what = event(&mut events, |event| match event {
+            fib_sync::FibEvent::Repaired { what, .. } => Some(what),
+            _ => None,
+        });
+        assert_eq!(what.await, format!("removed, by {}", meddler.name()));
+        assert_eq!(routes().len(), 1);
     });
 }
 

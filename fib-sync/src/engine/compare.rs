@@ -12,10 +12,11 @@ use std::{
 use ipnetwork::IpNetwork;
 use netlink_packet_route::RouteNetlinkMessage;
 
-use super::{Engine, culprit};
+use super::Engine;
 use crate::{
     Comparison, Comparisons, FibError,
     comparison::{Difference, DifferenceKind, LISTED, LastComparison, Subject},
+    culprit,
     kernel_paths::KernelPathId,
     kernel_route::{KernelRoute, read},
     next_hops::{Different, Group},

@@ -9,8 +9,9 @@ use std::{
 use ipnetwork::IpNetwork;
 
 use super::{
-    Engine, SETTLE, culprit,
+    Engine, SETTLE,
     fight::{Fight, Response},
+    repair::Thing,
 };
 use crate::{
     kernel_route::{KernelHop, KernelPath, Kind},
@@ -23,7 +24,7 @@ use crate::{
 /// Between two attempts to make objects that the kernel refuses.
 const OBJECTS_AGAIN: Duration = Duration::from_secs(30);
 /// What a fight over objects is about, for people.
-const OBJECTS: &str = "next-hop objects of Linnet's";
+pub(super) const OBJECTS: &str = "next-hop objects of Linnet's";
 
 impl Engine {
     /// Resolves paths that have their first route.
@@ -131,20 +132,13 @@ impl Engine {
         };
         let now = Instant::now();
         if let Some(port) = port.filter(|_| !different.is_empty() && self.next_hops.enabled()) {
-            let who = culprit::name(port);
             let fight = self.object_fight.get_or_insert_with(|| Fight::new(now));
-            match fight.meddled(Some(&who), now) {
-                Response::PutBack => {
-                    tracing::warn!(by = %who, port, "another program touched next-hop objects of Linnet's; putting them back");
-                }
-                Response::Leave(truce) => {
-                    let why = fight.why(OBJECTS, now).unwrap_or_default();
-                    tracing::warn!(?truce, %why, "a fight over next-hop objects; routes name their next hops themselves for a while");
-                    self.next_hops.pause();
-                    self.timers.next_hops = Some(now + truce);
-                }
-                Response::Wait => {}
+            let response = fight.meddled(now);
+            if let Response::Leave(truce) = response {
+                self.next_hops.pause();
+                self.timers.next_hops = Some(now + truce);
             }
+            self.tell_later(Thing::NextHops, port, response);
         }
         self.lose_next_hops(&lost)
     }

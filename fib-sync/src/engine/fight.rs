@@ -46,15 +46,9 @@ impl Fight {
         Fight { total: 0, recent: 0, since: now, truces: 0, until: None, changes: 0, culprits: Vec::new() }
     }
 
-    /// `who` changed it. Called without a name while a truce holds, and whenever there are too many to ask for.
-    pub(super) fn meddled(&mut self, who: Option<&Arc<str>>, now: Instant) -> Response {
+    /// Somebody changed it.
+    pub(super) fn meddled(&mut self, now: Instant) -> Response {
         self.changes = self.changes.saturating_add(1);
-        if let Some(who) = who
-            && self.culprits.len() < NAMES
-            && !self.culprits.contains(who)
-        {
-            self.culprits.push(who.clone());
-        }
         if self.truce(now).is_some() {
             return Response::Wait;
         }
@@ -63,7 +57,6 @@ impl Fight {
             if self.until.is_none_or(|until| now.duration_since(until) > TRUCE) {
                 (self.truces, self.changes) = (0, 1);
                 self.culprits.clear();
-                self.culprits.extend(who.cloned());
             }
         }
         self.recent += 1;
@@ -76,6 +69,13 @@ impl Fight {
         }
         self.total = self.total.saturating_add(1);
         Response::PutBack
+    }
+
+    /// It was `who` that changed it.
+    pub(super) fn blame(&mut self, who: &Arc<str>) {
+        if self.culprits.len() < NAMES && !self.culprits.contains(who) {
+            self.culprits.push(who.clone());
+        }
     }
 
     /// How long a truce still holds.
@@ -126,10 +126,10 @@ mod tests {
         let mut fight = Fight::new(now);
         let mut truces = Vec::new();
         for _ in 0..9 {
-            let back = (0..20).take_while(|_| fight.meddled(None, now) == Response::PutBack).count();
+            let back = (0..20).take_while(|_| fight.meddled(now) == Response::PutBack).count();
             assert_eq!(back, FIGHT as usize);
             let truce = fight.truce(now).expect("a truce");
-            assert_eq!(fight.meddled(None, now), Response::Wait);
+            assert_eq!(fight.meddled(now), Response::Wait);
             truces.push(truce.as_secs());
             now += truce;
             assert_eq!(fight.truce(now), None);
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(truces, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
         // A long peace makes the next truce short again.
         now += TRUCE + ROUND;
-        while fight.meddled(None, now) == Response::PutBack {}
+        while fight.meddled(now) == Response::PutBack {}
         assert_eq!(fight.truce(now), Some(Duration::from_secs(1)));
     }
 
@@ -146,7 +146,8 @@ mod tests {
         let now = Instant::now();
         let mut fight = Fight::new(now);
         for number in 0..100 {
-            fight.meddled(Some(&format!("bird (process {})", number % 5).into()), now);
+            fight.meddled(now);
+            fight.blame(&format!("bird (process {})", number % 5).into());
         }
         let why = fight.why("this route", now).expect("a truce");
         assert!(why.contains("bird (process 0), bird (process 1), bird (process 2), 100 times"), "{why}");
@@ -159,7 +160,7 @@ mod tests {
         let now = Instant::now();
         let mut fight = Fight::new(now);
         let later = |round| now + round * (ROUND + Duration::from_millis(500));
-        assert!((0..100).all(|round| fight.meddled(None, later(round)) == Response::PutBack));
+        assert!((0..100).all(|round| fight.meddled(later(round)) == Response::PutBack));
         assert_eq!(fight.repairs(), 100);
     }
 }

@@ -10,12 +10,12 @@
 
 mod compare;
 mod cryptokey;
-mod culprit;
 mod failover;
 mod fight;
 mod notices;
 mod outbox;
 mod reconcile;
+mod repair;
 mod status;
 mod troubles;
 mod write;
@@ -32,10 +32,11 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use self::{compare::Schedule, fight::Fight, outbox::Outbox, troubles::Troubles, write::Writer};
+use self::{compare::Schedule, fight::Fight, outbox::Outbox, repair::Untold, troubles::Troubles, write::Writer};
 use crate::{
     Change, Comparison, FibConfig, FibError, FibEvent, KernelAnswer, OverlaySpec, OverlayStatus, PathId, PeerStatus,
     Reach, RouteStatus, Totals,
+    culprit::Culprits,
     kernel_route::{family, read},
     ledger::Ledger,
     links::Links,
@@ -132,6 +133,10 @@ struct Engine {
     troubles: Troubles,
     /// Over next-hop objects, if there ever was one.
     object_fight: Option<Fight>,
+    /// Who meddles.
+    culprits: Culprits,
+    /// What others did and was answered, and nobody has been told of.
+    untold: Untold,
     timers: Timers,
     /// Pause before next hops are asked for again: longer where there are very many.
     reach_pause: Duration,
@@ -192,6 +197,8 @@ impl Engine {
             removals: [None, None],
             troubles: Troubles::default(),
             object_fight: None,
+            culprits: Culprits::default(),
+            untold: Untold::default(),
             timers: Timers::default(),
             reach_pause: SETTLE,
             outbox: Outbox::new(events),
@@ -229,6 +236,9 @@ impl Engine {
                 let few = self.timers.is_about_reach_alone() && !self.comparisons.is_due(now);
                 let only_few = few && self.answers.count() <= FEW;
                 self.work(!only_few, |engine| engine.tick(now));
+            }
+            if !self.untold.is_empty() {
+                self.work(true, Engine::tell);
             }
             if !self.outbox.flush() && self.timers.outbox.is_none() {
                 self.timers.outbox = Some(Instant::now() + SETTLE);
@@ -483,6 +493,6 @@ impl Engine {
 mod compare_tests;
 #[cfg(test)]
 #[path = "../../tests/support/mod.rs"]
-mod support;
+pub(crate) mod support;
 #[cfg(test)]
 mod tests;

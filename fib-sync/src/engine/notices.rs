@@ -6,9 +6,9 @@ use ipnetwork::IpNetwork;
 use netlink_packet_core::NLM_F_REPLACE;
 use netlink_packet_route::RouteNetlinkMessage;
 
-use super::{CONDUCT, Engine, SETTLE, culprit};
+use super::{CONDUCT, Engine, SETTLE, repair::Meddling};
 use crate::{
-    PROTOCOL,
+    PROTOCOL, culprit,
     kernel_route::{KernelHop, KernelPath, KernelRoute, Kind, read},
     links::LinkChange,
     netlink::Notice,
@@ -31,14 +31,6 @@ struct Burst {
     touched: HashMap<IpNetwork, Option<Meddling>>,
     /// The netlink port of somebody else who touched a next-hop object.
     object_port: Option<u32>,
-}
-
-/// What another program did to a route.
-#[derive(Debug)]
-pub(super) struct Meddling {
-    pub(super) what: String,
-    /// The netlink port of its request.
-    pub(super) port: u32,
 }
 
 impl Engine {

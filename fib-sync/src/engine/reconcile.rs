@@ -1,30 +1,26 @@
 //! Making it so: what is wanted for some prefixes is compared with what is there, and the difference written.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    sync::Arc,
+    collections::{BTreeSet, HashSet},
     time::Instant,
 };
 
 use ipnetwork::IpNetwork;
 use netlink_packet_route::RouteNetlinkMessage;
 
-use super::{Engine, culprit, fight::Response, notices::Meddling, write::Sent};
+use super::{Engine, write::Sent};
 use crate::{
-    FibError, device,
+    FibError, culprit, device,
     kernel_route::removal,
     netlink::Message,
     paths::{FamilyPath, tunnels},
-    plan::{Intent, Operation, Verdict, decide},
+    plan::{Operation, Verdict, decide},
     route::{Change, TunnelEnd},
     table::Want,
 };
 
 /// How many routes under one key are parted at a time.
 const DOUBLES: usize = 16;
-/// Programs that are asked for by name, and repairs that are logged one by one, of what is heard in one go.
-const NAMES: usize = 8;
-const LOGGED: usize = 16;
 
 /// What is to be done about one prefix.
 #[derive(Debug)]
@@ -196,51 +192,6 @@ impl Engine {
 
     pub(super) fn tunnel_ends(&self) -> BTreeSet<TunnelEnd> {
         self.ledger.paths.wanted().flat_map(|(_, path)| tunnels(path).collect::<Vec<_>>()).collect()
-    }
-
-    /// Puts back what somebody else changed.
-    pub(super) fn repair(&mut self, meddled: HashMap<IpNetwork, Meddling>) {
-        let now = Instant::now();
-        let mut back = Vec::new();
-        let mut names: HashMap<u32, Arc<str>> = HashMap::new();
-        let mut told = 0;
-        for (prefix, Meddling { what, port }) in meddled {
-            let slot = self.ledger.table.get(prefix);
-            let intent = self.ledger.paths.intent(slot.want(), prefix.is_ipv6());
-            let swept = self.swept[usize::from(prefix.is_ipv6())];
-            let foreign = self.ledger.foreign.get(&prefix).copied();
-            let repairs = matches!(decide(intent, slot.have(), foreign, swept), Verdict::Do(_));
-            if !repairs || !matches!(intent, Intent::Route(_)) {
-                back.push(prefix);
-                continue;
-            }
-            // Asking who it was costs more than the repair does.
-            let who = match names.get(&port) {
-                Some(name) => Some(name.clone()),
-                None if names.len() == NAMES || self.troubles.truce(prefix, now) => None,
-                None => Some(names.entry(port).or_insert_with(|| culprit::name(port)).clone()),
-            };
-            let by = who.as_deref().unwrap_or("one of many programs");
-            match self.troubles.meddled(prefix, who.as_ref(), now) {
-                Response::PutBack => {
-                    told += 1;
-                    if told <= LOGGED {
-                        tracing::warn!(%prefix, %what, %by, port, "another program touched a route of Linnet's; putting it back");
-                    }
-                    self.outbox.repaired(prefix, format!("{what}, by {by}"));
-                    back.push(prefix);
-                }
-                Response::Leave(truce) => {
-                    let why = self.troubles.why(prefix, now).unwrap_or_default();
-                    tracing::warn!(%prefix, ?truce, %why, "a fight over a route of Linnet's; it is left alone for a while");
-                }
-                Response::Wait => {}
-            }
-        }
-        if told > LOGGED {
-            tracing::warn!(routes = told, "another program touched more routes of Linnet's than are told one by one");
-        }
-        self.reconcile(back);
     }
 
     /// An error of the engine's own that has nobody to go to but the log; reading again mends what it left.

@@ -82,15 +82,21 @@ impl Troubles {
         self.fights.values_mut().for_each(|fight| fight.end_truce(now));
     }
 
-    /// Somebody else, who has a name if that was asked for, changed the route. If it is not put back now, there is a truce
-    /// first.
-    pub(super) fn meddled(&mut self, prefix: IpNetwork, who: Option<&Arc<str>>, now: Instant) -> Response {
+    /// Somebody else changed the route. If it is not put back now, there is a truce first.
+    pub(super) fn meddled(&mut self, prefix: IpNetwork, now: Instant) -> Response {
         let fight = self.fights.entry(prefix).or_insert_with(|| Fight::new(now));
-        let response = fight.meddled(who, now);
+        let response = fight.meddled(now);
         if let (Response::Leave(_), Some(until)) = (response, fight.until()) {
             self.next = Some(self.next.map_or(until, |next| next.min(until)));
         }
         response
+    }
+
+    /// It was `who` that changed the route.
+    pub(super) fn blame(&mut self, prefix: IpNetwork, who: &Arc<str>) {
+        if let Some(fight) = self.fights.get_mut(&prefix) {
+            fight.blame(who);
+        }
     }
 
     /// Whether a truce holds.
@@ -182,7 +188,7 @@ mod tests {
     fn a_fight_becomes_a_truce_at_whose_end_the_route_is_due() {
         let mut troubles = Troubles::default();
         let now = Instant::now();
-        let back = (0..20).take_while(|_| troubles.meddled(prefix(), None, now) == Response::PutBack).count();
+        let back = (0..20).take_while(|_| troubles.meddled(prefix(), now) == Response::PutBack).count();
         assert_eq!(back, FIGHT as usize);
         assert!(troubles.truce(prefix(), now));
         assert!(troubles.why(prefix(), now).is_some_and(|why| why.contains("put back 5 times")));
@@ -196,7 +202,7 @@ mod tests {
     fn a_new_wish_waits_for_no_truce() {
         let mut troubles = Troubles::default();
         let now = Instant::now();
-        while troubles.meddled(prefix(), None, now) == Response::PutBack {}
+        while troubles.meddled(prefix(), now) == Response::PutBack {}
         troubles.asked(&[prefix()], now);
         assert!(!troubles.truce(prefix(), now));
     }

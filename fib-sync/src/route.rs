@@ -185,7 +185,7 @@ pub struct RouteStatus {
     pub backup: Option<ResolvedHop>,
     /// MTU in the kernel's route, octets.
     pub mtu: Option<u32>,
-    /// How often somebody else removed or changed it and it was put back.
+    /// How often somebody else removed or changed it and it was put back; again from 0 after ten minutes without.
     pub repairs: u32,
 }
 

@@ -104,7 +104,7 @@ fn a_program_that_undoes_a_route_in_a_loop_is_named_with_how_often_and_left_alon
         let began = Instant::now();
         let mut said = String::new();
         // Through two truces: of one second and of two.
-        while !(said.contains("another program") && began.elapsed() > Duration::from_millis(1500)) {
+        while !(said.contains("next attempt") && began.elapsed() > Duration::from_millis(1500)) {
             meddler.tell("route del 10.244.1.0/24 metric 76");
             pass().await;
             said = error(&fib).await;
@@ -138,6 +138,31 @@ fn who_writes_by_a_socket_whose_port_is_not_its_process_number_is_named_all_the_
 }
 
 #[test]
+fn who_changes_a_route_now_and_then_is_told_though_it_is_in_its_place() {
+    in_namespace(|| async {
+        link("up1", &["10.0.1.1/24"]);
+        let (fib, _events) = start().await;
+        fib.wish(vec![put("10.244.1.0/24", via(&["10.0.1.2"]))]).await;
+        let mut meddler = Meddler::start();
+        for change in 1..=3 {
+            assert_eq!(error(&fib).await, "", "before change {change}");
+            meddler.tell("route replace 10.244.1.0/24 via 10.0.1.9 metric 76 proto 76");
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while fib.status().await[0].repairs < change {
+                assert!(Instant::now() < deadline, "{:?}", fib.status().await);
+                pass().await;
+            }
+            assert_eq!(routes(), ["10.244.1.0/24 via 10.0.1.2 dev up1 metric 76"]);
+        }
+        let said = error(&fib).await;
+        assert!(said.contains(&format!("{}, 3 times in ", meddler.name())), "{said}");
+        assert!(said.contains("it was put back 3 times; stop"), "{said}");
+        assert!(fib.status().await[0].installed);
+        assert_eq!(fib.totals().await.repairs, 3);
+    });
+}
+
+#[test]
 fn a_withdrawn_route_is_removed_though_a_truce_holds() {
     in_namespace(|| async {
         link("up1", &["10.0.1.1/24"]);
@@ -145,7 +170,7 @@ fn a_withdrawn_route_is_removed_though_a_truce_holds() {
         fib.wish(vec![put("10.244.1.0/24", via(&["10.0.1.2"]))]).await;
         let mut meddler = Meddler::start();
         let began = Instant::now();
-        while !error(&fib).await.contains("another program") {
+        while !error(&fib).await.contains("next attempt") {
             meddler.tell("route replace 10.244.1.0/24 via 10.0.1.9 metric 76 proto 76");
             pass().await;
             assert!(began.elapsed() < Duration::from_secs(5), "{:?}", fib.status().await);
@@ -172,7 +197,7 @@ fn who_fights_over_next_hop_objects_is_named_and_routes_do_without_them_for_a_wh
         assert_eq!(objects(), 2);
         let mut meddler = Meddler::start();
         let began = Instant::now();
-        while !error(&fib).await.contains("next-hop objects") {
+        while !error(&fib).await.contains("next attempt") {
             meddler.tell(&format!("nexthop del id {}", group()));
             pass().await;
             assert!(began.elapsed() < Duration::from_secs(5), "{:?}", fib.status().await);
@@ -187,7 +212,12 @@ fn who_fights_over_next_hop_objects_is_named_and_routes_do_without_them_for_a_wh
         drop(meddler);
         until("peace brings the objects back", || objects() == 2).await;
         let status = fib.status().await;
-        assert!(status.iter().all(|status| status.installed && status.error.is_none()), "{status:?}");
+        // What was is told for some time.
+        let told = |error: &str| error.contains(" s ago; it was put back ") && !error.contains("next attempt");
+        assert!(
+            status.iter().all(|status| status.installed && status.error.as_deref().is_some_and(told)),
+            "{status:?}"
+        );
         assert_eq!(routes().len(), 20);
     });
 }

@@ -254,7 +254,12 @@ async fn register_kernel(registry: &mut Registry, kernel: &Kernel) {
     let pending = routes.wanted - routes.installed;
     gauge(registry, "fib_routes_installed", "Routes that the kernel holds", routes.installed as u64);
     gauge(registry, "fib_routes_pending", "Routes that wait for a next hop or for the kernel", pending as u64);
-    gauge(registry, "fib_repairs", "Times that routes which are there were put back", routes.repairs);
+    gauge(
+        registry,
+        "fib_repairs",
+        "Times that routes were put back that another program had changed or removed",
+        routes.repairs,
+    );
     let compared = routes.comparisons;
     for (name, help, value) in [
         ("fib_comparisons", "Full compares of the kernel with what is wanted", compared.count),

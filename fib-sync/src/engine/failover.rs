@@ -151,7 +151,7 @@ impl Engine {
         self.ledger.lost_paths(|path| path.object.is_some_and(|object| lost.contains(&object)))
     }
 
-    /// Why routes do without next-hop objects though these are wanted.
+    /// Why routes do without next-hop objects though these are wanted, or who changes them now and then.
     pub(super) fn objects_complaint(&self, now: Instant) -> Option<String> {
         self.object_fight.as_ref()?.why(OBJECTS, now)
     }

@@ -66,13 +66,14 @@ impl Engine {
         };
         let (hops, backup) = shown.map_or((&[][..], None), |kernel| self.hops(kernel));
         let complaint = resolved.and_then(|resolved| resolved.resolution.complaint.clone());
-        let by_gateway = shown.is_some_and(|kernel| kernel.hops.iter().any(|hop| hop.via.is_some()));
-        let plain = self.objects_complaint(now).filter(|_| by_gateway);
+        let by_gateway =
+            shown.is_some_and(|kernel| kernel.object.is_some() || kernel.hops.iter().any(|hop| hop.via.is_some()));
+        let objects = self.objects_complaint(now).filter(|_| by_gateway);
         RouteStatus {
             prefix,
             path_id,
             installed,
-            error: self.troubles.why(prefix, now).or(complaint).or(refused).or(plain),
+            error: self.troubles.why(prefix, now).or(complaint).or(refused).or(objects),
             hops: hops.iter().map(told).collect(),
             backup: backup.map(told),
             mtu: shown.and_then(|kernel| kernel.mtu),

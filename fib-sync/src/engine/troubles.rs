@@ -1,14 +1,14 @@
 //! Routes that are not as they should be: why, and when to try again. Times are arguments.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use ipnetwork::IpNetwork;
 
-use super::fight::{Fight, Response};
+use super::fight::{Fight, QUIET, Response};
 
 /// First pause after a refusal, and the longest.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -26,6 +26,12 @@ struct Trouble {
 pub(super) struct Troubles {
     troubles: HashMap<IpNetwork, Trouble>,
     fights: HashMap<IpNetwork, Fight>,
+    /// Those in which a truce may hold.
+    truces: HashSet<IpNetwork>,
+    /// When fights that are over are forgotten.
+    forget: Option<Instant>,
+    /// Repairs, also of fights that are forgotten.
+    repairs: u64,
     /// No later than the earliest time to try something again.
     next: Option<Instant>,
 }
@@ -35,7 +41,7 @@ impl Troubles {
     pub(super) fn asked(&mut self, prefixes: &[IpNetwork], now: Instant) {
         for prefix in prefixes {
             self.settled(*prefix);
-            if !self.fights.is_empty()
+            if !self.truces.is_empty()
                 && let Some(fight) = self.fights.get_mut(prefix)
             {
                 fight.end_truce(now);
@@ -66,6 +72,7 @@ impl Troubles {
         self.settled(prefix);
         if !self.fights.is_empty() {
             self.fights.remove(&prefix);
+            self.truces.remove(&prefix);
         }
     }
 
@@ -79,15 +86,26 @@ impl Troubles {
 
     /// Ends every truce: somebody asked for it.
     pub(super) fn end_truces(&mut self, now: Instant) {
-        self.fights.values_mut().for_each(|fight| fight.end_truce(now));
+        for prefix in &self.truces {
+            if let Some(fight) = self.fights.get_mut(prefix) {
+                fight.end_truce(now);
+            }
+        }
     }
 
     /// Somebody else changed the route. If it is not put back now, there is a truce first.
     pub(super) fn meddled(&mut self, prefix: IpNetwork, now: Instant) -> Response {
         let fight = self.fights.entry(prefix).or_insert_with(|| Fight::new(now));
         let response = fight.meddled(now);
-        if let (Response::Leave(_), Some(until)) = (response, fight.until()) {
-            self.next = Some(self.next.map_or(until, |next| next.min(until)));
+        self.forget.get_or_insert(now + QUIET);
+        match response {
+            Response::PutBack => self.repairs += 1,
+            Response::Leave(truce) => {
+                let until = now + truce;
+                self.truces.insert(prefix);
+                self.next = Some(self.next.map_or(until, |next| next.min(until)));
+            }
+            Response::Wait => {}
         }
         response
     }
@@ -101,7 +119,7 @@ impl Troubles {
 
     /// Whether a truce holds.
     pub(super) fn truce(&self, prefix: IpNetwork, now: Instant) -> bool {
-        !self.fights.is_empty() && self.fights.get(&prefix).is_some_and(|fight| fight.truce(now).is_some())
+        !self.truces.is_empty() && self.fights.get(&prefix).is_some_and(|fight| fight.truce(now).is_some())
     }
 
     /// Why a route is not as it should be.
@@ -115,16 +133,26 @@ impl Troubles {
     }
 
     pub(super) fn all_repairs(&self) -> u64 {
-        self.fights.values().map(|fight| u64::from(fight.repairs())).sum()
+        self.repairs
     }
 
     /// When something is due next, at the latest.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.next
+        self.next.into_iter().chain(self.forget).min()
+    }
+
+    /// Forgets fights that are over: a table that somebody emptied once leaves one for each of its routes.
+    fn forget_fights(&mut self, now: Instant) {
+        if self.forget.take_if(|at| *at <= now).is_some() {
+            self.fights.retain(|_, fight| !fight.is_over(now));
+            self.fights.shrink_to(2 * self.fights.len());
+            self.forget = (!self.fights.is_empty()).then(|| now + QUIET);
+        }
     }
 
     /// What to try again now.
     pub(super) fn due(&mut self, now: Instant) -> Vec<IpNetwork> {
+        self.forget_fights(now);
         if self.next.is_none_or(|next| next > now) {
             return Vec::new();
         }
@@ -139,13 +167,16 @@ impl Troubles {
             }
             later(trouble.retry);
         }
-        for (prefix, fight) in &self.fights {
-            match fight.until() {
-                Some(until) if until > now => later(until),
-                Some(until) if self.next.is_some_and(|next| until >= next) => due.push(*prefix),
-                Some(_) | None => {}
+        self.truces.retain(|prefix| match self.fights.get(prefix).and_then(Fight::until) {
+            Some(until) if until > now => {
+                later(until);
+                true
             }
-        }
+            Some(_) | None => {
+                due.push(*prefix);
+                false
+            }
+        });
         self.next = next;
         due
     }
@@ -196,6 +227,29 @@ mod tests {
         assert_eq!(end - now, Duration::from_secs(1));
         assert_eq!(troubles.due(end), [prefix()]);
         assert!(!troubles.truce(prefix(), end));
+    }
+
+    #[test]
+    fn fights_that_are_over_are_forgotten_and_what_was_repaired_stays_counted() {
+        let mut troubles = Troubles::default();
+        let start = Instant::now();
+        let other: IpNetwork = "10.244.1.0/24".parse().expect("a prefix");
+        assert_eq!(troubles.meddled(other, start), Response::PutBack);
+        let later = start + QUIET / 2;
+        assert_eq!(troubles.meddled(prefix(), later), Response::PutBack);
+        let at = troubles.next().expect("a time to forget");
+        assert_eq!((at - start, troubles.due(start + Duration::from_secs(1))), (QUIET, Vec::new()));
+        // The first one is a moment too young at first.
+        let mut now = at;
+        let mut left = Vec::new();
+        while let Some(next) = troubles.next() {
+            now = next.max(now + Duration::from_secs(1));
+            assert_eq!(troubles.due(now), []);
+            left.push((troubles.repairs(other), troubles.repairs(prefix())));
+        }
+        assert_eq!(left, [(0, 1), (0, 0)]);
+        assert!(now - later < 2 * QUIET, "{:?}", now - later);
+        assert_eq!((troubles.all_repairs(), troubles.fights.capacity()), (2, 0));
     }
 
     #[test]

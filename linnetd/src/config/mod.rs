@@ -26,6 +26,8 @@ mod watch;
 #[cfg(test)]
 mod conduct_tests;
 #[cfg(test)]
+mod example_tests;
+#[cfg(test)]
 mod property;
 #[cfg(test)]
 mod tests;

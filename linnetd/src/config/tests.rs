@@ -9,15 +9,15 @@ fn environment() -> Environment {
     Environment { host_name: Some("node-1".into()), address: Some("192.168.10.11".parse().unwrap()) }
 }
 
-fn read(text: &str) -> Result<Parsed, Vec<Finding>> {
+pub(super) fn read(text: &str) -> Result<Parsed, Vec<Finding>> {
     parse("linnetd.toml", text, &environment())
 }
 
-fn accepted(text: &str) -> Config {
+pub(super) fn accepted(text: &str) -> Config {
     read(text).unwrap_or_else(|findings| panic!("refused:\n{}", lines(&findings))).config
 }
 
-fn lines(findings: &[Finding]) -> String {
+pub(super) fn lines(findings: &[Finding]) -> String {
     findings.iter().map(|finding| format!("{finding}\n")).collect()
 }
 
@@ -31,18 +31,6 @@ pub(super) fn findings(text: &str) -> String {
 #[test]
 fn an_as_number_is_all_that_a_node_must_say() {
     insta::assert_snapshot!(accepted("[bgp]\nasn = 64512\n"));
-}
-
-#[test]
-fn the_example_is_sound_and_shows_defaults_as_they_are() {
-    let example = include_str!("../../linnetd.example.toml");
-    let config = accepted(example);
-    let bare = accepted("[node]\npod-cidrs = [\"10.244.1.0/24\", \"fd00:244:1::/64\"]\n[bgp]\nasn = 64512\n");
-    let Config { node, overlay, fib, policy, .. } = &config;
-    assert_eq!((node, overlay, fib, policy), (&bare.node, &bare.overlay, &bare.fib, &bare.policy));
-    assert_eq!((config.bgp.hold_time, config.bgp.max_paths), (bare.bgp.hold_time, bare.bgp.max_paths));
-    assert_eq!((config.bgp.graceful_restart, &config.bgp.listen), (bare.bgp.graceful_restart, &bare.bgp.listen));
-    assert_eq!((config.metrics_listen, config.state_directory), (bare.metrics_listen, bare.state_directory));
 }
 
 #[test]

@@ -162,3 +162,19 @@ fn every_test_that_the_table_of_incidents_names_exists_and_every_row_names_one()
         check_that_they_exist("docs/hostile-input.md", &named);
     }
 }
+
+#[test]
+fn every_table_of_a_document_has_all_of_its_rows() {
+    let pages = std::fs::read_dir(root().join("docs")).expect("there are documents beside the README");
+    let pages = pages.flatten().map(|page| format!("docs/{}", page.file_name().to_string_lossy()));
+    let others = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"].map(String::from);
+    for name in pages.filter(|name| name.ends_with(".md")).chain(others) {
+        let text = document(&name);
+        let lines: Vec<&str> = std::iter::once("").chain(text.lines()).collect();
+        for at in 1..lines.len() {
+            let first = lines[at].starts_with('|') && !lines[at - 1].starts_with('|');
+            let ruled = lines.get(at + 1).is_some_and(|line| line.starts_with("|---") || line.starts_with("| ---"));
+            assert!(!first || ruled, "{name}:{at}: a row without its table: {}", lines[at]);
+        }
+    }
+}

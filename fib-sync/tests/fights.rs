@@ -10,8 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fib_sync::Fib;
-use support::*;
+use fib_sync::{Fib, TunnelEnd, overlay::VXLAN_DEVICE};
+use support::{
+    node::{spec, tunnel},
+    *,
+};
 
 /// One `ip` that does what it is told, a line each, as a program that runs for long does.
 struct Meddler {
@@ -219,6 +222,39 @@ fn who_fights_over_next_hop_objects_is_named_and_routes_do_without_them_for_a_wh
             "{status:?}"
         );
         assert_eq!(routes().len(), 20);
+    });
+}
+
+#[test]
+fn who_fights_over_entries_or_the_device_of_the_overlay_is_named_and_left_alone_for_a_while() {
+    in_namespace(|| async {
+        link("up1", &["192.168.0.1/24"]);
+        let (fib, _events) = start().await;
+        fib.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay");
+        let end = TunnelEnd::Vxlan { endpoint: [192, 168, 7, 1].into(), vni: 4096, mac: [2, 0, 0, 0, 0, 1] };
+        fib.wish(vec![put("10.1.0.0/16", tunnel(end))]).await;
+        let routed = routes();
+        let entry = || ip(&format!("neigh show 192.168.7.1 dev {VXLAN_DEVICE}")).contains("00:01 PERMANENT");
+        let is_up = || run("ip", &["link", "show", VXLAN_DEVICE, "up"]).is_ok_and(|shown| !shown.is_empty());
+        for (about, undo) in [
+            ("the overlay's entries", format!("neigh replace 192.168.7.1 lladdr 2:0:0:0:0:9 dev {VXLAN_DEVICE}")),
+            ("the overlay device", format!("link set {VXLAN_DEVICE} down")),
+        ] {
+            let mut meddler = Meddler::start();
+            let began = Instant::now();
+            while !(error(&fib).await.contains("next attempt") && error(&fib).await.contains(about)) {
+                meddler.tell(&undo);
+                pass().await;
+                assert!(began.elapsed() < Duration::from_secs(10), "{about}: {:?}", fib.status().await);
+            }
+            // Older kernels do not say who changed a device.
+            let said = error(&fib).await;
+            assert!(said.contains(&meddler.name()) || said.contains("device: an unknown program"), "{said}");
+            drop(meddler);
+            until("peace brings all back", || is_up() && entry() && routes() == routed).await;
+            let said = error(&fib).await;
+            assert!(said.contains("it was put back 5 times; stop"), "{said}");
+        }
     });
 }
 

@@ -140,6 +140,7 @@ impl Engine {
         }
         if asked {
             self.troubles.end_truces(began);
+            self.overlay_fights.end_truces(began);
         }
         self.compare_routes(&mut findings);
         self.compare_objects(&objects, &mut findings);

@@ -14,6 +14,7 @@ mod failover;
 mod fight;
 mod notices;
 mod outbox;
+mod overlay_fights;
 mod reconcile;
 mod repair;
 mod status;
@@ -32,7 +33,10 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use self::{compare::Schedule, fight::Fight, outbox::Outbox, repair::Untold, troubles::Troubles, write::Writer};
+use self::{
+    compare::Schedule, fight::Fight, outbox::Outbox, overlay_fights::OverlayFights, repair::Untold, troubles::Troubles,
+    write::Writer,
+};
 use crate::{
     Change, Comparison, FibConfig, FibError, FibEvent, KernelAnswer, OverlaySpec, OverlayStatus, PathId, PeerStatus,
     Reach, RouteStatus, Totals,
@@ -133,6 +137,7 @@ struct Engine {
     troubles: Troubles,
     /// Over next-hop objects, if there ever was one.
     object_fight: Option<Fight>,
+    overlay_fights: OverlayFights,
     /// Who meddles.
     culprits: Culprits,
     /// What others did and was answered, and nobody has been told of.
@@ -197,6 +202,7 @@ impl Engine {
             removals: [None, None],
             troubles: Troubles::default(),
             object_fight: None,
+            overlay_fights: OverlayFights::default(),
             culprits: Culprits::default(),
             untold: Untold::default(),
             timers: Timers::default(),
@@ -344,13 +350,8 @@ impl Engine {
                 self.reread(v6);
             }
         }
-        if due(&mut self.timers.neighbours)
-            && let Some(overlay) = &self.overlay
-        {
-            let read = self.neighbours.read(&mut self.socket, overlay);
-            self.report(read);
-            self.add_neighbours();
-            self.remove_neighbours();
+        if due(&mut self.timers.neighbours) {
+            self.tend_entries();
         }
         if due(&mut self.timers.peers) {
             self.audit_peers();
@@ -362,9 +363,7 @@ impl Engine {
             self.tend_overlay();
         }
         if due(&mut self.timers.conduct) {
-            for what in self.tend_conduct() {
-                tracing::warn!(%what, "another program changed the overlay device; it is put right");
-            }
+            self.mend_conduct();
         }
         due(&mut self.timers.outbox);
         let retry = self.troubles.due(now);

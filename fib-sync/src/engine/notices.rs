@@ -6,7 +6,7 @@ use ipnetwork::IpNetwork;
 use netlink_packet_core::NLM_F_REPLACE;
 use netlink_packet_route::RouteNetlinkMessage;
 
-use super::{CONDUCT, Engine, SETTLE, repair::Meddling};
+use super::{CONDUCT, Engine, SETTLE, overlay_fights::Part, repair::Meddling};
 use crate::{
     PROTOCOL, culprit,
     kernel_route::{KernelHop, KernelPath, KernelRoute, Kind, read},
@@ -75,10 +75,12 @@ impl Engine {
     fn take(&mut self, message: RouteNetlinkMessage, flags: u16, port: u32, burst: &mut Burst) {
         match message {
             RouteNetlinkMessage::NewLink(link) => {
+                self.device_touched(link.header.index, port);
                 let change = self.links.learn(&link);
                 self.link_changed(link.header.index, change, burst);
             }
             RouteNetlinkMessage::DelLink(link) => {
+                self.device_touched(link.header.index, port);
                 let change = self.links.unlearn(&link);
                 self.link_changed(link.header.index, change, burst);
             }
@@ -88,6 +90,7 @@ impl Engine {
                 burst.better |= news;
             }
             RouteNetlinkMessage::DelAddress(address) => {
+                self.device_touched(address.header.index, port);
                 self.conduct_soon(address.header.index);
                 let news = self.links.address(&address, false);
                 burst.links |= news;
@@ -113,10 +116,17 @@ impl Engine {
             RouteNetlinkMessage::NewNeighbour(entry) | RouteNetlinkMessage::DelNeighbour(entry) => {
                 let ours = self.overlay.as_ref().is_some_and(|overlay| overlay.link == entry.header.ifindex);
                 if ours {
+                    self.overlay_fights.touched(Part::Entries, port);
                     self.timers.neighbours.get_or_insert(Instant::now() + SETTLE);
                 }
             }
             _ => {}
+        }
+    }
+
+    fn device_touched(&mut self, link: u32, port: u32) {
+        if self.overlay.as_ref().is_some_and(|overlay| overlay.link == link) {
+            self.overlay_fights.touched(Part::Device, port);
         }
     }
 
@@ -258,6 +268,12 @@ impl Engine {
             link.is_some_and(|link| link.up && wanted.is_none_or(|mtu| link.mtu == mtu))
         });
         if fine {
+            return self.device_stands();
+        }
+        if let Some(what) = self.device_meddling()
+            && let Some(at) = self.postponed(Part::Device, || what)
+        {
+            self.timers.overlay = Some(at);
             return;
         }
         match self.set_overlay(Some(spec)) {

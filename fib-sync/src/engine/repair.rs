@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use ipnetwork::IpNetwork;
 
-use super::{Engine, failover::OBJECTS, fight::Response};
+use super::{Engine, failover::OBJECTS, fight::Response, overlay_fights::Part};
 use crate::{
     culprit::Owner,
     plan::{Intent, Verdict, decide},
@@ -30,6 +30,8 @@ pub(super) enum Thing {
     /// A route, and what was done to it.
     Route(IpNetwork, String),
     NextHops,
+    /// A part of the overlay, and what was done to it.
+    Overlay(Part, String),
 }
 
 /// What others did and was answered; whoever reads the log is still to be told.
@@ -116,6 +118,13 @@ impl Engine {
                     let why = self.object_fight.as_ref().and_then(|fight| fight.why(OBJECTS, now)).unwrap_or_default();
                     tracing::warn!(?truce, %why, "a fight over next-hop objects; routes name their next hops themselves for a while");
                 }
+                (Thing::Overlay(part, what), Response::PutBack) => {
+                    tracing::warn!(%what, %by, port, "another program touched {}; it is put right", part.words());
+                }
+                (Thing::Overlay(part, _), Response::Leave(truce)) => {
+                    let why = self.overlay_fights.why(part, now).unwrap_or_default();
+                    tracing::warn!(?truce, %why, "a fight over {}; it is left alone for a while", part.words());
+                }
             }
         }
         if unlogged > 0 {
@@ -128,13 +137,13 @@ impl Engine {
 
     fn blame(&mut self, thing: &Thing, who: Option<&Arc<str>>) {
         let Some(who) = who else { return };
-        match thing {
-            Thing::Route(prefix, _) => self.troubles.blame(*prefix, who),
-            Thing::NextHops => {
-                if let Some(fight) = &mut self.object_fight {
-                    fight.blame(who);
-                }
-            }
+        let fight = match thing {
+            Thing::Route(prefix, _) => return self.troubles.blame(*prefix, who),
+            Thing::NextHops => self.object_fight.as_mut(),
+            Thing::Overlay(part, _) => self.overlay_fights.fight_mut(*part),
+        };
+        if let Some(fight) = fight {
+            fight.blame(who);
         }
     }
 }

@@ -66,6 +66,7 @@ impl Engine {
         };
         let (hops, backup) = shown.map_or((&[][..], None), |kernel| self.hops(kernel));
         let complaint = resolved.and_then(|resolved| resolved.resolution.complaint.clone());
+        let overlay = if ends.is_empty() { None } else { self.overlay_complaint(now) };
         let by_gateway =
             shown.is_some_and(|kernel| kernel.object.is_some() || kernel.hops.iter().any(|hop| hop.via.is_some()));
         let objects = self.objects_complaint(now).filter(|_| by_gateway);
@@ -73,7 +74,7 @@ impl Engine {
             prefix,
             path_id,
             installed,
-            error: self.troubles.why(prefix, now).or(complaint).or(refused).or(objects),
+            error: self.troubles.why(prefix, now).or(overlay).or(complaint).or(refused).or(objects),
             hops: hops.iter().map(told).collect(),
             backup: backup.map(told),
             mtu: shown.and_then(|kernel| kernel.mtu),

@@ -137,6 +137,11 @@ impl Neighbours {
         (wanted.len(), different)
     }
 
+    /// The kernel refused the entry.
+    pub(crate) fn is_refused(&self, subject: &Subject) -> bool {
+        self.refused.keys().any(|key| key.subject() == *subject)
+    }
+
     /// Why an entry is not as wanted.
     pub(crate) fn refusal(&self, subject: &Subject) -> String {
         let refused = self.refused.iter().find(|(key, _)| key.subject() == *subject);

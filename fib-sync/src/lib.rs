@@ -20,6 +20,7 @@ mod encap;
 mod engine;
 mod error;
 mod fib;
+mod fight;
 mod foreign;
 mod forwarding;
 mod hash;

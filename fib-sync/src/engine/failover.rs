@@ -8,12 +8,9 @@ use std::{
 
 use ipnetwork::IpNetwork;
 
-use super::{
-    Engine, SETTLE,
-    fight::{Fight, Response},
-    repair::Thing,
-};
+use super::{Engine, SETTLE, repair::Thing};
 use crate::{
+    fight::{Fight, Response},
     kernel_route::{KernelHop, KernelPath, Kind},
     next_hops::Group,
     paths::{FamilyPath, Resolved, gateways},

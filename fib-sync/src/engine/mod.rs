@@ -11,7 +11,6 @@
 mod compare;
 mod cryptokey;
 mod failover;
-mod fight;
 mod notices;
 mod outbox;
 mod overlay_fights;
@@ -34,13 +33,13 @@ use tokio::{
 };
 
 use self::{
-    compare::Schedule, fight::Fight, outbox::Outbox, overlay_fights::OverlayFights, repair::Untold, troubles::Troubles,
-    write::Writer,
+    compare::Schedule, outbox::Outbox, overlay_fights::OverlayFights, repair::Untold, troubles::Troubles, write::Writer,
 };
 use crate::{
     Change, Comparison, FibConfig, FibError, FibEvent, KernelAnswer, OverlaySpec, OverlayStatus, PathId, PeerStatus,
     Reach, RouteStatus, Totals,
     culprit::Culprits,
+    fight::Fight,
     kernel_route::{family, read},
     ledger::Ledger,
     links::Links,

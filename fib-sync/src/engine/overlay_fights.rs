@@ -3,11 +3,8 @@
 
 use std::time::Instant;
 
-use super::{
-    Engine,
-    fight::{Fight, Response},
-    repair::Thing,
-};
+use super::{Engine, repair::Thing};
+use crate::fight::{Fight, Response};
 
 /// What others may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,12 +187,12 @@ mod tests {
     use super::{
         super::{
             Command,
-            fight::FIGHT,
             support::{in_namespace, link, node::spec},
             tests::engine,
         },
         *,
     };
+    use crate::fight::FIGHT;
 
     #[test]
     fn settings_of_the_device_that_somebody_sets_again_and_again_are_left_alone_for_a_while() {

@@ -4,9 +4,10 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use ipnetwork::IpNetwork;
 
-use super::{Engine, failover::OBJECTS, fight::Response, overlay_fights::Part};
+use super::{Engine, failover::OBJECTS, overlay_fights::Part};
 use crate::{
     culprit::Owner,
+    fight::Response,
     plan::{Intent, Verdict, decide},
 };
 

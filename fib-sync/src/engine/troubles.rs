@@ -8,7 +8,7 @@ use std::{
 
 use ipnetwork::IpNetwork;
 
-use super::fight::{Fight, QUIET, Response};
+use crate::fight::{Fight, QUIET, Response};
 
 /// First pause after a refusal, and the longest.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -184,7 +184,8 @@ impl Troubles {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::fight::FIGHT, *};
+    use super::*;
+    use crate::fight::FIGHT;
 
     fn prefix() -> IpNetwork {
         "10.244.0.0/24".parse().expect("a prefix")

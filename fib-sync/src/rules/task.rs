@@ -1,7 +1,7 @@
 //! The task that keeps the rules as they are wanted.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -16,6 +16,8 @@ use super::{
 };
 use crate::{
     FibError,
+    culprit::{Culprits, Owner},
+    fight::{Fight, Response},
     kernel_route::family,
     netlink::{Message, Monitor, Notice, Socket, all_but},
 };
@@ -24,11 +26,12 @@ use crate::{
 const GROUPS: [u32; 2] = [8, 19];
 /// Octets of the listener's receive buffer.
 const BUFFER: usize = 256 << 10;
-/// How long other changes may follow a first one before rules are read again; after each repair twice as long, up to
-/// [`LONGEST`], until there has been none for [`CALM`]: who removes a rule again and again is not fought for ever.
+/// How long other changes may follow a first one before rules are read again.
 const SETTLE: Duration = Duration::from_millis(10);
-const LONGEST: Duration = Duration::from_secs(60);
-const CALM: Duration = Duration::from_secs(120);
+/// Programs that are asked for by name, of what is heard between two readings.
+const NAMES: usize = 8;
+/// What a fight is about, for people.
+const RULES: &str = "rules of Linnet's";
 /// Between two attempts at what the kernel refused.
 const RETRY: Duration = Duration::from_secs(5);
 /// How often at most rules are looked at again in one go.
@@ -57,8 +60,18 @@ impl Rules {
         let wanted = by_family(wanted);
         let outcome = reconcile(&mut socket, &wanted)?;
         let (commands, told) = mpsc::channel(1);
-        let mut task =
-            Task { socket, monitor, wanted, status: status.clone(), read_at: None, repairs: 0, repaired: None };
+        let mut task = Task {
+            socket,
+            monitor,
+            wanted,
+            status: status.clone(),
+            refused: BTreeMap::new(),
+            read_at: None,
+            fight: None,
+            gone: BTreeMap::new(),
+            owners: HashMap::new(),
+            culprits: Culprits::default(),
+        };
         task.note(outcome);
         tokio::spawn(task.run(told));
         Ok(Rules { status, commands })
@@ -181,9 +194,15 @@ struct Task {
     status: Arc<Mutex<Vec<RuleStatus>>>,
     /// When to read the kernel's rules again.
     read_at: Option<Instant>,
-    /// Of late, in a row.
-    repairs: u32,
-    repaired: Option<Instant>,
+    /// What the kernel refused, and why.
+    refused: BTreeMap<FamilyRule, String>,
+    /// Who removes rules again and again is not fought for ever.
+    fight: Option<Fight>,
+    /// Rules that are not there any more, with the netlink port of who removed them.
+    gone: BTreeMap<FamilyRule, u32>,
+    /// Whose ports these are, as far as one look says.
+    owners: HashMap<u32, Owner>,
+    culprits: Culprits,
 }
 
 impl Task {
@@ -204,37 +223,56 @@ impl Task {
     }
 
     fn heard(&mut self) {
-        let concerns = |notice: &Notice| match notice {
-            Notice::Lost => true,
-            Notice::Message { message, .. } => {
-                matches!(message, RouteNetlinkMessage::NewRule(_) | RouteNetlinkMessage::DelRule(_))
+        let mut concerned = false;
+        for notice in self.monitor.hear() {
+            match notice {
+                Notice::Lost => concerned = true,
+                Notice::Message { message: RouteNetlinkMessage::NewRule(rule), port, .. } => {
+                    concerned = true;
+                    self.touched(&rule, true, port);
+                }
+                Notice::Message { message: RouteNetlinkMessage::DelRule(rule), port, .. } => {
+                    concerned = true;
+                    self.touched(&rule, false, port);
+                }
+                Notice::Message { .. } | Notice::NextHop { .. } | Notice::ReversePath { .. } => {}
             }
-            Notice::NextHop { .. } | Notice::ReversePath { .. } => false,
-        };
-        if self.monitor.hear().iter().any(concerns) {
-            let at = Instant::now() + self.pause();
+        }
+        if concerned {
+            let now = Instant::now();
+            let truce = self.fight.as_ref().and_then(|fight| fight.truce(now));
+            let at = now + truce.map_or(SETTLE, |truce| truce.max(SETTLE));
             self.read_at = Some(self.read_at.map_or(at, |known| known.min(at)));
+            if truce.is_some() {
+                self.publish();
+            }
         }
     }
 
-    fn pause(&self) -> Duration {
-        SETTLE.saturating_mul(1 << self.repairs.min(16)).min(LONGEST)
+    /// Another program made or removed a rule.
+    fn touched(&mut self, rule: &RuleMessage, there: bool, port: u32) {
+        if !is_ours(rule) {
+            return;
+        }
+        if self.owners.len() < NAMES && !self.owners.contains_key(&port) {
+            self.owners.insert(port, self.culprits.look(port));
+        }
+        let Some(rule) = read(rule).filter(|rule| self.wanted.contains(rule)) else { return };
+        if there {
+            self.gone.remove(&rule);
+        } else {
+            self.gone.insert(rule, port);
+        }
     }
 
     /// Compares, and puts right what is not as it should be; `meddled`: by somebody else's doing.
     fn compare(&mut self, meddled: bool) {
         self.read_at = None;
         match reconcile(&mut self.socket, &self.wanted) {
-            Ok(outcome) if !meddled => self.note(outcome),
             Ok(outcome) => {
-                for FamilyRule { rule, .. } in &outcome.made {
-                    tracing::warn!(%rule, "a rule of Linnet's was gone; it is put back");
-                }
-                if !outcome.made.is_empty() || outcome.removed > 0 {
-                    let now = Instant::now();
-                    let again = self.repaired.is_some_and(|last| now - last < CALM);
-                    self.repairs = if again { self.repairs + 1 } else { 1 };
-                    self.repaired = Some(now);
+                let (gone, owners) = (std::mem::take(&mut self.gone), std::mem::take(&mut self.owners));
+                if meddled && (!outcome.made.is_empty() || outcome.removed > 0) {
+                    self.tell(&outcome, &gone, owners);
                 }
                 self.note(outcome);
             }
@@ -242,6 +280,29 @@ impl Task {
                 tracing::warn!(%error, "the kernel's rules cannot be read; trying again");
                 self.read_at = Some(Instant::now() + RETRY);
             }
+        }
+    }
+
+    /// Tells what was put right, and who had changed it.
+    fn tell(&mut self, outcome: &Outcome, gone: &BTreeMap<FamilyRule, u32>, owners: HashMap<u32, Owner>) {
+        let names: HashMap<u32, Arc<str>> =
+            owners.into_iter().map(|(port, owner)| (port, self.culprits.name(owner))).collect();
+        for rule in &outcome.made {
+            let by = gone.get(rule).and_then(|port| names.get(port)).map_or("an unknown program", |name| name);
+            tracing::warn!(rule = %rule.rule, %by, "another program removed a rule of Linnet's; it is put back");
+        }
+        if outcome.removed > 0 {
+            let by: Vec<&str> = names.values().map(|name| &**name).collect();
+            let by = by.join(", ");
+            tracing::warn!(rules = outcome.removed, %by, "rules with Linnet's mark that another program made are removed");
+        }
+        let now = Instant::now();
+        let fight = self.fight.get_or_insert_with(|| Fight::new(now));
+        let response = fight.meddled(now);
+        names.values().for_each(|name| fight.blame(name));
+        if let Response::Leave(truce) = response {
+            let why = fight.why(RULES, now).unwrap_or_default();
+            tracing::warn!(?truce, %why, "a fight over rules; they are left alone for a while");
         }
     }
 
@@ -253,10 +314,21 @@ impl Task {
         if !outcome.refused.is_empty() || outcome.stuck.is_some() {
             self.read_at = Some(Instant::now() + RETRY);
         }
+        self.refused = outcome.refused;
+        self.publish();
+    }
+
+    /// Says how rules fare.
+    fn publish(&self) {
+        let fight = self.fight.as_ref().and_then(|fight| fight.why(RULES, Instant::now()));
+        let why = |rule: &FamilyRule| {
+            let gone = || self.gone.contains_key(rule).then(|| fight.clone()).flatten();
+            self.refused.get(rule).cloned().or_else(gone)
+        };
         let status = self.wanted.iter().map(|wanted| RuleStatus {
             rule: wanted.rule.clone(),
             v6: wanted.v6,
-            error: outcome.refused.get(wanted).cloned(),
+            error: why(wanted),
         });
         let mut status: Vec<RuleStatus> = status.collect();
         status.sort_by_key(|status| (status.v6, status.rule.priority));

@@ -12,6 +12,7 @@ use nix::sched::{CloneFlags, unshare};
 use tokio::sync::mpsc::Receiver;
 
 pub mod chance;
+pub mod meddler;
 pub mod node;
 mod shown;
 pub mod stream;

@@ -6,12 +6,12 @@ use std::{
 };
 
 /// So many repairs of one thing within so long are a fight.
-pub(super) const FIGHT: u32 = 5;
+pub(crate) const FIGHT: u32 = 5;
 const ROUND: Duration = Duration::from_secs(10);
 /// The longest truce.
 const TRUCE: Duration = Duration::from_secs(60);
 /// Changes that follow each other within so long belong together.
-pub(super) const QUIET: Duration = Duration::from_secs(600);
+pub(crate) const QUIET: Duration = Duration::from_secs(600);
 /// From so many changes on a person is told, for as long as another one is to be expected.
 const OFTEN: u32 = 3;
 /// Programs that are remembered by name, of each fight.
@@ -19,7 +19,7 @@ const NAMES: usize = 3;
 
 /// What to do about a change by somebody else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Response {
+pub(crate) enum Response {
     /// Put it back now.
     PutBack,
     /// It is a fight: leave it alone for so long.
@@ -31,7 +31,7 @@ pub(super) enum Response {
 /// What others did to one thing of Linnet's. Where it happens now and then it is put back for ever, and a person sees it; where it
 /// happens often there are truces as well.
 #[derive(Debug)]
-pub(super) struct Fight {
+pub(crate) struct Fight {
     /// How often it was put back.
     total: u32,
     /// In this round, and since when.
@@ -50,7 +50,7 @@ pub(super) struct Fight {
 }
 
 impl Fight {
-    pub(super) fn new(now: Instant) -> Fight {
+    pub(crate) fn new(now: Instant) -> Fight {
         Fight {
             total: 0,
             recent: 0,
@@ -66,7 +66,7 @@ impl Fight {
     }
 
     /// Somebody changed it.
-    pub(super) fn meddled(&mut self, now: Instant) -> Response {
+    pub(crate) fn meddled(&mut self, now: Instant) -> Response {
         if self.is_over(now) {
             *self = Fight::new(now);
         }
@@ -94,7 +94,7 @@ impl Fight {
     }
 
     /// It was `who` that changed it.
-    pub(super) fn blame(&mut self, who: &Arc<str>) {
+    pub(crate) fn blame(&mut self, who: &Arc<str>) {
         if self.culprits.contains(who) {
             return;
         }
@@ -106,33 +106,33 @@ impl Fight {
     }
 
     /// How long a truce still holds.
-    pub(super) fn truce(&self, now: Instant) -> Option<Duration> {
+    pub(crate) fn truce(&self, now: Instant) -> Option<Duration> {
         self.until.and_then(|until| until.checked_duration_since(now)).filter(|left| !left.is_zero())
     }
 
     /// When the last truce ended or this one does. Remembered, because how long ago that was decides how long the next one is.
-    pub(super) fn until(&self) -> Option<Instant> {
+    pub(crate) fn until(&self) -> Option<Instant> {
         self.until
     }
 
     /// Ends a truce early.
-    pub(super) fn end_truce(&mut self, now: Instant) {
+    pub(crate) fn end_truce(&mut self, now: Instant) {
         self.until = self.until.map(|until| until.min(now));
     }
 
     /// Nothing was heard of it for so long that the next change is the first one.
-    pub(super) fn is_over(&self, now: Instant) -> bool {
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.last) > QUIET
     }
 
     /// How often it was put back.
-    pub(super) fn repairs(&self) -> u32 {
+    pub(crate) fn repairs(&self) -> u32 {
         self.total
     }
 
     /// Who changes it again and again, how often, and what to do: while a truce holds, and while another change is to be
     /// expected. `what`: the thing.
-    pub(super) fn why(&self, what: &str, now: Instant) -> Option<String> {
+    pub(crate) fn why(&self, what: &str, now: Instant) -> Option<String> {
         let truce = self.truce(now);
         if truce.is_none() && !self.is_expected(now) {
             return None;

@@ -490,6 +490,8 @@ impl Engine {
 #[cfg(test)]
 mod compare_tests;
 #[cfg(test)]
+mod repair_tests;
+#[cfg(test)]
 #[path = "../../tests/support/mod.rs"]
 pub(crate) mod support;
 #[cfg(test)]

@@ -6,7 +6,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use fib_sync::{Fib, FibConfig, Hop, Path, Target};
+use fib_sync::{Fib, FibConfig, Hop, Path, Reach, Target};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use support::*;
 
@@ -173,5 +173,70 @@ fn routes_follow_an_address_that_is_taken_away_and_given_again() {
                 until_all_is_well(&format!("the other one is gone, {round}"), &fib, 4).await;
             }
         });
+    }
+}
+
+#[test]
+fn routes_wait_while_a_device_is_renumbered_to_another_net_and_follow_it_back() {
+    let nets = [("10.0.1.1/24", "fd00:1::1/64"), ("10.0.7.1/24", "fd00:7::1/64")];
+    // The new net before the old one goes, and after.
+    for new_first in [true, false] {
+        for config in both() {
+            in_namespace(move || async move {
+                link("up1", &[nets[0].0, nets[0].1]);
+                std::fs::write("/proc/sys/net/ipv4/conf/up1/promote_secondaries", "1").expect("a setting");
+                let (fib, _events) = Fib::start(config).expect("the engine");
+                fib.wish(vec![
+                    put("10.1.0.0/16", via(&["10.0.1.2"])),
+                    put("fd00:11::/64", via(&["fd00:1::2"])),
+                    // Of the other net, which is not there yet.
+                    put("10.7.0.0/16", via(&["10.0.7.2"])),
+                    put("fd00:17::/64", via(&["fd00:7::2"])),
+                ])
+                .await;
+                let renumber = |(old4, old6): (&str, &str), (new4, new6): (&str, &str)| {
+                    let old = || [old4, old6].iter().for_each(|old| drop(ip(&format!("addr del {old} dev up1"))));
+                    if !new_first {
+                        old();
+                    }
+                    [new4, new6].iter().for_each(|new| drop(ip(&format!("addr add {new} dev up1 nodad"))));
+                    if new_first {
+                        old();
+                    }
+                };
+                for round in 0..2 {
+                    let at = format!("new first: {new_first}, round {round}");
+                    until_it_is(&format!("{at}, the first net"), &fib, &["10.1.0.0/16", "fd00:11::/64"]).await;
+                    renumber(nets[0], nets[1]);
+                    until_it_is(&format!("{at}, the other net"), &fib, &["10.7.0.0/16", "fd00:17::/64"]).await;
+                    renumber(nets[1], nets[0]);
+                }
+            });
+        }
+    }
+}
+
+/// Waits until these routes are in the kernel and fine, and all others said to wait for their next hop, which is out of reach.
+async fn until_it_is(what: &str, fib: &Fib, there: &[&str]) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let gateways = ["10.0.1.2", "fd00:1::2", "10.0.7.2", "fd00:7::2"].map(|via| via.parse().expect("an address"));
+    loop {
+        let status = fib.status().await;
+        let reach = fib.reach(gateways.to_vec()).await;
+        let is_right = status.iter().all(|status| {
+            let error = status.error.as_deref().unwrap_or_default();
+            if there.contains(&&*status.prefix.to_string()) {
+                status.installed && error.is_empty()
+            } else {
+                !status.installed && error.starts_with("next hop ") && error.contains("Network is unreachable")
+            }
+        });
+        let lost = reach.iter().filter(|reach| matches!(reach, Reach::Unreachable { .. })).count();
+        let held = there.iter().filter(|prefix| routes().iter().any(|route| route.starts_with(*prefix)));
+        if is_right && lost == 2 && held.count() == there.len() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{what}: {status:#?}\n{reach:?}\n{}", routes().join("\n"));
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

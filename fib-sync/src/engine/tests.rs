@@ -126,6 +126,42 @@ fn answers_that_the_kernel_could_not_deliver_are_made_up_for_by_reading() {
 }
 
 #[test]
+fn a_batch_that_the_kernel_does_not_even_take_changes_nothing_in_the_book_and_is_sent_again() {
+    in_namespace(|| async {
+        link("up1", &["10.0.1.1/24", "fd00:1::1/64"]);
+        let (mut engine, _events) = engine();
+        let of = |n: u32, last: u32| match n % 2 {
+            0 => put(&format!("10.100.{n}.0/24"), via(&[&format!("10.0.1.{last}")])),
+            _ => put(&format!("fd00:100:{n:x}::/64"), via(&[&format!("fd00:1::{last}")])),
+        };
+        // Without objects, so that each change of a route is written.
+        engine.next_hops.pause();
+        engine.wish((0..200).map(|n| of(n, 2)).collect());
+        let before = routes();
+        assert_eq!(before.len(), 200);
+        // EMSGSIZE, as it would be ENOMEM or ENOBUFS of a kernel in need; what is small passes.
+        engine.socket.set_send_buffer(0);
+        let gone = (0..200).filter(|n| n % 4 < 2).map(|n| match n % 2 {
+            0 => remove(&format!("10.100.{n}.0/24")),
+            _ => remove(&format!("fd00:100:{n:x}::/64")),
+        });
+        let moved = (0..200).filter(|n| n % 4 >= 2).map(|n| of(n, 3));
+        let new = (200..250).map(|n| of(n, 2));
+        engine.wish(gone.chain(moved).chain(new).collect());
+        let status = engine.status();
+        assert!(status.iter().all(|status| !status.installed), "{status:?}");
+        assert!(status[0].error.as_deref().is_some_and(|why| why.contains("Message too long")), "{:?}", status[0]);
+        assert_eq!(routes(), before, "what was there stays");
+        engine.socket.set_send_buffer(1 << 20);
+        engine.tick(Instant::now() + Duration::from_secs(2));
+        let status = engine.status();
+        assert!(status.iter().all(|status| status.installed && status.error.is_none()), "{status:?}");
+        assert_eq!((status.len(), routes().len()), (150, 150), "{}", routes().join("\n"));
+        assert!(engine.compare(true).is_ok_and(|compared| compared.count() == 0));
+    });
+}
+
+#[test]
 fn a_next_hop_object_that_was_refused_is_tried_again_and_its_routes_go_by_it_then() {
     in_namespace(|| async {
         link("up1", &["10.0.1.1/24"]);

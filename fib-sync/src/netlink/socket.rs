@@ -9,6 +9,8 @@ use netlink_sys::{
     SocketAddr,
     protocols::{NETLINK_GENERIC, NETLINK_ROUTE},
 };
+#[cfg(test)]
+use nix::sys::socket::sockopt::SndBufForce;
 use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 
 use super::batch::{Answer, Batch, Message, NLMSG_DONE, NLMSG_ERROR, Refusal, Request, messages, verdict};
@@ -63,6 +65,12 @@ impl Socket {
     #[cfg(test)]
     pub(crate) fn set_receive_buffer(&self, octets: usize) {
         setsockopt(&self.socket, RcvBufForce, &octets).expect("a receive buffer");
+    }
+
+    /// For tests: no larger request than so many octets is taken.
+    #[cfg(test)]
+    pub(crate) fn set_send_buffer(&self, octets: usize) {
+        setsockopt(&self.socket, SndBufForce, &octets).expect("a send buffer");
     }
 
     /// The port number by which the kernel names this socket in notifications of what it caused.

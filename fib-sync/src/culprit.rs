@@ -165,22 +165,25 @@ mod tests {
 
     #[test]
     fn the_owner_of_a_port_is_the_process_that_holds_its_socket_whatever_the_ports_number() {
-        let mut culprits = Culprits::default();
-        let one = Socket::open().expect("a socket");
-        let two = Socket::open().expect("a socket");
-        let own = format!("(process {})", std::process::id());
-        for socket in [&one, &two] {
-            culprits.rest = None;
-            let name = named(&mut culprits, socket.port());
-            assert!(name.ends_with(&own), "port {}: {name}", socket.port());
-        }
-        // No second search for a socket that is known.
-        culprits.rest = Some(Instant::now() + Duration::from_secs(60));
-        assert!(named(&mut culprits, two.port()).ends_with(&own));
-        let closed = two.port();
-        drop((one, two));
-        let name = named(&mut culprits, closed);
-        assert!(name.contains("has closed its socket") && name.contains(&closed.to_string()), "{name}");
+        // Nobody else takes a port there that became free.
+        in_namespace(|| async {
+            let mut culprits = Culprits::default();
+            let one = Socket::open().expect("a socket");
+            let two = Socket::open().expect("a socket");
+            let own = format!("(process {})", std::process::id());
+            for socket in [&one, &two] {
+                culprits.rest = None;
+                let name = named(&mut culprits, socket.port());
+                assert!(name.ends_with(&own), "port {}: {name}", socket.port());
+            }
+            // No second search for a socket that is known.
+            culprits.rest = Some(Instant::now() + Duration::from_secs(60));
+            assert!(named(&mut culprits, two.port()).ends_with(&own));
+            let closed = two.port();
+            drop((one, two));
+            let name = named(&mut culprits, closed);
+            assert!(name.contains("has closed its socket") && name.contains(&closed.to_string()), "{name}");
+        });
     }
 
     #[test]

@@ -13,6 +13,12 @@ pub enum FibError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The kernel does not know NETLINK_GET_STRICT_CHK.
+    #[error(
+        "this kernel sends all of its tables where it is asked for one (it has no NETLINK_GET_STRICT_CHK); nothing was changed; use \
+         Linux 4.20 or newer"
+    )]
+    OldKernel,
     /// The kernel refused a request.
     #[error("the kernel refused to {what}: {source}{}", extended(.message))]
     Kernel {

@@ -54,7 +54,10 @@ impl Socket {
         socket.set_ext_ack(true).map_err(fail("ask for extended acknowledgements"))?;
         socket.set_cap_ack(true).map_err(fail("ask for capped acknowledgements"))?;
         // Without it the kernel ignores the filter of a dump and sends every table.
-        socket.set_netlink_get_strict_chk(true).map_err(fail("ask for strict checks"))?;
+        socket.set_netlink_get_strict_chk(true).map_err(|source| match source.raw_os_error() {
+            Some(libc::ENOPROTOOPT) => FibError::OldKernel,
+            _ => fail("ask for strict checks")(source),
+        })?;
         setsockopt(&socket, RcvBufForce, &RECEIVE)
             .map_err(|errno| FibError::Socket { what: "enlarge the receive buffer", source: errno.into() })?;
         socket2::SockRef::from(&socket).set_read_timeout(Some(PATIENCE)).map_err(fail("set a time-out"))?;

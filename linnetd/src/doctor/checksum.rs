@@ -26,8 +26,7 @@ fn judge(release: &str, offloaded: io::Result<bool>) -> Option<Finding> {
         return None;
     }
     let kernel = format!(
-        "kernel {release} is older than the one that computes checksums of VXLAN packets right after source NAT (5.7; 5.6.13, 5.4.41, \
-         4.19.123, 4.14.181)"
+        "kernel {release} is older than the one that computes checksums of VXLAN packets right after source NAT (5.7; 5.6.13, 5.4.41)"
     );
     Some(match offloaded {
         Ok(false) => Finding::note(

@@ -12,9 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fib_sync::{Fib, Hop, Path, Target, Weight, enable_forwarding};
+use fib_sync::{
+    Comparison, Fib, Hop, Path, Target, TunnelEnd, Weight, comparison::DifferenceKind, enable_forwarding,
+    overlay::VXLAN_DEVICE,
+};
 use support::{
     chance::{Chance, seed},
+    node::{spec, tunnel},
     stream::Stream,
     *,
 };
@@ -29,11 +33,40 @@ const LONGEST: Duration = Duration::from_millis(40);
 const STEADY: [(&str, &str); 2] = [("10.200.0.0/24", "10.0.2.2"), ("fd00:200::/64", "fd00:2::2")];
 const TARGETS: [&str; 2] = ["10.200.0.1:7000", "[fd00:200::1]:7000"];
 
+/// The overlay's own end.
+const LOCAL: &str = "10.0.1.1";
+
 const CHILD: &str = "LINNET_TEST_STORM_ROUND";
 
 fn prefix(number: u64) -> String {
     let half = 1 + number / 2;
     if number.is_multiple_of(2) { format!("10.100.{half}.0/24") } else { format!("fd00:100:{half:x}::/64") }
+}
+
+/// Each twentieth is somebody else's, with just the key that Linnet's would have.
+fn is_taken(number: u64) -> bool {
+    (1 + number / 2).is_multiple_of(20)
+}
+
+fn taken() -> BTreeSet<String> {
+    (0..ROUTES).filter(|number| is_taken(*number)).map(prefix).collect()
+}
+
+/// A node beyond the overlay.
+fn far(number: u8) -> TunnelEnd {
+    TunnelEnd::Vxlan { endpoint: [192, 168, 7, number].into(), vni: 4096, mac: [2, 0, 0, 0, 0, number] }
+}
+
+fn path(v6: bool, chance: &mut Chance) -> Path {
+    let gateways = if v6 { ["fd00:1::2", "fd00:2::2", "fd00:2::3"] } else { ["10.0.1.2", "10.0.2.2", "10.0.2.3"] };
+    let guarded = |one: usize, two: usize| Path { backup: Some(hop(gateways[two])), ..via(&[gateways[one]]).into() };
+    match chance.below(13) {
+        0 => guarded(0, 1),
+        1 => guarded(0, 2),
+        2 => guarded(1, 0),
+        number @ 3..5 => tunnel(far(number as u8)).into(),
+        _ => target(v6, chance).into(),
+    }
 }
 
 fn target(v6: bool, chance: &mut Chance) -> Target {
@@ -80,7 +113,7 @@ fn storm(seed: u64, round: u32, wanted: &mut Wanted) -> Vec<Vec<Wish>> {
                 wanted.remove(&prefix);
                 remove(&prefix)
             } else {
-                let path = Path::from(target(prefix.contains(':'), &mut chance));
+                let path = path(prefix.contains(':'), &mut chance);
                 wanted.insert(prefix.clone(), path.clone());
                 put(&prefix, path)
             }
@@ -104,6 +137,7 @@ fn child(seed: u64, round: u32) {
     runtime.block_on(async {
         println!("born");
         let (fib, _events) = start().await;
+        fib.overlay(Some(spec(LOCAL))).await.unwrap();
         let mut wanted = before(seed, round);
         fib.wish(all(&wanted)).await;
         println!("storm");
@@ -148,27 +182,45 @@ fn held() -> BTreeMap<String, Vec<String>> {
 
 /// What [`held`] says when all is as wanted.
 fn expected(wanted: &Wanted) -> BTreeMap<String, Vec<String>> {
-    let shown = |path: &Path| {
+    let shown = |v6: bool, path: &Path| {
         let mut hops: Vec<String> = match &path.target {
             Target::Blackhole => vec!["blackhole".into()],
             Target::Unreachable => vec!["unreachable".into()],
             Target::Device(device) => vec![format!("- {device} 1")],
-            forward => forward
-                .hops()
-                .map(|(hop, weight)| match hop {
-                    Hop::Direct { via, .. } => {
-                        let device =
-                            if [".1.2", ":1::2"].iter().any(|end| via.to_string().ends_with(end)) { 1 } else { 2 };
-                        format!("{via} up{device} {}", weight.get())
-                    }
-                    Hop::Tunnel(end) => end.endpoint().to_string(),
-                })
-                .collect(),
+            forward => {
+                // A hop with a backup has nearly all of the weight, as long as its link is there.
+                let weight_of = |weight: Weight| if path.backup.is_some() { 255 } else { weight.get() };
+                let hops = forward.hops().map(|(hop, weight)| (hop, weight_of(weight)));
+                hops.chain(path.backup.iter().map(|hop| (hop, 1))).map(|(hop, weight)| way(hop, weight, v6)).collect()
+            }
         };
         hops.sort();
         hops
     };
-    wanted.iter().map(|(prefix, path)| (prefix.clone(), shown(path))).collect()
+    let taken = taken();
+    let ours = wanted.iter().filter(|(prefix, _)| !taken.contains(*prefix));
+    ours.map(|(prefix, path)| (prefix.clone(), shown(prefix.contains(':'), path))).collect()
+}
+
+/// A hop as [`held`] has it.
+fn way(hop: &Hop, weight: u16, v6: bool) -> String {
+    match hop {
+        Hop::Direct { via, .. } => {
+            let device = if [".1.2", ":1::2"].iter().any(|end| via.to_string().ends_with(end)) { 1 } else { 2 };
+            format!("{via} up{device} {weight}")
+        }
+        // In IPv6 the address of a node on the overlay's link is made from its MAC.
+        Hop::Tunnel(TunnelEnd::Vxlan { mac: [.., last], .. }) if v6 => {
+            format!("fe80::ff:fe00:{last} {VXLAN_DEVICE} {weight}")
+        }
+        Hop::Tunnel(end) => format!("{} {VXLAN_DEVICE} {weight}", end.endpoint()),
+    }
+}
+
+/// What differs where somebody else has the place: that, and nothing more.
+fn conflicts(check: &Comparison) -> BTreeSet<String> {
+    let conflict = |kind| kind == DifferenceKind::Conflict;
+    check.differences.iter().filter(|found| conflict(found.kind)).map(|found| found.subject.to_string()).collect()
 }
 
 /// What differs, a line each.
@@ -208,12 +260,17 @@ fn killed_200_times_in_a_storm_it_leaves_no_wrong_route_touches_nothing_foreign_
             ip(&format!("route add 10.100.{n}.0/24 via 10.0.1.9 proto bird metric 77"));
             ip(&format!("-6 route add fd00:100:{n:x}::/64 via fd00:1::9 proto bird metric 77"));
         }
+        for prefix in taken() {
+            let (family, gateway) = if prefix.contains(':') { ("-6", "fd00:1::9") } else { ("-4", "10.0.1.9") };
+            ip(&format!("{family} route add {prefix} via {gateway} proto bird metric 76"));
+        }
         ip("route add 10.100.0.0/16 via 10.0.1.9 proto 76 metric 76 table 100");
         ip("nexthop add id 1275068420 via 10.0.1.8 dev up1 protocol 12");
         let strange = || format!("{}{}{}", foreign(), ip("route show table 100"), ip("nexthop show protocol 12"));
         let strange_before = strange();
 
         let (fib, events) = start().await;
+        fib.overlay(Some(spec(LOCAL))).await.unwrap();
         fib.wish(all(&before(seed, 0))).await;
         end(fib, events).await;
         let monitor = RouteMonitor::start().await;
@@ -251,13 +308,18 @@ fn killed_200_times_in_a_storm_it_leaves_no_wrong_route_touches_nothing_foreign_
             killed.wait().unwrap();
 
             let (fib, events) = start().await;
+            fib.overlay(Some(spec(LOCAL))).await.unwrap();
             let mut wanted = before(seed, round);
             storm(seed, round, &mut wanted);
             settle(&fib, &wanted).await;
             let at = format!("seed {seed}, round {round}");
             assert_eq!(differing(&held(), &expected(&wanted)), [""; 0], "{at}: kernel and wanted");
             let check = fib.check().await.unwrap();
-            assert_eq!((check.count(), check.routes), (0, wanted.len()), "{at}: {check:#?}");
+            let in_the_way: BTreeSet<String> =
+                taken().into_iter().filter(|prefix| wanted.contains_key(prefix)).collect();
+            let there = (check.count(), check.routes);
+            assert_eq!(there, (in_the_way.len(), wanted.len()), "{at}: {check:#?}");
+            assert_eq!(conflicts(&check), in_the_way, "{at}: {check:#?}");
             assert_eq!(strange(), strange_before, "{at}: what is not Linnet's");
             end(fib, events).await;
         }

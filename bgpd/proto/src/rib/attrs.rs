@@ -32,9 +32,20 @@ pub(crate) struct Interner<K, V> {
 
 #[derive(Debug)]
 struct Slot<K, V> {
-    hash: u64,
+    hash: ShortHash,
     references: u32,
     item: Option<(K, V)>,
+}
+
+/// Half of a hash: there are a hundred thousand slots, and their index is as good with it.
+#[derive(Clone, Copy, Debug)]
+struct ShortHash(u32);
+
+impl ShortHash {
+    /// As the index takes it, which looks at the uppermost bits too.
+    fn spread(self) -> u64 {
+        u64::from(self.0).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
 }
 
 impl<K, V> Default for Interner<K, V> {
@@ -43,11 +54,14 @@ impl<K, V> Default for Interner<K, V> {
     }
 }
 
-/// What [`Interner::acquire`] found: a number, or the hash with which to insert.
+/// What [`Interner::acquire`] found: a number, or that with which to insert.
 pub(crate) enum Found {
     Id(u32),
-    Absent(u64),
+    Absent(Absent),
 }
+
+/// What was looked for and is not there.
+pub(crate) struct Absent(ShortHash);
 
 impl<K, V> Interner<K, V> {
     /// One more reference to the value with this key, if it is there.
@@ -60,19 +74,19 @@ impl<K, V> Interner<K, V> {
 
     /// The same by something that hashes as the key does; `is` says whether a key is the one.
     pub(crate) fn acquire_by(&mut self, key: &impl Hash, is: impl Fn(&K) -> bool) -> Found {
-        let hash = self.hasher.hash_one(key);
+        let hash = ShortHash(self.hasher.hash_one(key) as u32);
         let same = |&at: &u32| self.slots[at as usize].item.as_ref().is_some_and(|(known, _)| is(known));
-        match self.index.find(hash, same) {
+        match self.index.find(hash.spread(), same) {
             Some(&at) => {
                 self.slots[at as usize].references += 1;
                 Found::Id(at + 1)
             }
-            None => Found::Absent(hash),
+            None => Found::Absent(Absent(hash)),
         }
     }
 
     /// Adds a value that [`Self::acquire`] did not find, with one reference.
-    pub(crate) fn insert(&mut self, hash: u64, key: K, value: V) -> u32 {
+    pub(crate) fn insert(&mut self, Absent(hash): Absent, key: K, value: V) -> u32 {
         let slot = Slot { hash, references: 1, item: Some((key, value)) };
         let at = match self.free.pop() {
             Some(at) => {
@@ -80,12 +94,16 @@ impl<K, V> Interner<K, V> {
                 at
             }
             None => {
+                // By a quarter: twice as much room stands half empty, and copies are few beside what fills it.
+                if self.slots.len() == self.slots.capacity() {
+                    self.slots.reserve_exact(self.slots.len() / 4 + 16);
+                }
                 self.slots.push(slot);
                 (self.slots.len() - 1) as u32
             }
         };
         let slots = &self.slots;
-        self.index.insert_unique(hash, at, |&other| slots[other as usize].hash);
+        self.index.insert_unique(hash.spread(), at, |&other| slots[other as usize].hash.spread());
         at + 1
     }
 
@@ -105,7 +123,7 @@ impl<K, V> Interner<K, V> {
             return None;
         }
         let item = slot.item.take()?;
-        if let Ok(entry) = self.index.find_entry(slot.hash, |&other| other == at) {
+        if let Ok(entry) = self.index.find_entry(slot.hash.spread(), |&other| other == at) {
             entry.remove();
         }
         self.free.push(at);

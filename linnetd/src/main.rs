@@ -158,6 +158,7 @@ async fn run_with(socket: UnixListener, file: PathBuf, config: Config) -> anyhow
         Some(address) => Some(listen_for_metrics(address).await?),
         None => None,
     };
+    tokio::spawn(allocator::give_back());
     let daemon = Daemon::start(file, config).await?;
     tokio::spawn(server::serve(socket, daemon.clone()));
     if let Some(listener) = metrics_listener {

@@ -33,7 +33,8 @@ use tokio::{
 };
 
 use self::{
-    compare::Schedule, outbox::Outbox, overlay_fights::OverlayFights, repair::Untold, troubles::Troubles, write::Writer,
+    compare::Schedule, outbox::Outbox, overlay_fights::OverlayFights, reconcile::Meanwhile, repair::Untold,
+    troubles::Troubles, write::Writer,
 };
 use crate::{
     Change, Comparison, FibConfig, FibError, FibEvent, KernelAnswer, OverlaySpec, OverlayStatus, PathId, PeerStatus,
@@ -131,6 +132,8 @@ struct Engine {
     /// By family: routes that nobody asked for go.
     swept: [bool; 2],
     writer: Writer,
+    /// There while a reconciliation listens between two batches.
+    meanwhile: Option<Meanwhile>,
     /// RTM_DELROUTE by family, for a destination that is still to be written into it.
     removals: [Option<Message>; 2],
     troubles: Troubles,
@@ -198,6 +201,7 @@ impl Engine {
             next_hops,
             swept: [false; 2],
             writer: Writer::default(),
+            meanwhile: None,
             removals: [None, None],
             troubles: Troubles::default(),
             object_fight: None,

@@ -30,6 +30,13 @@ enum Step {
     Do(Sent),
 }
 
+/// What was reconciled between two batches of another reconciliation.
+#[derive(Debug, Default)]
+pub(super) struct Meanwhile {
+    tunnels_changed: bool,
+    prefixes: Vec<IpNetwork>,
+}
+
 impl Engine {
     /// Takes changes in and makes the kernel follow.
     pub(super) fn change(&mut self, changes: Vec<Change>) {
@@ -72,9 +79,10 @@ impl Engine {
     /// refuse: so one look-up of a prefix serves all of its steps, and a prefix that is named twice is written once.
     pub(super) fn reconcile(&mut self, prefixes: impl IntoIterator<Item = IpNetwork>) {
         let now = Instant::now();
-        let prefixes: Vec<IpNetwork> = prefixes.into_iter().collect();
+        let mut prefixes: Vec<IpNetwork> = prefixes.into_iter().collect();
+        let mut meanwhile = Meanwhile::default();
         self.resolve_new();
-        let tunnels_changed = self.ledger.paths.take_tunnels_changed();
+        let mut tunnels_changed = self.ledger.paths.take_tunnels_changed();
         if tunnels_changed {
             self.add_neighbours();
         }
@@ -94,12 +102,18 @@ impl Engine {
                     self.troubles.failed(prefix, why, now);
                 }
                 Step::Do(sent) if sent.operation == Operation::Remove => removals.push(sent),
-                Step::Do(sent) => self.write(sent, &mut writer, now),
+                Step::Do(sent) => {
+                    if self.write(sent, &mut writer, now) {
+                        self.listen(&mut meanwhile);
+                    }
+                }
             }
         }
         self.flush(&mut writer, now);
         for sent in removals {
-            self.write(sent, &mut writer, now);
+            if self.write(sent, &mut writer, now) {
+                self.listen(&mut meanwhile);
+            }
         }
         self.flush(&mut writer, now);
         let wrote = std::mem::take(&mut writer.wrote);
@@ -107,12 +121,29 @@ impl Engine {
         if wrote {
             self.ask_again();
         }
+        if let Some(meanwhile) = &mut self.meanwhile {
+            meanwhile.tunnels_changed |= tunnels_changed;
+            meanwhile.prefixes.append(&mut prefixes);
+            return;
+        }
+        tunnels_changed |= meanwhile.tunnels_changed;
+        prefixes.append(&mut meanwhile.prefixes);
         if tunnels_changed {
             self.remove_neighbours();
         }
         self.dismiss_peers(&prefixes, tunnels_changed);
         self.collect_next_hops();
         self.retire_overlays();
+    }
+
+    /// Takes in what was announced between two batches: a large table takes long, and a repair does not wait for the end of it.
+    /// What is to be removed because of that goes with the rest, when no route is on its way any more.
+    fn listen(&mut self, meanwhile: &mut Meanwhile) {
+        if self.meanwhile.is_none() {
+            self.meanwhile = Some(std::mem::take(meanwhile));
+            self.heard();
+            *meanwhile = self.meanwhile.take().unwrap_or_default();
+        }
     }
 
     /// Somebody put a route with Linnet's mark beside Linnet's own: both go, because a replacement would meet only one.

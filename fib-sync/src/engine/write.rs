@@ -33,8 +33,8 @@ pub(super) struct Writer {
 }
 
 impl Engine {
-    /// Adds an operation to what is sent next.
-    pub(super) fn write(&mut self, sent: Sent, writer: &mut Writer, now: Instant) {
+    /// Adds an operation to what is sent next. Returns whether all of it was sent.
+    pub(super) fn write(&mut self, sent: Sent, writer: &mut Writer, now: Instant) -> bool {
         let (prefix, table, metric) = (sent.prefix, self.config.table, self.config.metric);
         let (flags, message) = match sent.operation {
             // Exclusive: should somebody else's route have come in between, it stays.
@@ -50,12 +50,14 @@ impl Engine {
             }
         };
         // The operation holds its path, so there is a message.
-        let Some(message) = message else { return };
+        let Some(message) = message else { return false };
         set_destination(writer.batch.push(message.kind, flags, &message.payload), prefix);
         writer.sent.push(sent);
-        if writer.batch.is_full() {
+        let full = writer.batch.is_full();
+        if full {
             self.flush(writer, now);
         }
+        full
     }
 
     /// Sends what is written and takes in the kernel's verdicts.

@@ -218,7 +218,8 @@ impl RouteMonitor {
     pub async fn start() -> RouteMonitor {
         use std::io::BufRead;
         let mut child = Command::new("ip")
-            .args(["monitor", "route"])
+            // Room for what a storm makes, so that nothing goes by unheard.
+            .args(["-rcvbuf", "67108864", "monitor", "route"])
             .stdout(std::process::Stdio::piped())
             .spawn()
             .expect("ip monitor");

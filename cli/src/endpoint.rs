@@ -26,6 +26,7 @@ struct Endpoint {
     interface: Option<String>,
     state: String,
     error: Option<String>,
+    mtu: Option<u32>,
 }
 
 impl From<api::Endpoint> for Endpoint {
@@ -38,6 +39,7 @@ impl From<api::Endpoint> for Endpoint {
             interface: present(endpoint.interface),
             state: endpoint.state,
             error: present(endpoint.error),
+            mtu: Some(endpoint.mtu).filter(|mtu| *mtu > 0),
         }
     }
 }
@@ -102,6 +104,7 @@ mod tests {
             interface: "lin0a1b2c3d4e5".into(),
             state: "ready".into(),
             error: String::new(),
+            mtu: 1450,
         };
         let failed = api::Endpoint {
             name: "default/db".into(),

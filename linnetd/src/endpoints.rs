@@ -55,6 +55,8 @@ pub struct EndpointStatus {
     pub record: Record,
     /// The host's end of its interface.
     pub host_interface: String,
+    /// Of the interface at both ends, octets; `None`: this run has not made it yet.
+    pub mtu: Option<u32>,
     /// Why it does not work; `None`: it is ready.
     pub error: Option<String>,
 }
@@ -389,6 +391,7 @@ fn status(entry: &Entry) -> EndpointStatus {
     EndpointStatus {
         record: entry.record.clone(),
         host_interface: pod::host_name(&entry.record.name),
+        mtu: entry.mtu,
         error: entry.error.clone(),
     }
 }

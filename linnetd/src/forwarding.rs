@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::future::pending;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,9 @@ use crate::config::{self, Config, OverlayMode};
 use crate::overlay_key::{self, KeyError};
 use crate::routes::{Defaults, Local, Neighbour, Routes, Settings, Tracking, Verdict, Way};
 
+/// What no host has, so that nothing but a default route leads there: addresses of documentation (RFC 5737, RFC 3849).
+const FAR_AWAY: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
 /// Best paths of one turn: what one netlink batch and one look at the commands lie between.
 const TURN: usize = 16_384;
 /// Between two attempts to make the overlay device.
@@ -248,10 +251,15 @@ impl Forwarding {
         }
     }
 
-    /// The MTU towards the default route; Ethernet's where there is none. The address is of documentation (RFC 5737).
+    /// The smallest MTU of the default routes; Ethernet's where there is none.
     async fn underlay_mtu(&self) -> u32 {
-        let answer = self.fib.get(IpAddr::from([192, 0, 2, 1])).await;
-        answer.ok().and_then(|answer| answer.mtu).filter(|mtu| (576..=65535).contains(mtu)).unwrap_or(1500)
+        let mut smallest = None;
+        for far_away in FAR_AWAY {
+            let answer = self.fib.get(far_away).await;
+            let mtu = answer.ok().and_then(|answer| answer.mtu).filter(|mtu| (576..=65535).contains(mtu));
+            smallest = smallest.into_iter().chain(mtu).min();
+        }
+        smallest.unwrap_or(1500)
     }
 }
 

@@ -70,7 +70,9 @@ async fn pods_and_their_interfaces_follow_the_mtu_of_the_underlay() {
             addresses: vec![address.into()],
             ..EndpointAddRequest::default()
         };
-        interfaces.push(endpoints.add(request).await.unwrap().into_inner().endpoint.unwrap().interface);
+        let added = endpoints.add(request).await.unwrap().into_inner().endpoint.unwrap();
+        assert_eq!(added.mtu, mtu - 50, "{}", shown(&added));
+        interfaces.push(added.interface);
         assert!(pod.run("ip -o link show eth0").contains(&wanted), "a new pod gets what fits\n{}", rack.dump());
     }
     for mtu in [1400, 9000] {
@@ -82,6 +84,40 @@ async fn pods_and_their_interfaces_follow_the_mtu_of_the_underlay() {
                 interfaces.iter().all(|name| rack.host.run(&format!("ip -o link show {name}")).contains(&wanted));
             (inside && outside).then_some(())
         });
+        let listed = endpoints.list(EndpointListRequest {}).await.unwrap().into_inner().endpoints;
+        let said: Vec<u32> = listed.iter().map(|endpoint| endpoint.mtu).collect();
+        assert_eq!(said, [mtu - 50; 2], "{}", shown(&listed));
+    }
+}
+
+#[tokio::test]
+async fn without_an_overlay_a_pod_gets_the_smallest_mtu_of_the_default_routes_of_both_families() {
+    let rack = Rack::new("");
+    rack.configure("", "[overlay]\nmode = \"never\"");
+    rack.host.run("ip link set eth0 mtu 1400");
+    rack.host.run("ip addr add fd00:99::1/64 dev eth0 nodad");
+    let _daemon = rack.start();
+    let mut endpoints = rack.endpoints().await;
+    let routes = [
+        ("10.244.1.2", "ip -6 route add default via fd00:99::2 dev eth0", 1400),
+        ("10.244.1.3", "ip route add default via 10.99.0.2 dev eth0 mtu 1300", 1300),
+        ("10.244.1.4", "ip route change default via 10.99.0.2 dev eth0 mtu 1399", 1399),
+        ("10.244.1.5", "ip -6 route change default via fd00:99::2 dev eth0 mtu 1350", 1350),
+    ];
+    let mut pods = Vec::new();
+    for (address, change, mtu) in routes {
+        rack.host.run(change);
+        let pod = Namespace::new("p");
+        let request = EndpointAddRequest {
+            name: format!("web-{address}"),
+            netns: pod.name.clone(),
+            addresses: vec![address.into()],
+            ..EndpointAddRequest::default()
+        };
+        let added = endpoints.add(request).await.unwrap().into_inner().endpoint.unwrap();
+        assert_eq!(added.mtu, mtu, "after {change}\n{}", rack.dump());
+        assert!(pod.run("ip -o link show eth0").contains(&format!("mtu {mtu} ")), "{}", rack.dump());
+        pods.push(pod);
     }
 }
 

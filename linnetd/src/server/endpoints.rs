@@ -73,5 +73,6 @@ fn endpoint(status: EndpointStatus) -> Endpoint {
         interface: status.host_interface,
         state: if status.error.is_none() { "ready" } else { "failed" }.into(),
         error: status.error.unwrap_or_default(),
+        mtu: status.mtu.unwrap_or_default(),
     }
 }

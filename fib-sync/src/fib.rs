@@ -155,13 +155,19 @@ impl Fib {
     }
 
     /// Makes, adopts, updates or (with `None`) removes the overlay device. One of another encapsulation, from before
-    /// or an earlier run, goes when no route leaves by it any more.
+    /// or an earlier run, stays until [`Fib::retire_overlays`]: other nodes may still send into it.
     ///
     /// # Errors
     /// [`FibError::NoUnderlay`], [`FibError::DeviceInTheWay`], [`FibError::Invalid`] for a VNI, port or address that
     /// cannot be, [`FibError::NoIpIp`], [`FibError::NoIp6Tnl`], [`FibError::NoWireGuard`], [`FibError::Kernel`]. The overlay is then absent, and asked for again it is tried again.
     pub async fn overlay(&self, spec: Option<OverlaySpec>) -> Result<Option<OverlayStatus>, FibError> {
         self.call(|answer| Command::Overlay(spec, answer)).await?
+    }
+
+    /// Nobody sends any more into the overlay devices of other encapsulations than the wanted one: each goes when no route leaves
+    /// by it either.
+    pub async fn retire_overlays(&self) {
+        self.call(Command::RetireOverlays).await.unwrap_or_default();
     }
 
     /// The peers of the WireGuard device, as the kernel has them now; none where the overlay is another.

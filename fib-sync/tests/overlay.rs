@@ -365,8 +365,14 @@ fn ipip_from_an_ipv6_address_is_refused() {
 }
 
 #[test]
-fn the_device_of_another_encapsulation_goes_when_the_last_route_by_it_is_gone() {
-    in_namespace(|| async {
+fn the_device_of_another_encapsulation_goes_when_nobody_sends_into_it_and_the_last_route_by_it_is_gone() {
+    for routes_move_first in [true, false] {
+        retire(routes_move_first);
+    }
+}
+
+fn retire(routes_move_first: bool) {
+    in_namespace(move || async move {
         link("up1", &["192.168.0.1/24"]);
         let (fib, _events) = start().await;
         fib.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay");
@@ -376,8 +382,18 @@ fn the_device_of_another_encapsulation_goes_when_the_last_route_by_it_is_gone() 
         let made = fib.overlay(Some(spec_of(Encapsulation::IpIp, "192.168.0.1"))).await;
         assert_eq!(made.is_ok(), run("ip", &["link", "show", IPIP_DEVICE]).is_ok(), "{made:?}");
         assert_eq!(routes(), before);
-        fib.wish(vec![put("10.1.0.0/16", via(&["192.168.0.9"]))]).await;
-        assert!(run("ip", &["link", "show", VXLAN_DEVICE]).is_err(), "{:?}", devices());
+        let stands = || run("ip", &["link", "show", VXLAN_DEVICE]).is_ok();
+        let moved = async || fib.wish(vec![put("10.1.0.0/16", via(&["192.168.0.9"]))]).await;
+        if routes_move_first {
+            moved().await;
+            assert!(stands(), "others may send into it: {:?}", devices());
+            fib.retire_overlays().await;
+        } else {
+            fib.retire_overlays().await;
+            assert!(stands(), "a route leaves by it: {:?}", devices());
+            moved().await;
+        }
+        assert!(!stands(), "{:?}", devices());
         until("the route has moved", || routes() == ["10.1.0.0/16 via 192.168.0.9 dev up1 metric 76"]).await;
     });
 }

@@ -29,6 +29,10 @@ const FAR_AWAY: [IpAddr; 2] =
 const TURN: usize = 16_384;
 /// Between two attempts to make the overlay device.
 const OVERLAY_RETRY: Duration = Duration::from_secs(5);
+/// How long an overlay device that is not wanted any more takes what others send into it, until they have heard of it: an
+/// external peer on the way may wait for 30 s (MinRouteAdvertisementIntervalTimer, RFC 4271 section 10), and their kernels
+/// take the rest.
+const OVERLAY_LINGERS: Duration = Duration::from_secs(40);
 /// Between two looks at all the next hops that the speaker was told are out of reach: fib-sync watches those that were asked
 /// for last, and most of these were asked for long ago.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -181,6 +185,7 @@ impl Forwarding {
             state,
             publish,
             overlay_due: None,
+            overlays_retire: None,
             submitted: None,
             speaker: None,
             look_again: None,
@@ -268,6 +273,8 @@ struct Task {
     state: State,
     publish: watch::Sender<Option<OverlayStatus>>,
     overlay_due: Option<Instant>,
+    /// When overlay devices that are not wanted go.
+    overlays_retire: Option<Instant>,
     /// The last plan, by its number, for as long as the kernel has not answered: while it takes one in, the next is made.
     submitted: Option<(u64, Submitted)>,
     /// Who is told of next hops.
@@ -284,6 +291,7 @@ impl Task {
         let mut lost = Arc::new(Notify::new());
         loop {
             let overlay_due = self.overlay_due;
+            let overlays_retire = self.overlays_retire;
             let look_again = self.look_again;
             let back = self.state.tracking.due().map(Instant::from_std);
             let decided_by = self.dropped.values().min().copied();
@@ -332,6 +340,7 @@ impl Task {
                     self.make_overlay().await;
                     self.settle().await;
                 }
+                () = due(overlays_retire) => self.retire_overlays().await,
             }
         }
     }
@@ -382,8 +391,11 @@ impl Task {
             }
             FibEvent::Resynced => info!("the kernel's messages were lost and its routes read again"),
             FibEvent::OverlayChanged(status) => {
-                info!(device = status.device, mtu = status.mtu, "the overlay device has changed");
-                self.publish.send_replace(Some(status));
+                // One that only waits for its end is nobody's to send into.
+                if self.state.wanted.is_any() {
+                    info!(device = status.device, mtu = status.mtu, "the overlay device has changed");
+                    self.publish.send_replace(Some(status));
+                }
             }
         }
     }
@@ -394,15 +406,32 @@ impl Task {
         self.state.routes.set_defaults(Defaults { source, source6, mtu });
         self.state.wanted = Wanted::new(config);
         self.set_local().await;
-        let wanted = self.state.wanted.is_any();
-        // A device comes before the routes through it, and goes behind them.
-        if wanted {
+        // A device comes before the routes through it; it goes behind them, those of others too.
+        if self.state.wanted.is_any() {
             self.make_overlay().await;
-            self.settle().await;
         } else {
-            self.apply_settings();
-            self.settle().await;
-            self.make_overlay().await;
+            self.leave_overlay();
+        }
+        self.settle().await;
+        self.overlays_retire = Some(Instant::now() + OVERLAY_LINGERS);
+    }
+
+    /// Sends nothing into the overlay any more and announces none; the device stays for what others send.
+    fn leave_overlay(&mut self) {
+        self.overlay_due = None;
+        self.state.overlay_error = None;
+        self.publish.send_if_modified(|current| current.take().is_some());
+        self.apply_settings();
+    }
+
+    /// Removes the devices that are not wanted; by now nobody sends into them.
+    async fn retire_overlays(&mut self) {
+        self.overlays_retire = None;
+        if self.state.wanted.is_any() {
+            self.fib.retire_overlays().await;
+        } else if let Err(error) = self.fib.overlay(None).await {
+            warn!(%error, "the overlay device cannot be removed; it is tried again");
+            self.overlays_retire = Some(Instant::now() + OVERLAY_RETRY);
         }
     }
 

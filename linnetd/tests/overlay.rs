@@ -5,9 +5,11 @@
 mod support;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use support::stream::Stream;
 use support::{Namespace, Process, spawn};
 
 /// A host with a daemon; its number is in its addresses: 10.9N.0.1 on the link, 10.244.N.1 as a pod would have it.
@@ -69,8 +71,28 @@ directory = "{directory}/state"
         spawn(&mut command, &self.directory.join("linnetd.log"))
     }
 
+    fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("linnetd.log")).unwrap_or_default()
+    }
+
+    /// Whether the route to a prefix has this in it.
+    fn leads(&self, prefix: &str, way: &str) -> bool {
+        self.namespace.run(&format!("ip route show {prefix}")).contains(way)
+    }
+
+    fn has_device(&self) -> bool {
+        self.namespace.run("ip -br link").contains("linnet.vxlan")
+    }
+
+    /// A stream from its pod's address to that of another.
+    fn stream(&self, other: &Self) -> Stream {
+        let pod = |host: &Self, port| SocketAddr::from(([10, 244, host.number, 1], port));
+        let to = pod(other, 7000 + u16::from(self.number));
+        Stream::start(self.namespace.udp(pod(self, 0)), other.namespace.udp(to), to)
+    }
+
     fn dump(&self) -> String {
-        let log = fs::read_to_string(self.directory.join("linnetd.log")).unwrap_or_default();
+        let log = self.log();
         let shown: Vec<String> = ["ip -d -br link", "ip route", "ip -6 route", "ip neigh", "bridge fdb"]
             .into_iter()
             .map(|words| self.namespace.run(words))
@@ -86,7 +108,7 @@ impl Drop for Host {
 }
 
 fn until(what: &str, hosts: &[&Host], mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(90);
     while !done() {
         let dumps = || hosts.iter().map(|host| host.dump()).collect::<String>();
         assert!(Instant::now() < deadline, "waited for: {what}\n{}", dumps());
@@ -129,14 +151,51 @@ fn hosts_behind_a_router_that_knows_no_pod_reach_one_another_by_vxlan() {
     daemons[0].signal("HUP");
     until("the IPv4 route goes by the tunnel again", &[&one, &two], || ping("10.244.2.1", "10.244.1.1"));
 
-    // The other mode, applied in place on one side: the device goes, and the route follows the kernel's own to the host.
+    // The other mode, applied in place on one side: the route follows the kernel's own to the host.
     one.configure(2, "never");
     daemons[0].signal("HUP");
-    until("the route leaves the tunnel and the device goes", &[&one], || {
-        let routes = one.namespace.run("ip route show 10.244.2.0/24");
-        routes.contains("via 10.91.0.2 dev eth0") && !one.namespace.run("ip -br link").contains("linnet.vxlan")
-    });
+    until("the route leaves the tunnel", &[&one], || one.leads("10.244.2.0/24", "via 10.91.0.2 dev eth0"));
     one.configure(2, "auto");
     daemons[0].signal("HUP");
     until("the tunnel comes back", &[&one, &two], || ping("10.244.2.1", "10.244.1.1"));
+}
+
+#[test]
+fn a_tunnel_that_is_switched_off_takes_packets_until_peers_have_heard_of_it_and_none_is_lost() {
+    let router = Namespace::new("r");
+    router.run("sysctl -qw net.ipv4.ip_forward=1");
+    let (one, two) = (Host::new(1, &router), Host::new(2, &router));
+    for host in [1, 2] {
+        router.run(&format!("ip route add 10.244.{host}.0/24 via 10.9{host}.0.1"));
+    }
+    one.configure(2, "always");
+    two.configure(1, "always");
+    let daemons = [one.start(), two.start()];
+    until("both go by the tunnel", &[&one, &two], || {
+        one.leads("10.244.2.0/24", "linnet.vxlan") && two.leads("10.244.1.0/24", "linnet.vxlan")
+    });
+    let streams = [one.stream(&two), two.stream(&one)];
+
+    // What BGP has to say comes late.
+    for words in [
+        "add table ip late",
+        "add chain ip late forward { type filter hook forward priority 0 ; }",
+        "add rule ip late forward tcp dport 179 drop",
+        "add rule ip late forward tcp sport 179 drop",
+    ] {
+        router.run(&format!("nft {words}"));
+    }
+    one.configure(2, "never");
+    daemons[0].signal("HUP");
+    until("what leaves this host goes by the router", &[&one], || one.leads("10.244.2.0/24", "via 10.91.0.2 dev eth0"));
+    until("all of the reload is applied", &[&one], || one.log().contains("overlay.mode: \"always\" -> \"never\""));
+    assert!(two.leads("10.244.1.0/24", "linnet.vxlan"), "the peer has not heard of it yet\n{}", two.dump());
+    assert!(one.has_device(), "the peer sends into the tunnel\n{}", one.dump());
+    router.run("nft delete table ip late");
+    until("the peer goes by the router", &[&one, &two], || two.leads("10.244.1.0/24", "via 10.92.0.2 dev eth0"));
+    until("the device goes", &[&one], || !one.has_device());
+    for stream in streams {
+        let (sent, lost) = stream.end();
+        assert!(lost.is_empty(), "{} of {sent} packets were lost: {lost:?}\n{}{}", lost.len(), one.dump(), two.dump());
+    }
 }

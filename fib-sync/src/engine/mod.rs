@@ -71,6 +71,7 @@ pub(crate) enum Command {
     Sweep(bool, oneshot::Sender<()>),
     Reach(Vec<IpAddr>, oneshot::Sender<Vec<Reach>>),
     Overlay(Option<OverlaySpec>, oneshot::Sender<Result<Option<OverlayStatus>, FibError>>),
+    RetireOverlays(oneshot::Sender<()>),
     Peers(oneshot::Sender<Result<Vec<PeerStatus>, FibError>>),
     Status(oneshot::Sender<Vec<RouteStatus>>),
     Wanted(Vec<IpNetwork>, oneshot::Sender<Vec<Option<PathId>>>),
@@ -127,6 +128,8 @@ struct Engine {
     peers: Option<Peers>,
     /// Overlay devices of other encapsulations, by interface index.
     retiring: Vec<(u32, &'static str)>,
+    /// Other nodes have heard that they are not wanted: nobody sends into them.
+    others_told: bool,
     ledger: Ledger,
     next_hops: NextHops,
     /// By family: routes that nobody asked for go.
@@ -197,6 +200,7 @@ impl Engine {
             control,
             peers: None,
             retiring: Vec::new(),
+            others_told: false,
             ledger,
             next_hops,
             swept: [false; 2],
@@ -286,9 +290,16 @@ impl Engine {
                 let _ = answer.send(reach.collect());
             }
             Command::Overlay(spec, answer) => {
+                let encapsulation = |spec: &Option<OverlaySpec>| spec.as_ref().map(|spec| spec.encapsulation.device());
+                self.others_told &= encapsulation(&self.overlay_spec) == encapsulation(&spec);
                 self.overlay_spec.clone_from(&spec);
                 self.timers.overlay = None;
                 let _ = answer.send(self.set_overlay(spec));
+            }
+            Command::RetireOverlays(answer) => {
+                self.others_told = true;
+                self.retire_overlays();
+                let _ = answer.send(());
             }
             Command::Peers(answer) => {
                 let _ = answer.send(self.peers_now());

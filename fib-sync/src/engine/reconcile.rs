@@ -209,9 +209,12 @@ impl Engine {
         }
     }
 
-    /// Removes overlay devices of other encapsulations than the one that is wanted, each when nothing leaves by it any more:
-    /// routes move before their device goes, and those of an earlier run stay until they are swept.
+    /// Removes overlay devices of other encapsulations than the one that is wanted, when nobody sends into them, each when
+    /// nothing leaves by it any more: routes move before their device goes, and those of an earlier run stay until they are swept.
     pub(super) fn retire_overlays(&mut self) {
+        if !self.others_told {
+            return;
+        }
         let idle = |(link, _): &mut (u32, _)| !self.ledger.uses(*link) && !self.next_hops.uses(*link);
         let idle: Vec<(u32, &str)> = self.retiring.extract_if(.., idle).collect();
         for (link, name) in idle {

@@ -7,6 +7,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -29,7 +30,37 @@ const PREFIXES: u64 = 150;
 /// The longest time from the beginning of a storm, or of the daemon, to a kill.
 const LONGEST: Duration = Duration::from_millis(400);
 
-/// Prefixes, and the next hops that lead to them.
+/// In the place of these, of each family, others have routes with Linnet's very key.
+const TAKEN: RangeInclusive<u64> = 20..=25;
+
+/// Which router is used where both announce a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Preference {
+    /// Both.
+    None,
+    /// The first, and the second is its backup.
+    First,
+}
+
+impl Preference {
+    /// Of a round: the daemon that is started in it is told so.
+    fn of(round: u32) -> Self {
+        if round.is_multiple_of(2) { Self::None } else { Self::First }
+    }
+}
+
+/// The daemon's file.
+fn configure(rack: &Rack, routers: &[Router; 2], preference: Preference) {
+    let filter = "[[bgp.filter]]\nname = \"second\"\nrules = [{ set = { local-pref = 50 }, then = \"accept\" }]\n";
+    let [first, second] = routers;
+    let second = match preference {
+        Preference::None => second.peer("all"),
+        Preference::First => second.peer("second"),
+    };
+    rack.configure("", &format!("{}{second}{filter}", first.peer("all")));
+}
+
+/// Prefixes, and the next hops that lead to them, with their weights where there are any.
 type Table = BTreeMap<String, BTreeSet<String>>;
 
 /// A router with a link to the host, whose routes are a storm.
@@ -67,11 +98,11 @@ impl Router {
     }
 
     /// What the host's file says of it.
-    fn peer(&self) -> String {
+    fn peer(&self, import: &str) -> String {
         let number = self.number;
         format!(
             "[[bgp.peer]]\nname = \"storm-{number}\"\naddress = \"10.99.{number}.2\"\nasn = 65002\nconnect-retry = 1\n\
-             families = [\"ipv4-unicast\", \"ipv6-unicast\"]\nimport = \"all\"\nexport = \"all\"\n"
+             families = [\"ipv4-unicast\", \"ipv6-unicast\"]\nimport = \"{import}\"\nexport = \"all\"\n"
         )
     }
 
@@ -153,10 +184,26 @@ fn held(rack: &Rack) -> Table {
             let hops = route["nexthops"].as_array().cloned().unwrap_or_else(|| vec![route.clone()]);
             let shown = |hop: &Value| {
                 let via = hop["gateway"].as_str().or(hop["via"]["host"].as_str()).unwrap_or("-");
-                format!("{via} {}", hop["dev"].as_str().unwrap_or("-"))
+                let weight = hop["weight"].as_u64().filter(|weight| *weight > 1);
+                let weight = weight.map(|weight| format!(" weight {weight}")).unwrap_or_default();
+                format!("{via} {}{weight}", hop["dev"].as_str().unwrap_or("-"))
             };
             let hops = hops.iter().map(shown).collect();
             assert_eq!(table.insert(prefix.to_owned(), hops), None, "{prefix} is there twice\n{}", rack.dump());
+        }
+    }
+    table
+}
+
+/// What the host has to have.
+fn wanted(routers: &[Router; 2], preference: Preference) -> Table {
+    let mut table = Table::from([("203.0.113.0/24".to_owned(), ["10.99.0.2 eth0".to_owned()].into())]);
+    routers.iter().for_each(|router| router.truth(&mut table));
+    if preference == Preference::First {
+        // A group in which the first has all, and the second stands by.
+        for hops in table.values_mut().filter(|hops| hops.len() == 2) {
+            let first = hops.pop_first().unwrap();
+            hops.insert(format!("{first} weight 255"));
         }
     }
     table
@@ -200,10 +247,14 @@ impl Storm {
     }
 }
 
+fn storm_prefixes(number: u64) -> [String; 2] {
+    [format!("10.100.{number}.0/24"), format!("fd00:100:{number:x}::/64")]
+}
+
 /// A third of all prefixes comes or goes.
 fn change(announced: &mut BTreeSet<String>, chance: &mut Chance) {
     for number in 1..=PREFIXES {
-        for prefix in [format!("10.100.{number}.0/24"), format!("fd00:100:{number:x}::/64")] {
+        for prefix in storm_prefixes(number) {
             if chance.below(3) == 0 && !announced.remove(&prefix) {
                 announced.insert(prefix);
             }
@@ -211,14 +262,20 @@ fn change(announced: &mut BTreeSet<String>, chance: &mut Chance) {
     }
 }
 
-/// Of others: with the same prefixes, with Linnet's protocol in another table, a next-hop object.
+/// Of others: with the same prefixes, some in the very place of Linnet's; with Linnet's protocol in another table; a next-hop
+/// object.
 fn put_foreign(host: &Namespace) {
-    for number in 1..20 {
-        host.run(&format!("ip route add 10.100.{number}.0/24 via 10.99.0.9 proto static metric 77"));
-        host.run(&format!("ip -6 route add fd00:100:{number:x}::/64 via fd00:99:1::9 proto static metric 77"));
+    let others = (1..20).map(|number| (number, 77)).chain(TAKEN.map(|number| (number, 76)));
+    for (number, metric) in others {
+        host.run(&format!("ip route add 10.100.{number}.0/24 via 10.99.0.9 proto static metric {metric}"));
+        host.run(&format!("ip -6 route add fd00:100:{number:x}::/64 via fd00:99:1::9 proto static metric {metric}"));
     }
     host.run("ip route add 10.100.0.0/16 via 10.99.0.9 proto 76 metric 76 table 100");
     host.run("ip nexthop add id 1275068420 via 10.99.0.8 dev eth0 protocol 12");
+}
+
+fn is_taken(prefix: &str) -> bool {
+    TAKEN.flat_map(storm_prefixes).any(|taken| taken == prefix)
 }
 
 fn foreign(host: &Namespace) -> String {
@@ -232,18 +289,24 @@ fn foreign(host: &Namespace) -> String {
 }
 
 /// Routes are what the routers say, when the daemon has said that they are complete.
-fn until_settled(rack: &Rack, routers: &[Router; 2], announced: &[BTreeSet<String>], before: usize, at: &str) {
+fn until_settled(
+    rack: &Rack,
+    (routers, preference): (&[Router; 2], Preference),
+    announced: &[BTreeSet<String>],
+    before: usize,
+    at: &str,
+) {
     let log = rack.directory.join("linnetd.log");
     let mut seen = Vec::new();
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let text = fs::read_to_string(&log).unwrap();
         let complete = text[before..].lines().filter(|line| line.contains("routes are complete")).count();
-        let mut wanted = Table::from([("203.0.113.0/24".to_owned(), ["10.99.0.2 eth0".to_owned()].into())]);
-        routers.iter().for_each(|router| router.truth(&mut wanted));
+        let mut wanted = wanted(routers, preference);
         let said: BTreeSet<&String> = announced.iter().flatten().collect();
         let steady = 1 + 2 * routers.len();
         if complete >= 2 && wanted.len() == said.len() + steady {
+            wanted.retain(|prefix, _| !is_taken(prefix));
             seen = differing(&held(rack), &wanted);
             if seen.is_empty() {
                 return;
@@ -260,7 +323,7 @@ async fn killed_again_and_again_in_a_storm_it_has_what_the_routers_announce_touc
     let seed = seed();
     let rack = Rack::new("");
     let routers = Arc::new([Router::new(&rack, 1), Router::new(&rack, 2)]);
-    rack.configure("", &format!("{}{}", routers[0].peer(), routers[1].peer()));
+    configure(&rack, &routers, Preference::None);
     let (client, pod) = (Namespace::new("c"), Namespace::new("p"));
     rack.host.run(&format!("ip link add in0 type veth peer name eth0 netns {}", client.name));
     for (host, device, end) in [(&rack.host, "in0", 1), (&client, "eth0", 2)] {
@@ -277,7 +340,7 @@ async fn killed_again_and_again_in_a_storm_it_has_what_the_routers_announce_touc
     let mut daemon = rack.start();
     wait_for_both_sides(&rack);
     let mut announced = vec![BTreeSet::new(); routers.len()];
-    until_settled(&rack, &routers, &announced, 0, "before the storm");
+    until_settled(&rack, (&routers, Preference::None), &announced, 0, "before the storm");
     let request = EndpointAddRequest {
         name: "web".into(),
         netns: pod.name.clone(),
@@ -314,10 +377,12 @@ async fn killed_again_and_again_in_a_storm_it_has_what_the_routers_announce_touc
         if began.elapsed() > LENGTH {
             break;
         }
-        let at = format!("seed {seed}, round {round}");
+        let preference = Preference::of(round);
+        let at = format!("seed {seed}, round {round}, {preference:?} preferred");
         let mut chance = Chance::of(seed, round);
         // These are no waiting for anything: they are the moments of death.
         let mut moment = || std::thread::sleep(Duration::from_micros(chance.below(LONGEST.as_micros() as u64)));
+        configure(&rack, &routers, preference);
         let storm = Storm::start(&routers, announced, Chance::of(!seed, round));
         moment();
         daemon.signal("KILL");
@@ -336,7 +401,7 @@ async fn killed_again_and_again_in_a_storm_it_has_what_the_routers_announce_touc
         let changed;
         (announced, changed) = storm.end();
         turns += changed;
-        until_settled(&rack, &routers, &announced, before, &at);
+        until_settled(&rack, (&routers, preference), &announced, before, &at);
         assert_eq!(foreign(&rack.host), strange, "{at}: what is not Linnet's");
         assert_eq!(ruleset(), ruled, "{at}: the policy's table");
         let listed = rack.endpoints().await.list(EndpointListRequest {}).await.unwrap().into_inner().endpoints;

@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 
 use linnet_api::{BgpRoutesRequest, ReloadRequest, StatusRequest};
-use support::{HOST, Namespace, Process, ROUTER, Rack, shown, spawn, wait_for_both_sides};
+use support::{HOST, Namespace, Process, ROUTER, Rack, shown, six, spawn, wait_for_both_sides};
 
 /// Static routes and an OSPF daemon's, within what the filter lets pass.
 const IMPORT: &str = r#"
@@ -26,18 +26,23 @@ rules = [
 
 /// What BIRD on the router has from the host, a line for each prefix.
 fn heard(rack: &Rack) -> Vec<String> {
-    let shown = rack.birdc("show route protocol host all");
+    heard_by(rack, "host")
+}
+
+/// Likewise, on this session of BIRD's.
+fn heard_by(rack: &Rack, session: &str) -> Vec<String> {
+    let shown = rack.birdc(&format!("show route protocol {session} all"));
     let mut lines: Vec<String> = Vec::new();
     for line in shown.lines() {
         let first = line.split_whitespace().next().unwrap_or_default();
-        if line.contains("[host ") && first.contains('/') {
+        if line.contains(&format!("[{session} ")) && first.contains('/') {
             lines.push(first.to_owned());
         }
         if let (Some(last), true) = (lines.last_mut(), line.contains("BGP.med:") || line.contains("BGP.community:")) {
             last.push_str(&format!(" {}", line.trim().trim_start_matches("BGP.")));
         }
     }
-    lines.retain(|line| !line.starts_with("10.244."));
+    lines.retain(|line| !line.starts_with("10.244.") && !line.starts_with("fd00:244:"));
     lines.sort();
     lines
 }
@@ -161,4 +166,41 @@ async fn a_reload_withdraws_what_is_not_to_be_announced_any_more_and_a_limit_is_
     node.reload(ReloadRequest {}).await.unwrap();
     until_heard(&rack, &[]);
     assert!(rack.birdc("show protocols all host").contains("Established"), "{}", rack.dump());
+}
+
+#[tokio::test]
+async fn routes_of_ipv6_and_the_subnets_of_the_hosts_own_addresses_are_announced_too() {
+    let rack = Rack::new(six::BIRD);
+    six::address(&rack);
+    rack.host.run("ip link add eth1 type veth peer name far");
+    rack.host.run("ip link set eth1 up");
+    rack.host.run("ip link set far up");
+    let subnets = "[[bgp.import-kernel]]\nprotocols = [\"kernel\"]\nfilter = \"subnets\"\n[[bgp.filter]]\nname = \"subnets\"\n\
+                   rules = [{ match = { prefix = [\"10.97.0.0/16 le 24\", \"fd00:8::/32 le 64\"] }, then = \"accept\" }]\n";
+    rack.configure("", &format!("{IMPORT}{subnets}"));
+    six::configure(&rack);
+    let _daemon = rack.start();
+    wait_for_both_sides(&rack);
+    let until_heard = |v4: &[&str], v6: &[&str]| {
+        rack.until(&format!("BIRD has {v4:?}, {v6:?} and no more"), || {
+            let heard = (heard_by(&rack, "host"), heard_by(&rack, "host6"));
+            (heard.0 == v4 && heard.1 == v6).then_some(())
+        });
+    };
+    rack.host.run("ip addr add 10.97.1.1/24 dev eth1");
+    rack.host.run("ip -6 addr add fd00:8:1::1/64 dev eth1 nodad");
+    rack.host.run("ip -6 route add fd00:7:1::/64 via fd00:99::2 proto static metric 9");
+    // By others' filters: neither of them is this node's own to say.
+    rack.host.run("ip -6 route add fd00:9:1::/64 via fd00:99::2 proto static");
+    rack.host.run("ip -6 addr add fd00:9:2::1/64 dev eth1 nodad");
+    until_heard(&["10.97.1.0/24"], &["fd00:7:1::/64 med: 9", "fd00:8:1::/64"]);
+    let own = rack.host.run("ip -6 route show proto 76");
+    assert!(!own.contains("fd00:7:") && !own.contains("fd00:8:"), "{own}");
+
+    rack.host.run("ip -6 route del fd00:7:1::/64");
+    rack.host.run("ip -6 addr del fd00:8:1::1/64 dev eth1");
+    until_heard(&["10.97.1.0/24"], &[]);
+    rack.host.run("ip -6 route add unreachable fd00:7:2::/48 proto static metric 10");
+    rack.host.run("ip -4 addr flush dev eth1");
+    until_heard(&[], &["fd00:7:2::/48 med: 10"]);
 }

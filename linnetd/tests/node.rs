@@ -6,7 +6,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use linnet_api::{BgpSummaryRequest, FibCheckRequest, FibRoute, FibRoutesRequest, ReloadRequest, StatusRequest};
-use support::{ROUTE, ROUTER, Rack, routes, shown, spawn, wait_for_both_sides};
+use support::{ROUTE, ROUTER, Rack, routes, shown, six, spawn, wait_for_both_sides};
 
 #[test]
 fn a_restart_after_kill_9_loses_no_route_and_cleanup_leaves_nothing() {
@@ -249,6 +249,36 @@ async fn source_and_mtu_of_routes_are_changed_by_a_reload() {
     let later: Vec<&String> = applied.changes.iter().filter(|line| line.contains("restart")).collect();
     assert_eq!(later.len(), 1, "{}", shown(&applied));
     rack.until_host_shows("ip route show proto 76", "203.0.113.0/24 via 10.99.0.2 dev eth0 metric 76 mtu 1300");
+}
+
+#[tokio::test]
+async fn ipv6_routes_have_the_nodes_own_ipv6_address_as_source_and_follow_a_reload() {
+    let rack = Rack::new(six::BIRD);
+    six::address(&rack);
+    let configure = |fib: &str| {
+        rack.configure("", &format!("[fib]\n{fib}\n"));
+        six::configure(&rack);
+    };
+    rack.host.run("ip -6 addr add fd00:77::1/128 dev lo");
+    configure("source6 = \"node\"");
+    let _daemon = rack.start();
+    let shows = |rest: &str| {
+        // Whether its next hop stands in the same line depends on the kernel's next-hop objects.
+        rack.until(&format!("the route says {rest}"), || {
+            let routes = rack.host.run("ip -6 route show proto 76");
+            let line = routes.lines().find(|line| line.starts_with("fd00:203::/64 "))?;
+            (line.contains(rest) && line.contains(" src ") == rest.starts_with("src ")).then_some(())
+        });
+    };
+    shows("src fd00:99::1 metric 76");
+    // The other family keeps the kernel's choice.
+    rack.until_host_shows("ip route show proto 76", "203.0.113.0/24 via 10.99.0.2 dev eth0 metric 76");
+    for (fib, rest) in [("source6 = \"fd00:77::1\"", "src fd00:77::1 metric 76"), ("", "metric 76")] {
+        configure(fib);
+        let applied = rack.node().await.reload(ReloadRequest {}).await.unwrap().into_inner();
+        assert!(applied.errors.is_empty(), "{}", shown(&applied));
+        shows(rest);
+    }
 }
 
 #[tokio::test]

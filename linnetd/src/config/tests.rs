@@ -470,6 +470,12 @@ fn what_routes_say_beside_where_they_lead_is_checked() {
     let fib =
         accepted("[node]\naddress = \"10.0.0.1\"\n[bgp]\nasn = 1\n[fib]\nsource = \"node\"\nsource6 = \"auto\"\n").fib;
     assert_eq!((fib.source, fib.source6, fib.mtu), (Some([10, 0, 0, 1].into()), None, None));
+    let own: std::net::Ipv6Addr = "fd00::1".parse().unwrap();
+    for node in ["address = \"10.0.0.1\"\naddress6 = \"fd00::1\"", "address = \"fd00::1\""] {
+        let text = format!("[node]\n{node}\n[bgp]\nasn = 1\nrouter-id = \"10.0.0.1\"\n[fib]\nsource6 = \"node\"\n");
+        let fib = accepted(&text).fib;
+        assert_eq!((fib.source, fib.source6), (None, Some(own)), "{node}");
+    }
 }
 
 #[test]

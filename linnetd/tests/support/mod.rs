@@ -341,6 +341,41 @@ pub fn routes(rack: &Rack) -> String {
     rack.host.run("ip route show proto 76")
 }
 
+/// A second session between host and router, over IPv6 and for IPv6: the host is fd00:99::1, the router fd00:99::2, which
+/// announces fd00:203::/64.
+pub mod six {
+    use super::{Rack, fs};
+
+    /// BIRD's side, for [`Rack::new`].
+    pub const BIRD: &str = "
+protocol static six { ipv6; route fd00:203::/64 blackhole; }
+protocol bgp host6 {
+  local fd00:99::2 as 65001;
+  neighbor fd00:99::1 as 64512;
+  connect retry time 1;
+  connect delay time 1;
+  error wait time 1, 2;
+  ipv6 { import all; export where source = RTS_STATIC; };
+}
+";
+
+    /// The addresses, before the daemon starts.
+    pub fn address(rack: &Rack) {
+        for (namespace, end) in [(&rack.host, 1), (&rack.router, 2)] {
+            namespace.run(&format!("ip -6 addr add fd00:99::{end}/64 dev eth0 nodad"));
+        }
+    }
+
+    /// Adds the peer and the node's address to what [`Rack::configure`] has written.
+    pub fn configure(rack: &Rack) {
+        let text = fs::read_to_string(rack.config_file()).unwrap();
+        let peer = "[[bgp.peer]]\nname = \"router6\"\naddress = \"fd00:99::2\"\nasn = 65001\nconnect-retry = 1\n\
+                    families = [\"ipv6-unicast\"]\nimport = \"all\"\nexport = \"all\"\n[policy]";
+        let text = text.replacen("[policy]", peer, 1).replacen("pod-cidrs", "address6 = \"fd00:99::1\"\npod-cidrs", 1);
+        fs::write(rack.config_file(), text).unwrap();
+    }
+}
+
 /// Waits until each side has the other's route.
 pub fn wait_for_both_sides(rack: &Rack) {
     rack.until_host_shows("ip route show proto 76", ROUTE);

@@ -46,7 +46,6 @@ name = "host-{number}"
 pod-cidrs = ["10.244.{number}.0/24", "fd00:244:{number}::/64"]
 [bgp]
 asn = 64512
-listen = ["10.9{number}.0.1:179"]
 [[bgp.peer]]
 name = "host-{peer}"
 address = "10.9{peer}.0.1"
@@ -198,4 +197,39 @@ fn a_tunnel_that_is_switched_off_takes_packets_until_peers_have_heard_of_it_and_
         let (sent, lost) = stream.end();
         assert!(lost.is_empty(), "{} of {sent} packets were lost: {lost:?}\n{}{}", lost.len(), one.dump(), two.dump());
     }
+}
+
+#[test]
+fn a_node_that_is_renumbered_is_reached_at_its_new_address_after_a_reload() {
+    let router = Namespace::new("r");
+    router.run("sysctl -qw net.ipv4.ip_forward=1");
+    let (one, two) = (Host::new(1, &router), Host::new(2, &router));
+    one.configure(2, "auto");
+    two.configure(1, "auto");
+    let daemons = [one.start(), two.start()];
+    let reached = || {
+        ["10.244.2.1 -I 10.244.1.1", "fd00:244:2::1 -I fd00:244:1::1"]
+            .iter()
+            .all(|way| one.namespace.try_run(&format!("ping -c1 -W1 {way}")).status.success())
+    };
+    until("pods reach each other", &[&one, &two], reached);
+
+    router.run("ip addr add 10.93.0.2/24 dev eth1");
+    router.run("ip addr del 10.91.0.2/24 dev eth1");
+    one.namespace.run("ip addr del 10.91.0.1/24 dev eth0");
+    one.namespace.run("ip addr add 10.93.0.1/24 dev eth0");
+    one.namespace.run("ip route add default via 10.93.0.2");
+    until("pods are cut off", &[&one, &two], || !reached());
+    let file = two.directory.join("linnetd.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("10.91.0.1", "10.93.0.1")).unwrap();
+    // Of the other, the file says nothing of the address: it is that of the default route.
+    daemons.iter().for_each(|daemon| daemon.signal("HUP"));
+    until("pods reach each other again", &[&one, &two], reached);
+    let device = one.namespace.run("ip -d link show linnet.vxlan");
+    assert!(device.contains("local 10.93.0.1"), "{}", one.dump());
+    until("the other node sends to the new address alone", &[&one, &two], || {
+        let entries = two.namespace.run("bridge fdb show dev linnet.vxlan");
+        entries.contains("dst 10.93.0.1") && !entries.contains("10.91.0.1")
+    });
 }

@@ -38,6 +38,11 @@ pub enum FibEvent {
     Resynced,
     /// The overlay's MTU changed with its underlay.
     OverlayChanged(OverlayStatus),
+    /// The overlay's device is gone or of no use, and cannot be set up again; that is tried every second.
+    OverlayLost {
+        /// Why.
+        error: String,
+    },
 }
 
 /// The kernel's answer for one destination, and the route that gave it.

@@ -394,7 +394,19 @@ impl Task {
                 // One that only waits for its end is nobody's to send into.
                 if self.state.wanted.is_any() {
                     info!(device = status.device, mtu = status.mtu, "the overlay device has changed");
+                    self.state.overlay_error = None;
                     self.publish.send_replace(Some(status));
+                    self.apply_settings();
+                    self.settle().await;
+                }
+            }
+            FibEvent::OverlayLost { error } => {
+                // fib-sync has said so to whoever reads the log, and tries again by itself.
+                if self.state.wanted.is_any() {
+                    self.state.overlay_error = Some(error);
+                    self.publish.send_replace(None);
+                    self.apply_settings();
+                    self.settle().await;
                 }
             }
         }

@@ -6,7 +6,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use linnet_api::{BgpSummaryRequest, FibCheckRequest, FibRoute, FibRoutesRequest, ReloadRequest, StatusRequest};
-use support::{ROUTE, ROUTER, Rack, routes, shown, six, spawn, wait_for_both_sides};
+use support::{HOST, ROUTE, ROUTER, Rack, routes, shown, six, spawn, wait_for_both_sides};
 
 #[test]
 fn a_restart_after_kill_9_loses_no_route_and_cleanup_leaves_nothing() {
@@ -39,7 +39,7 @@ fn a_restart_after_kill_9_loses_no_route_and_cleanup_leaves_nothing() {
     daemon.signal("TERM");
     assert!(daemon.end().success(), "{}", rack.dump());
     assert!(routes(&rack).contains(ROUTE), "{}", rack.dump());
-    assert!(rack.birdc("show route 10.244.1.0/24").contains(support::HOST), "the peer kept our route\n{}", rack.dump());
+    assert!(rack.birdc("show route 10.244.1.0/24").contains(HOST), "the peer kept our route\n{}", rack.dump());
 
     let cleanup = rack.linnetd(&["--cleanup"]);
     assert!(cleanup.status.success(), "{}", shown(&cleanup));
@@ -71,14 +71,12 @@ async fn a_wrong_file_changes_nothing_and_a_right_one_is_applied_without_a_reset
     let applied = node.reload(ReloadRequest {}).await.unwrap().into_inner();
     assert!(applied.errors.is_empty(), "{}", shown(&applied));
     assert_eq!(applied.changes, ["bgp.networks: [] -> [\"198.51.100.0/24\"]"]);
-    rack.until("BIRD hears the new network", || {
-        rack.birdc("show route 198.51.100.0/24").contains(support::HOST).then_some(())
-    });
+    rack.until("BIRD hears the new network", || rack.birdc("show route 198.51.100.0/24").contains(HOST).then_some(()));
     rack.configure("networks = [\"192.0.2.0/24\"]", "");
     daemon.signal("HUP");
     rack.until("a hangup does what the API does", || {
-        let gone = !rack.birdc("show route 198.51.100.0/24").contains(support::HOST);
-        (gone && rack.birdc("show route 192.0.2.0/24").contains(support::HOST)).then_some(())
+        let gone = !rack.birdc("show route 198.51.100.0/24").contains(HOST);
+        (gone && rack.birdc("show route 192.0.2.0/24").contains(HOST)).then_some(())
     });
     let neighbor = linnet_api::NeighborRequest { peer: ROUTER.into() };
     let neighbor = rack.bgp().await.neighbor(neighbor).await.unwrap().into_inner();
@@ -249,6 +247,36 @@ async fn source_and_mtu_of_routes_are_changed_by_a_reload() {
     let later: Vec<&String> = applied.changes.iter().filter(|line| line.contains("restart")).collect();
     assert_eq!(later.len(), 1, "{}", shown(&applied));
     rack.until_host_shows("ip route show proto 76", "203.0.113.0/24 via 10.99.0.2 dev eth0 metric 76 mtu 1300");
+}
+
+#[tokio::test]
+async fn an_overlay_that_is_lost_while_it_runs_is_said_so_until_it_is_back() {
+    let rack = Rack::new("");
+    rack.configure("", "");
+    let _daemon = rack.start();
+    wait_for_both_sides(&rack);
+    let mut node = rack.node().await;
+    let mut until_overlay = async |state: &str, detail: &str| {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let status = node.status(StatusRequest {}).await.unwrap().into_inner();
+            let overlay = status.components.iter().find(|component| component.name == "overlay").unwrap();
+            if overlay.state == state && overlay.detail.contains(detail) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "waited for {state} {detail}: {}\n{}", shown(&status), rack.dump());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    until_overlay("ok", "linnet.vxlan").await;
+    // Without its address the device that somebody removes cannot be made anew.
+    rack.host.run(&format!("ip addr del {HOST}/24 dev eth0"));
+    rack.host.run("ip link del linnet.vxlan");
+    until_overlay("degraded", HOST).await;
+    rack.host.run(&format!("ip addr add {HOST}/24 dev eth0"));
+    until_overlay("ok", "linnet.vxlan").await;
+    let log = fs::read_to_string(rack.directory.join("linnetd.log")).unwrap();
+    assert_eq!(log.matches("the overlay device cannot be set up").count(), 1, "{log}");
 }
 
 #[tokio::test]

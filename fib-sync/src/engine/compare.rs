@@ -190,7 +190,7 @@ impl Engine {
         if let Some((kind, detail)) = wrong {
             findings.add(Subject::Device(name.into()), kind, || detail);
             match self.set_overlay(Some(spec)) {
-                Ok(Some(status)) => self.outbox.overlay(status),
+                Ok(Some(status)) => self.outbox.overlay(Ok(status)),
                 // Seen when it is judged.
                 Ok(None) | Err(_) => self.timers.overlay = Some(Instant::now()),
             }

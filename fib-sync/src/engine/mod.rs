@@ -122,6 +122,8 @@ struct Engine {
     /// The overlay that is wanted, and that there is.
     overlay_spec: Option<OverlaySpec>,
     overlay: Option<Overlay>,
+    /// Why it could not be set up again when that was tried last.
+    overlay_failure: Option<String>,
     neighbours: Neighbours,
     control: Control,
     /// Of the overlay, where it is WireGuard.
@@ -196,6 +198,7 @@ impl Engine {
             answers: Answers::default(),
             overlay_spec: None,
             overlay: None,
+            overlay_failure: None,
             neighbours: Neighbours::default(),
             control,
             peers: None,
@@ -293,6 +296,7 @@ impl Engine {
                 let encapsulation = |spec: &Option<OverlaySpec>| spec.as_ref().map(|spec| spec.encapsulation.device());
                 self.others_told &= encapsulation(&self.overlay_spec) == encapsulation(&spec);
                 self.overlay_spec.clone_from(&spec);
+                self.overlay_failure = None;
                 self.timers.overlay = None;
                 let _ = answer.send(self.set_overlay(spec));
             }
@@ -457,6 +461,7 @@ impl Engine {
         self.retiring = wanted.map_or_else(Vec::new, |wanted| overlay::others(wanted, &self.links));
         match &done {
             Ok(Some(made)) => {
+                self.overlay_failure = None;
                 let same_device = self.overlay.as_ref().is_some_and(|old| old.link == made.link);
                 if !same_device {
                     self.neighbours.forget();

@@ -280,12 +280,15 @@ impl Engine {
             Ok(Some(status)) => {
                 tracing::info!(device = status.device, mtu = status.mtu, "the overlay device was set up again");
                 self.timers.overlay = None;
-                self.outbox.overlay(status);
+                self.outbox.overlay(Ok(status));
             }
             Ok(None) => {}
             Err(error) => {
-                if self.timers.overlay.is_none() {
+                let error = error.to_string();
+                if self.overlay_failure.as_ref() != Some(&error) {
                     tracing::warn!(%error, "the overlay device cannot be set up; trying again every second");
+                    self.overlay_failure = Some(error.clone());
+                    self.outbox.overlay(Err(error));
                 }
                 self.timers.overlay = Some(Instant::now() + std::time::Duration::from_secs(1));
             }

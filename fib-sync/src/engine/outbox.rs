@@ -17,7 +17,7 @@ const REPAIRS: usize = 1024;
 pub(super) struct Outbox {
     events: mpsc::Sender<FibEvent>,
     reach: HashMap<IpAddr, Reach>,
-    overlay: Option<OverlayStatus>,
+    overlay: Option<Result<OverlayStatus, String>>,
     resynced: bool,
     repaired: VecDeque<(IpNetwork, String)>,
 }
@@ -31,8 +31,8 @@ impl Outbox {
         self.reach.insert(address, reach);
     }
 
-    pub(super) fn overlay(&mut self, status: OverlayStatus) {
-        self.overlay = Some(status);
+    pub(super) fn overlay(&mut self, now: Result<OverlayStatus, String>) {
+        self.overlay = Some(now);
     }
 
     pub(super) fn resynced(&mut self) {
@@ -61,8 +61,11 @@ impl Outbox {
             };
             if !self.reach.is_empty() {
                 permit.send(FibEvent::ReachChanged(self.reach.drain().collect()));
-            } else if let Some(status) = self.overlay.take() {
-                permit.send(FibEvent::OverlayChanged(status));
+            } else if let Some(now) = self.overlay.take() {
+                permit.send(match now {
+                    Ok(status) => FibEvent::OverlayChanged(status),
+                    Err(error) => FibEvent::OverlayLost { error },
+                });
             } else if std::mem::take(&mut self.resynced) {
                 permit.send(FibEvent::Resynced);
             } else if let Some((prefix, what)) = self.repaired.pop_front() {

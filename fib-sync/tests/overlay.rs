@@ -380,6 +380,7 @@ fn retire(routes_move_first: bool) {
         let before = routes();
         // Where the kernel has no such devices this fails, which makes no difference to the other.
         let made = fib.overlay(Some(spec_of(Encapsulation::IpIp, "192.168.0.1"))).await;
+        assert_eq!(made.is_ok(), has_ipip(), "{made:?}");
         assert_eq!(made.is_ok(), run("ip", &["link", "show", IPIP_DEVICE]).is_ok(), "{made:?}");
         assert_eq!(routes(), before);
         let stands = || run("ip", &["link", "show", VXLAN_DEVICE]).is_ok();

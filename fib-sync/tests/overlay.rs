@@ -3,14 +3,15 @@
 
 mod support;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use fib_sync::{
-    Encapsulation, FibError, FibEvent, Target, TunnelEnd,
+    Change, Encapsulation, FibError, FibEvent, PathId, Target, TunnelEnd,
     overlay::{IPIP_DEVICE, VXLAN_DEVICE, checksum},
 };
 use support::{
-    node::{Node, VXLAN, has_ipip, spec, spec_of, tunnel},
+    node::{Node, VXLAN, end_of, has_ipip, spec, spec_of, tunnel},
+    stream::Stream,
     *,
 };
 
@@ -108,6 +109,47 @@ fn checksums_are_completed_before_the_tunnel_on_kernels_that_get_them_wrong_and_
             assert!(!checksum::settle(VXLAN_DEVICE, "5.4.0-42-generic").expect("nothing to do"));
         }
         assert!(checksum::is_offloaded("nobody").is_err());
+    });
+}
+
+#[test]
+fn no_packet_is_lost_when_a_path_moves_between_the_tunnel_and_a_link_again_and_again() {
+    in_namespace(|| async {
+        ip("link add one type veth peer name two");
+        let a = Node::new(VXLAN, "one", &["192.168.0.1/24"], &["10.244.1.5", "fd00:244:1::5"]).await;
+        let b = Node::new(VXLAN, "two", &["192.168.0.2/24"], &["10.244.2.5", "fd00:244:2::5"]).await;
+        let path = PathId(1000);
+        let tell = |target: Target| Change::Path(path, Some(target.into()));
+        let sides = [
+            (&a, "192.168.0.2", end_of(&b.overlay), ["10.244.2.0/24", "fd00:244:2::/64"]),
+            (&b, "192.168.0.1", end_of(&a.overlay), ["10.244.1.0/24", "fd00:244:1::/64"]),
+        ];
+        for (node, _, end, prefixes) in &sides {
+            let mut changes = vec![tell(tunnel(*end))];
+            changes.extend(prefixes.iter().map(|prefix| Change::Put(prefix.parse().expect("a prefix"), path)));
+            node.fib.change(changes).await;
+        }
+        until("the underlay works", || a.pod.pings("10.244.2.5").is_ok() && a.pod.pings("fd00:244:2::5").is_ok()).await;
+        let stream = |from: &Node, to: &Node, address: &str| {
+            let bound: SocketAddr = address.parse().expect("an address");
+            let receiver = to.pod.run(move || UdpSocket::bind(bound).expect("a socket"));
+            let sender = from.pod.run(|| UdpSocket::bind("0.0.0.0:0").expect("a socket"));
+            Stream::start(sender, receiver, bound)
+        };
+        let streams = [stream(&a, &b, "10.244.2.5:7000"), stream(&b, &a, "10.244.1.5:7000")];
+        for round in 0..100 {
+            for (node, gateway, end, _) in &sides {
+                let target = if round % 2 == 0 { via(&[*gateway]) } else { tunnel(*end) };
+                node.fib.change(vec![tell(target)]).await;
+            }
+            // Some packets by each.
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        for stream in streams {
+            let (sent, missing) = stream.end();
+            assert!(sent > 100, "{sent} packets only");
+            assert_eq!(missing, [0u64; 0], "of {sent} packets");
+        }
     });
 }
 

@@ -33,7 +33,7 @@ enum Step {
 /// What was reconciled between two batches of another reconciliation.
 #[derive(Debug, Default)]
 pub(super) struct Meanwhile {
-    tunnels_changed: bool,
+    ends_changed: bool,
     prefixes: Vec<IpNetwork>,
 }
 
@@ -44,11 +44,16 @@ impl Engine {
         self.troubles.asked(&prefixes, Instant::now());
         let retold = self.ledger.paths.take_retold();
         self.learn_gateways(&retold);
-        let mut changed: HashSet<FamilyPath> = retold.into_iter().filter(|path| self.resolve(*path)).collect();
         // The kernel's route may be the same, and the peer that its packets are encrypted for is another.
-        changed.extend(self.ledger.paths.take_rekeyed().into_iter().filter(|_| self.peers.is_some()));
+        let rekeyed: HashSet<FamilyPath> =
+            self.ledger.paths.take_rekeyed().into_iter().filter(|_| self.peers.is_some()).collect();
+        prefixes.extend(self.routes_of(&rekeyed));
+        // Before paths are resolved: where that changes a next-hop object, all routes by it have moved.
+        let ends_changed = self.open_tunnels(&prefixes);
+        let mut changed: HashSet<FamilyPath> = retold.into_iter().filter(|path| self.resolve(*path)).collect();
+        changed.retain(|path| !rekeyed.contains(path));
         prefixes.extend(self.routes_of(&changed));
-        self.reconcile(prefixes);
+        self.make_so(prefixes, ends_changed);
     }
 
     /// Takes changes into the book. Returns the prefixes that they are about, in the order in which the kernel is to follow.
@@ -74,19 +79,31 @@ impl Engine {
     }
 
     /// Makes the kernel hold what is wanted for these prefixes.
+    pub(super) fn reconcile(&mut self, prefixes: impl IntoIterator<Item = IpNetwork>) {
+        let prefixes: Vec<IpNetwork> = prefixes.into_iter().collect();
+        let ends_changed = self.open_tunnels(&prefixes);
+        self.make_so(prefixes, ends_changed);
+    }
+
+    /// Sees to it that whoever is at the end of a tunnel is known before a route leads there. Returns whether the ends have
+    /// changed, so that some may go behind the routes.
+    fn open_tunnels(&mut self, prefixes: &[IpNetwork]) -> bool {
+        let ends_changed = self.ledger.paths.take_tunnels_changed();
+        if ends_changed {
+            self.add_neighbours();
+        }
+        self.admit_peers(prefixes, ends_changed);
+        ends_changed
+    }
+
+    /// Writes what is not as it should be for these prefixes.
     ///
     /// The book says what the kernel will hold as soon as an operation is on its way, and is put right should the kernel
     /// refuse: so one look-up of a prefix serves all of its steps, and a prefix that is named twice is written once.
-    pub(super) fn reconcile(&mut self, prefixes: impl IntoIterator<Item = IpNetwork>) {
+    fn make_so(&mut self, mut prefixes: Vec<IpNetwork>, mut ends_changed: bool) {
         let now = Instant::now();
-        let mut prefixes: Vec<IpNetwork> = prefixes.into_iter().collect();
         let mut meanwhile = Meanwhile::default();
         self.resolve_new();
-        let mut tunnels_changed = self.ledger.paths.take_tunnels_changed();
-        if tunnels_changed {
-            self.add_neighbours();
-        }
-        self.admit_peers(&prefixes, tunnels_changed);
         self.part_doubles();
         let mut writer = std::mem::take(&mut self.writer);
         let mut removals = Vec::new();
@@ -122,16 +139,16 @@ impl Engine {
             self.ask_again();
         }
         if let Some(meanwhile) = &mut self.meanwhile {
-            meanwhile.tunnels_changed |= tunnels_changed;
+            meanwhile.ends_changed |= ends_changed;
             meanwhile.prefixes.append(&mut prefixes);
             return;
         }
-        tunnels_changed |= meanwhile.tunnels_changed;
+        ends_changed |= meanwhile.ends_changed;
         prefixes.append(&mut meanwhile.prefixes);
-        if tunnels_changed {
+        if ends_changed {
             self.remove_neighbours();
         }
-        self.dismiss_peers(&prefixes, tunnels_changed);
+        self.dismiss_peers(&prefixes, ends_changed);
         self.collect_next_hops();
         self.retire_overlays();
     }

@@ -9,11 +9,17 @@ use netlink_packet_route::RouteNetlinkMessage;
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Command, Engine, MONITOR, SETTLE, support::*};
+use super::{
+    Command, Engine, MONITOR, SETTLE,
+    support::{
+        node::{spec, tunnel},
+        *,
+    },
+};
 use crate::{
-    FibEvent, Hop, Target,
+    Change, FibEvent, Hop, PathId, Target, TunnelEnd,
     kernel_route::removal,
-    netlink::{Request, Socket},
+    netlink::{Monitor, Notice, Request, Socket, all_but},
 };
 
 /// An engine that is asked and told by hand.
@@ -181,5 +187,41 @@ fn a_next_hop_object_that_was_refused_is_tried_again_and_its_routes_go_by_it_the
         engine.tick(Instant::now() + Duration::from_secs(31));
         assert_eq!((routes().len(), engine.next_hops.count()), (1, 2));
         assert!(engine.status()[0].installed && engine.status()[0].error.is_none());
+    });
+}
+
+#[test]
+fn entries_of_a_tunnel_are_there_before_a_path_moves_to_it_and_go_after_it_moved_away() {
+    in_namespace(|| async {
+        /// Groups of linux/rtnetlink.h: neigh, nexthop.
+        const GROUPS: [u32; 2] = [3, 32];
+        link("up1", &["192.168.0.1/24", "fd00:10::1/64"]);
+        let (mut engine, _events) = engine();
+        engine.obey(Command::Overlay(Some(spec("192.168.0.1")), oneshot::channel().0));
+        let link = engine.overlay.as_ref().expect("an overlay").link;
+        let path = PathId(0);
+        let end = TunnelEnd::Vxlan { endpoint: [192, 168, 7, 1].into(), vni: 4096, mac: [2, 0, 0, 0, 0, 1] };
+        let direct = Change::Path(path, Some(via(&["192.168.0.2", "fd00:10::2"]).into()));
+        let prefixes = ["10.1.0.0/16", "fd00:1::/64"].map(|prefix| prefix.parse().expect("a prefix"));
+        let mut changes = vec![direct.clone()];
+        changes.extend(prefixes.map(|prefix| Change::Put(prefix, path)));
+        engine.obey(Command::Change(changes, oneshot::channel().0));
+        for (way, first, last) in [(Change::Path(path, Some(tunnel(end).into())), 'e', 'o'), (direct, 'o', 'e')] {
+            let mut monitor = Monitor::listen(&GROUPS, &all_but(u32::MAX), MONITOR).expect("a monitor");
+            engine.obey(Command::Change(vec![way], oneshot::channel().0));
+            let heard = monitor.hear().into_iter().filter_map(|notice| match notice {
+                Notice::NextHop { .. } => Some('o'),
+                Notice::Message { message: RouteNetlinkMessage::NewNeighbour(entry), .. }
+                | Notice::Message { message: RouteNetlinkMessage::DelNeighbour(entry), .. } => {
+                    (entry.header.ifindex == link).then_some('e')
+                }
+                _ => None,
+            });
+            let mut heard: Vec<char> = heard.collect();
+            heard.dedup();
+            // The objects of gateways that nobody has any more go at the very end.
+            heard.truncate(2);
+            assert_eq!(heard, [first, last]);
+        }
     });
 }

@@ -10,8 +10,10 @@ use ipnetwork::IpNetwork;
 
 use super::{Engine, SETTLE, repair::Thing};
 use crate::{
+    FibError,
     fight::{Fight, Response},
     kernel_route::{KernelHop, KernelPath, Kind},
+    netlink::Refusal,
     next_hops::Group,
     paths::{FamilyPath, Resolved, gateways},
     resolve::{View, resolve},
@@ -20,6 +22,8 @@ use crate::{
 
 /// Between two attempts to make objects that the kernel refuses.
 const OBJECTS_AGAIN: Duration = Duration::from_secs(30);
+/// Between two readings of objects because the kernel refused one.
+const DOUBT: Duration = Duration::from_secs(1);
 /// What a fight over objects is about, for people.
 pub(super) const OBJECTS: &str = "next-hop objects of Linnet's";
 
@@ -79,7 +83,7 @@ impl Engine {
             self.next_hops.disown(id);
             return plain;
         }
-        match self.next_hops.ensure(id, &Group { hops: plain.hops.clone(), backup }, &mut self.socket) {
+        match self.group_of(id, Group { hops: plain.hops.clone(), backup }) {
             Ok(Ok(object)) => KernelPath { hops: Vec::new(), object: Some(object), ..plain },
             Ok(Err(refusal)) => {
                 tracing::warn!(%refusal, "the kernel refused a next-hop object; its routes name their next hops themselves");
@@ -93,6 +97,36 @@ impl Engine {
                 plain
             }
         }
+    }
+
+    /// The group of a path, without its backup where the kernel will not have that.
+    fn group_of(&mut self, id: FamilyPath, group: Group) -> Result<Result<u32, Refusal>, FibError> {
+        let mut made = self.next_hops.ensure(id, &group, &mut self.socket)?;
+        let refused = |made: &Result<u32, Refusal>| made.as_ref().is_err_and(|refusal| refusal.errno == libc::EINVAL);
+        if refused(&made) && self.doubt_next_hops()? {
+            made = self.next_hops.ensure(id, &group, &mut self.socket)?;
+        }
+        if refused(&made) && group.backup.is_some() {
+            made = self.next_hops.ensure(id, &Group::of(group.hops), &mut self.socket)?;
+        }
+        Ok(made)
+    }
+
+    /// The kernel deletes a hop with its link without a word, and calls a group with that member invalid: reads what is there.
+    /// Returns whether it did; where much is refused, it does not every time.
+    fn doubt_next_hops(&mut self) -> Result<bool, FibError> {
+        let now = Instant::now();
+        if self.objects_doubted.is_some_and(|at| now.duration_since(at) < DOUBT) {
+            return Ok(false);
+        }
+        self.objects_doubted = Some(now);
+        let lost = self.next_hops.read(&mut self.socket)?;
+        let lost = self.lose_next_hops(&lost);
+        if !lost.is_empty() {
+            self.lost_with_objects.extend(lost);
+            self.timers.next_hops = Some(now);
+        }
+        Ok(true)
     }
 
     /// Devices or next hops are not what they were: resolves every path anew. This is the failover, and it waits for

@@ -149,6 +149,10 @@ struct Engine {
     culprits: Culprits,
     /// What others did and was answered, and nobody has been told of.
     untold: Untold,
+    /// When objects were read because the kernel refused one.
+    objects_doubted: Option<Instant>,
+    /// Routes that went with objects, as that found out.
+    lost_with_objects: Vec<IpNetwork>,
     timers: Timers,
     /// Pause before next hops are asked for again: longer where there are very many.
     reach_pause: Duration,
@@ -215,6 +219,8 @@ impl Engine {
             overlay_fights: OverlayFights::default(),
             culprits: Culprits::default(),
             untold: Untold::default(),
+            objects_doubted: None,
+            lost_with_objects: Vec::new(),
             timers: Timers::default(),
             reach_pause: SETTLE,
             outbox: Outbox::new(events),

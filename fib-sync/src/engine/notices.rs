@@ -235,7 +235,8 @@ impl Engine {
         } else if let Some(fight) = &self.object_fight {
             self.timers.next_hops = fight.until();
         }
-        let lost = self.reread_next_hops();
+        let mut lost = self.reread_next_hops();
+        lost.append(&mut self.lost_with_objects);
         self.links_changed();
         self.reconcile(lost);
     }

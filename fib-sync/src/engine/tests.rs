@@ -17,7 +17,7 @@ use super::{
     },
 };
 use crate::{
-    Change, FibEvent, Hop, PathId, Target, TunnelEnd,
+    Change, FibEvent, Hop, Path, PathId, Target, TunnelEnd,
     kernel_route::removal,
     netlink::{Monitor, Notice, Request, Socket, all_but},
 };
@@ -223,5 +223,52 @@ fn entries_of_a_tunnel_are_there_before_a_path_moves_to_it_and_go_after_it_moved
             heard.truncate(2);
             assert_eq!(heard, [first, last]);
         }
+    });
+}
+
+/// One gateway with a backup.
+fn guarded(main: &str, backup: &str) -> Path {
+    let hop = |via: &str| Hop::Direct { via: via.parse().expect("an address"), device: None, onlink: false };
+    Path { backup: Some(hop(backup)), ..via(&[main]).into() }
+}
+
+#[test]
+fn a_refused_group_of_which_a_member_went_with_its_link_says_nothing_about_backups() {
+    in_namespace(|| async {
+        link("up1", &["10.0.1.1/24"]);
+        link("up2", &["10.0.2.1/24"]);
+        let (mut engine, _events) = engine();
+        let one = guarded("10.0.1.2", "10.0.2.2");
+        engine.wish(vec![put("10.8.0.0/16", one.clone()), put("10.7.0.0/16", via(&["10.0.2.2"]))]);
+        ip("link del up2");
+        engine.monitor.ready().await;
+        let unheard = engine.monitor.hear();
+        assert!(!unheard.is_empty());
+        engine.wish(vec![put("10.9.0.0/16", guarded("10.0.2.2", "10.0.1.2"))]);
+        assert!(!engine.status()[2].installed, "{:?}", engine.status());
+        // The link is back.
+        link("up2", &["10.0.2.1/24"]);
+        engine.monitor.ready().await;
+        engine.heard();
+        engine.tick(Instant::now() + SETTLE);
+        let status = engine.status();
+        assert!(status.iter().all(|status| status.installed), "{status:?}");
+        let groups = ip("nexthop show");
+        assert_eq!(groups.matches("type resilient").count(), 2, "{groups}");
+    });
+}
+
+#[test]
+fn on_a_kernel_without_groups_with_a_backup_routes_go_without() {
+    in_namespace(|| async {
+        link("up1", &["10.0.1.1/24"]);
+        link("up2", &["10.0.2.1/24"]);
+        let (mut engine, _events) = engine();
+        engine.next_hops.without_backups();
+        engine.wish(vec![put("10.8.0.0/16", guarded("10.0.1.2", "10.0.2.2"))]);
+        assert_eq!(routes(), ["10.8.0.0/16 via 10.0.1.2 dev up1 metric 76"]);
+        let groups = ip("nexthop show");
+        assert!(groups.contains("group") && !groups.contains("resilient"), "{groups}");
+        assert_eq!(engine.next_hops.count(), 2, "{groups}");
     });
 }

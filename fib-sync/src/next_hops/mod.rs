@@ -16,7 +16,7 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 pub(crate) use self::compare::Different;
 pub(crate) use self::group::Group;
 use self::group::Kind;
-use self::wire::{Content, deletion, gateway, question};
+use self::wire::{Content, buckets_question, deletion, gateway, question};
 pub(crate) use self::wire::{RTM_DELNEXTHOP, RTM_NEWNEXTHOP, read};
 use crate::{
     FibError, PROTOCOL,
@@ -68,13 +68,29 @@ pub(crate) fn supported(socket: &mut Socket) -> Result<bool, FibError> {
     }
 }
 
+/// Whether the kernel has groups with a backup (Linux 5.13). A refusal of one would not tell: the kernel calls much invalid, a
+/// member that went with its link a moment ago too.
+fn has_backups(socket: &mut Socket) -> Result<bool, FibError> {
+    match socket.dump_octets(&buckets_question(), |_| None::<()>) {
+        Ok(_) => Ok(true),
+        Err(FibError::Kernel { source, .. }) if source.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+            tracing::info!("the kernel has no groups of next hops with a backup; routes go without");
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 impl NextHops {
     /// Asks the kernel whether it has such objects, and which. Without `wanted` none is made, and those of an earlier run
     /// go when no route has them.
     pub(crate) fn start(wanted: bool, socket: &mut Socket) -> Result<NextHops, FibError> {
         let mut next_hops = NextHops { last: LAST, ..NextHops::default() };
         match next_hops.read(socket) {
-            Ok(_) => next_hops.enabled = wanted,
+            Ok(_) => {
+                next_hops.enabled = wanted;
+                next_hops.no_backups = !has_backups(socket)?;
+            }
             // A kernel older than 5.3 does not know the question.
             Err(FibError::Kernel { source, .. }) if source.raw_os_error() == Some(libc::EOPNOTSUPP) => {
                 tracing::info!("the kernel has no next-hop objects; routes name their next hops themselves");
@@ -101,6 +117,12 @@ impl NextHops {
     /// They are made again.
     pub(crate) fn resume(&mut self) {
         self.paused = false;
+    }
+
+    /// As on a kernel that has no groups with a backup.
+    #[cfg(test)]
+    pub(crate) fn without_backups(&mut self) {
+        self.no_backups = true;
     }
 
     /// A group.
@@ -159,18 +181,10 @@ impl NextHops {
         wanted: &Group,
         socket: &mut Socket,
     ) -> Result<Result<u32, Refusal>, FibError> {
-        if wanted.backup.is_none() || self.no_backups {
+        if wanted.backup.is_some() && self.no_backups {
             return self.ensure_as_it_is(owner, &Group::of(wanted.hops.clone()), socket);
         }
-        match self.ensure_as_it_is(owner, wanted, socket)? {
-            // Linux before 5.13 calls the kind invalid.
-            Err(refusal) if matches!(refusal.errno, libc::EINVAL | libc::EOPNOTSUPP) => {
-                tracing::info!(%refusal, "the kernel has no groups of next hops with a backup; routes go without");
-                self.no_backups = true;
-                self.ensure_as_it_is(owner, &Group::of(wanted.hops.clone()), socket)
-            }
-            outcome => Ok(outcome),
-        }
+        self.ensure_as_it_is(owner, wanted, socket)
     }
 
     fn ensure_as_it_is(

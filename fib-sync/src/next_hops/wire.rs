@@ -16,6 +16,7 @@ use crate::{
 pub(crate) const RTM_NEWNEXTHOP: u16 = 104;
 pub(crate) const RTM_DELNEXTHOP: u16 = 105;
 const RTM_GETNEXTHOP: u16 = 106;
+const RTM_GETNEXTHOPBUCKET: u16 = 118;
 /// Attributes of linux/nexthop.h.
 const NHA_ID: u16 = 1;
 const NHA_GROUP: u16 = 2;
@@ -58,6 +59,11 @@ pub(super) enum Content {
 /// RTM_GETNEXTHOP for all.
 pub(super) fn question() -> Message {
     Message { kind: RTM_GETNEXTHOP, payload: vec![0; HEADER] }
+}
+
+/// RTM_GETNEXTHOPBUCKET for all: what resilient groups made of their members.
+pub(super) fn buckets_question() -> Message {
+    Message { kind: RTM_GETNEXTHOPBUCKET, payload: vec![0; HEADER] }
 }
 
 /// `struct nhmsg`: family, scope, protocol, a reserved octet, flags.

@@ -401,11 +401,10 @@ impl Task {
                 }
             }
             FibEvent::OverlayLost { error } => {
-                // fib-sync has said so to whoever reads the log, and tries again by itself.
+                debug!(%error, "the overlay device is lost");
+                // That may be older than what is wanted now: what counts is the answer to asking for it again.
                 if self.state.wanted.is_any() {
-                    self.state.overlay_error = Some(error);
-                    self.publish.send_replace(None);
-                    self.apply_settings();
+                    self.make_overlay().await;
                     self.settle().await;
                 }
             }

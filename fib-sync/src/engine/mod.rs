@@ -302,7 +302,6 @@ impl Engine {
                 let encapsulation = |spec: &Option<OverlaySpec>| spec.as_ref().map(|spec| spec.encapsulation.device());
                 self.others_told &= encapsulation(&self.overlay_spec) == encapsulation(&spec);
                 self.overlay_spec.clone_from(&spec);
-                self.overlay_failure = None;
                 self.timers.overlay = None;
                 let _ = answer.send(self.set_overlay(spec));
             }

@@ -379,6 +379,77 @@ fn two_hosts_without_ipv4_reach_each_others_pods_of_both_families_by_ip_in_ipv6_
     Ok(())
 }
 
+/// The clock is set back and forward under running daemons, after `WORDS`. Both hosts have the machine's clock.
+const CLOCK: &str = r#"
+trap shown ERR
+for host in h1 h2; do
+    file=$(dirname "$lab")/two-subnets/$host.toml
+    sed -e 's/^asn = 64512/&\nhold-time = 15/' -e 's/^mode = .*/mode = "always"\nencapsulation = "wireguard"/' "$file" > new
+    cat new > "$file"
+done
+lab up "$lab"
+within 60 route h1 -4 10.244.2.0/24 'dev linnet.wg'
+within 60 route h1 -6 fd00:244:2::/64 'dev linnet.wg'
+within 60 route h2 -4 10.244.1.0/24 'dev linnet.wg'
+within 60 route h1 -4 203.0.113.0/24 'via 10.1.0.1 dev eth1'
+ping_pod() { lab exec h1:client-1 -- ping -n -q -c 1 -W 2 10.244.2.20; }
+within 60 ping_pod
+state() { for host in h1 h2; do lab exec "$host" -- sh -c 'ip route show proto 76; ip -6 route show proto 76; ip nexthop show protocol 76'; done; }
+state > before
+established() { [ "$(lab exec h1 -- linnet bgp summary | tee summary | grep -c Established)" = 2 ]; }
+set_clock() { date -s "@$(($(date +%s) + $1))" > /dev/null; }
+stands() {
+    # Longer than the hold time: without keepalives the sessions would end.
+    sleep 20
+    established
+    # None of them is an hour old.
+    grep -E 'Established +00:0' summary
+    state | diff before -
+    ping_pod
+    if grep -h 'the session is down' /run/linnet-lab/*/h?/linnetd.log; then false; fi
+}
+set_clock -3600
+stands
+echo "clock: an hour back, and all stands"
+set_clock 7200
+stands
+echo "clock: two hours forward, and all stands"
+set_clock -3600
+stands
+lab exec h2 -- sh -c 'kill -s STOP "$(pidof linnetd)"'
+silent() { grep -h 'the session is down.*h2' /run/linnet-lab/*/h1/linnetd.log; }
+within 60 silent
+lab exec h2 -- sh -c 'kill -s CONT "$(pidof linnetd)"'
+# It has stopped with what it waits for, and without it linnetd would have nobody to reap it.
+kill -s CONT $(pidof nsenter)
+within 60 established
+echo "clock: hold timers and attempts to connect go by another one"
+# WireGuard's handshakes go by this one: with the session gone, none is taken until the clock is where it was.
+lab exec h1 -- sh -c 'ip link set linnet.wg down; ip link set linnet.wg up'
+lab exec h2 -- sh -c 'ip link set linnet.wg down; ip link set linnet.wg up'
+within 60 ping_pod
+set_clock -3600
+lab exec h1 -- sh -c 'ip link set linnet.wg down; ip link set linnet.wg up'
+lab exec h2 -- sh -c 'ip link set linnet.wg down; ip link set linnet.wg up'
+within 60 route h1 -4 10.244.2.0/24 'dev linnet.wg'
+within 60 route h2 -4 10.244.1.0/24 'dev linnet.wg'
+for n in 1 2 3 4 5; do if ping_pod; then false; fi; done
+lab exec h1 -- sh -c 'rm /var/lib/linnet/wireguard.key; kill -s HUP "$(pidof linnetd)"'
+within 60 ping_pod
+echo "clock: with a new key WireGuard goes on"
+lab down two-subnets
+"#;
+
+#[test]
+fn a_clock_that_is_set_back_or_forward_ends_no_session_and_touches_no_route_on_debians_kernel()
+-> Result<(), MachineError> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/two-subnets.clab.yml");
+    let ran = on_debian(&format!("{WITHIN}lab={}\n{WORDS}{CLOCK}", file.display()))?;
+    assert_eq!(ran.status, 0, "{}", ran.output);
+    assert!(ran.output.contains("clock: with a new key WireGuard goes on"), "{}", ran.output);
+    Ok(())
+}
+
 /// What `cargo test -p fib-sync --test NAME` runs. The kernel of a test machine often has neither WireGuard nor IP in IP, and the
 /// tests then look at little; here they look at all.
 fn tests_of_fib_sync(name: &str) -> PathBuf {

@@ -38,7 +38,8 @@ pub enum FibEvent {
     Resynced,
     /// The overlay's MTU changed with its underlay.
     OverlayChanged(OverlayStatus),
-    /// The overlay's device is gone or of no use, and cannot be set up again; that is tried every second.
+    /// The overlay's device is gone or of no use, and cannot be set up again; that is tried ever more rarely, up to every 30 s,
+    /// and when links change.
     OverlayLost {
         /// Why.
         error: String,

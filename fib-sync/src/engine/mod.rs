@@ -13,6 +13,7 @@ mod cryptokey;
 mod failover;
 mod notices;
 mod outbox;
+mod overlay;
 mod overlay_fights;
 mod reconcile;
 mod repair;
@@ -33,8 +34,8 @@ use tokio::{
 };
 
 use self::{
-    compare::Schedule, outbox::Outbox, overlay_fights::OverlayFights, reconcile::Meanwhile, repair::Untold,
-    troubles::Troubles, write::Writer,
+    compare::Schedule, outbox::Outbox, overlay::OverlayTrouble, overlay_fights::OverlayFights, reconcile::Meanwhile,
+    repair::Untold, troubles::Troubles, write::Writer,
 };
 use crate::{
     Change, Comparison, FibConfig, FibError, FibEvent, KernelAnswer, OverlaySpec, OverlayStatus, PathId, PeerStatus,
@@ -46,7 +47,7 @@ use crate::{
     links::Links,
     netlink::{Message, Monitor, Socket},
     next_hops::NextHops,
-    overlay::{self, Control, Neighbours, Overlay, Peers},
+    overlay::{Control, Neighbours, Overlay, Peers},
     reach::Answers,
     table::Want,
 };
@@ -122,8 +123,8 @@ struct Engine {
     /// The overlay that is wanted, and that there is.
     overlay_spec: Option<OverlaySpec>,
     overlay: Option<Overlay>,
-    /// Why it could not be set up again when that was tried last.
-    overlay_failure: Option<String>,
+    /// Why there is none though it is wanted.
+    overlay_trouble: Option<OverlayTrouble>,
     neighbours: Neighbours,
     control: Control,
     /// Of the overlay, where it is WireGuard.
@@ -159,6 +160,9 @@ struct Engine {
     outbox: Outbox,
     /// Full compares: when, and what came of them.
     comparisons: Schedule,
+    /// How often all routes of a family were read.
+    #[cfg(test)]
+    readings: [usize; 2],
     /// The runtime has other threads, which can take over from ours.
     threads: bool,
 }
@@ -202,7 +206,7 @@ impl Engine {
             answers: Answers::default(),
             overlay_spec: None,
             overlay: None,
-            overlay_failure: None,
+            overlay_trouble: None,
             neighbours: Neighbours::default(),
             control,
             peers: None,
@@ -225,6 +229,8 @@ impl Engine {
             reach_pause: SETTLE,
             outbox: Outbox::new(events),
             comparisons: Schedule::new(Instant::now()),
+            #[cfg(test)]
+            readings: [0; 2],
             threads: Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread,
         };
         engine.read_links()?;
@@ -299,11 +305,7 @@ impl Engine {
                 let _ = answer.send(reach.collect());
             }
             Command::Overlay(spec, answer) => {
-                let encapsulation = |spec: &Option<OverlaySpec>| spec.as_ref().map(|spec| spec.encapsulation.device());
-                self.others_told &= encapsulation(&self.overlay_spec) == encapsulation(&spec);
-                self.overlay_spec.clone_from(&spec);
-                self.timers.overlay = None;
-                let _ = answer.send(self.set_overlay(spec));
+                let _ = answer.send(self.want_overlay(spec));
             }
             Command::RetireOverlays(answer) => {
                 self.others_told = true;
@@ -434,6 +436,10 @@ impl Engine {
             RouteNetlinkMessage::NewRoute(message) => read(&message).filter(|route| ledger.concerns(route)),
             _ => None,
         })?;
+        #[cfg(test)]
+        {
+            self.readings[usize::from(v6)] += 1;
+        }
         self.ledger.forget(v6);
         for route in routes {
             self.ledger.saw(route, false);
@@ -454,50 +460,6 @@ impl Engine {
         }
     }
 
-    fn set_overlay(&mut self, spec: Option<OverlaySpec>) -> Result<Option<OverlayStatus>, FibError> {
-        let wanted = spec.as_ref().map(|spec| spec.encapsulation);
-        let done = match spec {
-            None => overlay::remove(&mut self.socket).map(|()| None),
-            Some(spec) => self.make_overlay(spec).map(Some),
-        };
-        // Its device's index or MTU may be another, or it is gone: what the kernel says now is what counts.
-        let links = self.read_links();
-        self.report(links);
-        self.retiring = wanted.map_or_else(Vec::new, |wanted| overlay::others(wanted, &self.links));
-        match &done {
-            Ok(Some(made)) => {
-                self.overlay_failure = None;
-                let same_device = self.overlay.as_ref().is_some_and(|old| old.link == made.link);
-                if !same_device {
-                    self.neighbours.forget();
-                }
-                let read = self.neighbours.read(&mut self.socket, made);
-                self.report(read);
-                self.overlay = Some(made.clone());
-                self.add_neighbours();
-                self.keep_peers(same_device);
-            }
-            Ok(None) | Err(_) => {
-                self.overlay = None;
-                self.neighbours.forget();
-                self.keep_peers(false);
-            }
-        }
-        self.timers.read = [Some(Instant::now()); 2];
-        self.links_changed();
-        self.retire_overlays();
-        Ok(done?.map(|overlay| overlay.status))
-    }
-
-    fn make_overlay(&mut self, spec: OverlaySpec) -> Result<Overlay, FibError> {
-        let mtu = match spec.mtu {
-            Some(mtu) => mtu,
-            None => overlay::underlay(&spec, &self.links).ok_or(FibError::NoUnderlay(spec.local))?,
-        };
-        let (link, status) = overlay::ensure(&mut self.socket, &mut self.control, &spec, mtu)?;
-        Ok(Overlay { spec, status, link })
-    }
-
     fn clear(&mut self) {
         self.ledger.want_nothing();
         self.troubles = Troubles::default();
@@ -506,14 +468,15 @@ impl Engine {
             self.reread(v6);
         }
         self.swept = swept;
-        self.overlay_spec = None;
-        let removed = self.set_overlay(None);
+        let removed = self.want_overlay(None);
         self.report(removed.map(|_| ()));
     }
 }
 
 #[cfg(test)]
 mod compare_tests;
+#[cfg(test)]
+mod overlay_tests;
 #[cfg(test)]
 mod repair_tests;
 #[cfg(test)]

@@ -6,14 +6,13 @@ use ipnetwork::IpNetwork;
 use netlink_packet_core::NLM_F_REPLACE;
 use netlink_packet_route::RouteNetlinkMessage;
 
-use super::{CONDUCT, Engine, SETTLE, overlay_fights::Part, repair::Meddling};
+use super::{Engine, SETTLE, overlay_fights::Part, repair::Meddling};
 use crate::{
     PROTOCOL, culprit,
     kernel_route::{KernelHop, KernelPath, KernelRoute, Kind, read},
     links::LinkChange,
     netlink::Notice,
     next_hops::{Group, NextHops},
-    overlay,
 };
 
 /// What a burst of notices amounts to.
@@ -54,7 +53,7 @@ impl Engine {
         }
         let lost = if burst.next_hops { self.reread_meddled_next_hops(burst.object_port) } else { Vec::new() };
         if burst.links {
-            self.tend_overlay();
+            self.tend_overlay_soon();
         }
         if burst.links || burst.next_hops {
             self.links_changed();
@@ -128,23 +127,6 @@ impl Engine {
         if self.overlay.as_ref().is_some_and(|overlay| overlay.link == link) {
             self.overlay_fights.touched(Part::Device, port);
         }
-    }
-
-    /// Somebody changed a setting or an address of a device's: perhaps the overlay's.
-    fn conduct_soon(&mut self, link: u32) {
-        if self.overlay.as_ref().is_some_and(|overlay| overlay.link == link) {
-            self.timers.conduct.get_or_insert(Instant::now() + CONDUCT);
-        }
-    }
-
-    /// Puts the settings of the overlay device right. Returns what was otherwise.
-    pub(super) fn tend_conduct(&mut self) -> Vec<String> {
-        let Some(overlay) = &self.overlay else { return Vec::new() };
-        let done = overlay::conduct::ensure(&mut self.socket, &overlay.status.device, overlay.link);
-        done.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the settings of the overlay device cannot be looked at");
-            Vec::new()
-        })
     }
 
     fn link_changed(&mut self, index: u32, change: LinkChange, burst: &mut Burst) {
@@ -258,41 +240,5 @@ impl Engine {
         self.ask_again();
         self.troubles.hope(Instant::now());
         self.outbox.resynced();
-    }
-
-    /// Sees to it that the overlay device is there, up, and as wide as its underlay allows.
-    pub(super) fn tend_overlay(&mut self) {
-        let Some(spec) = self.overlay_spec.clone() else { return };
-        let wanted = spec.mtu.or_else(|| overlay::underlay(&spec, &self.links));
-        let fine = self.overlay.as_ref().is_some_and(|overlay| {
-            let link = self.links.by_index(overlay.link);
-            link.is_some_and(|link| link.up && wanted.is_none_or(|mtu| link.mtu == mtu))
-        });
-        if fine {
-            return self.device_stands();
-        }
-        if let Some(what) = self.device_meddling()
-            && let Some(at) = self.postponed(Part::Device, || what)
-        {
-            self.timers.overlay = Some(at);
-            return;
-        }
-        match self.set_overlay(Some(spec)) {
-            Ok(Some(status)) => {
-                tracing::info!(device = status.device, mtu = status.mtu, "the overlay device was set up again");
-                self.timers.overlay = None;
-                self.outbox.overlay(Ok(status));
-            }
-            Ok(None) => {}
-            Err(error) => {
-                let error = error.to_string();
-                if self.overlay_failure.as_ref() != Some(&error) {
-                    tracing::warn!(%error, "the overlay device cannot be set up; trying again every second");
-                    self.overlay_failure = Some(error.clone());
-                    self.outbox.overlay(Err(error));
-                }
-                self.timers.overlay = Some(Instant::now() + std::time::Duration::from_secs(1));
-            }
-        }
     }
 }

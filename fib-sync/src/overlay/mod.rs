@@ -204,6 +204,11 @@ pub(crate) fn others(wanted: Encapsulation, links: &Links) -> Vec<(u32, &'static
     others.filter_map(|name| Some((links.by_name(name)?.0, name))).collect()
 }
 
+/// The interface indexes of all of Linnet's overlay devices that there are.
+pub(crate) fn all(links: &Links) -> Vec<u32> {
+    DEVICES.into_iter().filter_map(|name| Some(links.by_name(name)?.0)).collect()
+}
+
 /// MAC of a node's overlay device: a hash of its address and VNI, locally administered, so that a node that starts
 /// again, or anew from its configuration alone, is the one that its peers have entries for.
 pub fn mac(local: IpAddr, vni: u32) -> [u8; 6] {

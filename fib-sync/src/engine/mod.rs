@@ -86,6 +86,8 @@ pub(crate) enum Command {
 /// Work that waits for its time.
 #[derive(Debug, Default)]
 struct Timers {
+    /// Read devices and addresses again.
+    links: Option<Instant>,
     /// Read a family's routes again: the kernel drops routes of a lost link without a word in IPv4.
     read: [Option<Instant>; 2],
     /// Ask for all next hops again.
@@ -107,8 +109,8 @@ struct Timers {
 impl Timers {
     /// Nothing else is to be done.
     fn is_about_reach_alone(&self) -> bool {
-        let Timers { read: [v4, v6], next_hops, reach: _, neighbours, peers, overlay, conduct, outbox } = self;
-        [v4, v6, next_hops, neighbours, peers, overlay, conduct, outbox].iter().all(|timer| timer.is_none())
+        let Timers { links, read: [v4, v6], next_hops, reach: _, neighbours, peers, overlay, conduct, outbox } = self;
+        [links, v4, v6, next_hops, neighbours, peers, overlay, conduct, outbox].iter().all(|timer| timer.is_none())
     }
 }
 
@@ -350,6 +352,7 @@ impl Engine {
         let timers = &self.timers;
         let [v4, v6] = timers.read;
         let times = [
+            timers.links,
             v4,
             v6,
             timers.reach,
@@ -367,6 +370,9 @@ impl Engine {
     /// Does what is due.
     fn tick(&mut self, now: Instant) {
         let due = |timer: &mut Option<Instant>| timer.take_if(|at| *at <= now).is_some();
+        if due(&mut self.timers.links) {
+            self.reread_links();
+        }
         if due(&mut self.timers.next_hops) {
             self.mend_next_hops();
         }
@@ -458,6 +464,15 @@ impl Engine {
                 self.timers.read[usize::from(v6)] = Some(Instant::now() + SETTLE + 4 * began.elapsed());
             }
         }
+    }
+
+    /// Reads devices and addresses again, and follows them.
+    fn reread_links(&mut self) {
+        let links = self.read_links();
+        self.report(links);
+        self.tend_overlay();
+        self.links_changed();
+        self.ask_again();
     }
 
     fn clear(&mut self) {

@@ -224,11 +224,12 @@ impl Engine {
     }
 
     /// Messages were lost: reads everything and repairs what is not as it should be.
-    fn resync(&mut self) {
+    pub(super) fn resync(&mut self) {
         tracing::warn!("the kernel announced more than could be heard; reading everything again");
         let links = self.read_links();
         self.report(links);
         self.tend_overlay();
+        self.timers.conduct = self.overlay.as_ref().map(|_| Instant::now());
         let lost = self.reread_next_hops();
         for v6 in [false, true] {
             self.reread(v6);

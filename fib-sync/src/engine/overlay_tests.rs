@@ -1,4 +1,4 @@
-//! The overlay device when it cannot be made.
+//! The overlay device when it cannot be made, and devices when they cannot be read.
 
 use std::time::{Duration, Instant};
 
@@ -75,5 +75,25 @@ fn a_device_that_is_gone_and_cannot_be_made_again_is_told_once_and_so_is_its_ret
         engine.outbox.flush();
         let told = overlay_events();
         assert!(matches!(told.as_slice(), [FibEvent::OverlayChanged(_)]), "{told:?}");
+    });
+}
+
+#[test]
+fn devices_that_could_not_be_read_are_read_again() {
+    in_namespace(|| async {
+        link("up1", &["10.0.1.1/24"]);
+        let (mut engine, _events) = engine();
+        link("up2", &["10.0.2.1/24"]);
+        // Messages were lost, and then the answer is cut off.
+        engine.monitor.hear();
+        engine.socket.set_datagram(64);
+        engine.resync();
+        engine.socket.set_datagram(64 << 10);
+        assert!(engine.links.by_name("up2").is_none());
+        for second in 1..10 {
+            engine.tick(Instant::now() + Duration::from_secs(2 * second));
+        }
+        engine.wish(vec![put("10.1.0.0/16", via(&["10.0.2.2"]))]);
+        assert_eq!(routes(), ["10.1.0.0/16 via 10.0.2.2 dev up2 metric 76"]);
     });
 }

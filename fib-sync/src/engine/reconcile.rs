@@ -251,10 +251,14 @@ impl Engine {
             tracing::warn!(%error, "the kernel's state is read again");
             let at = Instant::now() + std::time::Duration::from_secs(1);
             self.timers.read = [Some(at); 2];
+            self.timers.links = Some(at);
             self.timers.reach = Some(at);
             self.timers.neighbours = Some(at);
             self.timers.peers = self.timers.peers.map(|due| due.min(at));
             self.timers.next_hops = Some(at);
+            if self.overlay.is_some() {
+                self.timers.conduct = Some(at);
+            }
         }
     }
 }

@@ -76,6 +76,12 @@ impl Socket {
         setsockopt(&self.socket, SndBufForce, &octets).expect("a send buffer");
     }
 
+    /// For tests: cuts off longer answers.
+    #[cfg(test)]
+    pub(crate) fn set_datagram(&mut self, octets: usize) {
+        self.buffer = Vec::with_capacity(octets);
+    }
+
     /// The port number by which the kernel names this socket in notifications of what it caused.
     pub(crate) fn port(&self) -> u32 {
         self.port

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -10,7 +11,7 @@ use ipnetwork::IpNetwork;
 use crate::{
     PROTOCOL,
     kernel_paths::{KernelPathId, KernelPaths},
-    kernel_route::{KernelPath, KernelRoute, Kind, canonical},
+    kernel_route::{KernelHop, KernelPath, KernelRoute, Kind, canonical},
     paths::{Paths, Resolved},
     route::{Change, PathId},
     table::{Slot, Table, Want},
@@ -154,9 +155,22 @@ impl Ledger {
         objects.collect()
     }
 
-    /// Whether any IPv6 route of Linnet's has a preferred source.
-    pub(crate) fn has_source6(&self) -> bool {
-        self.kernel.iter().any(|(_, path)| path.source.is_some_and(|source| source.is_ipv6()))
+    /// Whether any route of Linnet's has this preferred source.
+    pub(crate) fn has_source(&self, source: IpAddr) -> bool {
+        self.kernel.iter().any(|(_, path)| path.source == Some(source))
+    }
+
+    /// Whether somebody else's route stands under any key of one family.
+    pub(crate) fn has_foreign(&self, v6: bool) -> bool {
+        self.foreign.keys().any(|prefix| prefix.is_ipv6() == v6)
+    }
+
+    /// The kernel has deleted what leaves by these devices alone. Returns the routes that are gone, and whether there may be more
+    /// than the book can tell: those of which another hop is left.
+    pub(crate) fn lost_links(&mut self, links: &[u32]) -> (Vec<IpNetwork>, bool) {
+        let by = |hop: &KernelHop| links.contains(&hop.link);
+        let split = self.kernel.iter().any(|(_, path)| path.hops.len() > 1 && path.hops.iter().any(by));
+        (self.lost_paths(|path| matches!(path.hops.as_slice(), [only] if by(only))), split)
     }
 
     /// The kernel holds none of these paths any more. Returns the routes that are gone with them.

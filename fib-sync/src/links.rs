@@ -113,8 +113,13 @@ impl Links {
         LinkChange::Worse
     }
 
-    /// Takes in what RTM_NEWADDR or RTM_DELADDR says. Returns whether that is news.
-    pub(crate) fn address(&mut self, message: &AddressMessage, there: bool) -> bool {
+    /// Whether the device has any IPv4 address.
+    pub(crate) fn has_address4(&self, index: u32) -> bool {
+        self.addresses.iter().any(|(address, link)| *link == index && address.is_ipv4())
+    }
+
+    /// Takes in what RTM_NEWADDR or RTM_DELADDR says. Returns the address if that is news.
+    pub(crate) fn address(&mut self, message: &AddressMessage, there: bool) -> Option<IpAddr> {
         // On a point-to-point link IFA_ADDRESS is the other end and IFA_LOCAL this one; IPv6 has only the former.
         let (mut local, mut address) = (None, None);
         for attribute in &message.attributes {
@@ -124,8 +129,9 @@ impl Links {
                 _ => {}
             }
         }
-        let Some(ip) = local.or(address) else { return false };
+        let ip = local.or(address)?;
         let key = (ip, message.header.index);
-        if there { self.addresses.insert(key) } else { self.addresses.remove(&key) }
+        let news = if there { self.addresses.insert(key) } else { self.addresses.remove(&key) };
+        news.then_some(ip)
     }
 }

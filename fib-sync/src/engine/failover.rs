@@ -228,8 +228,14 @@ impl Engine {
         self.timers.reach.get_or_insert(Instant::now() + self.reach_pause);
     }
 
-    /// Routes may not be what they are thought to be: reads soon.
+    /// Routes may not be what they are thought to be: reads soon, but does not read for more than a small part of the time.
     pub(super) fn read_soon(&mut self, v6: bool) {
-        self.timers.read[usize::from(v6)].get_or_insert(Instant::now() + SETTLE);
+        self.read_at(v6, (Instant::now() + SETTLE).max(self.read_rest[usize::from(v6)]));
+    }
+
+    /// Reads routes then, or before.
+    pub(super) fn read_at(&mut self, v6: bool, at: Instant) {
+        let timer = &mut self.timers.read[usize::from(v6)];
+        *timer = Some(timer.map_or(at, |due| due.min(at)));
     }
 }

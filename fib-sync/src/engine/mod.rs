@@ -58,6 +58,11 @@ const MONITOR: usize = 8 << 20;
 /// failover to remaining hops does not wait for this.
 const SETTLE: Duration = Duration::from_millis(10);
 
+/// After a reading that failed.
+const AGAIN: Duration = Duration::from_secs(1);
+/// So many times longer than a family's routes took to read, they are not read again.
+const REST: u32 = 9;
+
 /// After a change of the overlay device's settings: programs that set them when a device appears (systemd-udevd) set several,
 /// and one that does so for ever is answered no more often than this.
 const CONDUCT: Duration = Duration::from_secs(1);
@@ -157,6 +162,8 @@ struct Engine {
     /// Routes that went with objects, as that found out.
     lost_with_objects: Vec<IpNetwork>,
     timers: Timers,
+    /// By family: routes are not read again before, unless somebody asks for it: longer where there are very many.
+    read_rest: [Instant; 2],
     /// Pause before next hops are asked for again: longer where there are very many.
     reach_pause: Duration,
     outbox: Outbox,
@@ -228,6 +235,7 @@ impl Engine {
             objects_doubted: None,
             lost_with_objects: Vec::new(),
             timers: Timers::default(),
+            read_rest: [Instant::now(); 2],
             reach_pause: SETTLE,
             outbox: Outbox::new(events),
             comparisons: Schedule::new(Instant::now()),
@@ -456,12 +464,14 @@ impl Engine {
     /// Reads a family's routes again and repairs what is not as it should be.
     fn reread(&mut self, v6: bool) {
         let began = Instant::now();
-        match self.read_routes(v6) {
+        let read = self.read_routes(v6);
+        // Reading must not become all that is done.
+        self.read_rest[usize::from(v6)] = Instant::now() + REST * began.elapsed();
+        match read {
             Ok(()) => self.reconcile_family(v6),
             Err(error) => {
                 tracing::warn!(%error, "cannot read the kernel's routes; trying again");
-                // Reading must not become all that is done.
-                self.timers.read[usize::from(v6)] = Some(Instant::now() + SETTLE + 4 * began.elapsed());
+                self.timers.read[usize::from(v6)] = Some(self.read_rest[usize::from(v6)].max(Instant::now() + AGAIN));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What the kernel announces, taken in.
 
-use std::{collections::HashMap, time::Instant};
+use std::{collections::HashMap, net::IpAddr, time::Instant};
 
 use ipnetwork::IpNetwork;
 use netlink_packet_core::NLM_F_REPLACE;
@@ -24,6 +24,8 @@ struct Burst {
     links: bool,
     /// Next-hop objects may not be what they were.
     next_hops: bool,
+    /// Devices that are gone or switched off.
+    down: Vec<u32>,
     /// Something came up or became free: what failed may work now.
     better: bool,
     /// Routes that are not what they were, with what another program did; nothing when it was the kernel itself.
@@ -51,7 +53,8 @@ impl Engine {
         if burst.lost {
             return self.resync();
         }
-        let lost = if burst.next_hops { self.reread_meddled_next_hops(burst.object_port) } else { Vec::new() };
+        let mut lost = if burst.next_hops { self.reread_meddled_next_hops(burst.object_port) } else { Vec::new() };
+        lost.extend(self.lose_links(&burst.down));
         if burst.links {
             self.tend_overlay_soon();
         }
@@ -84,22 +87,16 @@ impl Engine {
                 self.link_changed(link.header.index, change, burst);
             }
             RouteNetlinkMessage::NewAddress(address) => {
-                let news = self.links.address(&address, true);
+                let news = self.links.address(&address, true).is_some();
                 burst.links |= news;
                 burst.better |= news;
             }
             RouteNetlinkMessage::DelAddress(address) => {
                 self.device_touched(address.header.index, port);
                 self.conduct_soon(address.header.index);
-                let news = self.links.address(&address, false);
-                burst.links |= news;
-                if news {
-                    // Routes with this source, or by the link whose last address it was, went without a word; those of IPv6
-                    // stay, without the source.
-                    self.read_soon(false);
-                    if self.ledger.has_source6() {
-                        self.read_soon(true);
-                    }
+                if let Some(lost) = self.links.address(&address, false) {
+                    burst.links = true;
+                    self.address_lost(lost, address.header.index);
                 }
             }
             RouteNetlinkMessage::NewRoute(message) => {
@@ -137,11 +134,39 @@ impl Engine {
                 burst.links = true;
                 // The kernel has deleted them without a word.
                 burst.next_hops |= self.next_hops.uses(index);
-                if self.ledger.uses(index) {
-                    self.read_soon(false);
-                    self.read_soon(true);
+                // Without a carrier alone, routes stay.
+                if self.links.by_index(index).is_none_or(|link| !link.up) {
+                    burst.down.push(index);
                 }
             }
+        }
+    }
+
+    /// These devices are gone or switched off, and with them what left by them, in IPv4 without a word. Returns the routes.
+    fn lose_links(&mut self, down: &[u32]) -> Vec<IpNetwork> {
+        if down.is_empty() {
+            return Vec::new();
+        }
+        let (lost, split) = self.ledger.lost_links(down);
+        for v6 in [false, true] {
+            // Where others' routes leave the book does not say.
+            if split || self.ledger.has_foreign(v6) {
+                self.read_soon(v6);
+            }
+        }
+        lost
+    }
+
+    /// Routes with this source are gone, and those by a device that has no other address, in IPv4 without a word; those of IPv6
+    /// stay, without the source.
+    fn address_lost(&mut self, address: IpAddr, link: u32) {
+        let v6 = address.is_ipv6();
+        let by_link = || {
+            let used = self.ledger.uses(link) || self.next_hops.uses(link);
+            used && !self.links.has_address4(link) || self.ledger.has_foreign(false)
+        };
+        if self.ledger.has_source(address) || !v6 && by_link() {
+            self.read_soon(v6);
         }
     }
 
@@ -153,9 +178,10 @@ impl Engine {
             return;
         }
         let prefix = route.prefix;
+        let theirs = route.protocol != PROTOCOL;
         let what = if port == 0 {
             None
-        } else if route.protocol != PROTOCOL {
+        } else if theirs {
             let owner = culprit::protocol(route.protocol);
             let done = if there.is_some() { "took" } else { "had" };
             Some(format!("a route of protocol {owner} {done} its place"))

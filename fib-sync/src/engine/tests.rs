@@ -272,3 +272,53 @@ fn on_a_kernel_without_groups_with_a_backup_routes_go_without() {
         assert_eq!(engine.next_hops.count(), 2, "{groups}");
     });
 }
+
+/// A device with another end, as a pod has it, and what leads there.
+fn pod(number: u32) -> Vec<Wish> {
+    let name = format!("pod{number}");
+    ip(&format!("link add {name} type veth peer name {name}-peer"));
+    ip(&format!("addr add fe80::1/64 dev {name} nodad"));
+    ip(&format!("link set {name} up"));
+    let to = |prefix: String| put(&prefix, Target::Device(name.clone()));
+    vec![to(format!("10.244.1.{number}/32")), to(format!("fd00:244:1::{number}/128"))]
+}
+
+#[test]
+fn pods_that_come_and_go_cost_no_reading_of_all_routes() {
+    in_namespace(|| async {
+        link("up1", &["10.0.1.1/24"]);
+        let (mut engine, _events) = engine();
+        engine.wish(
+            (0..1000).map(|n| put(&format!("10.{}.{}.0/24", 100 + n / 256, n % 256), via(&["10.0.1.2"]))).collect(),
+        );
+        engine.wish((1..=20).flat_map(pod).collect());
+        engine.tick(Instant::now() + SETTLE);
+        let before = engine.readings;
+        let all = routes();
+        for number in 1..=20 {
+            match number % 3 {
+                0 => ip(&format!("link set pod{number} down")),
+                1 => ip(&format!("addr flush dev pod{number}")),
+                _ => ip(&format!("link del pod{number}")),
+            };
+            engine.heard();
+            engine.tick(Instant::now() + SETTLE);
+        }
+        let left = |status: &crate::RouteStatus| status.prefix.to_string().starts_with("10.244") && status.installed;
+        assert_eq!(engine.status().iter().filter(|status| left(status)).count(), 7);
+        let held = engine.compare(false).expect("a compare").differences;
+        // Those that wait for their device are told, and the book is right about all others.
+        assert_eq!(held.len(), 26, "{held:?}");
+        assert!(held.iter().all(|difference| difference.detail.contains("waits")), "{held:?}");
+        // Back again, also within what is heard in one go.
+        (1..=20).filter(|number| number % 3 == 2).for_each(|number| drop(pod(number)));
+        for number in (1..=20).filter(|number| number % 3 != 2) {
+            ip(&format!("link set pod{number} down"));
+            ip(&format!("link set pod{number} up"));
+        }
+        engine.heard();
+        engine.tick(Instant::now() + SETTLE);
+        assert_eq!(routes(), all);
+        assert_eq!(engine.readings, before);
+    });
+}

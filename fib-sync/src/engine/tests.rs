@@ -322,3 +322,24 @@ fn pods_that_come_and_go_cost_no_reading_of_all_routes() {
         assert_eq!(engine.readings, before);
     });
 }
+
+#[test]
+fn a_route_that_no_reading_explains_is_looked_for_ever_more_rarely() {
+    in_namespace(|| async {
+        link("up1", &["10.0.1.1/24"]);
+        let (mut engine, _events) = engine();
+        ip("route add 10.9.0.0/16 via 10.0.1.9 proto static metric 76 table 100");
+        // The book is of another table than what is written, so that it never learns what is in the way.
+        engine.config.table = 100;
+        engine.wish(vec![put("10.9.0.0/16", via(&["10.0.1.2"]))]);
+        let before = engine.readings[0];
+        for (attempt, least) in [1, 2, 4, 8, 16, 30].into_iter().enumerate() {
+            let now = Instant::now();
+            let due = engine.timers.read[0].expect("a reading");
+            engine.tick(due);
+            assert_eq!(engine.readings[0], before + 1 + attempt);
+            let pause = engine.timers.read[0].expect("a reading").duration_since(now);
+            assert!(pause >= Duration::from_secs(least), "{pause:?}, at least {least} s");
+        }
+    });
+}

@@ -49,14 +49,21 @@ impl Troubles {
         }
     }
 
-    /// It failed.
-    pub(super) fn failed(&mut self, prefix: IpNetwork, why: String, now: Instant) {
+    /// Whether it failed before, and has not been as it should be since.
+    pub(super) fn has(&self, prefix: IpNetwork) -> bool {
+        self.troubles.contains_key(&prefix)
+    }
+
+    /// It failed. Returns when it is tried again.
+    pub(super) fn failed(&mut self, prefix: IpNetwork, why: String, now: Instant) -> Instant {
         let trouble = self.troubles.entry(prefix).or_insert(Trouble { why: String::new(), attempts: 0, retry: now });
         let pause = PAUSE.saturating_mul(1 << trouble.attempts.min(6)).min(LONGEST);
         trouble.attempts += 1;
         trouble.why = why;
         trouble.retry = now + pause;
-        self.next = Some(self.next.map_or(trouble.retry, |next| next.min(trouble.retry)));
+        let retry = trouble.retry;
+        self.next = Some(self.next.map_or(retry, |next| next.min(retry)));
+        retry
     }
 
     /// It is as it should be.

@@ -99,9 +99,14 @@ impl Engine {
         match sent.operation {
             Operation::Remove if refusal.errno == libc::ESRCH => return self.done(sent),
             Operation::Create(_) if refusal.errno == libc::EEXIST => {
-                // Something is there that was not known of: what it is, a reading tells.
-                self.read_soon(prefix.is_ipv6());
-                self.troubles.failed(prefix, "a route with the same key is there; reading it".into(), now);
+                // Something is there that was not known of: what it is, a reading tells. If one has not, the next has time.
+                let news = !self.troubles.has(prefix);
+                let retry = self.troubles.failed(prefix, "a route with the same key is there; reading it".into(), now);
+                if news {
+                    self.read_soon(prefix.is_ipv6());
+                } else {
+                    self.read_at(prefix.is_ipv6(), retry);
+                }
             }
             Operation::Create(_) | Operation::Replace(_) | Operation::Remove => {
                 tracing::warn!(%prefix, %refusal, "the kernel refused a route; it is tried again");

@@ -194,6 +194,10 @@ impl Engine {
             Some(instead) => self.ledger.saw(route, instead),
             None => self.ledger.lost(&route),
         };
+        if news && there == Some(true) && theirs {
+            // What Linnet wrote before it heard of this may have taken the place back.
+            self.read_soon(prefix.is_ipv6());
+        }
         if news {
             burst.touched.insert(prefix, what.map(|what| Meddling { what, port }));
         }

@@ -343,3 +343,24 @@ fn a_route_that_no_reading_explains_is_looked_for_ever_more_rarely() {
         }
     });
 }
+
+#[test]
+fn a_foreign_route_that_came_and_was_replaced_before_it_was_heard_of_is_no_conflict() {
+    in_namespace(|| async {
+        link("up1", &["10.0.1.1/24", "fd00:1::1/64"]);
+        let (mut engine, _events) = engine();
+        let to = |last: u8| {
+            let [v4, v6] = [format!("10.0.1.{last}"), format!("fd00:1::{last}")];
+            changes(vec![put("10.9.0.0/16", via(&[&v4])), put("fd00:9::/64", via(&[&v6]))])
+        };
+        engine.change(to(2));
+        ip("route replace 10.9.0.0/16 via 10.0.1.9 proto static metric 76");
+        ip("-6 route replace fd00:9::/64 via fd00:1::9 proto static metric 76");
+        engine.change(to(3));
+        engine.heard();
+        engine.tick(Instant::now() + SETTLE);
+        let status = engine.status();
+        assert!(status.iter().all(|status| status.installed && status.error.is_none()), "{status:?}");
+        assert_eq!(engine.compare(false).expect("a compare").count(), 0);
+    });
+}

@@ -62,3 +62,11 @@ pub fn kernel_release() -> io::Result<String> {
 pub fn has_next_hop_objects() -> Result<bool, FibError> {
     crate::next_hops::supported(&mut Socket::open()?)
 }
+
+/// Octets of its IPv4 table that the kernel replaces before it waits until nobody reads them any more (`fib_sync_mem`,
+/// Documentation/networking/ip-sysctl; Linux 5.2 and newer). `None`: it does not say, which is so in every network namespace
+/// but the first.
+#[must_use]
+pub fn fib_backlog() -> Option<u64> {
+    sysctl::get("ipv4/fib_sync_mem").ok()?.parse().ok()
+}

@@ -10,6 +10,11 @@ use crate::routes::{Verdict, Way};
 /// Findings that name a route each; what has the same reason is counted.
 const NAMED: usize = 16;
 
+/// IPv4 routes above which it is felt how often the kernel waits while its table is changed.
+const MANY: usize = 50_000;
+/// Octets of `net.ipv4.fib_sync_mem` with which it waits seldom: all that it takes.
+const BACKLOG: u64 = 64 << 20;
+
 /// `unresolved`: prefixes that BGP keeps out of the kernel, because no path has a next hop in reach.
 pub(super) async fn examine(view: &View<'_>, unresolved: usize) -> Section {
     let nowhere: BTreeSet<PathId> =
@@ -40,6 +45,8 @@ pub(super) async fn examine(view: &View<'_>, unresolved: usize) -> Section {
             "use a newer kernel, if there are very many routes",
         ));
     }
+    let many = view.routes.iter().filter(|route| route.prefix.is_ipv4()).count();
+    findings.extend(fib_sync::host::fib_backlog().and_then(|backlog| slow_table(many, backlog)));
     let looked_at = format!("{}, {installed} in the kernel", counted(view.routes.len(), "route"));
     Section { about: "routes", looked_at, findings }
 }
@@ -58,6 +65,15 @@ fn out_of_reach(prefixes: usize) -> Option<Finding> {
     let consequence = "there is no route to them in the kernel, and other peers do not hear of them";
     let next = "`linnet route list` says next hop by next hop why; give this host a way there, or let the peer announce itself as next hop";
     (prefixes > 0).then(|| Finding::fault(culprit, consequence, next))
+}
+
+/// `routes`: of IPv4, which alone has such a table.
+fn slow_table(routes: usize, backlog: u64) -> Option<Finding> {
+    let culprit = format!("net.ipv4.fib_sync_mem is {backlog}, and this host has {routes} IPv4 routes");
+    let consequence = "while they are written, the kernel stops again and again until nobody reads what it has replaced: a whole \
+                       table takes up to half as long again";
+    let next = format!("`sysctl net.ipv4.fib_sync_mem={BACKLOG}`, if the host can spare that much memory for a moment");
+    (routes > MANY && backlog < BACKLOG / 4).then(|| Finding::note(culprit, consequence, next))
 }
 
 /// `ways`: why paths that lead nowhere do so.
@@ -123,6 +139,20 @@ mod tests {
         assert_eq!(out_of_reach(0), None);
         let found = out_of_reach(2).unwrap();
         assert_eq!(found.culprit, "no next hop is in reach for 2 routes that peers announce");
+    }
+
+    #[test]
+    fn a_kernel_that_waits_often_is_noted_where_there_are_very_many_routes() {
+        for (routes, backlog, noted) in [
+            (MANY, 512 << 10, false),
+            (MANY + 1, 512 << 10, true),
+            (MANY + 1, 16 << 20, false),
+            (MANY + 1, BACKLOG, false),
+        ] {
+            assert_eq!(slow_table(routes, backlog).is_some(), noted, "{routes} routes, {backlog}");
+        }
+        let found = slow_table(500_000, 512 << 10).unwrap();
+        assert_eq!(found.culprit, "net.ipv4.fib_sync_mem is 524288, and this host has 500000 IPv4 routes");
     }
 
     #[test]

@@ -499,3 +499,8 @@ fn hosts_and_pods_reach_each_other_by_each_encapsulation_whatever_is_checked_of_
 -> Result<(), MachineError> {
     passes("reverse_path", Kernel::V6_1, &[])
 }
+
+#[test]
+fn a_debian_kernel_without_memory_loses_no_route_and_has_all_when_there_is_some() -> Result<(), MachineError> {
+    passes("memory", Kernel::V6_1, &[])
+}

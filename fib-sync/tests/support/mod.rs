@@ -13,6 +13,7 @@ use tokio::sync::mpsc::Receiver;
 
 pub mod chance;
 pub mod meddler;
+pub mod memory;
 pub mod node;
 mod shown;
 pub mod stream;

@@ -27,7 +27,7 @@ pub fn spec_of(encapsulation: Encapsulation, local: &str) -> OverlaySpec {
 }
 
 /// Set where the kernel has to have all kinds of devices, so that no test is content with less.
-const ALL_DEVICES: &str = "LINNET_TEST_ALL_DEVICES";
+pub const ALL_DEVICES: &str = "LINNET_TEST_ALL_DEVICES";
 
 /// The machine under `topology-tests` has IP in IP; here it depends on the kernel.
 pub fn has_ipip() -> bool {

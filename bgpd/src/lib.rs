@@ -90,6 +90,9 @@ pub enum Event {
         /// The link that it is on, of a link-local one: the same address may be somebody else's on another link.
         link: Option<Interface>,
     },
+    /// All prefixes are decided about as things are now, also those of peers that were [dropped](Event::Dropped): said once after
+    /// each time that some were.
+    Decided,
     /// A session went down.
     Down {
         /// The peer's name.

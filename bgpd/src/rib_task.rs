@@ -149,6 +149,8 @@ struct RibTask {
     events: mpsc::Sender<Event>,
     /// What waits for the owner.
     untold: VecDeque<Event>,
+    /// The owner was told that a peer is dropped, and not yet that all is decided.
+    dropping: bool,
     stopped: Option<oneshot::Sender<()>>,
     watchers: Watchers,
     /// The runtime has other threads, which can take over from ours.
@@ -172,6 +174,7 @@ pub(crate) fn start(
         reports,
         events,
         untold: VecDeque::new(),
+        dropping: false,
         stopped: None,
         watchers: Watchers::default(),
         threads: Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread,
@@ -237,6 +240,10 @@ impl RibTask {
         self.watchers.observe(&mut self.rib);
         while let Some(output) = self.rib.poll() {
             self.hand_out(output);
+        }
+        if self.dropping && !self.rib.has_undecided() {
+            self.dropping = false;
+            self.untold.push_back(Event::Decided);
         }
         let walks = self.watchers.walk(&mut self.rib);
         more || walks || taken == REPORTS_A_ROUND
@@ -456,6 +463,7 @@ impl RibTask {
     fn tell_dropped(&mut self, peer: Option<Place>) {
         if let Some(Place { next_hop, link }) = peer {
             self.untold.push_back(Event::Dropped { next_hop, link });
+            self.dropping = true;
             self.tell_owner();
         }
     }

@@ -42,6 +42,23 @@ async fn routes_go_both_ways_and_a_stopped_peer_takes_its_own_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn that_all_is_decided_is_said_once_after_a_peer_was_dropped_and_behind_every_path_of_its() {
+    let (left, right) = pair(|_, _| (), |_, _| ()).await;
+    // More than is decided in one go.
+    let prefixes: Vec<_> = (0..40_000_u32).map(|n| prefix(&format!("20.{}.{}.0/24", n / 256, n % 256))).collect();
+    let last = *prefixes.last().unwrap();
+    right.originate(prefixes.into_iter().map(|prefix| (prefix, attributes(None)))).await;
+    left.wait_prefix(last).await;
+    assert_eq!(left.told.lock().unwrap().decided, [0; 0], "nobody was dropped");
+    right.bgp.stop(Shutdown::Cease).await;
+    wait_for("all is decided", async || match &left.told.lock().unwrap().decided[..] {
+        [0] => Ok(()),
+        other => Err(format!("paths left each time: {other:?}")),
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_silent_stop_leaves_the_routes_with_a_peer_that_does_graceful_restart() {
     let restart = |config: &mut bgpd::Config, _: &mut PeerConfig| {
         config.graceful_restart = Some(bgpd::GracefulRestart { restart_time: 60, ..Default::default() })
@@ -526,7 +543,7 @@ async fn a_restarted_speaker_says_so_and_decides_only_when_its_peers_have_said_a
         match tokio::time::timeout(support::DEADLINE, events.recv()).await.expect("End-of-RIB in time").unwrap() {
             Event::Best(changes) => best.extend(changes.into_iter().map(|change| change.prefix)),
             Event::Converged(_) => converged += 1,
-            Event::Up { .. } | Event::Down { .. } | Event::Dropped { .. } => {}
+            Event::Up { .. } | Event::Down { .. } | Event::Dropped { .. } | Event::Decided => {}
         }
     }
     best.sort();

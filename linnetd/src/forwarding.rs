@@ -3,7 +3,7 @@
 //! One task owns the translation ([`Routes`]); everything that changes it comes to that task, so that no two writers race
 //! for a route. The stream of best paths is read only as fast as the kernel takes routes, which holds the RIB back.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::future::pending;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -36,8 +36,6 @@ const OVERLAY_LINGERS: Duration = Duration::from_secs(40);
 /// Between two looks at all the next hops that the speaker was told are out of reach: fib-sync watches those that were asked
 /// for last, and most of these were asked for long ago.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
-/// How long backups are used when a peer is gone: until the speaker has surely decided about all that it announced.
-const DECIDED_WITHIN: Duration = Duration::from_secs(30);
 
 /// Where routes go, and how.
 pub(crate) fn fib_config(config: &Config) -> FibConfig {
@@ -189,7 +187,7 @@ impl Forwarding {
             submitted: None,
             speaker: None,
             look_again: None,
-            dropped: BTreeMap::new(),
+            dropped: BTreeSet::new(),
         };
         task.configure(config).await;
         tokio::spawn(task.run(received, events));
@@ -281,8 +279,8 @@ struct Task {
     speaker: Option<Bgp>,
     /// When to look again at what it was told.
     look_again: Option<Instant>,
-    /// Peers that are gone, and until when their routes use backups.
-    dropped: BTreeMap<Neighbour, Instant>,
+    /// Peers that are gone; their routes use backups until the speaker has decided about all that they announced.
+    dropped: BTreeSet<Neighbour>,
 }
 
 impl Task {
@@ -294,7 +292,6 @@ impl Task {
             let overlays_retire = self.overlays_retire;
             let look_again = self.look_again;
             let back = self.state.tracking.due().map(Instant::from_std);
-            let decided_by = self.dropped.values().min().copied();
             tokio::select! {
                 command = commands.recv() => match command {
                     None => return,
@@ -330,12 +327,6 @@ impl Task {
                 },
                 () = due(back) => self.tell_speaker().await,
                 () = due(look_again) => self.look_again().await,
-                () = due(decided_by) => {
-                    let now = Instant::now();
-                    self.dropped.retain(|_, until| *until > now);
-                    self.use_backups();
-                    self.settle().await;
-                }
                 () = due(overlay_due) => {
                     self.make_overlay().await;
                     self.settle().await;
@@ -356,6 +347,8 @@ impl Task {
                     self.state.routes.take_in(&changes);
                 }
                 bgpd::Event::Converged(family) => {
+                    // A speaker that was started anew does not say so of those that the last one dropped.
+                    self.forget_dropped();
                     self.settle().await;
                     self.fib.sweep(family == Family::Ipv6Unicast).await;
                     self.state.unswept.retain(|unswept| *unswept != family);
@@ -364,11 +357,12 @@ impl Task {
                 bgpd::Event::Up { peer } => log_up(&peer),
                 bgpd::Event::Down { peer, reason } => log_down(&peer, &reason),
                 bgpd::Event::Dropped { next_hop, link } => {
-                    self.dropped.insert((next_hop, link), Instant::now() + DECIDED_WITHIN);
+                    self.dropped.insert((next_hop, link));
                     self.use_backups();
                     // At once: this is the failover.
                     taken = TURN;
                 }
+                bgpd::Event::Decided => self.forget_dropped(),
             }
             if taken < TURN {
                 event = more.as_mut().and_then(|events| events.try_recv().ok());
@@ -492,7 +486,12 @@ impl Task {
     }
 
     fn use_backups(&mut self) {
-        self.state.routes.set_dropped(self.dropped.keys().copied().collect());
+        self.state.routes.set_dropped(self.dropped.clone());
+    }
+
+    fn forget_dropped(&mut self) {
+        self.dropped.clear();
+        self.use_backups();
     }
 
     fn handle_reach(&mut self, answers: Vec<(IpAddr, Reach)>) {
@@ -584,7 +583,7 @@ async fn landed(submitted: &mut Option<(u64, Submitted)>) -> Vec<PathId> {
 pub async fn only_log(mut events: mpsc::Receiver<bgpd::Event>, lost: Arc<Notify>) {
     while let Some(event) = events.recv().await {
         match event {
-            bgpd::Event::Best(_) | bgpd::Event::Dropped { .. } => {}
+            bgpd::Event::Best(_) | bgpd::Event::Dropped { .. } | bgpd::Event::Decided => {}
             bgpd::Event::Converged(family) => info!(%family, "routes are complete"),
             bgpd::Event::Up { peer } => log_up(&peer),
             bgpd::Event::Down { peer, reason } => log_down(&peer, &reason),

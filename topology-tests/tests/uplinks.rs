@@ -18,6 +18,8 @@ const FRR: &str = "via 10.1.1.2 dev eth1";
 const BIRD: &str = "via 10.1.2.2 dev eth2";
 /// How `linnet route list` begins to say why a prefix has no route.
 const NO_WAY: &str = "unreachable: the kernel has no way to the next hop ";
+/// How long routes may take to come by a session that is up.
+const SESSION_IS_UP: Duration = Duration::from_secs(8);
 /// How long a route may take to follow its next hop: a small part of the hold time.
 const SOON: Duration = Duration::from_secs(2);
 
@@ -76,6 +78,7 @@ fn routes_follow_their_next_hops_long_before_a_hold_timer_expires() {
     a_cable_that_is_pulled_and_put_back(&lab);
     a_loopback_address_that_loses_its_route_and_has_it_again(&lab);
     a_router_that_is_on_the_link_by_word_alone(&lab);
+    a_router_whose_session_ends_and_comes_back(&lab);
     no_uplink_at_all(&lab);
 }
 
@@ -138,6 +141,14 @@ fn a_router_that_is_on_the_link_by_word_alone(lab: &Lab) {
     assert_eq!((&route["installed"], &route["error"]), (&Value::Bool(true), &Value::Null), "{route}");
     run(linnet(lab), "ip route replace 10.255.0.2/32 via 10.1.2.2");
     reached(lab, "by one on a subnet again", SOON, [FRR, BIRD]);
+}
+
+fn a_router_whose_session_ends_and_comes_back(lab: &Lab) {
+    run(linnet(lab), "linnet bgp disable frr");
+    reached(lab, "with FRR's session down", SOON, [BIRD, BIRD]);
+    run(linnet(lab), "linnet bgp enable frr");
+    wait(lab, "all sessions", || sessions_are_up(lab));
+    reached(lab, "with FRR's session up again", SESSION_IS_UP, [FRR, BIRD]);
 }
 
 fn wait_for_reason(lab: &Lab, prefix: &str, next_hop: &str) {

@@ -88,6 +88,8 @@ pub struct Told {
     pub best: BTreeMap<Prefix, Vec<BestPath>>,
     pub converged: usize,
     pub sessions: Vec<Event>,
+    /// How many best paths there were each time all was decided.
+    pub decided: Vec<usize>,
 }
 
 impl Speaker {
@@ -129,6 +131,10 @@ impl Speaker {
                     }
                     Event::Converged(_) => told.converged += 1,
                     Event::Dropped { .. } => {}
+                    Event::Decided => {
+                        let left = told.best.len();
+                        told.decided.push(left);
+                    }
                     Event::Up { .. } | Event::Down { .. } => told.sessions.push(event),
                 }
             }

@@ -524,6 +524,12 @@ impl Rib {
         more
     }
 
+    /// Whether a prefix waits to be decided about; also for as long as its family waits for peers that restart.
+    #[must_use]
+    pub fn has_undecided(&self) -> bool {
+        self.tables.iter().any(Table::has_dirty)
+    }
+
     /// What to do next.
     pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()

@@ -15,7 +15,7 @@ use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::Filter;
 use bgp_proto::rib::{Aggregates, Drain};
 use bgp_proto::rtr::ClientConfig;
-use bgp_proto::session::{RemoteAs, SessionConfig};
+use bgp_proto::session::{RemoteAs, SendHoldTime, SessionConfig};
 use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, Interface, Prefix, RouterId};
 use bgp_proto::wire::capability::AddPath;
 
@@ -180,6 +180,8 @@ pub struct PeerConfig {
     pub max_prefixes: Option<PrefixLimit>,
     /// In place of the speaker's.
     pub hold_time: Option<HoldTime>,
+    /// How long it may take nothing of what it is sent (RFC 9687).
+    pub send_hold: SendHoldTime,
     /// Longest wait between two attempts to connect.
     pub connect_retry: Duration,
     /// How long its session rests after its first failure ([`SessionConfig::idle_hold`]).
@@ -327,6 +329,7 @@ impl PeerConfig {
             blackhole: false,
             max_prefixes: None,
             hold_time: None,
+            send_hold: SendHoldTime::default(),
             connect_retry: Duration::from_secs(5),
             idle_hold: SessionConfig::IDLE_HOLD,
             delay_open: None,

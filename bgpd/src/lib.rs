@@ -344,6 +344,7 @@ impl Bgp {
                 counters: status.counters,
                 counts,
                 unsent_bytes: status.unsent_bytes,
+                untaken: status.untaken,
                 prefix_limit_reached: status.prefix_limit_reached,
                 restarts_in: status.restarts_in,
                 graceful_restart,

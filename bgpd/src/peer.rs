@@ -69,6 +69,8 @@ pub(crate) struct TaskStatus {
     pub(crate) communication: Option<String>,
     pub(crate) counters: Counters,
     pub(crate) unsent_bytes: usize,
+    /// For how long the peer has taken nothing of them.
+    pub(crate) untaken: Option<Duration>,
     pub(crate) prefix_limit_reached: u32,
     pub(crate) restarts_in: Option<Duration>,
     /// The number of the TCP-AO key that signs what the session sends.
@@ -375,6 +377,7 @@ impl Peer {
             tcp_ao_send_id: self.tcp_ao_in_use().map(|keys| keys.current),
             remote: self.remote(),
             discovery: self.link.as_ref().map(|link| link.status(now)),
+            untaken: self.session.untaken_for(now),
             unsent_bytes: [&self.outgoing, &self.incoming].into_iter().flatten().map(Connection::queued).sum(),
         }
     }

@@ -17,7 +17,7 @@ pub(crate) fn session_config(speaker: &Config, peer: &PeerConfig, restarted: boo
         idle_hold: peer.idle_hold,
         delay_open: peer.delay_open,
         passive: peer.passive,
-        send_hold: None,
+        send_hold: peer.send_hold,
         link: peer.interface,
         graceful_restart: speaker.graceful_restart.map(|restart| LocalRestart {
             seconds: restart.restart_time,
@@ -74,6 +74,7 @@ impl Differences {
                 ("password-file", signed != to_sign && !tcp_ao),
                 ("tcp-ao", tcp_ao && keeps_signing),
                 ("passive", old.passive != new.passive),
+                ("send-hold-time", old.send_hold != new.send_hold),
                 ("connect-retry", old.connect_retry != new.connect_retry),
                 ("idle-hold-time", old.idle_hold != new.idle_hold),
                 ("delay-open", old.delay_open != new.delay_open),
@@ -117,7 +118,7 @@ mod tests {
     use bgp_proto::conduct::{DefaultOriginate, LocalAsPrepend, NextHopMode, RemovePrivateAs};
     use bgp_proto::filter::Filter;
     use bgp_proto::role::{LocalRole, Role};
-    use bgp_proto::session::RemoteAs;
+    use bgp_proto::session::{RemoteAs, SendHoldTime};
     use bgp_proto::types::{Asn, Family, FamilySet, HoldTime, RouterId};
 
     use super::*;
@@ -168,6 +169,7 @@ mod tests {
             ("password-file", false, |_, peer| peer.authentication = Secret::new(b"key").map(Authentication::Md5)),
             ("tcp-ao", true, |_, peer| peer.authentication = tcp_ao(&[1])),
             ("passive", false, |_, peer| peer.passive = true),
+            ("send-hold-time", false, |_, peer| peer.send_hold = SendHoldTime::Off),
             ("connect-retry", false, |_, peer| peer.connect_retry = Duration::from_secs(1)),
             ("idle-hold-time", false, |_, peer| peer.idle_hold = Duration::from_secs(9)),
             ("delay-open", false, |_, peer| peer.delay_open = Some(Duration::from_secs(9))),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bgp_proto::rib;
 use bgp_proto::session::{Counters, Established, State};
-use bgp_proto::types::{Family, PeerId, Prefix};
+use bgp_proto::types::{Family, HoldTime, PeerId, Prefix};
 use bgp_proto::wire::MAX_MESSAGE_LEN;
 use bgp_proto::wire::capability::AddPath;
 
@@ -50,6 +50,8 @@ pub struct PeerStatus {
     pub counts: rib::PeerCounts,
     /// Bytes that wait for its socket to take them.
     pub unsent_bytes: usize,
+    /// For how long it has taken nothing of what waits for it, while there is a send hold timer (RFC 9687).
+    pub untaken: Option<Duration>,
     /// How often its session ended for its prefixes (`max_prefixes`).
     pub prefix_limit_reached: u32,
     /// In how long it starts again after that, while it is down for it; `None` too while it is down until a person resets it.
@@ -72,6 +74,14 @@ pub struct CapabilityStatus {
 }
 
 impl PeerStatus {
+    /// How long it may take nothing of what it is sent (RFC 9687), with the hold time that was agreed on or, while the session
+    /// is down, that we propose; `None`: for ever.
+    #[must_use]
+    pub fn send_hold(&self, proposed: HoldTime) -> Option<Duration> {
+        let agreed = self.established.as_ref().map(|established| established.hold_time);
+        self.config.send_hold.of(agreed.or(self.config.hold_time).unwrap_or(proposed))
+    }
+
     /// The peer's address.
     #[must_use]
     pub fn address(&self) -> IpAddr {

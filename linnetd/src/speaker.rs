@@ -64,6 +64,7 @@ pub fn speaker(config: &Config) -> bgpd::Config {
         blackhole: settings.blackhole,
         max_prefixes: settings.max_prefixes,
         hold_time: settings.hold_time,
+        send_hold: settings.send_hold,
         connect_retry: settings.connect_retry,
         idle_hold: settings.idle_hold,
         delay_open: settings.delay_open,

@@ -10,10 +10,11 @@ mod shape;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use bgp_proto::conduct::{Conduct, NextHopMode};
 use bgp_proto::rtr::Vrp;
-use bgp_proto::session::Extensions;
+use bgp_proto::session::{Extensions, SendHoldTime};
 use bgp_proto::types::{Asn, Family, NextHop, Prefix, RouterId};
 use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Aggregator, Attributes, Origin, UnknownAttribute};
@@ -57,6 +58,9 @@ const SHUTDOWN: u64 = 4;
 const ADD_PATH: u64 = 7;
 /// The stream of chance for [`Scenario::leave_out_next_hops`].
 const NEXT_HOPS: u64 = 6;
+
+/// The stream of chance for who gives up on whom that takes nothing.
+const SEND_HOLDS: u64 = 15;
 
 /// The stream of chance for who validates, and what.
 const VALIDATION: u64 = 12;
@@ -119,6 +123,7 @@ impl Scenario {
         scenario.add_paths(seed);
         scenario.leave_out_next_hops(seed);
         scenario.keep_routes_longer(seed);
+        scenario.give_up_sooner(seed);
         scenario.validate();
         scenario
     }
@@ -164,6 +169,19 @@ impl Scenario {
         }
         for node in &mut self.topology.nodes {
             node.long_lived = if random.percent(60) { 10 + random.below(300) as u32 } else { 0 };
+        }
+    }
+
+    /// Some give up early on neighbours that take nothing, also sooner than RFC 9687 section 4.4 lets a person say, and some do
+    /// not.
+    fn give_up_sooner(&mut self, seed: u64) {
+        let mut random = Random::new(seed, SEND_HOLDS);
+        for peer in self.topology.nodes.iter_mut().flat_map(|node| node.peers.values_mut()) {
+            peer.send_hold = match random.below(100) {
+                0..35 => SendHoldTime::Exactly(Duration::from_secs(3 + random.below(60) as u64)),
+                35..45 => SendHoldTime::Off,
+                45.. => SendHoldTime::Recommended,
+            };
         }
     }
 

@@ -10,7 +10,7 @@ use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::Filter;
 use bgp_proto::rib::{Aggregate, Awaited, Drain, PeerPolicy, RibConfig};
 use bgp_proto::rtr::Vrp;
-use bgp_proto::session::{Extensions, LocalRestart, RemoteAs, SessionConfig};
+use bgp_proto::session::{Extensions, LocalRestart, RemoteAs, SendHoldTime, SessionConfig};
 use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, PeerId, Prefix, RouterId};
 use bgp_proto::wire::attributes::Attributes;
 use bgp_proto::wire::capability::AddPath;
@@ -92,6 +92,8 @@ pub struct PeerSpec {
     pub families: FamilySet,
     /// What it proposes.
     pub hold_time: HoldTime,
+    /// How long the neighbour may take nothing of what is sent (RFC 9687).
+    pub send_hold: SendHoldTime,
     /// It only listens.
     pub passive: bool,
     /// The neighbour is a route reflector client.
@@ -219,7 +221,7 @@ impl Topology {
             // Some, without taking a number from the seed.
             delay_open: (node.0 % 3 == 1).then_some(Duration::from_secs(2)),
             passive: known.passive,
-            send_hold: None,
+            send_hold: known.send_hold,
             link: None,
             graceful_restart: spec.graceful_restart.map(|seconds| LocalRestart {
                 seconds,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bgp_proto::filter::Filter;
 use bgp_proto::rib::Drain;
-use bgp_proto::session::Extensions;
+use bgp_proto::session::{Extensions, SendHoldTime};
 use bgp_proto::types::{Asn, ClusterId, Family, HoldTime, NextHop, Prefix, RouterId};
 use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Attributes, Origin};
@@ -54,6 +54,7 @@ fn join(topology: &mut Topology, a: u16, b: u16, client: bool) {
         let spec = PeerSpec {
             families: Family::ALL.into_iter().collect(),
             hold_time: HoldTime::default(),
+            send_hold: SendHoldTime::default(),
             passive: false,
             client,
             add_path: AddPath::NONE,
@@ -221,6 +222,49 @@ fn a_host_that_loses_power_is_noticed_by_the_hold_timer_and_by_nothing_sooner() 
     assert!(network.is_up(NodeId(1), NodeId(0)), "the last message came at most 30 s before it died");
     network.run_until(died + Duration::from_secs(91));
     assert!(!network.is_up(NodeId(1), NodeId(0)));
+}
+
+/// A chain without hold times whose first node reads nothing of what the second sends, and more is sent than
+/// there is room for on the way.
+fn with_a_node_that_reads_nothing(send_hold: SendHoldTime) -> Network {
+    let mut topology = chain();
+    for spec in topology.nodes.iter_mut().flat_map(|node| node.peers.values_mut()) {
+        (spec.hold_time, spec.send_hold) = (HoldTime::from_seconds(0).expect("none"), send_hold);
+    }
+    topology.links[0].window = 256;
+    let mut network = running(topology);
+    rest(&mut network);
+    network.deafen(NodeId(0), NodeId(1), true);
+    let prefixes = (0..200).map(|number| Prefix::new([10, 2, number, 0].into(), 24).expect("a prefix"));
+    network.originate(NodeId(1), &prefixes.map(|prefix| (prefix, own_route())).collect::<Vec<_>>());
+    network
+}
+
+#[test]
+fn a_node_that_reads_nothing_is_given_up_after_the_send_hold_time_and_is_back_when_it_reads() {
+    let mut network = with_a_node_that_reads_nothing(SendHoldTime::Exactly(Duration::from_secs(20)));
+    let deaf = network.now();
+    network.run_until(deaf + Duration::from_secs(19));
+    assert!(network.is_up(NodeId(1), NodeId(0)) && holds(&network, 2));
+    network.run_until(deaf + Duration::from_secs(21));
+    assert!(!network.is_up(NodeId(1), NodeId(0)));
+    assert!(!holds(&network, 2), "what it had announced is withdrawn");
+    assert!(network.is_up(NodeId(1), NodeId(2)), "its other session has nothing to do with it");
+    network.run_until(deaf + Duration::from_secs(120));
+    network.deafen(NodeId(0), NodeId(1), false);
+    rest(&mut network);
+    assert_eq!(checks::all(&network), Ok(()));
+}
+
+#[test]
+fn a_node_that_reads_nothing_is_kept_without_a_send_hold_time_and_hears_everything_when_it_reads() {
+    let mut network = with_a_node_that_reads_nothing(SendHoldTime::Off);
+    network.run_until(network.now() + Duration::from_secs(5000));
+    assert!(network.is_up(NodeId(1), NodeId(0)) && holds(&network, 2));
+    network.deafen(NodeId(0), NodeId(1), false);
+    rest(&mut network);
+    assert_eq!(network.ups_and_downs().1, 0);
+    assert_eq!(checks::all(&network), Ok(()));
 }
 
 #[test]

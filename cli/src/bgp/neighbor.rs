@@ -26,6 +26,10 @@ struct Neighbor {
     local_asn: u32,
     hold_time_seconds: Option<u32>,
     configured_hold_time_seconds: u32,
+    /// How long the peer may take nothing of what is sent (RFC 9687).
+    send_hold_seconds: Option<u32>,
+    /// For how long it has taken nothing of what waits.
+    untaken_seconds: u32,
     connect_retry_seconds: u32,
     idle_hold_seconds: u32,
     /// How long our OPEN waits for the peer's; 0: not at all.
@@ -123,6 +127,8 @@ impl From<api::Neighbor> for Neighbor {
             local_asn: neighbor.local_asn,
             hold_time_seconds: peer.is_up().then_some(neighbor.hold_time_seconds),
             configured_hold_time_seconds: neighbor.configured_hold_time_seconds,
+            send_hold_seconds: some(neighbor.send_hold_seconds),
+            untaken_seconds: neighbor.untaken_seconds,
             connect_retry_seconds: neighbor.connect_retry_seconds,
             idle_hold_seconds: neighbor.idle_hold_seconds,
             delay_open_seconds: neighbor.delay_open_seconds,
@@ -203,6 +209,7 @@ impl Neighbor {
             Some(seconds) => format!("  hold time: {seconds} s ({} s configured)", self.configured_hold_time_seconds),
             None => format!("  hold time: {} s configured", self.configured_hold_time_seconds),
         });
+        page.line(self.send_hold());
         page.line(format!(
             "  tries again: {} s after a first failure, {} s at most between attempts",
             self.idle_hold_seconds, self.connect_retry_seconds
@@ -285,6 +292,19 @@ impl Neighbor {
             messages.row([format!("  {}", kind.kind), kind.sent.to_string(), kind.received.to_string()]);
         }
         page.table(&messages);
+    }
+
+    fn send_hold(&self) -> String {
+        let untaken = match self.untaken_seconds {
+            0 => String::new(),
+            seconds => format!("; it has taken nothing for {seconds} s"),
+        };
+        match self.send_hold_seconds {
+            None => "  send hold time (RFC 9687): none, the peer may take nothing for ever".to_owned(),
+            Some(most) => {
+                format!("  send hold time (RFC 9687): {most} s that the peer may take nothing of what is sent{untaken}")
+            }
+        }
     }
 
     /// What there is of ADD-PATH, if anybody asked for it.
@@ -397,6 +417,7 @@ mod tests {
             kind: "external".into(),
             hold_time_seconds: 90,
             configured_hold_time_seconds: 90,
+            send_hold_seconds: 480,
             connect_retry_seconds: 5,
             idle_hold_seconds: 1,
             capabilities: vec![
@@ -454,6 +475,19 @@ mod tests {
         let shown = plain(&neighbors, false);
         assert!(shown.contains(line), "{shown}");
         assert!(json(&neighbors).contains("\"send_id\": 2"), "{}", json(&neighbors));
+    }
+
+    #[test]
+    fn a_peer_that_takes_nothing_is_shown_with_for_how_long() {
+        for (send_hold_seconds, untaken_seconds, shown) in [
+            (0, 0, "  send hold time (RFC 9687): none, the peer may take nothing for ever\n"),
+            (480, 0, "  send hold time (RFC 9687): 480 s that the peer may take nothing of what is sent\n"),
+            (480, 70, " of what is sent; it has taken nothing for 70 s\n"),
+        ] {
+            let neighbor = api::Neighbor { send_hold_seconds, untaken_seconds, ..Default::default() };
+            let page = plain(&Neighbors { neighbors: vec![neighbor.into()] }, false);
+            assert!(page.contains(shown), "{page}");
+        }
     }
 
     #[test]

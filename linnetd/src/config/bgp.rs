@@ -57,8 +57,13 @@ pub(super) fn bgp(section: Section<'_>, node: Option<&Node>, overlay: Option<Ove
         section.field("graceful-restart").map_or(Some(Some(DEFAULT)), |field| graceful_restart(&field));
     let prefix_lists = prefix_lists(&section);
     let filters = filters(&section, &Around { lists: prefix_lists.as_deref().unwrap_or_default(), node, overlay });
-    let mut defaults =
-        Defaults { asn, node, filters: filters.as_deref().unwrap_or_default(), filters_read: filters.is_some() };
+    let mut defaults = Defaults {
+        asn,
+        node,
+        hold_time,
+        filters: filters.as_deref().unwrap_or_default(),
+        filters_read: filters.is_some(),
+    };
     let import_kernel = imports(&section, &defaults);
     let peers = peers(&section, &mut defaults);
     let dynamic_peers = dynamic_peers(&section, &defaults);

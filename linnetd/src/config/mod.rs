@@ -40,7 +40,7 @@ use std::time::Duration;
 use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::{Filter, PrefixList};
 use bgp_proto::rib::Aggregate;
-use bgp_proto::session::RemoteAs;
+use bgp_proto::session::{RemoteAs, SendHoldTime};
 use bgp_proto::types::{Asn, ClusterId, FamilySet, HoldTime, Interface, Prefix, RouterId};
 use bgp_proto::wire::capability::AddPath;
 use bgpd::PrefixLimit;
@@ -233,6 +233,8 @@ pub struct PeerSettings {
     pub max_prefixes: Option<PrefixLimit>,
     /// `hold-time`, `bgp.hold-time` unless set.
     pub hold_time: Option<HoldTime>,
+    /// `send-hold-time`: of 0, whole seconds up to a day, or unset.
+    pub send_hold: SendHoldTime,
     /// `connect-retry`, whole seconds, 1 to 65535.
     pub connect_retry: Duration,
     /// `idle-hold-time`

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use bgp_proto::filter::{Filter, Rule, SetNextHop};
-use bgp_proto::session::RemoteAs;
-use bgp_proto::types::{Asn, Family, FamilySet, Prefix};
+use bgp_proto::session::{RemoteAs, SendHoldTime};
+use bgp_proto::types::{Asn, Family, FamilySet, HoldTime, Prefix};
 
 use super::add_path;
 use super::authentication::authentication;
@@ -25,6 +25,7 @@ const FAMILIES: [(&str, Family); 2] = [("ipv4-unicast", Family::Ipv4Unicast), ("
 pub(super) struct Defaults<'c> {
     pub(super) asn: Option<Asn>,
     pub(super) node: Option<&'c Node>,
+    pub(super) hold_time: Option<HoldTime>,
     pub(super) filters: &'c [Filter],
     /// Otherwise a name may be missing only because its filter was refused.
     pub(super) filters_read: bool,
@@ -126,6 +127,7 @@ fn settings(
     let several = add_path::add_path(table);
     let max_prefixes = table.field("max-prefixes").map_or(Some(None), |field| prefix_limit(&field).map(Some));
     let hold = table.field("hold-time").map_or(Some(None), |field| hold_time(&field).map(Some));
+    let send_hold = send_hold(table, hold.and_then(|hold| hold.or(defaults.hold_time)));
     let retry = table.field("connect-retry").map_or(Some(5u32), |field| field.integer(1..=65535));
     // Not longer than the peer waits for our OPEN with the hold time that RFC 4271 section 8.2.2 suggests for that: 4 minutes.
     let delay_open = table.field("delay-open").map_or(Some(0u64), |field| field.integer(0..=240));
@@ -152,6 +154,7 @@ fn settings(
         blackhole: blackhole?,
         max_prefixes: max_prefixes?,
         hold_time: hold?,
+        send_hold: send_hold?,
         connect_retry: Duration::from_secs(u64::from(retry?)),
         idle_hold: Duration::from_secs(u64::from(idle_hold?)),
         delay_open: Some(delay_open?).filter(|seconds| *seconds > 0).map(Duration::from_secs),
@@ -196,6 +199,26 @@ fn cross_check(table: &Section<'_>, client: Option<&Field<'_>>, settings: &PeerS
         );
     }
     Some(())
+}
+
+/// With the hold time that we propose, if it is right: what is negotiated is no longer.
+fn send_hold(table: &Section<'_>, hold_time: Option<HoldTime>) -> Option<SendHoldTime> {
+    let Some(field) = table.field("send-hold-time") else { return Some(SendHoldTime::Recommended) };
+    let seconds: u32 = field.integer(0..=86_400)?;
+    if seconds == 0 {
+        return Some(SendHoldTime::Off);
+    }
+    if let Some(hold_time) = hold_time.filter(|hold_time| seconds <= u32::from(hold_time.seconds())) {
+        let hold = hold_time.seconds();
+        field.refuse(
+            &format!("a send hold time of {seconds} seconds, and a hold time of {hold}"),
+            &format!(
+                "write more than {hold} (RFC 9687 section 4.4), or 0 (off), or leave it out: then it is 480 or more"
+            ),
+        );
+        return None;
+    }
+    Some(SendHoldTime::Exactly(Duration::from_secs(seconds.into())))
 }
 
 fn flag(table: &Section<'_>, key: &'static str) -> Option<bool> {

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use bgp_proto::filter::{Filter, PrefixList};
-use bgp_proto::session::RemoteAs;
+use bgp_proto::session::{RemoteAs, SendHoldTime};
 
 use super::add_path;
 use super::aggregate;
@@ -146,6 +146,11 @@ fn print_settings(f: &mut Formatter<'_>, settings: &PeerSettings, dynamic: bool)
     }
     if let Some(hold) = settings.hold_time {
         writeln!(f, "hold-time = {}", hold.seconds())?;
+    }
+    match settings.send_hold {
+        SendHoldTime::Recommended => {}
+        SendHoldTime::Off => writeln!(f, "send-hold-time = 0")?,
+        SendHoldTime::Exactly(time) => writeln!(f, "send-hold-time = {}", time.as_secs())?,
     }
     writeln!(f, "connect-retry = {}", settings.connect_retry.as_secs())?;
     writeln!(f, "idle-hold-time = {}", settings.idle_hold.as_secs())?;

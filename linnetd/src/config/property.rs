@@ -14,7 +14,7 @@ use bgp_proto::filter::number::{Adjust, AsnRange, NumberMatch};
 use bgp_proto::filter::{Condition, Filter, PrefixList, PrefixMatch, Rule, Set, SetNextHop, Source, Then, Validation};
 use bgp_proto::hints::{Hint, Hints};
 use bgp_proto::role::{LocalRole, Role};
-use bgp_proto::session::RemoteAs;
+use bgp_proto::session::{RemoteAs, SendHoldTime};
 use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, Interface, Prefix, RouterId};
 use bgp_proto::wire::attributes::Origin;
 use bgp_proto::wire::community::{Bandwidth, Community, ExtendedCommunity, LargeCommunity};
@@ -300,13 +300,19 @@ fn settings() -> impl Strategy<Value = PeerSettings> {
             .prop_map(|families| families.into_iter().collect::<FamilySet>());
     let ttl = prop_oneof![Just(Ttl::Default), (1u8..=254).prop_map(Ttl::Security), (1u8..=255).prop_map(Ttl::Multihop)];
     let hold = option::of((3u16..).prop_map(|seconds| HoldTime::from_seconds(seconds).unwrap()));
+    // Longer than any hold time.
+    let send_hold = prop_oneof![
+        Just(SendHoldTime::Recommended),
+        Just(SendHoldTime::Off),
+        (65_536u64..=86_400).prop_map(|seconds| SendHoldTime::Exactly(Duration::from_secs(seconds))),
+    ];
     let authentication = prop_oneof![Just(None), Just(Some(password())), tcp_ao().prop_map(Some)];
     let filter = || option::of(Just("f 0".replace(' ', "-")));
     (
         (remote, asn(), families, ttl, any::<[bool; 6]>(), conduct(), option::of(bfd()), authentication),
         (
             option::of(prefix_limit()),
-            hold,
+            (hold, send_hold),
             (1u64..=65535, 1u64..=3600, option::of(1u64..=240)),
             filter(),
             filter(),
@@ -316,7 +322,7 @@ fn settings() -> impl Strategy<Value = PeerSettings> {
         .prop_map(
             |(
                 (remote_as, local_as, families, ttl, flags, conduct, bfd, authentication),
-                (max_prefixes, hold_time, (retry, idle_hold, delay_open), import, export, add_path_send),
+                (max_prefixes, (hold_time, send_hold), (retry, idle_hold, delay_open), import, export, add_path_send),
             )| {
                 let mut settings = PeerSettings {
                     remote_as,
@@ -334,6 +340,7 @@ fn settings() -> impl Strategy<Value = PeerSettings> {
                     conduct,
                     max_prefixes,
                     hold_time,
+                    send_hold,
                     connect_retry: Duration::from_secs(retry),
                     idle_hold: Duration::from_secs(idle_hold),
                     delay_open: delay_open.map(Duration::from_secs),

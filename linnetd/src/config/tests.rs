@@ -38,6 +38,34 @@ fn the_canonical_file_shows_every_key_of_a_full_one() {
     insta::assert_snapshot!(accepted(FULL));
 }
 
+/// What is said of a peer with these lines, where `bgp.hold-time` is 60.
+fn of_a_peer(lines: &str) -> String {
+    findings(&format!(
+        "[bgp]\nasn = 64512\nhold-time = 60\n[[bgp.peer]]\nname = \"p\"\naddress = \"192.168.10.1\"\nasn = \"internal\"\n{lines}\n"
+    ))
+}
+
+#[test]
+fn a_send_hold_time_is_longer_than_the_hold_time_or_off() {
+    for lines in [
+        "send-hold-time = 61",
+        "hold-time = 0\nsend-hold-time = 1",
+        "send-hold-time = 0",
+        "hold-time = 9\nsend-hold-time = 10",
+    ] {
+        assert_eq!(of_a_peer(lines), "accepted\n", "{lines}");
+    }
+    for (lines, said) in [
+        ("send-hold-time = 60", "a send hold time of 60 seconds, and a hold time of 60; "),
+        ("hold-time = 600\nsend-hold-time = 300", "write more than 600 (RFC 9687 section 4.4), or 0 (off)"),
+        ("send-hold-time = 86401", "\"send-hold-time\" is 86401"),
+        ("send-hold-time = \"10 s\"", "\"send-hold-time\" is the string"),
+    ] {
+        let seen = of_a_peer(lines);
+        assert!(seen.contains(said), "{lines}: {seen}");
+    }
+}
+
 #[test]
 fn the_canonical_file_parses_back_to_the_same_configuration() {
     let config = accepted(FULL);
@@ -378,6 +406,7 @@ add-path = "both"
 add-path-send = 4
 max-prefixes = 10000
 hold-time = 30
+send-hold-time = 600
 connect-retry = 10
 import = "from-tor"
 export = "to-tor"

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bgp_proto::bfd::Diagnostic;
 use bgp_proto::conduct::{DefaultOriginate, NextHopMode};
 use bgp_proto::session::{Established, State};
-use bgp_proto::types::{Family, PeerId, Prefix};
+use bgp_proto::types::{Family, HoldTime, PeerId, Prefix};
 use bgpd::{
     AoKey, Authentication, BfdStatus, LimitAction, PeerStatus, PrefixLimit, RouteQuery, RouteScope, SetEnabledError,
     Ttl, UnknownPeer,
@@ -62,7 +62,7 @@ impl Bgp for BgpService {
             }
         }
         let hold_time = self.0.config().await.bgp.hold_time;
-        let neighbors = peers.iter().map(|peer| neighbor(peer, u32::from(hold_time.seconds()))).collect();
+        let neighbors = peers.iter().map(|peer| neighbor(peer, hold_time)).collect();
         Ok(Response::new(NeighborReply { neighbors }))
     }
 
@@ -305,7 +305,11 @@ fn tcp_ao(status: &PeerStatus) -> Vec<TcpAoKey> {
     keys.into_iter().flat_map(|keys| keys.iter()).map(key).collect()
 }
 
-fn neighbor(status: &PeerStatus, hold_time: u32) -> Neighbor {
+fn whole_seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
+}
+
+fn neighbor(status: &PeerStatus, hold_time: HoldTime) -> Neighbor {
     let config = &status.config;
     let established = status.established.as_ref();
     let internal = match established {
@@ -333,7 +337,9 @@ fn neighbor(status: &PeerStatus, hold_time: u32) -> Neighbor {
         router_id: established.map(|established| established.remote_id.to_string()).unwrap_or_default(),
         kind: kind.into(),
         hold_time_seconds: established.map_or(0, |established| u32::from(established.hold_time.seconds())),
-        configured_hold_time_seconds: config.hold_time.map_or(hold_time, |time| u32::from(time.seconds())),
+        configured_hold_time_seconds: config.hold_time.unwrap_or(hold_time).seconds().into(),
+        send_hold_seconds: status.send_hold(hold_time).map_or(0, whole_seconds),
+        untaken_seconds: status.untaken.map_or(0, whole_seconds),
         capabilities: status
             .capabilities()
             .into_iter()
@@ -359,10 +365,10 @@ fn neighbor(status: &PeerStatus, hold_time: u32) -> Neighbor {
         treated_as_withdraw: status.counters.treated_as_withdraw,
         times_established: status.counters.established,
         unsent_bytes: status.unsent_bytes as u64,
-        connect_retry_seconds: u32::try_from(config.connect_retry.as_secs()).unwrap_or(u32::MAX),
-        idle_hold_seconds: u32::try_from(config.idle_hold.as_secs()).unwrap_or(u32::MAX),
-        delay_open_seconds: config.delay_open.map_or(0, |delay| u32::try_from(delay.as_secs()).unwrap_or(u32::MAX)),
-        open_in_seconds: status.open_in.map(|left| u32::try_from(left.as_secs()).unwrap_or(u32::MAX)),
+        connect_retry_seconds: whole_seconds(config.connect_retry),
+        idle_hold_seconds: whole_seconds(config.idle_hold),
+        delay_open_seconds: config.delay_open.map_or(0, whole_seconds),
+        open_in_seconds: status.open_in.map(whole_seconds),
         next_hop_self: config.conduct.next_hop == NextHopMode::Own,
         blackhole: config.blackhole,
         max_prefixes: config.max_prefixes.map_or(0, |limit| limit.limit),
@@ -375,7 +381,7 @@ fn neighbor(status: &PeerStatus, hold_time: u32) -> Neighbor {
         max_prefixes_warn_at: config.max_prefixes.map_or(0, PrefixLimit::warn_at),
         max_prefixes_warned: status.counts.warned,
         prefix_limit_reached: status.prefix_limit_reached,
-        restarts_in_seconds: status.restarts_in.map_or(0, |time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX)),
+        restarts_in_seconds: status.restarts_in.map_or(0, whole_seconds),
         communication: status.communication.clone().unwrap_or_default(),
         default_originate: match config.conduct.default_originate {
             DefaultOriginate::No => String::new(),

@@ -1,10 +1,11 @@
 //! One connection of a session: its state, its stream of bytes, its timers.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::{Direction, Established, Opens, State};
+use super::{Direction, Established, Opens, SendHoldTime, State};
 use crate::time::Instant;
 use crate::timers::{Timer, Timers};
 
@@ -80,5 +81,10 @@ impl Connection {
     /// Seconds of the negotiated hold time; 0 where none runs.
     pub(super) fn hold_seconds(&self) -> u16 {
         self.agreed.as_ref().map_or(0, |agreed| agreed.hold_time.seconds())
+    }
+
+    /// How long the peer may take nothing of what waits for it, by what is configured (RFC 9687); `None`: for ever.
+    pub(super) fn send_hold(&self, configured: SendHoldTime) -> Option<Duration> {
+        configured.of(self.agreed.as_ref()?.hold_time)
     }
 }

@@ -324,7 +324,7 @@ fn established(event: Event) -> Step {
         Event::SilentStop => to(State::Idle, &[Release, Down]),
         Event::HoldTimerExpires => to(State::Idle, &[SendHoldExpired, Release, Penalise, Down]),
         Event::KeepaliveTimerExpires => to(State::Established, &[SendKeepalive]),
-        // RFC 9687: no NOTIFICATION, it would queue behind what the peer does not take.
+        // RFC 9687 section 4.3: no NOTIFICATION, which is optional; it would queue behind what the peer does not take.
         Event::SendHoldTimerExpires | Event::TcpConnectionFails | Event::NotifMsgVerErr | Event::NotifMsg => {
             to(State::Idle, &[Release, Penalise, Down])
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::connection::{Connection, Transport};
 use super::fsm::{self, Action, Event};
-use super::{Direction, DownReason, Established, Output, Session, State, negotiate};
+use super::{Direction, DownReason, Established, Output, SendHoldTime, Session, State, negotiate};
 use crate::time::Instant;
 use crate::timers::Timer;
 use crate::wire::notification::{Cease, FsmError};
@@ -49,8 +49,6 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const SHORTEST_ATTEMPT: Duration = Duration::from_secs(5);
 /// A session that lasted this long was no failure.
 const STABLE: Duration = Duration::from_secs(10);
-/// RFC 9687 section 4: the greater of this and twice the hold time.
-const SEND_HOLD: Duration = Duration::from_secs(480);
 
 impl Established {
     /// Whether a new connection from the peer may take the place of this session's (RFC 4724 section 5).
@@ -338,15 +336,30 @@ impl Session {
         }
     }
 
-    /// RFC 9687: something is queued; if the timer runs already, that something is not the first.
+    /// RFC 9687 section 4.3: something is queued; if the timer runs already, that something is not the first.
     pub(super) fn arm_send_hold(&mut self, now: Instant, direction: Direction) {
         let configured = self.config.send_hold;
         let Some(connection) = self.connection_mut(direction) else { return };
         if connection.state != State::Established || connection.timers.runs(Timer::SendHold) {
             return;
         }
-        let recommended = SEND_HOLD.max(2 * Duration::from_secs(connection.hold_seconds().into()));
-        connection.timers.set(Timer::SendHold, now + configured.unwrap_or(recommended));
+        if let Some(time) = connection.send_hold(configured) {
+            connection.timers.set(Timer::SendHold, now + time);
+        }
+    }
+
+    /// A timer that runs by what was configured `before` runs by what is configured now.
+    pub(super) fn change_send_hold(&mut self, before: SendHoldTime) {
+        let configured = self.config.send_hold;
+        let Some(up) = self.established_connection_mut() else { return };
+        let Some((due, old)) = up.timers.due(Timer::SendHold).zip(up.send_hold(before)) else { return };
+        match up.send_hold(configured) {
+            Some(new) => {
+                let since = due.since_start().saturating_sub(old);
+                up.timers.set(Timer::SendHold, Instant::from_start(since) + new);
+            }
+            None => up.timers.clear(Timer::SendHold),
+        }
     }
 
     /// `first`, doubled with each failure up to the configured ConnectRetryTime if that is longer, with jitter.

@@ -11,6 +11,7 @@ mod fsm;
 mod machine;
 mod negotiate;
 mod receive;
+mod send_hold;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +32,7 @@ use crate::wire::{HEADER_LEN, Message, Notification, RouteRefresh, Update, Updat
 use connection::{Connection, Transport};
 use fsm::Event;
 use machine::{Again, Detail};
+pub use send_hold::SendHoldTime;
 
 /// Which AS the peer may be in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,9 +68,8 @@ pub struct SessionConfig {
     pub delay_open: Option<Duration>,
     /// Never open a connection, only accept one.
     pub passive: bool,
-    /// How long the peer may take nothing of what is queued for it (RFC 9687). `None`: what that RFC recommends, 8 minutes
-    /// or twice the negotiated hold time if that is longer.
-    pub send_hold: Option<Duration>,
+    /// How long the peer may take nothing of what is queued for it (RFC 9687).
+    pub send_hold: SendHoldTime,
     /// The link that the session is bound to, whose link-local addresses the peer's next hops are; `None`: it may go anywhere.
     pub link: Option<Interface>,
     /// Announce RFC 4724; `None` to leave the capability out.
@@ -99,7 +100,7 @@ impl SessionConfig {
             idle_hold: Self::IDLE_HOLD,
             delay_open: None,
             passive: false,
-            send_hold: None,
+            send_hold: SendHoldTime::default(),
             link: None,
             graceful_restart: None,
             add_path: AddPath::NONE,
@@ -550,9 +551,11 @@ impl Session {
         self.settle(now);
     }
 
-    /// Changes the configuration without a reset: what an OPEN says is said by the next one.
+    /// Changes the configuration without a reset: what an OPEN says is said by the next one. A send hold timer that runs
+    /// goes on with its new time, from when the peer last took something.
     pub fn set_config(&mut self, config: SessionConfig) {
-        self.config = config;
+        let before = std::mem::replace(&mut self.config, config);
+        self.change_send_hold(before.send_hold);
         let waits = self.outgoing.state == State::Active
             && self.outgoing.transport == Transport::None
             && !self.outgoing.timers.runs(Timer::ConnectRetry);
@@ -603,6 +606,14 @@ impl Session {
     pub fn open_in(&self, now: Instant) -> Option<Duration> {
         let due = self.connections().filter_map(|one| one.timers.due(Timer::DelayOpen)).min()?;
         Some(due.saturating_since(now))
+    }
+
+    /// For how long the peer has taken nothing of what waits for it, while something does and there is a send hold timer.
+    #[must_use]
+    pub fn untaken_for(&self, now: Instant) -> Option<Duration> {
+        let up = self.established_connection()?;
+        let time = up.send_hold(self.config.send_hold)?;
+        Some(time.saturating_sub(up.timers.due(Timer::SendHold)?.saturating_since(now)))
     }
 
     /// What was agreed on, while Established.

@@ -186,7 +186,7 @@ impl Notification {
         Self { code: 6, subcode: Cease::HardReset as u8, data: data.into() }
     }
 
-    /// Send Hold Timer Expired (RFC 9687 section 3.2).
+    /// Send Hold Timer Expired (RFC 9687 section 5).
     #[must_use]
     pub fn send_hold_timer_expired() -> Self {
         Self::new(8, 0, &[])

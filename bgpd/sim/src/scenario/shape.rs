@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use bgp_proto::rib::Drain;
-use bgp_proto::session::Extensions;
+use bgp_proto::session::{Extensions, SendHoldTime};
 use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, RouterId};
 use bgp_proto::wire::capability::AddPath;
 
@@ -199,6 +199,7 @@ impl Scenario {
             let spec = PeerSpec {
                 families: families[side],
                 hold_time: hold_times[side],
+                send_hold: SendHoldTime::default(),
                 passive: passive == Some(side),
                 client: false,
                 add_path: AddPath::NONE,

@@ -117,32 +117,73 @@ fn a_session_rests(idle_hold: Duration, expected: [u64; 6]) {
     assert_eq!(pair.sessions[A].last_error(), Some(said));
 }
 
+/// Established sessions whose first one has a message waiting that nobody takes.
+fn stuck(hold_time: u16, send_hold: SendHoldTime) -> Pair {
+    let hold_time = HoldTime::from_seconds(hold_time).unwrap();
+    let [a, b] = [A, B].map(|side| SessionConfig { hold_time, send_hold, ..config(side) });
+    let mut pair = Pair::established(a, b);
+    pair.sessions[A].handle_sent(pair.now, 0);
+    pair.partition = true;
+    pair.sessions[A].send(pair.now, Bytes::copy_from_slice(&keepalive()));
+    pair
+}
+
+/// Lets time pass in which the peer takes nothing, and is never silent.
+fn pass(pair: &mut Pair, seconds: u64) {
+    for _ in 0..seconds {
+        let Some(direction) = pair.sessions[A].established().map(|up| up.direction) else { return };
+        pair.inject(A, direction, &keepalive());
+        pair.advance(Duration::from_secs(1));
+    }
+}
+
 #[test]
 fn a_peer_that_takes_nothing_is_given_up_after_the_send_hold_time_without_a_word() {
-    let hold = HoldTime::from_seconds(600).unwrap();
-    let minute = Duration::from_secs(60);
-    for (hold_time, send_hold, seconds) in
-        [(HoldTime::default(), None, 480), (hold, None, 1200), (HoldTime::default(), Some(minute), 60)]
-    {
-        let configs = [A, B].map(|side| SessionConfig { hold_time, send_hold, ..config(side) });
-        let [a, b] = configs;
-        let mut pair = Pair::established(a, b);
-        pair.sessions[A].handle_sent(pair.now, 0);
+    let minute = SendHoldTime::Exactly(Duration::from_secs(60));
+    for (hold_time, send_hold, seconds) in [
+        (90, SendHoldTime::Recommended, 480),
+        (600, SendHoldTime::Recommended, 1200),
+        (30, minute, 60),
+        (0, minute, 60),
+    ] {
+        let mut pair = stuck(hold_time, send_hold);
         let before = pair.sent(A, NOTIFICATION);
-        pair.partition = true;
-        let direction = pair.sessions[A].established().unwrap().direction;
-        pair.sessions[A].send(pair.now, Bytes::copy_from_slice(&keepalive()));
-        // It takes a little once, half way through; it is never silent.
-        for second in 0..seconds / 2 + seconds {
-            if second == seconds / 2 {
-                pair.sessions[A].handle_sent(pair.now, 1);
-            }
-            assert_eq!(pair.states()[A], State::Established, "after {second} s: {:?}", pair.sessions[A].last_error());
-            pair.inject(A, direction, &keepalive());
-            pair.advance(Duration::from_secs(1));
-        }
+        // It takes a little once, half way through.
+        pass(&mut pair, seconds / 2);
+        assert_eq!(pair.sessions[A].untaken_for(pair.now), Some(Duration::from_secs(seconds / 2)));
+        pair.sessions[A].handle_sent(pair.now, 1);
+        pass(&mut pair, seconds - 1);
+        assert_eq!(pair.states()[A], State::Established, "{seconds}: {:?}", pair.sessions[A].last_error());
+        pass(&mut pair, 1);
         assert_eq!(pair.downs(A), [DownReason::SendHoldTimerExpired], "{seconds}");
         assert_eq!(pair.sent(A, NOTIFICATION), before);
+    }
+}
+
+#[test]
+fn a_peer_that_takes_nothing_is_kept_where_there_is_no_send_hold_time() {
+    for (hold_time, send_hold) in [(90, SendHoldTime::Off), (0, SendHoldTime::Off), (0, SendHoldTime::Recommended)] {
+        let mut pair = stuck(hold_time, send_hold);
+        pass(&mut pair, 5000);
+        assert_eq!(pair.states()[A], State::Established, "{hold_time} {send_hold:?}");
+        assert_eq!(pair.sessions[A].untaken_for(pair.now), None);
+    }
+}
+
+#[test]
+fn a_send_hold_timer_that_runs_goes_on_with_the_time_that_it_is_given() {
+    let seconds = |seconds| SendHoldTime::Exactly(Duration::from_secs(seconds));
+    for (to, left) in
+        [(seconds(100), Some(70)), (seconds(40), Some(10)), (seconds(20), Some(0)), (SendHoldTime::Off, None::<u64>)]
+    {
+        let mut pair = stuck(0, seconds(60));
+        pass(&mut pair, 30);
+        let changed = SessionConfig { send_hold: to, ..pair.sessions[A].config().clone() };
+        pair.sessions[A].set_config(changed);
+        pass(&mut pair, left.unwrap_or(1000).saturating_sub(1));
+        assert_eq!(pair.states()[A], State::Established, "{to:?}");
+        pass(&mut pair, 1);
+        assert_eq!(pair.downs(A).len(), usize::from(left.is_some()), "{to:?}");
     }
 }
 

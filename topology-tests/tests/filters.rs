@@ -29,7 +29,8 @@ fn filters_weights_and_blackholes_beside_frr_and_bird() {
     communities_of_all_kinds_are_matched_and_removed(&lab);
     an_as_path_pattern_rejects_and_says_so(&lab);
     what_we_set_reaches_bird(&lab);
-    a_blackhole_is_in_the_kernel_and_goes_no_further(&lab);
+    what_we_set_reaches_frr(&lab);
+    a_blackhole_of_either_kind_of_router_is_in_the_kernel_and_goes_no_further(&lab);
     a_filter_explains_itself(&lab);
 }
 
@@ -56,12 +57,17 @@ fn link_bandwidths_of_frr_become_weights_in_the_kernel(lab: &Lab) {
 
 fn communities_of_all_kinds_are_matched_and_removed(lab: &Lab) {
     let linnet = lab.node("linnet").unwrap();
-    wait(lab, "BIRD's route behind the import filter", || {
-        let paths = routes(linnet, &["192.0.2.0/25"])?;
-        let path = paths.first().cloned().unwrap_or_default();
-        holds(path["local_pref"] == 150 && path["weight"] == 7, &path)?;
-        holds(path["communities"] == serde_json::json!(["64512:1", "65003:7:1", "soo:64512:5"]), &path)
-    });
+    for (router, prefix, left) in [
+        ("BIRD", "192.0.2.0/25", serde_json::json!(["64512:1", "65003:7:1", "soo:64512:5"])),
+        ("FRR", "192.0.3.0/25", serde_json::json!(["65001:7:1"])),
+    ] {
+        wait(lab, &format!("{router}'s route behind the import filter"), || {
+            let paths = routes(linnet, &[prefix])?;
+            let path = paths.first().cloned().unwrap_or_default();
+            holds(path["local_pref"] == 150 && path["weight"] == 7, &path)?;
+            holds(path["communities"] == left, &path)
+        });
+    }
 }
 
 fn an_as_path_pattern_rejects_and_says_so(lab: &Lab) {
@@ -90,7 +96,22 @@ fn what_we_set_reaches_bird(lab: &Lab) {
     });
 }
 
-fn a_blackhole_is_in_the_kernel_and_goes_no_further(lab: &Lab) {
+fn what_we_set_reaches_frr(lab: &Lab) {
+    let frr = lab.node("frr-a").unwrap();
+    wait(lab, "FRR's view of our route", || {
+        let seen = json(frr, &["vtysh", "-c", "show bgp ipv4 unicast 10.244.9.0/24 json"])?;
+        let path = &seen["paths"][0];
+        holds(path["aspath"]["string"] == "64512 64999" && path["metric"] == 30, &seen)?;
+        holds(path["community"]["string"] == "64512:77", &seen)?;
+        holds(path["largeCommunity"]["string"] == "64512:7:7", &seen)?;
+        let extended = path["extendedCommunity"]["string"].as_str().unwrap_or_default();
+        // In octets a second, what four octets of floating point hold of 3.125e9.
+        holds(extended.contains("RT:64512:7") && extended.contains("LB:64512:3124999936 "), &seen)
+    });
+}
+
+fn a_blackhole_of_either_kind_of_router_is_in_the_kernel_and_goes_no_further(lab: &Lab) {
+    a_blackhole_of_frrs_goes_to_nobody(lab);
     let (linnet, frr) = (lab.node("linnet").unwrap(), lab.node("frr-a").unwrap());
     wait(lab, "the blackhole", || {
         let kernel = linnet.shell("ip route show 203.0.113.9").map_err(|error| error.to_string())?;
@@ -103,6 +124,20 @@ fn a_blackhole_is_in_the_kernel_and_goes_no_further(lab: &Lab) {
         holds(other.contains("64512 65003"), &other)?;
         let seen = frr.shell("vtysh -c 'show bgp ipv4 unicast 203.0.113.9/32'").map_err(|error| error.to_string())?;
         holds(!seen.contains("64512 65003"), &seen)
+    });
+}
+
+fn a_blackhole_of_frrs_goes_to_nobody(lab: &Lab) {
+    let (linnet, bird) = (lab.node("linnet").unwrap(), lab.node("bird").unwrap());
+    wait(lab, "FRR's blackhole", || {
+        let kernel = linnet.shell("ip route show 203.0.113.77").map_err(|error| error.to_string())?;
+        holds(kernel.starts_with("blackhole 203.0.113.77"), &kernel)?;
+        // By then BIRD has FRR's other route.
+        let other = bird.shell(&format!("birdc show route {SHARED} all")).map_err(|error| error.to_string())?;
+        holds(other.contains("BGP.as_path"), &other)?;
+        let seen =
+            bird.shell("birdc show route 203.0.113.77/32 all 2>&1 || true").map_err(|error| error.to_string())?;
+        holds(!seen.contains("BGP.as_path"), &seen)
     });
 }
 

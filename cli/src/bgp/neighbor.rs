@@ -52,6 +52,8 @@ struct Neighbor {
     treated_as_withdraw: u64,
     times_established: u64,
     unsent_bytes: u64,
+    /// Routes that it may hear and that no message can carry.
+    withheld: u64,
     communication: Option<String>,
     add_path: Vec<AddPath>,
     configured_add_path: String,
@@ -149,6 +151,7 @@ impl From<api::Neighbor> for Neighbor {
             treated_as_withdraw: neighbor.treated_as_withdraw,
             times_established: neighbor.times_established,
             unsent_bytes: neighbor.unsent_bytes,
+            withheld: neighbor.withheld,
             communication: present(neighbor.communication),
             add_path: neighbor.add_path.into_iter().map(add_path).collect(),
             configured_add_path: neighbor.configured_add_path,
@@ -257,6 +260,12 @@ impl Neighbor {
                 _ => "",
             }
         ));
+        if self.withheld > 0 {
+            page.line(format!(
+                "  withheld: {}, too long for a message to it, or without a next hop of ours in their family",
+                count(self.withheld, "route")
+            ));
+        }
         if let Some(line) = self.several_paths() {
             page.line(line);
         }
@@ -445,6 +454,7 @@ mod tests {
             max_prefixes_action: "restart".into(),
             max_prefixes_warn_at: 7500,
             prefix_limit_reached: 2,
+            withheld: 2,
             role: "customer".into(),
             remote_role: "provider".into(),
             graceful_shutdown: true,

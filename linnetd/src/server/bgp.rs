@@ -365,6 +365,7 @@ fn neighbor(status: &PeerStatus, hold_time: HoldTime) -> Neighbor {
         treated_as_withdraw: status.counters.treated_as_withdraw,
         times_established: status.counters.established,
         unsent_bytes: status.unsent_bytes as u64,
+        withheld: status.counts.withheld as u64,
         connect_retry_seconds: whole_seconds(config.connect_retry),
         idle_hold_seconds: whole_seconds(config.idle_hold),
         delay_open_seconds: config.delay_open.map_or(0, whole_seconds),

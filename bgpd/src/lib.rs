@@ -38,7 +38,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bgp_proto::rib::{self, BestChange, ExportTrial, ExportVerdict, PageStart, PeerCounts, Scope};
+use bgp_proto::rib::{self, BestChange, ExportTrial, ExportVerdict, PageStart, PeerCounts, Retained, Scope};
 use bgp_proto::rtr::Vrp;
 use bgp_proto::session::State;
 use bgp_proto::types::{Asn, Family, Interface, PeerId, Prefix, RouterId};
@@ -65,7 +65,7 @@ pub use config::{
 pub use mrt::MrtStatus;
 pub use prefix_limit::{LimitAction, PrefixLimit};
 pub use rpki::CacheStatus;
-pub use status::{CapabilityStatus, PeerStatus, RouteQuery, RouteScope, RouteView};
+pub use status::{CapabilityStatus, DeferralStatus, PeerRestart, PeerStatus, RouteQuery, RouteScope, RouteView};
 
 /// What a speaker tells its owner, in the order in which it happened.
 ///
@@ -320,9 +320,9 @@ impl Bgp {
             let _ = peer.commands.send(PeerCommand::Status(answer)).await;
             questions.push((peer, status));
         }
-        let counts: Vec<PeerCounts> = counts.await.unwrap_or_default();
+        let counts: Vec<(PeerCounts, Vec<Retained>)> = counts.await.unwrap_or_default();
         let mut statuses = Vec::new();
-        for ((peer, status), counts) in questions.into_iter().zip(counts) {
+        for ((peer, status), (counts, retained)) in questions.into_iter().zip(counts) {
             // No answer: a dynamic peer has gone meanwhile.
             let Ok(status) = status.await else { continue };
             let session = bfd.iter().find(|session| Some(session.target) == peer.at).cloned();
@@ -348,11 +348,24 @@ impl Bgp {
                 prefix_limit_reached: status.prefix_limit_reached,
                 restarts_in: status.restarts_in,
                 graceful_restart,
+                restart: status.restart,
+                retained,
                 bfd: session,
             });
         }
         statuses.sort_by(|one, other| one.config.name.cmp(&other.config.name));
         statuses
+    }
+
+    /// Whom this speaker waits for after its own restart; `None` when that is over, and without a restart.
+    pub async fn deferral(&self) -> Option<DeferralStatus> {
+        let (answer, deferral) = oneshot::channel();
+        let _ = self.orders.send(Order::Deferral(answer));
+        let rib::Deferral { left, holds_decisions, awaited, awaits_anybody } = deferral.await.ok()??;
+        let peers = self.list().await.peers.into_iter();
+        let mut names: Vec<_> = peers.filter(|peer| awaited.contains(&peer.id)).map(|peer| peer.config.name).collect();
+        names.sort();
+        Some(DeferralStatus { left, holds_decisions, awaited: names, awaits_anybody })
     }
 
     /// All BFD sessions, those that are just ending too, and what was discarded.

@@ -33,6 +33,7 @@ use crate::link::{Link, Whereabouts};
 use crate::prefix_limit::{PrefixHistory, PrefixLimit};
 use crate::rib_port::{Report, RibPort};
 use crate::rib_task::FromRib;
+use crate::status::PeerRestart;
 use crate::watch::Carrier;
 
 /// Most messages of the RIB that go into the queue of a connection before it is written.
@@ -79,6 +80,7 @@ pub(crate) struct TaskStatus {
     pub(crate) remote: String,
     /// How the search for an unnumbered peer stands.
     pub(crate) discovery: Option<String>,
+    pub(crate) restart: PeerRestart,
 }
 
 type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
@@ -113,6 +115,8 @@ pub(crate) struct Peer {
     incoming: Option<Connection>,
     /// What the session agreed on, kept until it is down.
     agreed: Option<Box<Established>>,
+    /// What it said of restarts, kept beyond that.
+    restart: PeerRestart,
     /// Octets of the RIB that the session's socket has not taken yet.
     owed: usize,
     /// Octets that were read since the RIB was last told of UPDATEs: a long message takes many reads, and all of them count.
@@ -158,6 +162,7 @@ impl Peer {
             outgoing: None,
             incoming: None,
             agreed: None,
+            restart: PeerRestart::default(),
             owed: 0,
             unbilled: 0,
             farewells: JoinSet::new(),
@@ -378,6 +383,7 @@ impl Peer {
             remote: self.remote(),
             discovery: self.link.as_ref().map(|link| link.status(now)),
             untaken: self.session.untaken_for(now),
+            restart: self.restart.clone(),
             unsent_bytes: [&self.outgoing, &self.incoming].into_iter().flatten().map(Connection::queued).sum(),
         }
     }
@@ -469,6 +475,7 @@ impl Peer {
         self.history.up = Some(now);
         self.retained_until = None;
         (self.owed, self.unbilled) = (0, 0);
+        self.restart = PeerRestart::of(&established);
         self.agreed = Some(established.clone());
         let carrier = self.carrier(established.direction);
         self.port.up(established, Box::new(carrier));

@@ -15,8 +15,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bgp_proto::rib::{
-    Aggregates, BestChange, Drain, ExportTrial, ExportVerdict, Held, KnownPeer, Output, PageStart, PeerCounts,
-    PeerPolicy, Rib, RibConfig, RouteView, Scope,
+    Aggregates, BestChange, Deferral, Drain, ExportTrial, ExportVerdict, Held, KnownPeer, Output, PageStart,
+    PeerCounts, PeerPolicy, Retained, Rib, RibConfig, RouteView, Scope,
 };
 use bgp_proto::rtr::{Changes, Vrp};
 use bgp_proto::types::{Asn, Family, PeerId, Prefix};
@@ -75,8 +75,10 @@ pub(crate) enum Order {
     UnresolvedPrefixes(oneshot::Sender<usize>),
     /// Sends a peer everything again.
     Refresh(PeerId),
-    /// Counts, one for each of these.
-    Counts(Vec<PeerId>, oneshot::Sender<Vec<PeerCounts>>),
+    /// Counts and what is kept of an earlier session, one for each of these.
+    Counts(Vec<PeerId>, oneshot::Sender<Vec<(PeerCounts, Vec<Retained>)>>),
+    /// Whom this speaker waits for after its own restart.
+    Deferral(oneshot::Sender<Option<Deferral>>),
     /// The routes to one prefix, for a person.
     Routes { scope: Scope, prefix: Prefix, answer: oneshot::Sender<Vec<RouteView>> },
     /// Some of all routes, and where the next ones begin.
@@ -371,8 +373,11 @@ impl RibTask {
                 }
             }
             Order::Counts(peers, answer) => {
-                let counts = peers.into_iter().map(|peer| self.rib.counts(peer)).collect();
-                let _ = answer.send(counts);
+                let counts = peers.into_iter().map(|peer| (self.rib.counts(peer), self.rib.retained(peer, now)));
+                let _ = answer.send(counts.collect());
+            }
+            Order::Deferral(answer) => {
+                let _ = answer.send(self.rib.deferral(now));
             }
             Order::Routes { scope, prefix, answer } => {
                 let _ = answer.send(self.rib.routes(scope, Some(prefix), usize::MAX, now));

@@ -7,7 +7,7 @@ use bgp_proto::rib;
 use bgp_proto::session::{Counters, Established, State};
 use bgp_proto::types::{Family, HoldTime, PeerId, Prefix};
 use bgp_proto::wire::MAX_MESSAGE_LEN;
-use bgp_proto::wire::capability::AddPath;
+use bgp_proto::wire::capability::{self, AddPath};
 
 use crate::bfd::BfdStatus;
 use crate::config::{GracefulRestart, PeerConfig};
@@ -58,8 +58,40 @@ pub struct PeerStatus {
     pub restarts_in: Option<Duration>,
     /// What our OPEN says of graceful restart, if it has it.
     pub graceful_restart: Option<GracefulRestart>,
+    /// What its OPEN said of restarts, of the last session while it is down.
+    pub restart: PeerRestart,
+    /// What of it is stale, by family; nothing of a family that has nothing stale.
+    pub retained: Vec<rib::Retained>,
     /// BFD beside the session, if the peer has it.
     pub bfd: Option<BfdStatus>,
+}
+
+/// What a peer's OPEN said of its restarts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerRestart {
+    /// Its Graceful Restart capability (RFC 4724, RFC 8538), if both sides have one.
+    pub graceful: Option<capability::GracefulRestart>,
+    /// What both sides have of RFC 9494, a family each.
+    pub long_lived: Vec<capability::LongLived>,
+}
+
+impl PeerRestart {
+    pub(crate) fn of(established: &Established) -> Self {
+        Self { graceful: established.graceful_restart.clone(), long_lived: established.long_lived.clone() }
+    }
+}
+
+/// What this speaker waits for after its own restart (RFC 4724 section 4.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeferralStatus {
+    /// In how long it ends at the latest.
+    pub left: Duration,
+    /// What peers sent is neither decided nor announced before.
+    pub holds_decisions: bool,
+    /// The names of the peers that are down, or have not said End-of-RIB of every family, sorted.
+    pub awaited: Vec<String>,
+    /// So are dynamic peers that may still come.
+    pub awaits_anybody: bool,
 }
 
 /// One capability, as both sides have it.

@@ -2,6 +2,7 @@
 
 mod filter;
 mod neighbor;
+mod restart;
 mod routes;
 mod rpki;
 mod watch;

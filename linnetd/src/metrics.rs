@@ -119,7 +119,7 @@ async fn text(daemon: &Daemon) -> String {
 async fn register_peers(registry: &mut Registry, daemon: &Daemon) {
     let (up, received, accepted, advertised) =
         (PeerGauges::default(), PeerGauges::default(), PeerGauges::default(), PeerGauges::default());
-    let (withheld, unsent) = (PeerGauges::default(), PeerGauges::default());
+    let (stale, withheld, unsent) = (PeerGauges::default(), PeerGauges::default(), PeerGauges::default());
     let (established, withdrawn) = (PeerCounters::default(), PeerCounters::default());
     for peer in daemon.bgp().peers().await {
         let label = [("peer", peer.config.name.clone())];
@@ -130,6 +130,7 @@ async fn register_peers(registry: &mut Registry, daemon: &Daemon) {
         set(&received, peer.counts.received);
         set(&accepted, peer.counts.accepted);
         set(&advertised, peer.counts.advertised);
+        set(&stale, peer.retained.iter().map(|retained| retained.paths).sum());
         set(&withheld, peer.counts.withheld);
         set(&unsent, peer.unsent_bytes);
         established.get_or_create(&label).inc_by(peer.counters.established);
@@ -140,6 +141,7 @@ async fn register_peers(registry: &mut Registry, daemon: &Daemon) {
     registry.register("bgp_peer_received_paths", "Paths that the peer sent and we hold", received);
     registry.register("bgp_peer_accepted_paths", "Of these, accepted", accepted);
     registry.register("bgp_peer_advertised_prefixes", "Prefixes that the peer has been sent", advertised);
+    registry.register("bgp_peer_stale_paths", "Of the paths received, kept while the peer restarts", stale);
     registry.register("bgp_peer_withheld_paths", "Paths that fit into no message to the peer", withheld);
     registry.register("bgp_peer_unsent_bytes", "Bytes that wait for the peer to read", unsent);
     registry.register("bgp_peer_established", "Times the session came up", established);

@@ -8,6 +8,7 @@ mod filter;
 mod node;
 mod notation;
 mod policy;
+mod restart;
 mod watch;
 
 use std::io;

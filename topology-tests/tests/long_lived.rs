@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use topology_tests::expect::{holds, json, wait};
 use topology_tests::lab::{Lab, Node, Options};
 
@@ -29,6 +29,27 @@ fn is_kept(linnet: &Node, prefix: &str, long_lived: bool) -> Result<(), String> 
 fn is_in_kernel(linnet: &Node, prefix: &str) -> Result<(), String> {
     let route = linnet.shell(&format!("ip route show {prefix} proto 76")).map_err(|error| error.to_string())?;
     holds(!route.is_empty(), route)
+}
+
+/// Whether `linnet bgp neighbor` says that all there is of the peer is kept, for the stale time that both agreed on.
+fn is_counted(linnet: &Node, peer: &str) -> Result<(), String> {
+    let shown = json(linnet, &["linnet", "bgp", "neighbor", peer, "-o", "json"])?["neighbors"][0].clone();
+    let (stale, said) = (shown["stale"].as_array().cloned().unwrap_or_default(), &shown["graceful_restart"]);
+    let [stale] = &stale[..] else { return Err(shown.to_string()) };
+    holds(stale["family"] == "ipv4-unicast" && stale["long_lived"] == true, stale)?;
+    holds(stale["routes"] == shown["received"] && stale["routes"] != 0, &shown)?;
+    holds(stale["remaining_seconds"].as_u64().is_some_and(|left| (1..=600).contains(&left)), stale)?;
+    holds(said["restart_seconds"] == 3 && said["families"][0]["long_lived_stale_seconds"] == 600, said)?;
+    let agreed = "  long-lived graceful restart (RFC 9494): ipv4-unicast 600 s more";
+    let kept = format!("  long-lived stale: {} route", stale["routes"]);
+    says(linnet, &format!("linnet bgp neighbor {peer}"), &[agreed, &kept])
+}
+
+/// Whom this node waits for after its own restart.
+fn waits_for(linnet: &Node, peers: &Value) -> Result<(), String> {
+    let deferral = json(linnet, &["linnet", "bgp", "neighbor", "-o", "json"])?["deferral"].clone();
+    let left = deferral["remaining_seconds"].as_u64().unwrap_or(0);
+    holds(deferral["peers"] == *peers && deferral["holds_decisions"] == true && (1..=20).contains(&left), &deferral)
 }
 
 fn says(node: &Node, command: &str, wanted: &[&str]) -> Result<(), String> {
@@ -62,6 +83,7 @@ fn who_stays_away_for_longer_than_it_restarts_is_the_last_choice_and_stays_in_th
     frr.signal("bgpd", "KILL").unwrap();
     wait(&lab, "FRR's route to be long-lived stale", || is_kept(linnet, OF_FRR, true));
     is_in_kernel(linnet, OF_FRR).unwrap();
+    is_counted(linnet, "frr").unwrap();
     wait(&lab, "BIRD to hear that it is", || {
         says(bird, &format!("birdc show route {OF_FRR} all"), &["65001", "(65535,6)"])
     });
@@ -70,6 +92,7 @@ fn who_stays_away_for_longer_than_it_restarts_is_the_last_choice_and_stays_in_th
     bird.signal("bird", "KILL").unwrap();
     wait(&lab, "BIRD's route to be long-lived stale", || is_kept(linnet, OF_BIRD, true));
     is_in_kernel(linnet, OF_BIRD).unwrap();
+    is_counted(linnet, "bird").unwrap();
     assert!(path(linnet, NOT_KEPT).is_err_and(|error| error.contains("no such path")));
 
     // BIRD is back, and says everything again.
@@ -85,6 +108,7 @@ fn who_stays_away_for_longer_than_it_restarts_is_the_last_choice_and_stays_in_th
         says(bird, &format!("birdc show route {OURS} all"), &["64512"])
     });
     linnet.start("linnetd").unwrap();
+    wait(&lab, "this node to wait for FRR, which is away, and not for BIRD", || waits_for(linnet, &json!(["frr"])));
     wait(&lab, "BIRD to have heard it again", || {
         says(bird, "birdc show protocols linnet", &["Established"])?;
         says(bird, &format!("birdc show route {OURS} all"), &["64512"])

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use topology_tests::expect::{holds, json, wait};
 use topology_tests::lab::{Lab, Node, Options};
 
@@ -352,12 +352,31 @@ fn a_router_that_restarts_keeps_its_routes_in_our_kernel(lab: &Lab) {
         let route = kernel(linnet, OF_FRR);
         holds(route.contains("via 10.1.1.2"), route)
     });
+    let kept = routes(linnet, &["--received", "frr"]).unwrap().len();
+    let shown = neighbor(linnet, "frr").unwrap();
+    let (stale, said) = (&shown["stale"][0], &shown["graceful_restart"]);
+    assert_eq!(
+        (&stale["family"], &stale["routes"], &stale["long_lived"]),
+        (&json!("ipv4-unicast"), &json!(kept), &json!(false))
+    );
+    assert!(stale["remaining_seconds"].as_u64().is_some_and(|left| (1..=60).contains(&left)), "{stale}");
+    assert_eq!((&said["restart_seconds"], &said["families"][0]["forwarding"]), (&json!(60), &json!(true)), "{said}");
+    let text = linnet.shell("linnet bgp neighbor frr").unwrap();
+    assert!(
+        text.contains("  graceful restart (RFC 4724): asks for 60 s, ipv4-unicast (forwarding preserved)"),
+        "{text}"
+    );
+    assert!(text.contains(&format!("  stale: {kept} route")), "{text}");
     frr.start("bgpd").unwrap();
     frr.exec(&["vtysh", "-b"]).unwrap().checked().unwrap();
     established(lab, &["frr"]);
     wait(lab, "FRR's route to be fresh", || {
         let paths = routes(linnet, &[OF_FRR])?;
         holds(paths.iter().any(|path| path["peer"] == "frr" && path["stale"] == false && path["best"] == true), &paths)
+    });
+    wait(lab, "nothing of FRR's to be stale", || {
+        let shown = neighbor(linnet, "frr")?;
+        holds(shown["stale"] == json!([]), &shown["stale"])
     });
     let seen = watcher.interrupt().unwrap().stdout;
     let lost: Vec<_> = seen.lines().filter(|line| line.starts_with("Deleted") && line.contains(OF_FRR)).collect();

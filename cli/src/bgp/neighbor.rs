@@ -4,6 +4,7 @@ use linnet_api as api;
 use serde::Serialize;
 
 use super::Peer;
+use super::restart::{Deferral, GracefulRestart, Stale};
 use crate::Answer;
 use crate::bfd::Session;
 use crate::client::Client;
@@ -13,6 +14,7 @@ use crate::output::{Page, Present, Printer, dash, present};
 
 #[derive(Debug, Serialize)]
 struct Neighbors {
+    deferral: Option<Deferral>,
     neighbors: Vec<Neighbor>,
 }
 
@@ -54,6 +56,9 @@ struct Neighbor {
     unsent_bytes: u64,
     /// Routes that it may hear and that no message can carry.
     withheld: u64,
+    /// Of the last session while it is down.
+    graceful_restart: Option<GracefulRestart>,
+    stale: Vec<Stale>,
     communication: Option<String>,
     add_path: Vec<AddPath>,
     configured_add_path: String,
@@ -152,6 +157,8 @@ impl From<api::Neighbor> for Neighbor {
             times_established: neighbor.times_established,
             unsent_bytes: neighbor.unsent_bytes,
             withheld: neighbor.withheld,
+            graceful_restart: neighbor.graceful_restart.map(GracefulRestart::from),
+            stale: neighbor.stale.into_iter().map(Stale::from).collect(),
             communication: present(neighbor.communication),
             add_path: neighbor.add_path.into_iter().map(add_path).collect(),
             configured_add_path: neighbor.configured_add_path,
@@ -237,6 +244,10 @@ impl Neighbor {
         if let Some(bfd) = &self.bfd {
             bfd.draw(page);
         }
+        // Of a peer that is gone, it says how long what is left of it stays.
+        let restart = self.graceful_restart.iter().filter(|_| peer.is_up() || !self.stale.is_empty());
+        restart.flat_map(GracefulRestart::lines).for_each(|line| page.line(format!("  {line}")));
+        self.stale.iter().for_each(|stale| page.line(format!("  {}", stale.line(peer.is_up()))));
         page.line(format!(
             "  filters: import {}, export {}",
             self.import_filter.as_deref().unwrap_or("none"),
@@ -379,12 +390,25 @@ fn times(number: u32) -> String {
     count(number.into(), "time")
 }
 
-fn count(number: u64, noun: &str) -> String {
+pub(super) fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+impl From<api::NeighborReply> for Neighbors {
+    fn from(reply: api::NeighborReply) -> Self {
+        Self {
+            deferral: reply.deferral.map(Deferral::from),
+            neighbors: reply.neighbors.into_iter().map(Neighbor::from).collect(),
+        }
+    }
 }
 
 impl Present for Neighbors {
     fn draw(&self, page: &mut Page) {
+        if let Some(deferral) = &self.deferral {
+            page.line(deferral.line());
+            page.line("");
+        }
         for (index, neighbor) in self.neighbors.iter().enumerate() {
             if index > 0 {
                 page.line("");
@@ -397,7 +421,7 @@ impl Present for Neighbors {
 pub(crate) async fn neighbor(client: &Client, print: &Printer, peer: Option<String>) -> Result<Answer, Error> {
     let request = api::NeighborRequest { peer: peer.unwrap_or_default() };
     let reply = client.bgp().neighbor(request).await.map_err(|status| client.refused(status))?;
-    print.print(&Neighbors { neighbors: reply.into_inner().neighbors.into_iter().map(Neighbor::from).collect() })?;
+    print.print(&Neighbors::from(reply.into_inner()))?;
     Ok(Answer::Yes)
 }
 
@@ -405,6 +429,10 @@ pub(crate) async fn neighbor(client: &Client, print: &Printer, peer: Option<Stri
 mod tests {
     use super::*;
     use crate::output::{json, plain};
+
+    fn one(neighbor: api::Neighbor) -> Neighbors {
+        api::NeighborReply { neighbors: vec![neighbor], ..Default::default() }.into()
+    }
 
     fn neighbors() -> Neighbors {
         let neighbor = api::Neighbor {
@@ -455,13 +483,40 @@ mod tests {
             max_prefixes_warn_at: 7500,
             prefix_limit_reached: 2,
             withheld: 2,
+            graceful_restart: Some(api::GracefulRestart {
+                restart_seconds: 120,
+                notification: true,
+                restarting: true,
+                families: vec![
+                    api::RestartFamily {
+                        family: "ipv4-unicast".into(),
+                        graceful: true,
+                        forwarding: true,
+                        long_lived_stale_seconds: 3600,
+                        long_lived_forwarding: true,
+                    },
+                    api::RestartFamily { family: "ipv6-unicast".into(), graceful: true, ..Default::default() },
+                ],
+            }),
+            stale: vec![api::StaleRoutes {
+                family: "ipv4-unicast".into(),
+                routes: 2,
+                long_lived: false,
+                remaining_seconds: Some(53),
+            }],
             role: "customer".into(),
             remote_role: "provider".into(),
             graceful_shutdown: true,
             bfd: Some(crate::bfd::example()),
             ..Default::default()
         };
-        Neighbors { neighbors: vec![neighbor.into()] }
+        let deferral = api::Deferral {
+            remaining_seconds: 42,
+            holds_decisions: true,
+            peers: vec!["tor-b".into()],
+            dynamic_peers: false,
+        };
+        api::NeighborReply { neighbors: vec![neighbor], deferral: Some(deferral) }.into()
     }
 
     #[test]
@@ -472,7 +527,7 @@ mod tests {
     #[test]
     fn what_the_other_end_said_is_shown_and_writes_on_no_terminal() {
         let neighbor = api::Neighbor { communication: "back at 5\u{1b}[2J".into(), ..Default::default() };
-        let shown = plain(&Neighbors { neighbors: vec![neighbor.into()] }, false);
+        let shown = plain(&one(neighbor), false);
         assert!(shown.contains("  the other end said: \"back at 5\\u{1b}[2J\"\n"), "{shown}");
     }
 
@@ -480,7 +535,7 @@ mod tests {
     fn the_keys_of_tcp_ao_are_named_by_their_ids_and_the_one_in_use_is_marked() {
         let key = |id, signs| api::TcpAoKey { send_id: id, receive_id: id, algorithm: "hmac-sha-1-96".into(), signs };
         let neighbor = api::Neighbor { tcp_ao: vec![key(2, false), key(1, true)], ..Default::default() };
-        let neighbors = Neighbors { neighbors: vec![neighbor.into()] };
+        let neighbors = one(neighbor);
         let line = "  authentication: TCP-AO, key ids 2/2 (hmac-sha-1-96), 1/1 (hmac-sha-1-96, signs now)\n";
         let shown = plain(&neighbors, false);
         assert!(shown.contains(line), "{shown}");
@@ -495,8 +550,25 @@ mod tests {
             (480, 70, " of what is sent; it has taken nothing for 70 s\n"),
         ] {
             let neighbor = api::Neighbor { send_hold_seconds, untaken_seconds, ..Default::default() };
-            let page = plain(&Neighbors { neighbors: vec![neighbor.into()] }, false);
+            let page = plain(&one(neighbor), false);
             assert!(page.contains(shown), "{page}");
+        }
+    }
+
+    #[test]
+    fn what_a_peer_said_of_restarts_is_shown_while_it_is_up_or_something_of_it_is_left() {
+        let stale = || vec![api::StaleRoutes { family: "ipv4-unicast".into(), routes: 1, ..Default::default() }];
+        for (state, stale, shown) in [
+            ("Established", vec![], true),
+            ("Established", stale(), true),
+            ("Active", stale(), true),
+            ("Active", vec![], false),
+        ] {
+            let peer = Some(api::Peer { state: state.into(), ..Default::default() });
+            let graceful_restart = Some(api::GracefulRestart::default());
+            let neighbor = api::Neighbor { peer, stale, graceful_restart, ..Default::default() };
+            let page = plain(&one(neighbor), false);
+            assert_eq!(page.contains("  graceful restart (RFC 4724): "), shown, "{page}");
         }
     }
 
@@ -508,7 +580,7 @@ mod tests {
             (10, Some(7), Some("  our OPEN waits 10 s for the peer's; it waits now, for 7 s at most\n")),
         ] {
             let neighbor = api::Neighbor { delay_open_seconds, open_in_seconds, ..Default::default() };
-            let page = plain(&Neighbors { neighbors: vec![neighbor.into()] }, false);
+            let page = plain(&one(neighbor), false);
             assert_eq!(page.contains("our OPEN waits"), shown.is_some(), "{page}");
             assert!(shown.is_none_or(|shown| page.contains(shown)), "{page}");
         }

@@ -24,7 +24,7 @@ use linnet_api::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{filter, notation, watch};
+use super::{filter, notation, restart, watch};
 use crate::config::add_path_word;
 use crate::config::conduct::{LOCAL_AS_PREPEND, NEXT_HOP, REMOVE_PRIVATE_AS, word};
 use crate::daemon::Daemon;
@@ -63,7 +63,8 @@ impl Bgp for BgpService {
         }
         let hold_time = self.0.config().await.bgp.hold_time;
         let neighbors = peers.iter().map(|peer| neighbor(peer, hold_time)).collect();
-        Ok(Response::new(NeighborReply { neighbors }))
+        let deferral = self.0.bgp().deferral().await.map(restart::deferral);
+        Ok(Response::new(NeighborReply { neighbors, deferral }))
     }
 
     type RoutesStream = Pin<Box<dyn Stream<Item = Result<BgpRoutesPage, Status>> + Send>>;
@@ -366,6 +367,8 @@ fn neighbor(status: &PeerStatus, hold_time: HoldTime) -> Neighbor {
         times_established: status.counters.established,
         unsent_bytes: status.unsent_bytes as u64,
         withheld: status.counts.withheld as u64,
+        graceful_restart: restart::said(&status.restart),
+        stale: status.retained.iter().map(restart::stale).collect(),
         connect_retry_seconds: whole_seconds(config.connect_retry),
         idle_hold_seconds: whole_seconds(config.idle_hold),
         delay_open_seconds: config.delay_open.map_or(0, whole_seconds),

@@ -59,7 +59,7 @@ impl Rib {
         let import = Import::new(&self.config, peer, own, vrps, &announcement.attributes, original);
         let most = peer.policy.max_prefixes.map_or(usize::MAX, |most| most as usize);
         let (mut held, mut received, mut accepted) = (peer.received_total(), [0isize; 2], [0isize; 2]);
-        let mut too_many = false;
+        let (mut fresh, mut too_many) = ([0; 2], false);
         for nlri in &announcement.nlri {
             let family = at(nlri.prefix.family());
             let table = &mut self.tables[family];
@@ -85,6 +85,7 @@ impl Rib {
                         self.journal.announced(*nlri, &path, &mut self.store);
                     }
                     accepted[family] -= isize::from(old.flags.accepted());
+                    fresh[family] += usize::from(old.flags.contains(PathFlags::STALE));
                     replace(table, &mut self.store, prefix, slot, path);
                 }
                 None => {
@@ -106,6 +107,7 @@ impl Rib {
             for family in 0..2 {
                 peer.received[family] = peer.received[family].saturating_add_signed(received[family]);
                 peer.accepted[family] = peer.accepted[family].saturating_add_signed(accepted[family]);
+                peer.stale[family] = peer.stale[family].saturating_sub(fresh[family]);
             }
             if let Some(live) = peer.session.as_mut().filter(|live| too_many && !live.too_many) {
                 live.too_many = true;
@@ -136,6 +138,7 @@ impl Rib {
         if let Some(peer) = self.peers.get_mut(path.peer) {
             peer.received[family] = peer.received[family].saturating_sub(1);
             peer.accepted[family] = peer.accepted[family].saturating_sub(usize::from(path.flags.accepted()));
+            peer.stale[family] = peer.stale[family].saturating_sub(usize::from(path.flags.contains(PathFlags::STALE)));
         }
     }
 
@@ -154,19 +157,24 @@ impl Rib {
         self.each_path_of(peer, family, |rib, prefix, slot, path| {
             if path.flags.contains(PathFlags::STALE) {
                 rib.remove_slot(at(family), prefix, slot);
-            } else if let Some(path) = rib.tables[at(family)].paths_mut(prefix).as_mut_slice().get_mut(slot) {
-                path.flags = path.flags.with(PathFlags::STALE, true);
+            } else {
+                rib.set_stale(family, prefix, slot);
             }
         });
     }
 
     /// What the peer sent of a family is stale until it is announced again.
     fn mark_stale(&mut self, peer: PeerId, family: Family) {
-        self.each_path_of(peer, family, |rib, prefix, slot, _| {
-            if let Some(path) = rib.tables[at(family)].paths_mut(prefix).as_mut_slice().get_mut(slot) {
-                path.flags = path.flags.with(PathFlags::STALE, true);
-            }
-        });
+        self.each_path_of(peer, family, |rib, prefix, slot, _| rib.set_stale(family, prefix, slot));
+    }
+
+    fn set_stale(&mut self, family: Family, prefix: PrefixId, slot: usize) {
+        let Some(path) = self.tables[at(family)].paths_mut(prefix).as_mut_slice().get_mut(slot) else { return };
+        let before = path.flags;
+        path.flags = before.with(PathFlags::STALE, true);
+        if let Some(peer) = self.peers.get_mut(path.peer).filter(|_| !before.contains(PathFlags::STALE)) {
+            peer.stale[at(family)] += 1;
+        }
     }
 
     /// RFC 7313 section 4: what a peer does not announce between BoRR and EoRR is gone.

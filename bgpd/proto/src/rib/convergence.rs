@@ -8,9 +8,9 @@
 
 use super::{Awaited, Output, Rib};
 use crate::time::{Duration, Instant};
-use crate::types::{Family, FamilySet};
+use crate::types::{Family, FamilySet, PeerId};
 
-use super::peers::{Live, at};
+use super::peers::{Live, Peer, at};
 
 /// A peer that does not speak RFC 4724 need not send End-of-RIB, and one that restarts itself (R) may wait for ours first:
 /// it has said all once it has been quiet this long. Not at once: FRR sets R in its first two minutes and sends its routes
@@ -57,6 +57,20 @@ impl Convergence {
     fn awaits_anybody(&self) -> bool {
         self.awaited == Awaited::Anybody && self.clock < self.limit
     }
+}
+
+/// What goes on after our own restart until the table is whole again (RFC 4724 section 4.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deferral {
+    /// In how long it ends at the latest.
+    pub left: Duration,
+    /// What others sent is neither decided nor announced before, as peers wait for us ([`super::RibConfig::deferral`]).
+    /// Else only our End-of-RIB and [`Output::Converged`] wait.
+    pub holds_decisions: bool,
+    /// The peers that are down, or have not said all of some family.
+    pub awaited: Vec<PeerId>,
+    /// So are peers that are known only once they come ([`Awaited::Anybody`]).
+    pub awaits_anybody: bool,
 }
 
 impl Live {
@@ -108,6 +122,28 @@ impl Rib {
                 self.outputs.push_back(Output::Converged(family));
             }
         }
+    }
+
+    /// Whom we wait for after our own restart; `None` when that is over, and without a restart.
+    #[must_use]
+    pub fn deferral(&self, now: Instant) -> Option<Deferral> {
+        let convergence = &self.convergence;
+        if convergence.awaited == Awaited::Up || Family::ALL.into_iter().all(|family| convergence.said.contains(family))
+        {
+            return None;
+        }
+        let missing = |peer: &Peer, family| match &peer.session {
+            _ if convergence.reached.contains(family) => false,
+            Some(live) => !live.has_said_all(family, now),
+            None => true,
+        };
+        let awaited = self.peers.iter().filter(|(_, peer)| Family::ALL.into_iter().any(|family| missing(peer, family)));
+        Some(Deferral {
+            left: convergence.limit.saturating_since(now),
+            holds_decisions: Family::ALL.into_iter().any(|family| convergence.defers(family)),
+            awaited: awaited.map(|(id, _)| id).collect(),
+            awaits_anybody: convergence.awaits_anybody(),
+        })
     }
 
     /// When waiting may end.

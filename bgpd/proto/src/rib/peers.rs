@@ -47,6 +47,8 @@ pub(crate) struct Peer {
     pub(crate) received: [usize; 2],
     /// Of these, accepted.
     pub(crate) accepted: [usize; 2],
+    /// And of these, stale.
+    pub(crate) stale: [usize; 2],
 }
 
 /// A session that is up.
@@ -86,6 +88,7 @@ impl Peer {
             restartable: FamilySet::EMPTY,
             received: [0; 2],
             accepted: [0; 2],
+            stale: [0; 2],
         }
     }
 

@@ -77,6 +77,7 @@ fn behind_the_restart_time_routes_stay_as_the_last_choice_for_those_who_know_it_
     assert_eq!(world.holds(PLAIN), [""; 0], "who does not know LLGR_STALE hears of no such route");
     assert_eq!(world.holds(KNOWS), ["10.1.0.0/16"], "NO_LLGR is not kept");
     assert_eq!(communities(&world, KNOWS, "10.1.0.0/16"), Some(vec![Community::LLGR_STALE]));
+    assert_eq!(retained(&world, GONE), [(1, true, Some(1000))]);
 
     world.pass(STALE - Duration::from_secs(1));
     world.settle();

@@ -531,6 +531,12 @@ impl Model {
             let shown = self.world.rib.routes(Scope::Unresolved, Some(net), usize::MAX, self.world.now).len();
             prop_assert_eq!(shown, if resolved.is_empty() { others } else { 0 }, "paths of {} that lead nowhere", net);
         }
+        for number in self.peers.keys() {
+            let sent = self.world.rib.routes(Scope::Received(PeerId(*number)), None, usize::MAX, self.world.now);
+            let stale = sent.iter().filter(|view| view.stale).count();
+            let counted: usize = retained(&self.world, *number).iter().map(|(paths, ..)| paths).sum();
+            prop_assert_eq!(counted, stale, "stale paths of peer {}", number);
+        }
         for (number, peer) in self.peers.iter().filter(|(_, peer)| peer.up) {
             let held = self.held(*number);
             let due = self.due(*number);

@@ -233,14 +233,19 @@ fn a_peer_that_restarts_keeps_its_routes_until_its_end_of_rib() {
     world.down(1, Some(Duration::from_secs(120)));
     world.settle();
     assert!(world.rib.routes(Scope::Local, None, 10, world.now).iter().all(|view| view.stale));
+    world.pass(Duration::from_secs(20));
+    assert_eq!(retained(&world, 1), [(2, false, Some(100))]);
     world.connect(1, EBGP, restarts(true, true));
+    assert_eq!(retained(&world, 1), [(2, false, Some(60))], "now for its End-of-RIB");
     world.hear(1, vec![announce(route(1, &[65001]), &[kept])]);
     world.settle();
+    assert_eq!(retained(&world, 1), [(1, false, Some(60))]);
     assert_eq!(world.best_changes, changes, "nothing moves while it restarts");
     world.hear(1, vec![end_of_rib(Family::Ipv4Unicast)]);
     world.settle();
     assert_eq!(world.best.keys().copied().collect::<Vec<_>>(), [kept]);
     assert!(!world.rib.routes(Scope::Local, None, 10, world.now)[0].stale);
+    assert_eq!(retained(&world, 1), []);
 }
 
 #[test]
@@ -300,6 +305,10 @@ fn after_our_restart_nothing_but_our_own_is_said_until_every_peer_has_said_end_o
     world.settle();
     assert_eq!((world.best.len(), world.holds(1)), (1, vec!["10.9.0.0/16".to_owned()]), "only what we originate");
     assert!(world.converged.is_empty() && world.ears[&1].ended.is_empty());
+    let deferral = world.rib.deferral(world.now).expect("it waits");
+    assert_eq!((deferral.holds_decisions, deferral.awaits_anybody), (true, false));
+    assert_eq!(deferral.awaited, [PeerId(1), PeerId(2)], "the first has not said all of IPv6");
+    assert_eq!(deferral.left, Duration::from_secs(120));
     let waiting = world.rib.routes(Scope::Local, Some(prefix("10.1.0.0/16")), 1, world.now);
     assert!(waiting[0].reason.starts_with("not decided yet"), "{}", waiting[0].reason);
     world.rib.withdraw(prefix("10.9.0.0/16"));
@@ -313,10 +322,13 @@ fn after_our_restart_nothing_but_our_own_is_said_until_every_peer_has_said_end_o
     assert_eq!(world.converged, [Family::Ipv4Unicast]);
     assert_eq!((world.best.len(), world.holds(1), world.holds(2).len()), (2, vec!["10.9.0.0/16".to_owned()], 2));
     assert_eq!(world.ears[&1].ended, [Family::Ipv4Unicast], "IPv6 still waits");
-    world.pass(Duration::from_secs(121));
+    world.pass(Duration::from_secs(119));
+    assert_eq!(world.rib.deferral(world.now).map(|deferral| deferral.left), Some(Duration::from_secs(1)));
+    world.pass(Duration::from_secs(2));
     world.settle();
     assert_eq!(world.converged, Family::ALL);
     assert_eq!(world.ears[&1].ended, Family::ALL);
+    assert_eq!(world.rib.deferral(world.now), None);
 }
 
 #[test]
@@ -329,6 +341,8 @@ fn after_a_restart_that_no_peer_waited_for_routes_are_said_at_once_but_converged
     world.hear(1, both());
     world.settle();
     assert_eq!((world.holds(1), world.converged.len()), (vec!["10.9.0.0/16".to_owned()], 0));
+    let deferral = world.rib.deferral(world.now).expect("it waits");
+    assert_eq!((deferral.holds_decisions, deferral.awaited), (false, vec![PeerId(2)]));
     assert!(world.ears[&1].ended.is_empty(), "it would drop what it kept and has not been told again");
     world.connect(2, EBGP, restarts(false, true));
     world.hear(2, both());

@@ -387,3 +387,9 @@ impl Ear {
         }
     }
 }
+
+/// What is stale of a peer, by family: how many paths, long-lived ones or not, and for how many seconds more.
+pub(super) fn retained(world: &World, peer: u16) -> Vec<(usize, bool, Option<u64>)> {
+    let retained = world.rib.retained(PeerId(peer), world.now).into_iter();
+    retained.map(|it| (it.paths, it.long_lived, it.left.map(|left| left.as_secs()))).collect()
+}

@@ -198,7 +198,7 @@ mod tests {
             router_id: "192.168.10.11".into(),
             local_asn: 64512,
             peers: vec![up, down],
-            drain: Some(api::Drain { state: "draining".into(), remaining_seconds: 7 }),
+            drain: Some(api::Drain { state: "draining".into(), remaining_seconds: 7, untold: vec![] }),
         })
     }
 

@@ -19,13 +19,15 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub(crate) struct Drain {
     state: String,
     remaining_seconds: u64,
+    /// While draining: peers that have not been told all of it yet.
+    untold: Vec<String>,
 }
 
 impl From<Option<api::Drain>> for Drain {
     fn from(drain: Option<api::Drain>) -> Self {
         let drain = drain.unwrap_or_default();
         let state = if drain.state.is_empty() { "no".to_owned() } else { drain.state };
-        Self { state, remaining_seconds: drain.remaining_seconds }
+        Self { state, remaining_seconds: drain.remaining_seconds, untold: drain.untold }
     }
 }
 
@@ -34,11 +36,23 @@ impl Drain {
     pub(crate) fn line(&self) -> Option<String> {
         match (self.state.as_str(), self.remaining_seconds) {
             ("no", _) => None,
-            ("draining", 0) => Some("draining: every route is being withdrawn".to_owned()),
-            ("draining", seconds) => {
-                Some(format!("draining: every route is the last resort, and is withdrawn in {seconds} s"))
-            }
+            ("draining", 0) => Some(format!("draining: every route is being withdrawn{}", self.told())),
+            ("draining", seconds) => Some(format!(
+                "draining: every route is the last resort (GRACEFUL_SHUTDOWN, 65535:0), and is withdrawn in {seconds} s{}",
+                self.told()
+            )),
             _ => Some("drained: no route is announced; `linnet undrain` ends that".to_owned()),
+        }
+    }
+}
+
+impl Drain {
+    /// Who has heard of it.
+    fn told(&self) -> String {
+        match &self.untold[..] {
+            [] => "; all peers that are up have been told".to_owned(),
+            [peer] => format!("; {peer} has not been told yet"),
+            peers => format!("; not told yet: {}", peers.join(", ")),
         }
     }
 }
@@ -103,21 +117,35 @@ mod tests {
 
     #[test]
     fn each_state_has_its_line() {
-        for (state, remaining_seconds, line) in [
-            ("", 0, "not drained"),
-            ("no", 0, "not drained"),
-            ("draining", 7, "draining: every route is the last resort, and is withdrawn in 7 s"),
-            ("draining", 0, "draining: every route is being withdrawn"),
-            ("drained", 0, "drained: no route is announced; `linnet undrain` ends that"),
+        const LAST: &str =
+            "draining: every route is the last resort (GRACEFUL_SHUTDOWN, 65535:0), and is withdrawn in 7 s";
+        for (state, remaining_seconds, untold, line) in [
+            ("", 0, vec![], "not drained".to_owned()),
+            ("no", 0, vec![], "not drained".to_owned()),
+            ("draining", 7, vec![], format!("{LAST}; all peers that are up have been told")),
+            ("draining", 7, vec!["tor-a"], format!("{LAST}; tor-a has not been told yet")),
+            ("draining", 7, vec!["tor-a", "tor-b"], format!("{LAST}; not told yet: tor-a, tor-b")),
+            (
+                "draining",
+                0,
+                vec!["tor-a"],
+                "draining: every route is being withdrawn; tor-a has not been told yet".to_owned(),
+            ),
+            ("drained", 0, vec![], "drained: no route is announced; `linnet undrain` ends that".to_owned()),
         ] {
-            let drain = Drain::from(Some(api::Drain { state: state.into(), remaining_seconds }));
+            let untold = untold.into_iter().map(str::to_owned).collect();
+            let drain = Drain::from(Some(api::Drain { state: state.into(), remaining_seconds, untold }));
             assert_eq!(plain(&drain, false).trim_end(), line);
         }
     }
 
     #[test]
     fn a_drain_is_a_contract() {
-        let drain = Drain::from(Some(api::Drain { state: "draining".into(), remaining_seconds: 7 }));
+        let drain = Drain::from(Some(api::Drain {
+            state: "draining".into(),
+            remaining_seconds: 7,
+            untold: vec!["tor-a".into()],
+        }));
         insta::assert_snapshot!(json(&drain));
     }
 }

@@ -135,7 +135,7 @@ mod tests {
                 part("bgp", "ok", "4 of 4 sessions established"),
                 part("policy", "degraded", "web.yaml:7: unknown field"),
             ],
-            drain: Some(api::Drain { state: "drained".into(), remaining_seconds: 0 }),
+            drain: Some(api::Drain { state: "drained".into(), remaining_seconds: 0, untold: vec![] }),
         }
     }
 

@@ -132,6 +132,12 @@ impl Draining {
         }
     }
 
+    /// The names of the peers that have not heard yet what there is to be said; of one whose session is down, nothing is.
+    pub async fn untold(&self) -> Vec<String> {
+        let behind = |peer: bgpd::PeerStatus| peer.counts.behind.then_some(peer.config.name);
+        self.bgp.peers().await.into_iter().filter_map(behind).collect()
+    }
+
     fn store(&self) -> Result<(), DrainError> {
         let path = self.directory.join(NAME);
         let write = || -> io::Result<()> {

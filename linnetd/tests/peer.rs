@@ -4,7 +4,9 @@
 
 mod support;
 
-use linnet_api::{Neighbor, NeighborRequest, ReloadRequest};
+use std::time::{Duration, Instant};
+
+use linnet_api::{DrainRequest, Neighbor, NeighborRequest, ReloadRequest, UndrainRequest};
 use support::{Rack, shown, wait_for_both_sides};
 
 /// The router announces 198.51.100.0/24 with 400 communities, 1,600 octets of the 4,096 that a message may have. A second
@@ -90,4 +92,31 @@ async fn a_route_that_we_make_too_long_for_a_message_is_withdrawn_and_counted_an
     rack.until("it is announced again", || hears("198.51.100.0/24").then_some(()));
     let now = neighbor(&rack, "second").await;
     assert_eq!((now.withheld, now.times_established), (0, 1), "{}", shown(&now));
+}
+
+#[tokio::test]
+async fn that_the_node_drains_and_that_its_peers_have_been_told_is_shown_with_them() {
+    let rack = Rack::new("");
+    rack.configure("drain-time = 600", "");
+    let _daemon = rack.start();
+    wait_for_both_sides(&rack);
+    let mut bgp = rack.bgp().await;
+    let mut drain = async || {
+        let reply = bgp.neighbor(NeighborRequest { peer: "router".into() }).await.unwrap().into_inner();
+        reply.drain.unwrap()
+    };
+    assert_eq!(drain().await.state, "no");
+    rack.node().await.drain(DrainRequest {}).await.unwrap();
+    let graceful_shutdown = || rack.birdc("show route 10.244.1.0/24 all").contains("(65535,0)").then_some(());
+    rack.until("BIRD hears that our routes are the last resort", graceful_shutdown);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut now = drain().await;
+    while !now.untold.is_empty() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        now = drain().await;
+    }
+    assert_eq!((now.state.as_str(), &now.untold[..]), ("draining", &[][..]), "{}", shown(&now));
+    assert!((500..=600).contains(&now.remaining_seconds), "{}", shown(&now));
+    rack.node().await.undrain(UndrainRequest {}).await.unwrap();
+    assert_eq!(drain().await.state, "no");
 }

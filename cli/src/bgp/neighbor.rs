@@ -8,12 +8,14 @@ use super::restart::{Deferral, GracefulRestart, Stale};
 use crate::Answer;
 use crate::bfd::Session;
 use crate::client::Client;
+use crate::drain::Drain;
 use crate::error::Error;
 use crate::output::table::Table;
 use crate::output::{Page, Present, Printer, dash, present};
 
 #[derive(Debug, Serialize)]
 struct Neighbors {
+    drain: Drain,
     deferral: Option<Deferral>,
     neighbors: Vec<Neighbor>,
 }
@@ -397,6 +399,7 @@ pub(super) fn count(number: u64, noun: &str) -> String {
 impl From<api::NeighborReply> for Neighbors {
     fn from(reply: api::NeighborReply) -> Self {
         Self {
+            drain: reply.drain.into(),
             deferral: reply.deferral.map(Deferral::from),
             neighbors: reply.neighbors.into_iter().map(Neighbor::from).collect(),
         }
@@ -405,8 +408,10 @@ impl From<api::NeighborReply> for Neighbors {
 
 impl Present for Neighbors {
     fn draw(&self, page: &mut Page) {
-        if let Some(deferral) = &self.deferral {
-            page.line(deferral.line());
+        let of_the_node: Vec<String> =
+            self.drain.line().into_iter().chain(self.deferral.as_ref().map(Deferral::line)).collect();
+        if !of_the_node.is_empty() {
+            of_the_node.into_iter().for_each(|line| page.line(line));
             page.line("");
         }
         for (index, neighbor) in self.neighbors.iter().enumerate() {
@@ -516,7 +521,8 @@ mod tests {
             peers: vec!["tor-b".into()],
             dynamic_peers: false,
         };
-        api::NeighborReply { neighbors: vec![neighbor], deferral: Some(deferral) }.into()
+        let drain = api::Drain { state: "draining".into(), remaining_seconds: 7, untold: vec!["tor-a".into()] };
+        api::NeighborReply { neighbors: vec![neighbor], deferral: Some(deferral), drain: Some(drain) }.into()
     }
 
     #[test]

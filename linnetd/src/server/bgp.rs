@@ -64,7 +64,8 @@ impl Bgp for BgpService {
         let hold_time = self.0.config().await.bgp.hold_time;
         let neighbors = peers.iter().map(|peer| neighbor(peer, hold_time)).collect();
         let deferral = self.0.bgp().deferral().await.map(restart::deferral);
-        Ok(Response::new(NeighborReply { neighbors, deferral }))
+        let drain = Some(super::node::drain(&self.0).await);
+        Ok(Response::new(NeighborReply { neighbors, deferral, drain }))
     }
 
     type RoutesStream = Pin<Box<dyn Stream<Item = Result<BgpRoutesPage, Status>> + Send>>;

@@ -70,8 +70,9 @@ pub(super) async fn drain(daemon: &Daemon) -> Drain {
         DrainState::Draining(remaining) => ("draining", remaining),
         DrainState::Drained => ("drained", Duration::ZERO),
     };
+    let untold = if state == "draining" { daemon.draining().untold().await } else { Vec::new() };
     // Rounded up: as long as something is left it is not zero.
-    Drain { state: state.into(), remaining_seconds: remaining.as_millis().div_ceil(1000) as u64 }
+    Drain { state: state.into(), remaining_seconds: remaining.as_millis().div_ceil(1000) as u64, untold }
 }
 
 fn component(name: &str, state: &str, detail: String) -> Component {

@@ -259,6 +259,12 @@ impl Groups {
         self.group_of(peer).and_then(|group| group.member(peer)).map_or(0, |member| member.unsent)
     }
 
+    /// Whether it has been told less than its group, or its socket has not taken all of it.
+    pub(crate) fn is_behind(&self, peer: PeerId) -> bool {
+        let member = self.group_of(peer).and_then(|group| group.member(peer));
+        member.is_some_and(|member| member.unsent > 0 || member.lag.is_some())
+    }
+
     /// How many paths the peer has been sent, and how many are withheld from it.
     pub(crate) fn counts(&self, peer: PeerId) -> (usize, usize) {
         let Some((group, member)) = self.group_of(peer).and_then(|group| Some((group, group.member(peer)?))) else {

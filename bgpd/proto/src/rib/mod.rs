@@ -248,6 +248,8 @@ pub struct PeerCounts {
     pub withheld: usize,
     /// Bytes handed out for it and not yet taken by its socket.
     pub unsent_bytes: usize,
+    /// Its session is up, and it has not been handed all that it is to hear, or its socket has not taken it.
+    pub behind: bool,
 }
 
 /// The RIB.
@@ -584,6 +586,7 @@ impl Rib {
             advertised,
             withheld,
             unsent_bytes: self.groups.unsent(peer),
+            behind: self.groups.is_behind(peer),
         }
     }
 

@@ -20,8 +20,12 @@ fn a_speaker_that_is_drained_says_all_once_more_as_the_last_resort_then_withdraw
         (held.local_pref, held.communities.to_vec())
     };
 
+    let behind = |world: &World| [1, 2].map(|peer| world.rib.counts(PeerId(peer)).behind);
+    assert_eq!(behind(&world), [false, false]);
     world.rib.set_drain(Drain::LastResort);
+    assert_eq!(behind(&world), [true, true], "nobody has been told yet");
     world.settle();
+    assert_eq!(behind(&world), [false, false]);
     assert_eq!(shown(&world, 1, "10.9.0.0/16"), (None, vec![Community::GRACEFUL_SHUTDOWN]));
     assert_eq!(shown(&world, 2, "10.9.0.0/16"), (Some(0), vec![Community::GRACEFUL_SHUTDOWN]));
     assert_eq!(shown(&world, 2, "10.1.0.0/16"), (Some(0), vec![Community::GRACEFUL_SHUTDOWN]));

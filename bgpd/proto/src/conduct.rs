@@ -36,10 +36,11 @@ pub enum DefaultOriginate {
     While(Prefix),
 }
 
-/// What an AS that is known to a peer by another number adds to paths.
+/// What an AS that is known to a peer by another number adds to paths (RFC 7705 section 3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LocalAsPrepend {
-    /// The peer sees the local AS alone, and what it sends stays as it is.
+    /// The peer sees the local AS alone ("Replace Old AS", section 3.2), and what it sends stays as it is ("No Prepend
+    /// Inbound", section 3.1).
     #[default]
     None,
     /// The peer sees the local AS with the real one behind it.

@@ -6,6 +6,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::tests::{accepted, lines, read};
 
+/// By the section's title.
+type Keys = BTreeMap<String, BTreeSet<String>>;
+
 const EXAMPLE: &str = include_str!("../../linnetd.example.toml");
 
 #[test]
@@ -31,20 +34,7 @@ fn what_the_example_has_commented_out_is_accepted_too() {
 
 #[test]
 fn the_example_has_every_key_that_the_parser_knows() {
-    let (text, tables) = probed(&uncommented());
-    let findings = read(&text).expect_err("no section refuses a key that it does not know");
-    let mut known: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let mut shown: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (number, keys) in tables.into_iter().enumerate() {
-        let about = format!("unknown key \"{}\" in ", probe(number));
-        let told = findings.iter().find_map(|finding| finding.text.strip_prefix(&about));
-        let told =
-            told.unwrap_or_else(|| panic!("nothing is said about {} in:\n{text}\n{}", probe(number), lines(&findings)));
-        let (title, known_here) = told.split_once(';').expect("culprit; consequence");
-        let (_, known_here) = known_here.split_once("known here: ").expect("what would be right");
-        known.entry(title.into()).or_default().extend(known_here.split(", ").map(Into::into));
-        shown.entry(title.into()).or_default().extend(keys);
-    }
+    let (known, mut shown) = known_and_shown();
     // The example says that these take the keys of those.
     for (title, other) in [("[[bgp.dynamic-peer]]", "[[bgp.peer]]"), ("not", "match")] {
         let keys = shown[other].clone();
@@ -57,6 +47,55 @@ fn the_example_has_every_key_that_the_parser_knows() {
         .collect();
     assert!(missing.is_empty(), "linnetd.example.toml lacks {missing:#?}");
     assert!(known.len() > 20, "these sections alone were seen: {:?}", known.keys());
+}
+
+#[test]
+fn the_reference_has_a_row_for_every_key_of_the_speaker_and_its_peers() {
+    const REFERENCE: &str = include_str!("../../../docs/configuration.md");
+    // `a`, `b` of a peer, `bgp.c`
+    let first_columns = REFERENCE.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+    let named: BTreeSet<&str> = first_columns
+        .flat_map(|column| column.split('`').step_by(2))
+        .map(|key| key.strip_prefix("bgp.").unwrap_or(key))
+        .collect();
+    let (known, _) = known_and_shown();
+    for title in ["[bgp]", "[[bgp.peer]]", "[[bgp.dynamic-peer]]"] {
+        // Tables have sections of their own; of these keys the value has a table in its own section.
+        let elsewhere = [
+            "aggregate",
+            "bfd",
+            "bmp",
+            "dynamic-peer",
+            "filter",
+            "graceful-restart",
+            "import-kernel",
+            "mrt",
+            "peer",
+            "prefix-list",
+            "rpki",
+        ];
+        let missing: Vec<_> =
+            known[title].iter().filter(|key| !named.contains(&key[..]) && !elsewhere.contains(&&key[..])).collect();
+        assert!(missing.is_empty(), "docs/configuration.md has no row for these keys of {title}: {missing:?}");
+    }
+}
+
+/// The keys of each section: those that the parser knows, and those that the example has.
+fn known_and_shown() -> (Keys, Keys) {
+    let (text, tables) = probed(&uncommented());
+    let findings = read(&text).expect_err("no section refuses a key that it does not know");
+    let (mut known, mut shown) = (Keys::new(), Keys::new());
+    for (number, keys) in tables.into_iter().enumerate() {
+        let about = format!("unknown key \"{}\" in ", probe(number));
+        let told = findings.iter().find_map(|finding| finding.text.strip_prefix(&about));
+        let told =
+            told.unwrap_or_else(|| panic!("nothing is said about {} in:\n{text}\n{}", probe(number), lines(&findings)));
+        let (title, known_here) = told.split_once(';').expect("culprit; consequence");
+        let (_, known_here) = known_here.split_once("known here: ").expect("what would be right");
+        known.entry(title.into()).or_default().extend(known_here.split(", ").map(Into::into));
+        shown.entry(title.into()).or_default().extend(keys);
+    }
+    (known, shown)
 }
 
 /// The example with what it has commented out: lines that are a key, or the title of a table, behind the `# `.

@@ -30,6 +30,7 @@ impl Inward {
             return Self::default();
         }
         let (conduct, local_as) = (peer.policy.conduct, peer.policy.local_as);
+        // RFC 7705 section 3.1: unless it is told not to, a router puts the AS that the peer knows it by into what it hears.
         let prepends = conduct.local_as_prepend == LocalAsPrepend::Both && local_as != config.local_as;
         Self {
             role: conduct.role.map(|local| (local.role, peer.remote_as)),

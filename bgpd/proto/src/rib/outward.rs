@@ -43,6 +43,7 @@ impl Outward {
             role: conduct.role.map(|local| local.role),
             overridden: conduct.as_override.then_some(peer.remote_as),
             private: (private != RemovePrivateAs::No).then_some((private, peer.remote_as)),
+            // RFC 7705 section 3.2: whether the local AS takes the place of the real one, or stands before it.
             shows_real_as: conduct.local_as_prepend != LocalAsPrepend::None,
             next_hop: conduct.next_hop,
             default_originate: conduct.default_originate,

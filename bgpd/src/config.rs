@@ -170,6 +170,10 @@ pub struct PeerConfig {
     pub conduct: Conduct,
     /// Most paths to one prefix that it is sent where it takes several, the best first; at least one.
     pub add_path_send: u8,
+    /// Announce that a refresh has a beginning and an end (RFC 7313).
+    pub enhanced_refresh: bool,
+    /// Announce that messages may have up to 65535 octets (RFC 8654).
+    pub extended_messages: bool,
     /// Announce that IPv4 prefixes may have IPv6 next hops (RFC 8950). Where the peer does too, a session over IPv6 has its
     /// own address as our next hop of both families.
     pub extended_next_hop: bool,
@@ -325,6 +329,8 @@ impl PeerConfig {
             add_path: AddPath::NONE,
             conduct: Conduct::default(),
             add_path_send: 16,
+            enhanced_refresh: true,
+            extended_messages: true,
             extended_next_hop: false,
             blackhole: false,
             max_prefixes: None,

@@ -28,7 +28,11 @@ pub(crate) fn session_config(speaker: &Config, peer: &PeerConfig, restarted: boo
         }),
         add_path: peer.add_path,
         role: peer.conduct.role,
-        extensions: Extensions { extended_next_hop: peer.extended_next_hop, ..Extensions::default() },
+        extensions: Extensions {
+            enhanced_refresh: peer.enhanced_refresh,
+            extended_messages: peer.extended_messages,
+            extended_next_hop: peer.extended_next_hop,
+        },
     }
 }
 
@@ -61,6 +65,8 @@ impl Differences {
                 ("families", old.families != new.families),
                 ("add-path", old.add_path != new.add_path),
                 ("ttl-security or multihop", old.ttl != new.ttl),
+                ("enhanced-route-refresh", old.enhanced_refresh != new.enhanced_refresh),
+                ("extended-messages", old.extended_messages != new.extended_messages),
                 ("extended-next-hop", old.extended_next_hop != new.extended_next_hop),
                 ("tcp-ao", tcp_ao && !keeps_signing),
                 ("hold-time", old_session.hold_time != new_session.hold_time),
@@ -160,6 +166,8 @@ mod tests {
             ("add-path", true, |_, peer| peer.add_path.send = true),
             ("families", true, |_, peer| peer.families = FamilySet::from_iter([Family::Ipv6Unicast])),
             ("ttl-security or multihop", true, |_, peer| peer.ttl = Ttl::Security { hops: 1 }),
+            ("enhanced-route-refresh", true, |_, peer| peer.enhanced_refresh = false),
+            ("extended-messages", true, |_, peer| peer.extended_messages = false),
             ("extended-next-hop", true, |_, peer| peer.extended_next_hop = true),
             ("hold-time", true, |_, peer| peer.hold_time = HoldTime::from_seconds(30)),
             ("graceful-restart", true, |speaker, _| speaker.graceful_restart = None),

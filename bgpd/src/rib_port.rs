@@ -202,6 +202,7 @@ pub(crate) mod tests {
             receive: context,
             send: context,
             route_refresh: true,
+            remote_extensions: Default::default(),
             add_path_received: false,
             enhanced_refresh: true,
             remote_role: None,

@@ -6,7 +6,6 @@ use std::time::Duration;
 use bgp_proto::rib;
 use bgp_proto::session::{Counters, Established, State};
 use bgp_proto::types::{Family, HoldTime, PeerId, Prefix};
-use bgp_proto::wire::MAX_MESSAGE_LEN;
 use bgp_proto::wire::capability::{self, AddPath};
 
 use crate::bfd::BfdStatus;
@@ -144,13 +143,13 @@ impl PeerStatus {
             },
             CapabilityStatus {
                 name: "enhanced-route-refresh",
-                sent: true,
-                received: peer.is_some_and(|peer| peer.enhanced_refresh),
+                sent: self.config.enhanced_refresh,
+                received: peer.is_some_and(|peer| peer.remote_extensions.enhanced_refresh),
             },
             CapabilityStatus {
                 name: "extended-messages",
-                sent: true,
-                received: peer.is_some_and(|peer| peer.send.max_message_len > MAX_MESSAGE_LEN),
+                sent: self.config.extended_messages,
+                received: peer.is_some_and(|peer| peer.remote_extensions.extended_messages),
             },
             CapabilityStatus {
                 name: "role",
@@ -160,7 +159,7 @@ impl PeerStatus {
             CapabilityStatus {
                 name: "extended-next-hop",
                 sent: self.config.extended_next_hop && self.config.families.contains(Family::Ipv4Unicast),
-                received: peer.is_some_and(|peer| !peer.send.extended_next_hop.is_empty()),
+                received: peer.is_some_and(|peer| peer.remote_extensions.extended_next_hop),
             },
             CapabilityStatus {
                 name: "add-path",

@@ -60,6 +60,8 @@ pub fn speaker(config: &Config) -> bgpd::Config {
         add_path: settings.add_path,
         conduct: settings.conduct,
         add_path_send: settings.add_path_send,
+        enhanced_refresh: settings.enhanced_refresh,
+        extended_messages: settings.extended_messages,
         extended_next_hop: settings.extended_next_hop,
         blackhole: settings.blackhole,
         max_prefixes: settings.max_prefixes,

@@ -125,6 +125,7 @@ fn rib(peers: u16) -> Rib {
             send: context(),
             route_refresh: true,
             enhanced_refresh: true,
+            remote_extensions: Default::default(),
             add_path_received: false,
             remote_role: None,
             graceful_restart: None,

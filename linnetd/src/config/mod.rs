@@ -225,6 +225,10 @@ pub struct PeerSettings {
     pub add_path_send: u8,
     /// `role`, `next-hop` and others, see `conduct.rs`.
     pub conduct: Conduct,
+    /// `enhanced-route-refresh`
+    pub enhanced_refresh: bool,
+    /// `extended-messages`
+    pub extended_messages: bool,
     /// `extended-next-hop`
     pub extended_next_hop: bool,
     /// `blackhole`

@@ -122,6 +122,8 @@ fn settings(
     let conduct = conduct::conduct(table);
     // Of a dynamic peer it is its prefix's, which may be 0.0.0.0/0.
     let unnumbered = !dynamic && address.is_some_and(|address| address.is_unspecified());
+    let enhanced_refresh = table.field("enhanced-route-refresh").map_or(Some(true), |field| field.boolean());
+    let extended_messages = table.field("extended-messages").map_or(Some(true), |field| field.boolean());
     let extended_next_hop = table.field("extended-next-hop").map_or(Some(unnumbered), |field| field.boolean());
     let blackhole = flag(table, "blackhole");
     let several = add_path::add_path(table);
@@ -150,6 +152,8 @@ fn settings(
         add_path,
         add_path_send,
         conduct: conduct?,
+        enhanced_refresh: enhanced_refresh?,
+        extended_messages: extended_messages?,
         extended_next_hop: extended_next_hop?,
         blackhole: blackhole?,
         max_prefixes: max_prefixes?,

@@ -139,6 +139,8 @@ fn print_settings(f: &mut Formatter<'_>, settings: &PeerSettings, dynamic: bool)
     writeln!(f, "route-reflector-client = {}", settings.client)?;
     conduct::print(f, &settings.conduct)?;
     add_path::print(f, settings)?;
+    writeln!(f, "enhanced-route-refresh = {}", settings.enhanced_refresh)?;
+    writeln!(f, "extended-messages = {}", settings.extended_messages)?;
     writeln!(f, "extended-next-hop = {}", settings.extended_next_hop)?;
     writeln!(f, "blackhole = {}", settings.blackhole)?;
     if let Some(limit) = settings.max_prefixes {

@@ -309,7 +309,7 @@ fn settings() -> impl Strategy<Value = PeerSettings> {
     let authentication = prop_oneof![Just(None), Just(Some(password())), tcp_ao().prop_map(Some)];
     let filter = || option::of(Just("f 0".replace(' ', "-")));
     (
-        (remote, asn(), families, ttl, any::<[bool; 6]>(), conduct(), option::of(bfd()), authentication),
+        (remote, asn(), families, ttl, any::<[bool; 8]>(), conduct(), option::of(bfd()), authentication),
         (
             option::of(prefix_limit()),
             (hold, send_hold),
@@ -333,6 +333,8 @@ fn settings() -> impl Strategy<Value = PeerSettings> {
                     ttl,
                     passive: flags[0],
                     client: flags[1],
+                    enhanced_refresh: flags[6],
+                    extended_messages: flags[7],
                     extended_next_hop: flags[3],
                     blackhole: flags[0] ^ flags[1],
                     add_path: AddPath { send: flags[4], receive: flags[5] },

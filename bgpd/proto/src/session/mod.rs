@@ -190,6 +190,8 @@ pub struct Established {
     pub route_refresh: bool,
     /// Both sides say where a refresh begins and ends (RFC 7313).
     pub enhanced_refresh: bool,
+    /// What of this the peer's OPEN has, whatever ours has.
+    pub remote_extensions: Extensions,
     /// The peer sends or takes several paths to one prefix (RFC 7911), in some family that both sides have; what is in use
     /// is in `receive` and `send`.
     pub add_path_received: bool,

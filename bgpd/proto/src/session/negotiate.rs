@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Direction, Established, RemoteAs, SessionConfig};
+use super::{Direction, Established, Extensions, RemoteAs, SessionConfig};
 use crate::role::Role;
 use crate::types::{Asn, Family, FamilySet};
 use crate::wire::capability::{AddPath, Capability, GracefulRestart, LongLived};
@@ -120,6 +120,11 @@ pub(super) fn negotiate(
         route_refresh: open.has_route_refresh(),
         add_path_received: families.iter().any(|family| open.add_path(family) != AddPath::NONE),
         enhanced_refresh: config.extensions.enhanced_refresh && open.has_enhanced_route_refresh(),
+        remote_extensions: Extensions {
+            enhanced_refresh: open.has_enhanced_route_refresh(),
+            extended_messages: open.has_extended_messages(),
+            extended_next_hop: !open.extended_next_hop().is_empty(),
+        },
         remote_role,
         graceful_restart: config.graceful_restart.and_then(|_| open.graceful_restart().cloned()),
         graceful_notification: config.graceful_restart.is_some_and(|restart| restart.notification)
@@ -462,6 +467,7 @@ mod tests {
             let capability = theirs.then_some(Capability::EnhancedRouteRefresh);
             let up = agree(&config, &open(65001, capability.into_iter().collect())).unwrap();
             assert_eq!(up.enhanced_refresh, ours && theirs, "{ours} {theirs}");
+            assert_eq!(up.remote_extensions.enhanced_refresh, theirs, "{ours} {theirs}");
         }
     }
 

@@ -178,6 +178,7 @@ fn established(peer: u16) -> Established {
         receive: context,
         send: context,
         route_refresh: true,
+        remote_extensions: Default::default(),
         add_path_received: false,
         enhanced_refresh: true,
         remote_role: None,

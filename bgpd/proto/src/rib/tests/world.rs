@@ -84,6 +84,7 @@ pub(super) fn established(peer: u16, role: Role, graceful_restart: Option<Gracef
         receive: context(role),
         send: context(role),
         route_refresh: true,
+        remote_extensions: Default::default(),
         add_path_received: false,
         enhanced_refresh: true,
         remote_role: None,

@@ -53,6 +53,7 @@ fn a_host_beside_frr_bird_and_openbgpd() {
     a_wrong_key_is_told_as_what_it_may_be(&lab);
     a_dynamic_peer_has_a_session_and_the_limit_holds(&lab);
     filters_change_what_frr_and_linnet_see(&lab);
+    capabilities_that_are_switched_off_are_not_announced(&lab);
     refreshes_with_frr_and_bird_have_marks_and_cost_nothing(&lab);
     a_md5_key_changes_under_running_sessions(&lab);
     a_router_that_resets_for_its_new_key_finds_ours_changed(&lab);
@@ -114,6 +115,35 @@ fn filters_change_what_frr_and_linnet_see(lab: &Lab) {
         let reason = found.and_then(|route| route["reason"].as_str()).unwrap_or_default();
         holds(reason.contains("filter") && reason.contains("from-frr"), &rejected)
     });
+}
+
+/// FRR and BIRD say what we announce to each of two addresses, with the two keys and without.
+fn capabilities_that_are_switched_off_are_not_announced(lab: &Lab) {
+    let [linnet, frr, bird] = ["linnet", "frr", "bird"].map(|name| lab.node(name).unwrap());
+    for (name, on) in [("frr", true), ("bird", true), ("frr-multihop", false), ("bird-multihop", false)] {
+        let shown = neighbor(linnet, name).unwrap();
+        for wanted in ["enhanced-route-refresh", "extended-messages"] {
+            let capability = shown["capabilities"].as_array().into_iter().flatten().find(|one| one["name"] == wanted);
+            assert_eq!(capability.unwrap()["sent"], on, "{name}: {shown}");
+            // FRR announces both, whatever we do; BIRD has the other one off.
+            let theirs = name.starts_with("frr") || wanted == "enhanced-route-refresh";
+            assert_eq!(capability.unwrap()["received"], theirs, "{name}: {shown}");
+        }
+    }
+    for (address, on) in [("10.1.1.1", true), ("10.255.0.9", false)] {
+        let said = json(frr, &["vtysh", "-c", &format!("show bgp neighbors {address} json")]).unwrap();
+        for capability in ["enhancedRouteRefresh", "extendedMessage"] {
+            let both = said[address]["neighborCapabilities"][capability] == "advertisedAndReceived";
+            assert_eq!(both, on, "{address}: {capability}: {said}");
+        }
+    }
+    for (protocol, on) in [("linnet", true), ("linnet_multihop", false)] {
+        let said = bird.shell(&format!("birdc show protocols all {protocol}")).unwrap();
+        let (_, ours) = said.split_once("Neighbor capabilities").unwrap();
+        for capability in ["Enhanced refresh", "Extended message"] {
+            assert_eq!(ours.contains(capability), on, "{protocol}: {capability}: {said}");
+        }
+    }
 }
 
 /// RFC 7313: a soft reset asks both ways, and each answer stands between BoRR and EoRR.
@@ -215,17 +245,17 @@ fn a_md5_key_changes_under_running_sessions(lab: &Lab) {
     withdrawn(true);
     bird.shell("birdc enable static1").unwrap();
     withdrawn(false);
-    // The other way: BIRD answers what it is asked.
-    let marks = |neighbor: &Value| {
+    // The other way: BIRD goes on to say that it is there, and by the first session answers what it is asked.
+    let heard = |neighbor: &Value, kind: &str| {
         let kinds = neighbor["messages"].as_array().cloned().unwrap_or_default();
-        kinds.iter().find(|kind| kind["kind"] == "ROUTE-REFRESH").and_then(|kind| kind["received"].as_u64())
+        kinds.iter().find(|known| known["kind"] == kind).and_then(|known| known["received"].as_u64())
     };
-    let asked = names.map(|name| marks(&neighbor(linnet, name).unwrap()));
-    for (name, asked) in names.into_iter().zip(asked) {
+    for (name, kind) in [(names[0], "ROUTE-REFRESH"), (names[1], "KEEPALIVE")] {
+        let before = heard(&neighbor(linnet, name).unwrap(), kind);
         linnet.exec(&["linnet", "bgp", "reset", name, "--soft"]).unwrap().checked().unwrap();
-        wait(lab, &format!("{name} to answer over the session with the new key"), || {
+        wait(lab, &format!("{name} to be heard by the session with the new key"), || {
             let shown = neighbor(linnet, name)?;
-            holds(marks(&shown) > asked, &shown)
+            holds(heard(&shown, kind) > before, &shown)
         });
     }
     assert_eq!(times(), before, "no session was reset");

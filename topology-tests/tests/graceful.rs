@@ -1,4 +1,5 @@
-//! What is announced before it happens, with FRR, BIRD, OpenBGPD and GoBGP: graceful shutdown (RFC 8326). Needs root.
+//! Ends with notice, with FRR, BIRD, OpenBGPD and GoBGP: graceful shutdown (RFC 8326), NOTIFICATIONs that cost no route
+//! (RFC 8538), what a person says (RFC 9003), a restart that a peer does not answer, and blackholes. Needs root.
 //!
 //! One lab for all of it, in an order that leaves what comes later as it was.
 
@@ -10,6 +11,9 @@ use serde_json::Value;
 use topology_tests::expect::{holds, json, wait};
 use topology_tests::lab::{Lab, Node, Options};
 
+const OF_FRR: &str = "192.0.2.0/26";
+const OF_BIRD: &str = "192.0.2.64/26";
+const OF_OPENBGPD: &str = "192.0.2.128/26";
 const OURS: &str = "10.244.9.0/24";
 const OF_GOBGP: &str = "192.0.2.192/26";
 /// What all four routers announce.
@@ -92,6 +96,10 @@ fn what_ends_with_notice_costs_nothing_beside_four_routers() {
     established(&lab, &[&ROUTERS[..], &["bird-internal"]].concat());
     a_drained_node_is_the_last_resort_and_then_nobodys(&lab);
     a_router_that_shuts_down_is_used_where_there_is_no_other(&lab);
+    a_hold_timer_that_expires_costs_no_route_at_either_end(&lab);
+    what_a_person_says_is_heard_at_the_other_end(&lab);
+    a_restarted_node_waits_for_a_silent_peer_no_longer_than_it_may(&lab);
+    a_blackhole_is_one_whoever_asks_for_it(&lab);
 }
 
 fn a_drained_node_is_the_last_resort_and_then_nobodys(lab: &Lab) {
@@ -193,4 +201,212 @@ fn a_router_that_shuts_down_is_used_where_there_is_no_other(lab: &Lab) {
         tell(router, false);
     }
     ROUTERS.iter().for_each(|router| is_one_of_four(router));
+}
+
+fn times(lab: &Lab, name: &str) -> Result<u64, String> {
+    let shown = neighbor(lab, name)?;
+    holds(shown["state"] == "Established", &shown)?;
+    shown["times_established"].as_u64().ok_or_else(|| shown.to_string())
+}
+
+fn router(lab: &Lab, name: &str, line: &str) {
+    lab.node(name).unwrap().shell(line).unwrap();
+}
+
+fn at_frr(lab: &Lab) -> Result<Value, String> {
+    Ok(json(lab.node("frr").unwrap(), &["vtysh", "-c", "show bgp neighbors 10.6.0.1 json"])?["10.6.0.1"].clone())
+}
+
+/// Ends a session and waits until it is up again and all routes are fresh: whether our kernel lost the router's route
+/// meanwhile, and whether the router's kernel lost ours.
+fn lost(lab: &Lab, name: &str, end: impl FnOnce()) -> [bool; 2] {
+    let of = |name: &str| match name {
+        "frr" => OF_FRR,
+        "bird" => OF_BIRD,
+        "openbgpd" => OF_OPENBGPD,
+        _ => OF_GOBGP,
+    };
+    let whole = || {
+        let path = path(lab, of(name), name)?;
+        holds(path["best"] == true && path["stale"] == false, &path)?;
+        let kernel = shell(lab.node("linnet").unwrap(), &format!("ip route show {}", of(name)))?;
+        holds(!kernel.is_empty(), "the kernel's route")?;
+        let theirs = ours_at(lab, name)?;
+        holds(!theirs.is_empty() && !theirs.contains("stale") && !theirs.contains("S*"), theirs)?;
+        let kernel = shell(lab.node(name).unwrap(), &format!("ip route show {OURS}"))?;
+        holds(!kernel.is_empty() || !["frr", "bird"].contains(&name), "the router's route in its kernel")
+    };
+    wait(lab, &format!("the routes of and to {name}, before"), whole);
+    let before = times(lab, name).unwrap();
+    let watched = [(lab.node("linnet").unwrap(), of(name)), (lab.node(name).unwrap(), OURS)];
+    let watched = watched.map(|(node, prefix)| (node.spawn(None, &["ip", "monitor", "route"]).unwrap(), prefix));
+    end();
+    wait(lab, &format!("another session with {name}"), || holds(times(lab, name)? > before, before));
+    wait(lab, &format!("the routes of and to {name}, after"), whole);
+    watched.map(|(monitor, prefix)| {
+        let seen = monitor.interrupt().unwrap().stdout;
+        seen.lines().any(|line| line.starts_with("Deleted") && line.contains(prefix))
+    })
+}
+
+/// RFC 8538 section 4. FRR's and GoBGP's hold time is nine seconds.
+fn a_hold_timer_that_expires_costs_no_route_at_either_end(lab: &Lab) {
+    let (host, frr) = (lab.node("linnet").unwrap(), lab.node("frr").unwrap());
+    let ours = || {
+        frr.signal("bgpd", "STOP").unwrap();
+        wait(lab, "our hold timer to expire and FRR's route to be stale", || {
+            let path = path(lab, OF_FRR, "frr")?;
+            holds(path["stale"] == true && path["best"] == true, &path)?;
+            let shown = neighbor(lab, "frr")?;
+            holds(shown["last_error"].as_str().unwrap_or_default().contains("hold timer expired"), &shown)
+        });
+        frr.signal("bgpd", "CONT").unwrap();
+    };
+    assert_eq!(lost(lab, "frr", ours), [false, false], "our hold timer");
+    let theirs = || {
+        host.signal("linnetd", "STOP").unwrap();
+        let down = |what: &str, look: &mut dyn FnMut() -> Result<(), String>| {
+            let seen = lab.poll(what, std::time::Duration::from_secs(60), look);
+            if seen.is_err() {
+                host.signal("linnetd", "CONT").unwrap();
+            }
+            seen.unwrap();
+        };
+        down("FRR's hold timer to expire, and our route to be stale there", &mut || {
+            let shown = at_frr(lab)?;
+            holds(shown["bgpState"] != "Established", &shown["bgpState"])?;
+            let seen = ours_at(lab, "frr")?;
+            holds(seen.contains("stale"), seen)
+        });
+        down("GoBGP's hold timer to expire, and our route to be stale there", &mut || {
+            let seen = ours_at(lab, "gobgp")?;
+            holds(seen.contains("S*"), seen)
+        });
+        host.signal("linnetd", "CONT").unwrap();
+    };
+    assert_eq!(lost(lab, "frr", theirs), [false, false], "FRR's hold timer");
+    established(lab, &ROUTERS);
+}
+
+/// RFC 9003, by FRR also within a hard reset (RFC 8538 section 3.1).
+fn what_a_person_says_is_heard_at_the_other_end(lab: &Lab) {
+    for (name, down, up) in [
+        (
+            "frr",
+            "vtysh -c 'conf t' -c 'router bgp 65001' -c 'neighbor 10.6.0.1 shutdown message back at 5'",
+            "vtysh -c 'conf t' -c 'router bgp 65001' -c 'no neighbor 10.6.0.1 shutdown'",
+        ),
+        ("bird", "birdc 'disable linnet \"back at 5\"'", "birdc enable linnet"),
+        ("openbgpd", "bgpctl neighbor linnet down 'back at 5'", "bgpctl neighbor linnet up"),
+    ] {
+        router(lab, name, down);
+        wait(lab, &format!("what was said at {name}"), || {
+            let shown = neighbor(lab, name)?;
+            holds(shown["state"] != "Established" && shown["communication"] == "back at 5", &shown)?;
+            let error = shown["last_error"].as_str().unwrap_or_default();
+            holds(error.contains("Cease / Administrative Shutdown: \"back at 5\""), &shown)
+        });
+        router(lab, name, up);
+        established(lab, &[name]);
+        assert_eq!(neighbor(lab, name).unwrap()["communication"], Value::Null, "{name}: it is over");
+    }
+    // GoBGP says it with a reset alone, and is back soon.
+    router(lab, "gobgp", "gobgp neighbor 10.6.0.1 reset --reason 'new optics'");
+    wait(lab, "what was said at GoBGP", || {
+        let log = lab.node("linnet").unwrap().log("linnetd");
+        let down = log.lines().rfind(|line| line.contains("session down") && line.contains("peer=\"gobgp\""));
+        holds(down.is_some_and(|down| down.contains("Administrative Reset") && down.contains("new optics")), down)
+    });
+    established(lab, &["gobgp"]);
+    for (command, text) in [("disable", "zurück um 5"), ("reset", "new optics")] {
+        for name in ["frr", "bird", "openbgpd"] {
+            linnet(lab, &["bgp", command, name, "--message", text]);
+            wait(lab, &format!("{name} to hear what was said with {command}"), || match name {
+                "frr" => {
+                    let shown = at_frr(lab)?;
+                    // Said while the session is down.
+                    holds(command == "reset" || shown["lastNotificationHardReset"] == true, &shown)?;
+                    // It shows octets that are not ASCII by their numbers.
+                    holds(shown["lastShutdownDescription"] == text.replace('ü', r"\xc3\xbc"), &shown)
+                }
+                "bird" => {
+                    let log = lab.node("bird").unwrap().log("bird");
+                    holds(log.contains(text), log)
+                }
+                _ => {
+                    let shown = shell(lab.node(name).unwrap(), "bgpctl show neighbor linnet")?;
+                    let last = shown.lines().find(|line| line.contains("Last received shutdown reason"));
+                    holds(last.is_some_and(|last| last.contains(&text[text.len() - 5..])), shown)
+                }
+            });
+            if command == "disable" {
+                linnet(lab, &["bgp", "enable", name]);
+            }
+            if name == "openbgpd" {
+                // Left alone it waits for longer and longer each time.
+                router(lab, name, "bgpctl neighbor linnet up");
+            }
+            established(lab, &[name]);
+        }
+    }
+}
+
+/// RFC 4724 section 4.1: BIRD's kernel answers, and BIRD does not. What is ours is announced at once, what was learned when
+/// the deferral time is over.
+fn a_restarted_node_waits_for_a_silent_peer_no_longer_than_it_may(lab: &Lab) {
+    let (host, gobgp) = (lab.node("linnet").unwrap(), lab.node("gobgp").unwrap());
+    let at_gobgp = |prefix: &str| shell(gobgp, &format!("gobgp global rib {prefix} 2>&1 || true"));
+    let is_stale = |prefix: &str, stale: bool| {
+        let seen = at_gobgp(prefix)?;
+        holds(seen.contains("64500") && seen.contains("S*") == stale, seen)
+    };
+    let complete =
+        |log: &str| log.lines().filter(|it| it.contains("routes are complete") && it.contains("ipv4")).count();
+    for prefix in [OURS, OF_FRR, OF_BIRD] {
+        wait(lab, &format!("GoBGP to have {prefix}"), || is_stale(prefix, false));
+    }
+    let watcher = host.spawn(None, &["ip", "monitor", "route"]).unwrap();
+    let before = complete(&host.log("linnetd"));
+    lab.node("bird").unwrap().signal("bird", "STOP").unwrap();
+    host.signal("linnetd", "KILL").unwrap();
+    host.start("linnetd").unwrap();
+    established(lab, &["frr", "openbgpd", "gobgp"]);
+    wait(lab, "GoBGP to have ours afresh", || is_stale(OURS, false));
+    // So far the deferral time is not over, and nothing that was learned is said or removed.
+    is_stale(OF_FRR, true).unwrap();
+    let kernel = host.shell("ip route show proto 76").unwrap();
+    assert!([OF_FRR, OF_BIRD].iter().all(|prefix| kernel.contains(prefix)), "{kernel}");
+    assert_eq!(complete(&host.log("linnetd")), before, "BIRD was not waited for");
+    wait(lab, "GoBGP to have what FRR said, without BIRD's word", || is_stale(OF_FRR, false));
+    wait(lab, "what nobody announced to leave our kernel and GoBGP's table", || {
+        let kernel = shell(host, "ip route show proto 76")?;
+        holds(kernel.contains(OF_FRR) && !kernel.contains(OF_BIRD), kernel)?;
+        let seen = at_gobgp(OF_BIRD)?;
+        holds(!seen.contains("64500"), seen)
+    });
+    assert!(neighbor(lab, "bird").unwrap()["state"] != "Established");
+    lab.node("bird").unwrap().signal("bird", "CONT").unwrap();
+    established(lab, &["bird", "bird-internal"]);
+    wait(lab, "BIRD's route to be back", || is_stale(OF_BIRD, false));
+    let seen = watcher.interrupt().unwrap().stdout;
+    let gone: Vec<_> = seen.lines().filter(|it| it.starts_with("Deleted") && it.contains(OF_FRR)).collect();
+    assert!(gone.is_empty(), "{gone:?}\n{}", lab.dump());
+}
+
+/// RFC 7999, from FRR, GoBGP and OpenBGPD; filters.rs has it from BIRD.
+fn a_blackhole_is_one_whoever_asks_for_it(lab: &Lab) {
+    configure_frr(lab, "address-family ipv4 unicast' -c 'network 203.0.113.1/32 route-map blackhole");
+    router(lab, "gobgp", "gobgp global rib add 203.0.113.2/32 origin igp community 65535:666");
+    router(lab, "openbgpd", "bgpctl network add 203.0.113.3/32 community BLACKHOLE");
+    for (name, prefix) in [("frr", "203.0.113.1"), ("gobgp", "203.0.113.2"), ("openbgpd", "203.0.113.3")] {
+        wait(lab, &format!("the blackhole of {name}"), || {
+            let kernel = shell(lab.node("linnet").unwrap(), &format!("ip route show {prefix}"))?;
+            holds(kernel.starts_with(&format!("blackhole {prefix}")), kernel)?;
+            let path = path(lab, &format!("{prefix}/32"), name)?;
+            holds(path["communities"] == serde_json::json!(["65535:666", "65535:65281"]), &path)
+        });
+        // GoBGP is sent everything else.
+        let seen = shell(lab.node("gobgp").unwrap(), &format!("gobgp global rib {prefix}/32 2>&1 || true")).unwrap();
+        assert!(!seen.contains("64500"), "{seen}");
+    }
 }

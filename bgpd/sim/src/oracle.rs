@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use bgp_proto::conduct::{Conduct, NextHopMode, RemovePrivateAs};
+use bgp_proto::conduct::{Conduct, LocalAsPrepend, NextHopMode, RemovePrivateAs};
 use bgp_proto::filter::{SetNextHop, Source, Validation};
 use bgp_proto::rib::{Aggregate, Drain};
 use bgp_proto::role::Role;
@@ -229,6 +229,7 @@ fn keep_least<K: Ord>(paths: &mut Vec<Route>, key: impl Fn(&Route) -> K) {
 /// What `node` may send to `peer` of a path.
 fn advertise(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, route: &Route) -> Option<Attributes> {
     let (ours, spec) = (topology.node(node), topology.peer(node, peer)?);
+    let (local_as, theirs) = (topology.asn_towards(node, peer), topology.asn_towards(peer, node));
     let external = is_external(topology, node, peer);
     if !topology.families(node, peer).contains(prefix.family()) {
         return None;
@@ -271,10 +272,11 @@ fn advertise(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, ro
             let from = route.from.map(|from| from.to_string()).unwrap_or_default();
             let mut path = route.attributes.as_path.clone();
             if external {
-                path = rewritten(spec.conduct, ours.asn, topology.node(peer).asn, &path);
+                path = rewritten(spec.conduct, local_as, theirs, &path);
+                introduce(spec.conduct, ours.asn, local_as, &mut path);
             }
             let state = validation(ours, prefix, &path);
-            Some(policy::ask(filter, prefix, &route.attributes, &from, source, state, ours.asn)?)
+            Some(policy::ask(filter, prefix, &route.attributes, &from, source, state, local_as)?)
         }
     };
     let sets = rule.unwrap_or_default();
@@ -331,15 +333,15 @@ fn advertise(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, ro
         sent.cluster_list = clusters.into();
     }
     if matches!(role, Some(Role::Provider | Role::RouteServer | Role::Peer)) && sent.otc.is_none() {
-        sent.otc = Some(ours.asn);
+        sent.otc = Some(local_as);
     }
     if external {
-        sent.as_path = rewritten(spec.conduct, ours.asn, topology.node(peer).asn, &sent.as_path);
+        sent.as_path = rewritten(spec.conduct, local_as, theirs, &sent.as_path);
     }
-    sets.iter().for_each(|set| policy::change(set, &mut sent, ours.asn));
+    sets.iter().for_each(|set| policy::change(set, &mut sent, local_as));
     sent.weight = 0;
     if external {
-        sent.as_path.prepend(ours.asn, 1);
+        introduce(spec.conduct, ours.asn, local_as, &mut sent.as_path);
         (sent.local_pref, sent.originator_id, sent.cluster_list) = (None, None, Box::default());
     } else {
         sent.local_pref = sent.local_pref.or(Some(100));
@@ -353,6 +355,15 @@ fn advertise(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, ro
         sent.local_pref = sent.local_pref.and(Some(0));
     }
     Some(sent)
+}
+
+/// The path as it begins for an external neighbour: with the number that it knows the node by, and the node's own behind that.
+fn introduce(conduct: Conduct, own: Asn, local_as: Asn, path: &mut AsPath) {
+    let mut numbers = vec![local_as];
+    if own != local_as && conduct.local_as_prepend != LocalAsPrepend::None {
+        numbers.push(own);
+    }
+    path.prepend_all(&numbers);
 }
 
 /// RFC 6811 section 2, one VRP after the other.
@@ -395,7 +406,8 @@ pub fn accept(
     sent: &Attributes,
 ) -> Option<Attributes> {
     let (ours, spec) = (topology.node(node), topology.peer(node, peer)?);
-    let own_as = |asn: &Asn| *asn == ours.asn;
+    let local_as = topology.asn_towards(node, peer);
+    let own_as = |asn: &Asn| *asn == ours.asn || *asn == local_as;
     let own_address = [IpAddr::V4(ours.address4), IpAddr::V6(ours.address6)].contains(&sent.next_hop.address());
     let loops = sent.as_path.asns().filter(own_as).count() > usize::from(spec.conduct.allow_as_in)
         || sent.originator_id == Some(ours.router_id)
@@ -407,12 +419,15 @@ pub fn accept(
     let mut taken = sent.clone();
     // RFC 9234 section 5, of what comes in.
     let external = is_external(topology, node, peer);
-    let theirs = topology.node(peer).asn;
+    let theirs = topology.asn_towards(peer, node);
     match spec.conduct.role.map(|local| local.role).filter(|_| external) {
         Some(Role::Provider | Role::RouteServer) if sent.otc.is_some() => return None,
         Some(Role::Peer) if sent.otc.is_some_and(|asn| asn != theirs) => return None,
         Some(Role::Customer | Role::RouteServerClient | Role::Peer) if sent.otc.is_none() => taken.otc = Some(theirs),
         Some(_) | None => {}
+    }
+    if external && local_as != ours.asn && spec.conduct.local_as_prepend == LocalAsPrepend::Both {
+        taken.as_path.prepend(local_as, 1);
     }
     match &spec.import {
         None if external => return None,
@@ -420,8 +435,8 @@ pub fn accept(
         Some(filter) => {
             let source = if external { Source::External } else { Source::Internal };
             let state = validation(ours, prefix, &taken.as_path);
-            let sets = policy::ask(filter, prefix, &taken, &peer.to_string(), source, state, ours.asn)?;
-            sets.iter().for_each(|set| policy::change(set, &mut taken, ours.asn));
+            let sets = policy::ask(filter, prefix, &taken, &peer.to_string(), source, state, local_as)?;
+            sets.iter().for_each(|set| policy::change(set, &mut taken, local_as));
         }
     }
     let leaving = sent.communities.contains(&Community::GRACEFUL_SHUTDOWN);

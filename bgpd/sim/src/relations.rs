@@ -1,9 +1,10 @@
 //! What neighbours are to each other beyond filters, drawn from a stream of chance of its own, so that the seeds of old go on
 //! to stand for the same networks.
 
-use bgp_proto::conduct::{Conduct, NextHopMode, RemovePrivateAs};
+use bgp_proto::conduct::{Conduct, LocalAsPrepend, NextHopMode, RemovePrivateAs};
 use bgp_proto::rib::Aggregate;
 use bgp_proto::role::{LocalRole, Role};
+use bgp_proto::types::Asn;
 use bgp_proto::wire::community::Community;
 
 use crate::random::Random;
@@ -11,6 +12,10 @@ use crate::topology::{NodeId, Topology};
 
 /// The stream.
 const RELATIONS: u64 = 4;
+/// The stream for numbers.
+const NUMBERS: u64 = 16;
+/// The first of the numbers by which nodes are known to single neighbours: no node has it, and it is not private.
+const FIRST_LOCAL_AS: u32 = 60_000;
 
 /// Gives some pairs of neighbours rules of their own. `tiers`: the lower AS number provides to the higher, and roles say
 /// nothing else, or there might be two stable states.
@@ -74,6 +79,28 @@ fn relate_paths(topology: &mut Topology, loops: bool, random: &mut Random, node:
     }
     if stub {
         (spec.conduct.as_override, spec.conduct.remove_private_as) = (overrides, private);
+    }
+}
+
+/// Some external neighbours know a node by another number than its own (RFC 7705), each pair by one that no other has.
+///
+/// A path that hides the node's own number hides from it that it is a loop: only a neighbour that has nobody else to pass the path
+/// on to is told such ones.
+pub(crate) fn number(topology: &mut Topology, seed: u64) {
+    let mut random = Random::new(seed, NUMBERS);
+    let numbered = random.percent(40);
+    for node in topology.ids() {
+        let asn = topology.node(node).asn;
+        let external = topology.node(node).peers.keys().copied().filter(|peer| topology.node(*peer).asn != asn);
+        for peer in external.collect::<Vec<NodeId>>() {
+            let stub = topology.node(peer).peers.len() == 1;
+            let mode = random.pick(&[LocalAsPrepend::Sent, LocalAsPrepend::Both, LocalAsPrepend::None]);
+            if random.percent(30) && numbered && (stub || mode != LocalAsPrepend::None) {
+                let Some(spec) = topology.nodes[node.index()].peers.get_mut(&peer) else { continue };
+                spec.local_as = Some(Asn(FIRST_LOCAL_AS + u32::from(node.0) * 64 + u32::from(peer.0)));
+                spec.conduct.local_as_prepend = mode;
+            }
+        }
     }
 }
 

@@ -120,6 +120,7 @@ impl Scenario {
         scenario.leave_out_extensions(seed);
         scenario.shut_down_gracefully(seed);
         relations::relate(&mut scenario.topology, scenario.tiers, seed);
+        relations::number(&mut scenario.topology, seed);
         scenario.add_paths(seed);
         scenario.leave_out_next_hops(seed);
         scenario.keep_routes_longer(seed);

@@ -100,6 +100,8 @@ pub struct PeerSpec {
     pub client: bool,
     /// Several paths to one prefix (RFC 7911).
     pub add_path: AddPath,
+    /// The AS that the external neighbour knows the node by (RFC 7705), where that is not its own.
+    pub local_as: Option<Asn>,
     /// What else is between the two.
     pub conduct: Conduct,
     /// See [`PeerPolicy::graceful_shutdown`].
@@ -157,6 +159,12 @@ impl Topology {
         self.node(node).peers.get(&peer)
     }
 
+    /// The AS of a node as a neighbour knows it.
+    #[must_use]
+    pub fn asn_towards(&self, node: NodeId, peer: NodeId) -> Asn {
+        self.peer(node, peer).and_then(|known| known.local_as).unwrap_or(self.node(node).asn)
+    }
+
     /// A node's address on a link.
     #[must_use]
     pub fn address(&self, node: NodeId, link: usize) -> IpAddr {
@@ -211,9 +219,9 @@ impl Topology {
     pub fn session_config(&self, node: NodeId, peer: NodeId, restarted: bool) -> Option<SessionConfig> {
         let (spec, known) = (self.node(node), self.peer(node, peer)?);
         Some(SessionConfig {
-            local_as: spec.asn,
+            local_as: self.asn_towards(node, peer),
             router_id: spec.router_id,
-            remote_as: RemoteAs::Exactly(self.node(peer).asn),
+            remote_as: RemoteAs::Exactly(self.asn_towards(peer, node)),
             families: known.families,
             hold_time: known.hold_time,
             connect_retry: Duration::from_secs(5),
@@ -251,7 +259,7 @@ impl Topology {
         Some(PeerPolicy {
             name: peer.to_string(),
             address: self.address(peer, link),
-            local_as: spec.asn,
+            local_as: self.asn_towards(node, peer),
             client: known.client,
             conduct: known.conduct,
             add_path_most: known.add_path_most,

@@ -62,6 +62,7 @@ fn join(topology: &mut Topology, a: u16, b: u16, client: bool) {
             graceful_shutdown: true,
             add_path_most: 16,
             segment: false,
+            local_as: None,
             extensions: Extensions::default(),
             import: open(),
             export: open(),

@@ -207,6 +207,7 @@ impl Scenario {
                 graceful_shutdown: true,
                 add_path_most: 16,
                 segment: false,
+                local_as: None,
                 extensions: Extensions::default(),
                 import: None,
                 export: None,

@@ -79,7 +79,9 @@ fn solve_prefix(
             for &peer in topology.node(node).peers.keys().filter(|peer| running.contains(peer)) {
                 let sent = said(topology, peer, node, prefix, &known[&peer]);
                 let heard = sent.iter().filter_map(|attributes| accept(topology, node, peer, prefix, attributes));
-                let resolved = heard.filter(|attributes| resolves(topology.node(node), attributes));
+                let resolved = heard.filter(|attributes| {
+                    resolves(topology.node(node), attributes) || discards(topology, node, peer, attributes)
+                });
                 paths.extend(resolved.map(|attributes| Route { from: Some(peer), attributes }));
             }
             next.insert(node, rank(topology, node, paths));
@@ -103,6 +105,12 @@ fn resolves(ours: &NodeSpec, attributes: &Attributes) -> bool {
     };
     let ends = attributes.tunnels.iter().filter_map(end).filter(|end| end.is_ipv4() != next_hop.is_ipv4());
     std::iter::once(next_hop).chain(ends).any(|address| !ours.unreachable.contains(&address))
+}
+
+/// Whether a neighbour has packets dropped here by this path (RFC 7999), which then need not lead anywhere.
+fn discards(topology: &Topology, node: NodeId, peer: NodeId, attributes: &Attributes) -> bool {
+    let may = topology.peer(node, peer).is_some_and(|known| known.blackhole);
+    may && attributes.communities.contains(&Community::BLACKHOLE)
 }
 
 /// What `node`, which has these paths, sends to `peer`.
@@ -438,6 +446,14 @@ pub fn accept(
             let sets = policy::ask(filter, prefix, &taken, &peer.to_string(), source, state, local_as)?;
             sets.iter().for_each(|set| policy::change(set, &mut taken, local_as));
         }
+    }
+    if discards(topology, node, peer, &taken) && !taken.communities.contains(&Community::NO_ADVERTISE) {
+        // RFC 7999 section 3.2: it goes no further than this AS.
+        let mut communities = taken.communities.to_vec();
+        communities.push(Community::NO_EXPORT);
+        communities.sort_unstable();
+        communities.dedup();
+        taken.communities = communities.into();
     }
     let leaving = sent.communities.contains(&Community::GRACEFUL_SHUTDOWN);
     if leaving && spec.graceful_shutdown && is_external(topology, node, peer) {

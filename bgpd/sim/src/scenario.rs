@@ -62,6 +62,9 @@ const NEXT_HOPS: u64 = 6;
 /// The stream of chance for who gives up on whom that takes nothing.
 const SEND_HOLDS: u64 = 15;
 
+/// The stream of chance for [`Scenario::drop_packets`].
+const BLACKHOLES: u64 = 17;
+
 /// The stream of chance for who validates, and what.
 const VALIDATION: u64 = 12;
 
@@ -125,6 +128,7 @@ impl Scenario {
         scenario.leave_out_next_hops(seed);
         scenario.keep_routes_longer(seed);
         scenario.give_up_sooner(seed);
+        scenario.drop_packets(seed);
         scenario.validate();
         scenario
     }
@@ -183,6 +187,23 @@ impl Scenario {
                 35..45 => SendHoldTime::Off,
                 45.. => SendHoldTime::Recommended,
             };
+        }
+    }
+
+    /// Some routes ask for their packets to be dropped (RFC 7999), of neighbours that may ask for that and of others.
+    fn drop_packets(&mut self, seed: u64) {
+        let mut random = Random::new(seed, BLACKHOLES);
+        if random.percent(60) {
+            return;
+        }
+        for node in &mut self.topology.nodes {
+            node.peers.values_mut().for_each(|peer| peer.blackhole = random.percent(50));
+            for route in node.originated.values_mut().filter(|_| random.percent(20)) {
+                let mut communities = route.communities.to_vec();
+                communities.push(Community::BLACKHOLE);
+                communities.sort_unstable();
+                route.communities = communities.into();
+            }
         }
     }
 

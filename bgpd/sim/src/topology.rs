@@ -102,6 +102,8 @@ pub struct PeerSpec {
     pub add_path: AddPath,
     /// The AS that the external neighbour knows the node by (RFC 7705), where that is not its own.
     pub local_as: Option<Asn>,
+    /// The neighbour may have packets dropped here (RFC 7999).
+    pub blackhole: bool,
     /// What else is between the two.
     pub conduct: Conduct,
     /// See [`PeerPolicy::graceful_shutdown`].
@@ -267,7 +269,7 @@ impl Topology {
             own_address6: (!over_ipv6).then_some(spec.address6),
             import: known.import.clone(),
             export: known.export.clone(),
-            blackhole: false,
+            blackhole: known.blackhole,
             max_prefixes: None,
             graceful_shutdown: known.graceful_shutdown,
             warn_prefixes: None,

@@ -63,6 +63,7 @@ fn join(topology: &mut Topology, a: u16, b: u16, client: bool) {
             add_path_most: 16,
             segment: false,
             local_as: None,
+            blackhole: false,
             extensions: Extensions::default(),
             import: open(),
             export: open(),

@@ -12,6 +12,7 @@ use bgp_proto::types::{Asn, ClusterId, Family, HoldTime, NextHop, Prefix, Router
 use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Attributes, Origin};
 use bgp_proto::wire::capability::AddPath;
+use bgp_proto::wire::community::Community;
 use bgp_sim::network::{Death, Network};
 use bgp_sim::topology::{LinkSpec, NodeId, NodeSpec, PeerSpec, Topology};
 use bgp_sim::transcript::Transcript;
@@ -405,4 +406,60 @@ fn a_session_that_a_person_resets_costs_its_routes_with_notification_support_too
     for notification in [true, false] {
         assert!(!kept_while(notification, |network| network.reset_session(NodeId(0), NodeId(1))));
     }
+}
+
+fn with_communities(number: u32) -> Attributes {
+    // None of them is well-known.
+    Attributes { communities: (0..number).map(Community).collect(), ..own_route() }
+}
+
+/// The chain, in which only the first link may take extended messages (RFC 8654).
+fn chain_with_short_messages(first_link_extended: bool) -> Topology {
+    let mut topology = chain();
+    for (node, peer) in [(0, 1), (1, 0), (1, 2), (2, 1)] {
+        let spec = topology.nodes[node].peers.get_mut(&NodeId(peer)).expect("they are joined");
+        spec.extensions.extended_messages = first_link_extended && node + usize::from(peer) == 1;
+    }
+    topology
+}
+
+fn withheld(network: &Network, node: u16, from: u16) -> usize {
+    network.speaker(NodeId(node)).expect("it runs").rib().counts(NodeId(from).as_peer()).withheld
+}
+
+/// Has node 0 announce the prefix with so many communities in place of what it was announced with; says which of the other
+/// two hold it and who withholds it from its next, when all is at rest and no session was lost.
+fn after_communities(network: &mut Network, number: u32) -> ([bool; 2], [usize; 2]) {
+    network.originate(NodeId(0), &[(prefix(), with_communities(number))]);
+    rest(network);
+    assert_eq!(network.ups_and_downs().1, 0, "{number} communities cost a session");
+    for check in [checks::sessions_are_up, checks::reports_add_up, checks::what_is_sent_is_held, checks::nothing_waits]
+    {
+        assert_eq!(check(network), Ok(()), "{number} communities");
+    }
+    ([1, 2].map(|node| holds(network, node)), [withheld(network, 0, 1), withheld(network, 1, 2)])
+}
+
+/// RFC 4271 section 9.2. Of 4096 octets, 1011 communities leave room for a path of one AS, and not for one of two.
+#[test]
+fn a_route_that_outgrows_a_message_is_withdrawn_from_there_on_and_costs_no_session() {
+    let mut network = running(chain_with_short_messages(false));
+    rest(&mut network);
+    for (communities, held, withheld) in [
+        (1010, [true, true], [0, 0]),
+        (1011, [true, false], [0, 1]),
+        (1012, [false, false], [1, 0]),
+        (1011, [true, false], [0, 1]),
+        (1010, [true, true], [0, 0]),
+    ] {
+        assert_eq!(after_communities(&mut network, communities), (held, withheld), "{communities} communities");
+    }
+}
+
+#[test]
+fn a_route_of_an_extended_message_ends_before_the_link_that_takes_none() {
+    let mut network = running(chain_with_short_messages(true));
+    rest(&mut network);
+    assert_eq!(after_communities(&mut network, 2000), ([true, false], [0, 1]));
+    assert_eq!(after_communities(&mut network, 1), ([true, true], [0, 0]));
 }

@@ -164,6 +164,18 @@ fn every_test_that_the_table_of_incidents_names_exists_and_every_row_names_one()
 }
 
 #[test]
+fn every_test_that_the_table_of_routers_names_exists_and_every_row_names_one() {
+    let text = document("docs/interoperability.md");
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| What |")).collect();
+    assert!(rows.len() >= 30, "the table is there");
+    for row in rows {
+        let named = named_functions(row);
+        assert!(!named.is_empty(), "no test is named in: {row}");
+        check_that_they_exist("docs/interoperability.md", &named);
+    }
+}
+
+#[test]
 fn every_table_of_a_document_has_all_of_its_rows() {
     let pages = std::fs::read_dir(root().join("docs")).expect("there are documents beside the README");
     let pages = pages.flatten().map(|page| format!("docs/{}", page.file_name().to_string_lossy()));

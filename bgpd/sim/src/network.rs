@@ -446,8 +446,8 @@ impl Network {
     /// says stays as it is.
     pub fn set_policy(&mut self, node: NodeId, peer: NodeId, policy: PeerSpec) {
         let Some(known) = self.topology.nodes[node.index()].peers.get_mut(&peer) else { return };
-        let PeerSpec { families, hold_time, send_hold, passive, add_path, extensions, .. } = *known;
-        *known = PeerSpec { families, hold_time, send_hold, passive, add_path, extensions, ..policy };
+        let PeerSpec { families, hold_time, send_hold, passive, local_as, add_path, extensions, .. } = *known;
+        *known = PeerSpec { families, hold_time, send_hold, passive, local_as, add_path, extensions, ..policy };
         self.note(format_args!("{node} has another policy for {peer}"));
         if self.nodes[node.index()].removed.contains(&peer) {
             return;

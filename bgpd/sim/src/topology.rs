@@ -102,6 +102,8 @@ pub struct PeerSpec {
     pub add_path: AddPath,
     /// The AS that the external neighbour knows the node by (RFC 7705), where that is not its own.
     pub local_as: Option<Asn>,
+    /// Most prefixes of the neighbour; with more, its session ends and stays down until it is enabled again.
+    pub max_prefixes: Option<u32>,
     /// The neighbour may have packets dropped here (RFC 7999).
     pub blackhole: bool,
     /// What else is between the two.
@@ -270,7 +272,7 @@ impl Topology {
             import: known.import.clone(),
             export: known.export.clone(),
             blackhole: known.blackhole,
-            max_prefixes: None,
+            max_prefixes: known.max_prefixes,
             graceful_shutdown: known.graceful_shutdown,
             warn_prefixes: None,
         })

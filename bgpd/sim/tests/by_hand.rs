@@ -64,6 +64,7 @@ fn join(topology: &mut Topology, a: u16, b: u16, client: bool) {
             add_path_most: 16,
             segment: false,
             local_as: None,
+            max_prefixes: None,
             blackhole: false,
             extensions: Extensions::default(),
             import: open(),
@@ -462,4 +463,32 @@ fn a_route_of_an_extended_message_ends_before_the_link_that_takes_none() {
     rest(&mut network);
     assert_eq!(after_communities(&mut network, 2000), ([true, false], [0, 1]));
     assert_eq!(after_communities(&mut network, 1), ([true, true], [0, 0]));
+}
+
+#[test]
+fn a_neighbour_above_its_prefix_limit_is_ended_alone_each_time_until_it_says_less() {
+    const MOST: u32 = 3;
+    let mut topology = chain();
+    let more: Vec<Prefix> = (1..=MOST).map(|n| format!("10.2.{n}.0/24").parse().expect("a prefix")).collect();
+    topology.nodes[0].originated.extend(more.iter().map(|prefix| (*prefix, own_route())));
+    let limited = topology.nodes[1].peers.get_mut(&NodeId(0)).expect("a neighbour");
+    limited.max_prefixes = Some(MOST);
+    let mut network = running(topology);
+    // It stays down until somebody starts it again: a person, or the daemon's own timer.
+    let start_again = |network: &mut Network| {
+        [false, true].into_iter().for_each(|enabled| network.enable(NodeId(1), NodeId(0), enabled));
+    };
+    for _ in 0..3 {
+        rest(&mut network);
+        assert!(!network.is_up(NodeId(1), NodeId(0)), "one prefix too many");
+        assert!(network.is_up(NodeId(1), NodeId(2)), "others have nothing to do with it");
+        assert!(!holds(&network, 1) && !holds(&network, 2), "nothing of it is left");
+        start_again(&mut network);
+    }
+    rest(&mut network);
+    network.withdraw(NodeId(0), &more[..1]);
+    start_again(&mut network);
+    rest(&mut network);
+    assert!(holds(&network, 1) && holds(&network, 2));
+    assert_eq!(checks::all(&network), Ok(()));
 }

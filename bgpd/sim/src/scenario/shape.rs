@@ -208,6 +208,7 @@ impl Scenario {
                 add_path_most: 16,
                 segment: false,
                 local_as: None,
+                max_prefixes: None,
                 blackhole: false,
                 extensions: Extensions::default(),
                 import: None,

@@ -151,28 +151,26 @@ fn every_test_that_the_architecture_names_as_a_guard_exists() {
     assert!(named.len() >= 10, "ARCHITECTURE.md names the test that guards each of the ten invariants");
 }
 
-#[test]
-fn every_test_that_the_table_of_incidents_names_exists_and_every_row_names_one() {
-    let text = document("docs/hostile-input.md");
-    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| What c")).collect();
-    assert!(rows.len() >= 15, "the table is there");
+/// Fails if a row of the page's tables, but for those that begin with `heading`, names no test or one that does not exist.
+fn check_that_rows_name_tests(name: &str, heading: &str, at_least: usize) {
+    let text = document(name);
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with(heading)).collect();
+    assert!(rows.len() >= at_least, "{name} has its table");
     for row in rows {
         let named = named_functions(row);
         assert!(!named.is_empty(), "no test is named in: {row}");
-        check_that_they_exist("docs/hostile-input.md", &named);
+        check_that_they_exist(name, &named);
     }
 }
 
 #[test]
+fn every_test_that_the_table_of_incidents_names_exists_and_every_row_names_one() {
+    check_that_rows_name_tests("docs/hostile-input.md", "| What c", 15);
+}
+
+#[test]
 fn every_test_that_the_table_of_routers_names_exists_and_every_row_names_one() {
-    let text = document("docs/interoperability.md");
-    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| What |")).collect();
-    assert!(rows.len() >= 30, "the table is there");
-    for row in rows {
-        let named = named_functions(row);
-        assert!(!named.is_empty(), "no test is named in: {row}");
-        check_that_they_exist("docs/interoperability.md", &named);
-    }
+    check_that_rows_name_tests("docs/interoperability.md", "| What |", 30);
 }
 
 #[test]

@@ -393,7 +393,7 @@ fn a_restarted_node_waits_for_a_silent_peer_no_longer_than_it_may(lab: &Lab) {
     assert!(gone.is_empty(), "{gone:?}\n{}", lab.dump());
 }
 
-/// RFC 7999, from FRR, GoBGP and OpenBGPD; filters.rs has it from BIRD.
+/// RFC 7999, from FRR, GoBGP and OpenBGPD; filters.rs has it from BIRD, too.
 fn a_blackhole_is_one_whoever_asks_for_it(lab: &Lab) {
     configure_frr(lab, "address-family ipv4 unicast' -c 'network 203.0.113.1/32 route-map blackhole");
     router(lab, "gobgp", "gobgp global rib add 203.0.113.2/32 origin igp community 65535:666");

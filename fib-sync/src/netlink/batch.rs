@@ -139,6 +139,10 @@ pub(crate) struct Answer<'a> {
 /// Cuts a datagram into messages; stops at the first that is cut short.
 pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Answer<'_>> {
     std::iter::from_fn(move || {
+        // Behind the last message. `new_checked` would refuse that too, with a text that somebody has to write.
+        if bytes.is_empty() {
+            return None;
+        }
         let buffer = NetlinkBuffer::new_checked(bytes).ok()?;
         let length = buffer.length() as usize;
         let answer = Answer {

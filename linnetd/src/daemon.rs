@@ -333,7 +333,13 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
         differs.then(|| format!("{key} has changed in the file and takes effect when linnetd is restarted"))
     };
     let fixed = |fib: &config::Fib| (fib.install, fib.table, fib.metric, fib.next_hop_objects);
+    // Without graceful restart there is nothing to wait for, and that it comes or goes the speaker says.
+    let deferral = match (old.bgp.graceful_restart, new.bgp.graceful_restart) {
+        (Some(old), Some(new)) => old.deferral_time != new.deferral_time,
+        _ => false,
+    };
     [
+        later("deferral-time of bgp.graceful-restart", deferral),
         later("[fib] install, table, metric or next-hop-objects", fixed(&old.fib) != fixed(&new.fib)),
         later("api.socket", old.api_socket != new.api_socket),
         later("metrics.listen", old.metrics_listen != new.metrics_listen),
@@ -406,5 +412,19 @@ mod tests {
         let lines = needs_restart(&old, &new);
         assert_eq!(lines.len(), 2);
         assert!(lines[0].starts_with("[fib]") && lines[1].starts_with("metrics.listen"), "{lines:?}");
+    }
+
+    /// Sessions are not reset for it, so the speaker has nothing to say of it.
+    #[test]
+    fn a_deferral_time_that_changes_is_said_to_wait_for_a_restart() {
+        let with = |keys: &str| config(&format!("[bgp]\nasn = 1\ngraceful-restart = {{ {keys} }}\n"));
+        let lines = needs_restart(&with("deferral-time = 20"), &with("deferral-time = 5"));
+        assert_eq!(
+            lines,
+            [
+                "deferral-time of bgp.graceful-restart has changed in the file and takes effect when linnetd is restarted"
+            ]
+        );
+        assert!(needs_restart(&with("deferral-time = 20"), &with("enabled = false")).is_empty());
     }
 }

@@ -6,6 +6,8 @@
 //! - [`topology`]: the file, parsed and checked.
 //! - [`lab`]: a running lab: [`lab::Lab::up`], its nodes, and what a test does with them.
 //! - [`expect`]: what a test says of it.
+//! - [`words`]: what a test says to Linnet in it, and reads of it.
+//! - [`watch`]: what happens to a node's kernel routes meanwhile.
 //! - [`station`]: what a BMP station in it has been told.
 //! - [`daemon`]: which programs stand in for which image, and how each is started.
 //! - [`demo`]: what `lab demo` shows of the lab [`two_racks`].
@@ -25,3 +27,5 @@ pub mod station;
 pub mod topology;
 pub mod two_racks;
 pub mod vm;
+pub mod watch;
+pub mod words;

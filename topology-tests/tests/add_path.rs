@@ -8,6 +8,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use topology_tests::expect::{holds, wait};
 use topology_tests::lab::{Lab, Node, Options};
+use topology_tests::watch::Watch;
+use topology_tests::words::routes;
 
 /// What FRR, BIRD and GoBGP all announce, each as its own.
 const SHARED: &str = "10.30.0.0/24";
@@ -23,15 +25,6 @@ const TWICE: [(&str, &str, [&str; 2]); 3] = [
 fn json_of(node: &Node, command: &[&str]) -> Result<Value, String> {
     let said = node.exec(command).and_then(|output| output.checked()).map_err(|error| error.to_string())?;
     serde_json::from_str(&said).map_err(|error| format!("{error}: {said}"))
-}
-
-/// Routes as `linnet bgp routes` shows them.
-fn routes(node: &Node, arguments: &[&str]) -> Result<Vec<Value>, String> {
-    let command = [&["linnet", "bgp", "routes", "-o", "json"], arguments].concat();
-    // Exit status 1 says that there are none.
-    let said = node.exec(&command).map_err(|error| error.to_string())?;
-    let shown: Value = serde_json::from_str(&said.stdout).map_err(|error| format!("{error}: {said:?}"))?;
-    Ok(shown["routes"].as_array().cloned().unwrap_or_default())
 }
 
 /// The next hops of routes, sorted.
@@ -181,7 +174,7 @@ fn identifiers_are_the_same_on_both_sides(lab: &Lab) {
 /// The next hop of whoever withdraws leaves, and no session and no other path is touched.
 fn a_path_that_goes_takes_no_other_with_it(lab: &Lab) {
     let (frr, bird, host) = (lab.node("frr").unwrap(), lab.node("bird").unwrap(), lab.node("host").unwrap());
-    let watcher = host.spawn(None, &["ip", "monitor", "route"]).unwrap();
+    let watch = Watch::begin(host).unwrap();
     bird.shell("birdc disable path_b").unwrap();
     for name in ["frr", "gobgp", "host"] {
         wait_for_paths(lab, name, "10.31.0.0/24", &["10.3.0.61"]);
@@ -198,8 +191,8 @@ fn a_path_that_goes_takes_no_other_with_it(lab: &Lab) {
     wait_for_paths(lab, "bird", SHARED, &["10.3.0.4"]);
     network("");
     wait_for_kernel(lab, &["10.3.0.2", "10.3.0.3", "10.3.0.4"]);
-    let seen = watcher.interrupt().unwrap().stdout;
-    let lost: Vec<_> = seen.lines().filter(|line| line.starts_with("Deleted")).collect();
+    // Whatever its prefix.
+    let lost = watch.removed(&[""]).unwrap();
     assert!(lost.is_empty(), "routes were removed and not replaced: {lost:?}\n{}", lab.dump());
     let summary = json_of(lab.node("reflector").unwrap(), &["linnet", "bgp", "neighbor", "-o", "json"]).unwrap();
     for neighbor in summary["neighbors"].as_array().unwrap() {

@@ -7,9 +7,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use topology_tests::expect::{holds, json, wait};
 use topology_tests::lab::{Lab, Node, Options};
+use topology_tests::watch::Watch;
+use topology_tests::words::{neighbor, reload};
 
 /// The detection time is 600 ms and the hold time 90 s. Much more than the first is a busy machine, and no hold timer.
 const SOON: Duration = Duration::from_secs(5);
@@ -19,11 +20,6 @@ const OF_OTHER: &str = "10.244.3.0/24";
 const OURS: [&str; 2] = ["10.244.9.0/24", "fd00:244:9::/64"];
 const FRR: [&str; 4] = ["frr4", "frr6", "frr4-far", "frr6-far"];
 const BIRD: [&str; 4] = ["bird4", "bird6", "bird4-far", "bird6-far"];
-
-/// A peer, with its BFD under `bfd`.
-fn neighbor(node: &Node, name: &str) -> Result<Value, String> {
-    Ok(json(node, &["linnet", "bgp", "neighbor", name, "-o", "json"])?["neighbors"][0].clone())
-}
 
 /// The kernel's route to a prefix.
 fn route(node: &Node, prefix: &str) -> String {
@@ -75,18 +71,6 @@ fn gone(lab: &Lab, node: &Node, prefixes: &[&str], since: Instant) -> Duration {
     }
 }
 
-/// Changes the host's configuration by a script of sed's and reloads it.
-fn reload(node: &Node, script: &str) -> String {
-    node.shell(&format!(
-        "sed '{script}' /etc/linnet/linnetd.toml > /run/next.toml
-         umount /etc/linnet/linnetd.toml
-         cp /run/next.toml /run/changed.toml
-         mount --bind /run/changed.toml /etc/linnet/linnetd.toml
-         linnet reload"
-    ))
-    .unwrap()
-}
-
 fn counts(node: &Node, name: &str) -> (u64, u64) {
     let shown = neighbor(node, name).unwrap();
     (shown["bfd"]["times_down"].as_u64().unwrap(), shown["times_established"].as_u64().unwrap())
@@ -133,7 +117,7 @@ fn intervals_change_by_a_reload_and_nothing_flaps(lab: &Lab) {
     let names = [&FRR[..], &BIRD[..]].concat();
     let before: Vec<_> = names.iter().map(|name| counts(linnet, name)).collect();
     for (from, to) in [(200, 350), (350, 200)] {
-        let said = reload(linnet, &format!("s/min-interval-ms = {from},/min-interval-ms = {to},/"));
+        let said = reload(linnet, &format!("s/min-interval-ms = {from},/min-interval-ms = {to},/")).unwrap();
         assert!(said.contains("peer frr4: bfd changed, in place"), "{said}");
         for name in &names {
             wait(lab, &format!("{to} ms with {name}"), || {
@@ -168,14 +152,14 @@ fn admin_down_of_either_end_ends_no_session_of_ours(lab: &Lab) {
 
     // Ours: the other host hears AdminDown and keeps its session.
     let before = counts(other, "linnet").1;
-    let said = reload(linnet, "/name = \"other\"/,/^$/s/^bfd = .*/bfd = false/");
+    let said = reload(linnet, "/name = \"other\"/,/^$/s/^bfd = .*/bfd = false/").unwrap();
     assert!(said.contains("peer other: bfd changed, in place"), "{said}");
     wait(lab, "our AdminDown at the other host", || {
         let shown = neighbor(other, "linnet")?;
         let cause = shown["bfd"]["last_down"].as_str().unwrap_or_default();
         holds(shown["bfd"]["state"] == "Down" && cause.contains("disabled by a person"), &shown)
     });
-    reload(linnet, "/name = \"other\"/,/^$/s/^bfd = .*/bfd = { min-interval-ms = 200 }/");
+    reload(linnet, "/name = \"other\"/,/^$/s/^bfd = .*/bfd = { min-interval-ms = 200 }/").unwrap();
     up(lab, linnet, &["other"]);
     assert_eq!(counts(other, "linnet").1, before);
 }
@@ -213,7 +197,7 @@ fn routers_keep_the_routes_of_a_host_whose_daemon_is_killed(lab: &Lab) {
     for router in routers {
         wait(lab, "our routes", || holds(ours(router).iter().all(|route| route.contains("via")), ours(router)));
     }
-    let watchers = routers.map(|router| router.spawn(None, &["ip", "monitor", "route"]).unwrap());
+    let watches = routers.map(|router| Watch::begin(router).unwrap());
     linnet.signal("linnetd", "KILL").unwrap();
     wait(lab, "both routers' BFD to notice", || {
         let frr = json(routers[0], &["vtysh", "-c", "show bfd peers json"])?;
@@ -223,12 +207,8 @@ fn routers_keep_the_routes_of_a_host_whose_daemon_is_killed(lab: &Lab) {
     });
     linnet.start("linnetd").unwrap();
     up(lab, linnet, &[&FRR[..], &BIRD[..], &["other"]].concat());
-    for (router, watcher) in routers.into_iter().zip(watchers) {
-        let seen = watcher.interrupt().unwrap().stdout;
-        let lost: Vec<_> = seen
-            .lines()
-            .filter(|line| line.starts_with("Deleted") && OURS.iter().any(|prefix| line.contains(prefix)))
-            .collect();
+    for (router, watch) in routers.into_iter().zip(watches) {
+        let lost = watch.removed(&OURS).unwrap();
         assert!(lost.is_empty(), "{}: {lost:?}\n{}", router.name(), lab.dump());
         assert!(ours(router).iter().all(|route| route.contains("via")), "{:?}", ours(router));
     }
@@ -237,7 +217,7 @@ fn routers_keep_the_routes_of_a_host_whose_daemon_is_killed(lab: &Lab) {
 fn another_hosts_routes_outlive_its_daemon_and_its_bfd(lab: &Lab) {
     let (linnet, other) = (lab.node("linnet").unwrap(), lab.node("other").unwrap());
     wait(lab, "the other host's route", || holds(!kernel(linnet, OF_OTHER).is_empty(), OF_OTHER));
-    let watcher = linnet.spawn(None, &["ip", "monitor", "route"]).unwrap();
+    let watch = Watch::begin(linnet).unwrap();
     let before = counts(linnet, "other").0;
     other.signal("linnetd", "KILL").unwrap();
     wait(lab, "BFD to notice", || {
@@ -248,8 +228,7 @@ fn another_hosts_routes_outlive_its_daemon_and_its_bfd(lab: &Lab) {
     other.start("linnetd").unwrap();
     up(lab, linnet, &["other"]);
     let established = counts(linnet, "other").1;
-    let seen = watcher.interrupt().unwrap().stdout;
-    let lost: Vec<_> = seen.lines().filter(|it| it.starts_with("Deleted") && it.contains(OF_OTHER)).collect();
+    let lost = watch.removed(&[OF_OTHER]).unwrap();
     assert!(lost.is_empty(), "{lost:?}\n{}", lab.dump());
 
     // So soon that its BFD is not noticed as gone before the new one speaks: no session is ended for the old one's death.
@@ -262,7 +241,7 @@ fn another_hosts_routes_outlive_its_daemon_and_its_bfd(lab: &Lab) {
 /// BIRD's C is clear, and with graceful restart agreed on, it may only restart: RFC 5882 section 4.3.2.
 fn a_peer_whose_bfd_dies_with_its_control_plane_keeps_its_routes_unless_they_are_to_be_dropped(lab: &Lab) {
     let (linnet, bird) = (lab.node("linnet").unwrap(), lab.node("bird").unwrap());
-    reload(linnet, "/name = \"bird/,/^$/s/\"drop\"/\"auto\"/");
+    reload(linnet, "/name = \"bird/,/^$/s/\"drop\"/\"auto\"/").unwrap();
     up(lab, linnet, &BIRD);
     wait(lab, "BIRD's routes", || holds(OF_BIRD.iter().all(|it| !kernel(linnet, it).is_empty()), OF_BIRD));
     cut(bird);

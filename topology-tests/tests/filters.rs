@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 use topology_tests::expect::{holds, wait};
 use topology_tests::lab::{Lab, Node, Options};
+use topology_tests::words::routes;
 
 /// What both FRRs announce.
 const SHARED: &str = "198.51.100.0/24";
@@ -14,11 +15,6 @@ const SHARED: &str = "198.51.100.0/24";
 fn json(node: &Node, command: &[&str]) -> Result<Value, String> {
     let said = node.exec(command).map_err(|error| error.to_string())?;
     serde_json::from_str(&said.stdout).map_err(|error| format!("{error}: {said:?}"))
-}
-
-fn routes(node: &Node, arguments: &[&str]) -> Result<Vec<Value>, String> {
-    let shown = json(node, &[&["linnet", "bgp", "routes", "-o", "json"], arguments].concat())?;
-    Ok(shown["routes"].as_array().cloned().unwrap_or_default())
 }
 
 #[test]

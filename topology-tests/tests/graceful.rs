@@ -10,6 +10,8 @@ use std::path::Path;
 use serde_json::Value;
 use topology_tests::expect::{holds, json, wait};
 use topology_tests::lab::{Lab, Node, Options};
+use topology_tests::watch::Watch;
+use topology_tests::words::{established, neighbor, path, shell};
 
 const OF_FRR: &str = "192.0.2.0/26";
 const OF_BIRD: &str = "192.0.2.64/26";
@@ -23,35 +25,6 @@ const ROUTERS: [&str; 4] = ["frr", "bird", "openbgpd", "gobgp"];
 fn linnet<'a>(lab: &'a Lab, arguments: &[&str]) -> (&'a Node, String) {
     let node = lab.node("linnet").unwrap();
     (node, node.exec(&[&["linnet"], arguments].concat()).unwrap().checked().unwrap())
-}
-
-/// A peer as `linnet bgp neighbor` shows it.
-fn neighbor(lab: &Lab, name: &str) -> Result<Value, String> {
-    let shown = json(lab.node("linnet").unwrap(), &["linnet", "bgp", "neighbor", name, "-o", "json"])?;
-    Ok(shown["neighbors"][0].clone())
-}
-
-fn established(lab: &Lab, names: &[&str]) {
-    for name in names {
-        wait(lab, &format!("the session with {name}"), || {
-            let shown = neighbor(lab, name)?;
-            holds(shown["state"] == "Established", shown)
-        });
-    }
-}
-
-/// A peer's path to a prefix, as `linnet bgp routes` shows it.
-fn path(lab: &Lab, prefix: &str, peer: &str) -> Result<Value, String> {
-    let command = ["linnet", "bgp", "routes", prefix, "-o", "json"];
-    // Exit status 1 says that there are none.
-    let said = lab.node("linnet").unwrap().exec(&command).map_err(|error| error.to_string())?;
-    let shown: Value = serde_json::from_str(&said.stdout).map_err(|error| format!("{error}: {said:?}"))?;
-    let mut paths = shown["routes"].as_array().into_iter().flatten();
-    paths.find(|path| path["peer"] == peer).cloned().ok_or_else(|| format!("no path by {peer}: {shown}"))
-}
-
-fn shell(node: &Node, line: &str) -> Result<String, String> {
-    node.shell(line).map_err(|error| error.to_string())
 }
 
 /// What a router says of our route; empty when it has none.
@@ -239,14 +212,11 @@ fn lost(lab: &Lab, name: &str, end: impl FnOnce()) -> [bool; 2] {
     wait(lab, &format!("the routes of and to {name}, before"), whole);
     let before = times(lab, name).unwrap();
     let watched = [(lab.node("linnet").unwrap(), of(name)), (lab.node(name).unwrap(), OURS)];
-    let watched = watched.map(|(node, prefix)| (node.spawn(None, &["ip", "monitor", "route"]).unwrap(), prefix));
+    let watched = watched.map(|(node, prefix)| (Watch::begin(node).unwrap(), prefix));
     end();
     wait(lab, &format!("another session with {name}"), || holds(times(lab, name)? > before, before));
     wait(lab, &format!("the routes of and to {name}, after"), whole);
-    watched.map(|(monitor, prefix)| {
-        let seen = monitor.interrupt().unwrap().stdout;
-        seen.lines().any(|line| line.starts_with("Deleted") && line.contains(prefix))
-    })
+    watched.map(|(watch, prefix)| !watch.removed(&[prefix]).unwrap().is_empty())
 }
 
 /// RFC 8538 section 4. FRR's and GoBGP's hold time is nine seconds.
@@ -365,7 +335,7 @@ fn a_restarted_node_waits_for_a_silent_peer_no_longer_than_it_may(lab: &Lab) {
     for prefix in [OURS, OF_FRR, OF_BIRD] {
         wait(lab, &format!("GoBGP to have {prefix}"), || is_stale(prefix, false));
     }
-    let watcher = host.spawn(None, &["ip", "monitor", "route"]).unwrap();
+    let watch = Watch::begin(host).unwrap();
     let before = complete(&host.log("linnetd"));
     lab.node("bird").unwrap().signal("bird", "STOP").unwrap();
     host.signal("linnetd", "KILL").unwrap();
@@ -388,8 +358,7 @@ fn a_restarted_node_waits_for_a_silent_peer_no_longer_than_it_may(lab: &Lab) {
     lab.node("bird").unwrap().signal("bird", "CONT").unwrap();
     established(lab, &["bird", "bird-internal"]);
     wait(lab, "BIRD's route to be back", || is_stale(OF_BIRD, false));
-    let seen = watcher.interrupt().unwrap().stdout;
-    let gone: Vec<_> = seen.lines().filter(|it| it.starts_with("Deleted") && it.contains(OF_FRR)).collect();
+    let gone = watch.removed(&[OF_FRR]).unwrap();
     assert!(gone.is_empty(), "{gone:?}\n{}", lab.dump());
 }
 

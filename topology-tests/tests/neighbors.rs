@@ -10,26 +10,13 @@ use std::path::Path;
 use serde_json::Value;
 use topology_tests::expect::{holds, json, wait, without_objects};
 use topology_tests::lab::{Lab, Options};
+use topology_tests::words::{neighbor, routes};
 
 const OF_FRR: &str = "198.51.100.0/24";
 const OF_BIRD: &str = "192.0.2.0/26";
 const OF_SITE_B: &str = "192.0.2.64/26";
 const OF_OPENBGPD: &str = "192.0.2.128/26";
 const AGGREGATE: &str = "100.64.0.0/16";
-
-/// A peer as `linnet bgp neighbor` shows it.
-fn neighbor(lab: &Lab, name: &str) -> Result<Value, String> {
-    let shown = json(lab.node("linnet").unwrap(), &["linnet", "bgp", "neighbor", name, "-o", "json"])?;
-    Ok(shown["neighbors"][0].clone())
-}
-
-fn routes(lab: &Lab, arguments: &[&str]) -> Result<Vec<Value>, String> {
-    let command = [&["linnet", "bgp", "routes", "-o", "json"], arguments].concat();
-    // Exit status 1 says that there are none.
-    let said = lab.node("linnet").unwrap().exec(&command).map_err(|error| error.to_string())?;
-    let shown: Value = serde_json::from_str(&said.stdout).map_err(|error| format!("{error}: {said:?}"))?;
-    Ok(shown["routes"].as_array().cloned().unwrap_or_default())
-}
 
 /// FRR's view of a prefix: path, next hop, and the rest.
 fn at_frr(lab: &Lab, prefix: &str) -> Result<Value, String> {

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 use topology_tests::expect::{holds, json, wait};
 use topology_tests::lab::{Lab, Node, Options};
+use topology_tests::watch::Watch;
 
 /// What each client originates.
 const CLIENTS: [(&str, &str, [&str; 2]); 3] = [
@@ -159,7 +160,7 @@ fn a_reflector_that_is_killed_and_started_again_costs_no_client_a_route(lab: &La
         holds(of_others.iter().all(|prefix| routes.contains(prefix)), routes)
     };
     wait(lab, "the other clients' routes in the kernel of FRR's node", in_kernel);
-    let watcher = frr.spawn(None, &["ip", "monitor", "route"]).unwrap();
+    let watch = Watch::begin(frr).unwrap();
     reflector.signal("linnetd", "KILL").unwrap();
     wait(lab, "FRR to see the session lost", || {
         let seen = json(frr, &["vtysh", "-c", "show bgp neighbors 10.2.0.1 json"])?;
@@ -179,8 +180,6 @@ fn a_reflector_that_is_killed_and_started_again_costs_no_client_a_route(lab: &La
         }
         in_kernel()
     });
-    let seen = watcher.interrupt().unwrap().stdout;
-    let deleted = |line: &&str| line.starts_with("Deleted") && of_others.iter().any(|prefix| line.contains(prefix));
-    let lost: Vec<_> = seen.lines().filter(deleted).collect();
+    let lost = watch.removed(&of_others).unwrap();
     assert!(lost.is_empty(), "{lost:?}\n{}", lab.dump());
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use serde_json::Value;
 use topology_tests::expect::{holds, json, wait};
 use topology_tests::lab::{Lab, Options};
+use topology_tests::words::neighbor;
 
 /// By GoBGP, on the subnet of all; private numbers stand among public ones.
 const MIXED: &str = "198.18.1.0/24";
@@ -23,12 +24,6 @@ const GOBGP: &str = "10.6.0.5";
 /// Each router has three sessions with us, each to another of our addresses.
 const SESSIONS: [(&str, &str); 3] = [("one", "10.6.0.1"), ("two", "10.6.0.11"), ("three", "10.6.0.21")];
 const ROUTERS: [&str; 2] = ["frr", "bird"];
-
-/// A peer as `linnet bgp neighbor` shows it.
-fn neighbor(lab: &Lab, name: &str) -> Result<Value, String> {
-    let shown = json(lab.node("linnet").unwrap(), &["linnet", "bgp", "neighbor", name, "-o", "json"])?;
-    Ok(shown["neighbors"][0].clone())
-}
 
 /// AS path and next hop of a prefix as a router has it by one of its sessions.
 fn seen(lab: &Lab, router: &str, (session, ours): (&str, &str), prefix: &str) -> Result<(String, String), String> {

@@ -9,6 +9,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use topology_tests::expect::{holds, json, wait};
 use topology_tests::lab::{Lab, Node, Options};
+use topology_tests::watch::Watch;
+use topology_tests::words::{established, neighbor, routes};
 
 /// Linnet's own prefix, FRR's, and BIRD's.
 const OURS: &str = "10.244.9.0/24";
@@ -20,24 +22,6 @@ fn peer(node: &Node, name: &str) -> Result<Value, String> {
     let summary = json(node, &["linnet", "bgp", "summary", "-o", "json"])?;
     let peer = summary["peers"].as_array().into_iter().flatten().find(|peer| peer["name"] == name);
     peer.cloned().ok_or_else(|| summary.to_string())
-}
-
-fn routes(node: &Node, arguments: &[&str]) -> Result<Vec<Value>, String> {
-    let command = [&["linnet", "bgp", "routes", "-o", "json"], arguments].concat();
-    // Exit status 1 says that there are none.
-    let said = node.exec(&command).map_err(|error| error.to_string())?;
-    let shown: Value = serde_json::from_str(&said.stdout).map_err(|error| format!("{error}: {said:?}"))?;
-    Ok(shown["routes"].as_array().cloned().unwrap_or_default())
-}
-
-fn established(lab: &Lab, names: &[&str]) {
-    let linnet = lab.node("linnet").unwrap();
-    for name in names {
-        wait(lab, &format!("the session with {name}"), || {
-            let peer = peer(linnet, name)?;
-            holds(peer["state"] == "Established", peer)
-        });
-    }
 }
 
 /// The kernel's routes to a prefix.
@@ -215,11 +199,6 @@ fn reload_with_key(linnet: &Node, file: &str, key: &str) -> String {
     linnet.exec(&["linnet", "reload"]).unwrap().checked().unwrap()
 }
 
-fn neighbor(node: &Node, name: &str) -> Result<Value, String> {
-    let shown = json(node, &["linnet", "bgp", "neighbor", name, "-o", "json"])?;
-    Ok(shown["neighbors"][0].clone())
-}
-
 /// BIRD and FRR reset a session whose password changes. Routers that do not are stood in for by BIRD with a key that is changed
 /// in its kernel: within the hold time, after ours.
 fn a_md5_key_changes_under_running_sessions(lab: &Lab) {
@@ -336,8 +315,7 @@ fn routers_forward_to_a_host_whose_daemon_is_killed_and_started_again(lab: &Lab)
         let all = kernel(linnet, "proto 76");
         holds([OF_FRR, OF_BIRD].iter().all(|prefix| all.contains(prefix)), all)
     });
-    let watchers =
-        [linnet, routers[0], routers[1]].map(|node| (node, node.spawn(None, &["ip", "monitor", "route"]).unwrap()));
+    let watches = [linnet, routers[0], routers[1]].map(|node| (node, Watch::begin(node).unwrap()));
 
     linnet.signal("linnetd", "KILL").unwrap();
     wait(lab, "both routers to see the session lost", || {
@@ -361,20 +339,16 @@ fn routers_forward_to_a_host_whose_daemon_is_killed_and_started_again(lab: &Lab)
         holds(bird.contains("10.1.2.1") && !bird.contains("s)"), bird)
     });
     wait_for_ours("after");
-    for (node, watcher) in watchers {
-        let seen = watcher.interrupt().unwrap().stdout;
+    for (node, watch) in watches {
         let watched = if node.name() == "linnet" { vec![OF_FRR, OF_BIRD] } else { vec![OURS] };
-        let lost: Vec<_> = seen
-            .lines()
-            .filter(|line| line.starts_with("Deleted") && watched.iter().any(|prefix| line.contains(prefix)))
-            .collect();
+        let lost = watch.removed(&watched).unwrap();
         assert!(lost.is_empty(), "{}: {lost:?}\n{}", node.name(), lab.dump());
     }
 }
 
 fn a_router_that_restarts_keeps_its_routes_in_our_kernel(lab: &Lab) {
     let (linnet, frr) = (lab.node("linnet").unwrap(), lab.node("frr").unwrap());
-    let watcher = linnet.spawn(None, &["ip", "monitor", "route"]).unwrap();
+    let watch = Watch::begin(linnet).unwrap();
     frr.signal("bgpd", "KILL").unwrap();
     wait(lab, "FRR's route to be stale and in use", || {
         let paths = routes(linnet, &[OF_FRR])?;
@@ -408,8 +382,7 @@ fn a_router_that_restarts_keeps_its_routes_in_our_kernel(lab: &Lab) {
         let shown = neighbor(linnet, "frr")?;
         holds(shown["stale"] == json!([]), &shown["stale"])
     });
-    let seen = watcher.interrupt().unwrap().stdout;
-    let lost: Vec<_> = seen.lines().filter(|line| line.starts_with("Deleted") && line.contains(OF_FRR)).collect();
+    let lost = watch.removed(&[OF_FRR]).unwrap();
     assert!(lost.is_empty(), "{lost:?}\n{}", lab.dump());
 }
 

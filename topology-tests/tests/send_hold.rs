@@ -5,17 +5,13 @@
 
 use std::path::Path;
 
-use serde_json::Value;
-use topology_tests::expect::{holds, json, wait};
-use topology_tests::lab::{Lab, Node, Options};
+use topology_tests::expect::{holds, wait};
+use topology_tests::lab::{Lab, Options};
+use topology_tests::words::neighbor;
 
 const OF_BIRD: &str = "192.0.2.0/24";
 /// More than a socket of BIRD's and one of ours take together, at four octets or more each.
 const ROUTES: u32 = 40_000;
-
-fn neighbor(linnet: &Node, name: &str) -> Result<Value, String> {
-    Ok(json(linnet, &["linnet", "bgp", "neighbor", name, "-o", "json"])?["neighbors"][0].clone())
-}
 
 #[test]
 fn a_router_that_takes_nothing_is_given_up_alone_and_is_back_when_it_goes_on() {

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use topology_tests::expect::{holds, json};
 use topology_tests::lab::{Lab, LabError, Node, Options};
 use topology_tests::probe::ping;
+use topology_tests::words::neighbor;
 
 const DEADLINE: Duration = Duration::from_secs(90);
 /// The detection time is 600 ms and the hold time 30 s. Much more than the first is a busy machine, and no hold timer.
@@ -16,10 +16,6 @@ const OF_FRR: &str = "198.51.100.0/24";
 const OF_BIRD: &str = "192.0.2.0/24";
 
 type Outcome = Result<(), LabError>;
-
-fn neighbor(linnet: &Node, name: &str) -> Result<Value, String> {
-    Ok(json(linnet, &["linnet", "bgp", "neighbor", name, "-o", "json"])?["neighbors"][0].clone())
-}
 
 fn state(lab: &Lab, name: &str, wanted: &str) -> Outcome {
     let linnet = lab.node("linnet")?;

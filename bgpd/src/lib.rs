@@ -65,7 +65,9 @@ pub use config::{
 pub use mrt::MrtStatus;
 pub use prefix_limit::{LimitAction, PrefixLimit};
 pub use rpki::CacheStatus;
-pub use status::{CapabilityStatus, DeferralStatus, PeerRestart, PeerStatus, RouteQuery, RouteScope, RouteView};
+pub use status::{
+    CapabilityStatus, DeferralStatus, LastDown, PeerRestart, PeerStatus, RouteQuery, RouteScope, RouteView,
+};
 
 /// What a speaker tells its owner, in the order in which it happened.
 ///
@@ -339,6 +341,7 @@ impl Bgp {
                 uptime: status.uptime,
                 down: status.down,
                 last_error: with_fault(status.last_error, peer.key_fault, status.state),
+                last_down: status.last_down,
                 communication: status.communication,
                 tcp_ao_send_id: status.tcp_ao_send_id,
                 counters: status.counters,

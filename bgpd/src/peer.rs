@@ -33,7 +33,7 @@ use crate::link::{Link, Whereabouts};
 use crate::prefix_limit::{PrefixHistory, PrefixLimit};
 use crate::rib_port::{Report, RibPort};
 use crate::rib_task::FromRib;
-use crate::status::PeerRestart;
+use crate::status::{LastDown, PeerRestart};
 use crate::watch::Carrier;
 
 /// Most messages of the RIB that go into the queue of a connection before it is written.
@@ -67,6 +67,7 @@ pub(crate) struct TaskStatus {
     pub(crate) uptime: Option<Duration>,
     pub(crate) down: Option<Duration>,
     pub(crate) last_error: Option<String>,
+    pub(crate) last_down: Option<LastDown>,
     pub(crate) communication: Option<String>,
     pub(crate) counters: Counters,
     pub(crate) unsent_bytes: usize,
@@ -86,10 +87,14 @@ pub(crate) struct TaskStatus {
 type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
 
 /// When the session came up and went down.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct History {
     up: Option<Instant>,
     down: Option<Instant>,
+    /// Why it went down.
+    reason: String,
+    /// What this speaker says as it ends it.
+    cease: Option<Notification>,
 }
 
 /// A peer's task.
@@ -306,11 +311,11 @@ impl Peer {
                 }
             }
             PeerCommand::Reset(_) if self.prefixes.hold.is_some() => self.release(),
-            PeerCommand::Reset(cease) => self.session.stop(now, Stop::Reset(cease)),
+            PeerCommand::Reset(cease) => self.end_session(Stop::Reset(cease)),
             PeerCommand::Disable(cease) => {
                 self.disabled = true;
                 self.prefixes.hold = None;
-                self.session.stop(now, Stop::Cease(cease));
+                self.end_session(Stop::Cease(cease));
             }
             PeerCommand::Enable => {
                 self.disabled = false;
@@ -340,7 +345,7 @@ impl Peer {
             "{}",
             self.prefixes.reason(limit, now).unwrap_or_default()
         );
-        self.session.stop(now, Stop::Cease(Notification::cease(Cease::MaximumNumberOfPrefixesReached)));
+        self.end_session(Stop::Cease(Notification::cease(Cease::MaximumNumberOfPrefixesReached)));
     }
 
     /// Starts a session again that was held down for its prefixes.
@@ -356,8 +361,17 @@ impl Peer {
 
     fn stop(&mut self, cease: Option<Notification>) {
         let how = cease.map_or(Stop::Silent, Stop::Cease);
-        self.session.stop(self.clock.now(), how);
+        self.end_session(how);
         self.stopping = true;
+    }
+
+    /// Ends the session. What is said with it is kept for whoever asks later why it went down.
+    fn end_session(&mut self, how: Stop) {
+        self.history.cease = match &how {
+            Stop::Cease(cease) | Stop::Reset(cease) => Some(cease.clone()),
+            Stop::Silent => None,
+        };
+        self.session.stop(self.clock.now(), how);
     }
 
     fn status(&self) -> TaskStatus {
@@ -375,6 +389,7 @@ impl Peer {
             down: if established.is_none() { since(self.history.down) } else { None },
             established,
             last_error: held.or_else(|| self.session.last_error().map(str::to_owned)),
+            last_down: since(self.history.down).map(|ago| LastDown { reason: self.history.reason.clone(), ago }),
             communication: self.session.communication().map(str::to_owned),
             counters: *self.session.counters(),
             prefix_limit_reached: self.prefixes.times,
@@ -486,12 +501,12 @@ impl Peer {
         let text = match reason {
             // The last error is an earlier one's.
             DownReason::Stopped { .. } if self.prefixes.hold.is_some() => {
-                Some("the peer sent more prefixes than it may (max-prefixes)")
+                Some("the peer sent more prefixes than it may (max-prefixes)".to_owned())
             }
-            DownReason::Stopped { .. } => None,
-            _ => self.session.last_error(),
+            DownReason::Stopped { .. } => self.history.cease.take().map(|cease| format!("{reason} here: {cease}")),
+            _ => self.session.last_error().map(str::to_owned),
         }
-        .map_or_else(|| reason.to_string(), str::to_owned);
+        .unwrap_or_else(|| reason.to_string());
         let agreed = self.agreed.take();
         let retain = agreed.as_ref().and_then(|agreed| agreed.retain(reason));
         let long_lived = agreed.iter().flat_map(|agreed| &agreed.long_lived).map(|said| said.stale_seconds).max();
@@ -507,6 +522,7 @@ impl Peer {
             link.handle_session(now, false);
         }
         self.history.down = Some(now);
+        self.history.reason.clone_from(&text);
         self.bfd.session_ended();
         self.owed = 0;
         self.retained_until = retain.filter(|_| self.dynamic.is_some()).map(|retain| now + retain + long_lived);

@@ -38,6 +38,8 @@ pub struct PeerStatus {
     pub down: Option<Duration>,
     /// Why it last went down or failed to come up.
     pub last_error: Option<String>,
+    /// How its last session ended: [`PeerStatus::last_error`] is soon what the next attempt met with.
+    pub last_down: Option<LastDown>,
     /// What the person at the other end said when ending the session (RFC 9003), until it is up again; as it came, control
     /// characters too.
     pub communication: Option<String>,
@@ -63,6 +65,15 @@ pub struct PeerStatus {
     pub retained: Vec<rib::Retained>,
     /// BFD beside the session, if the peer has it.
     pub bfd: Option<BfdStatus>,
+}
+
+/// How a session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastDown {
+    /// Why, for a person: what a NOTIFICATION said, escaped, is the longest.
+    pub reason: String,
+    /// How long ago.
+    pub ago: Duration,
 }
 
 /// What a peer's OPEN said of its restarts.

@@ -317,9 +317,12 @@ async fn a_reset_ends_the_session_and_starts_it_again_and_a_soft_one_does_not() 
     // ROUTE-REFRESH, three a family: a request, and BoRR and EoRR around what we send again.
     right.wait_peer("left", "requests for routes, and marks", |peer| peer.counters.received[4] == 6).await;
     left.wait_peer("right", "marks", |peer| peer.counters.received[4] == 4).await;
-    assert_eq!(left.peer("right").await.unwrap().counters.established, 1);
+    let before = left.peer("right").await.unwrap();
+    assert_eq!((before.counters.established, before.last_down), (1, None));
     left.bgp.reset("right", Some("new optics")).await.unwrap();
-    left.wait_peer("right", "up again", |peer| peer.counters.established == 2).await;
+    let again = left.wait_peer("right", "up again", |peer| peer.counters.established == 2).await;
+    let ours = "stopped here: Cease / Administrative Reset: \"new optics\"";
+    assert_eq!(again.last_down.map(|down| down.reason).as_deref(), Some(ours));
     // RFC 9003: the other end knows what was said.
     let said = "received Cease / Administrative Reset: \"new optics\"";
     wait_for(said, async || {
@@ -363,6 +366,9 @@ async fn what_the_person_at_the_other_end_said_is_shown_until_the_session_is_up_
     let fails = |peer: &bgpd::PeerStatus| peer.last_error.as_ref().is_some_and(|error| error.contains("connect"));
     let peer = right.wait_peer("left", "a failed attempt", fails).await;
     assert_eq!(peer.communication.as_deref(), Some("this speaker was stopped"));
+    let down = peer.last_down.unwrap();
+    assert_eq!(down.reason, "received Cease / Administrative Shutdown: \"this speaker was stopped\"");
+    assert!(down.ago < Duration::from_secs(60), "{down:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

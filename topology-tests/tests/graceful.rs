@@ -273,8 +273,9 @@ fn what_a_person_says_is_heard_at_the_other_end(lab: &Lab) {
         wait(lab, &format!("what was said at {name}"), || {
             let shown = neighbor(lab, name)?;
             holds(shown["state"] != "Established" && shown["communication"] == "back at 5", &shown)?;
-            let error = shown["last_error"].as_str().unwrap_or_default();
-            holds(error.contains("Cease / Administrative Shutdown: \"back at 5\""), &shown)
+            // The last error is what the next attempt met with.
+            let down = shown["last_down"].as_str().unwrap_or_default();
+            holds(down.contains("Cease / Administrative Shutdown: \"back at 5\""), &shown)
         });
         router(lab, name, up);
         established(lab, &[name]);

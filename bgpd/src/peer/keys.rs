@@ -26,7 +26,7 @@ impl Peer {
         tracing::warn!(peer = self.config.name, %error, "cannot change the keys of the running connection; {what}");
         if self.config.authentication.as_ref().is_some_and(|it| it.tcp_ao().is_some()) {
             let cease = Notification::cease(Cease::OtherConfigurationChange);
-            self.session.stop(self.clock.now(), Stop::Reset(cease));
+            self.end_session(Stop::Reset(cease));
         }
     }
 

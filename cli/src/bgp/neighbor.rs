@@ -10,6 +10,7 @@ use crate::bfd::Session;
 use crate::client::Client;
 use crate::drain::Drain;
 use crate::error::Error;
+use crate::output::duration::ago;
 use crate::output::table::Table;
 use crate::output::{Page, Present, Printer, dash, present};
 
@@ -62,6 +63,9 @@ struct Neighbor {
     graceful_restart: Option<GracefulRestart>,
     stale: Vec<Stale>,
     communication: Option<String>,
+    /// How the last session ended, whatever attempts since then met with.
+    last_down: Option<String>,
+    last_down_seconds: Option<u64>,
     add_path: Vec<AddPath>,
     configured_add_path: String,
     add_path_send: Option<u32>,
@@ -162,6 +166,8 @@ impl From<api::Neighbor> for Neighbor {
             graceful_restart: neighbor.graceful_restart.map(GracefulRestart::from),
             stale: neighbor.stale.into_iter().map(Stale::from).collect(),
             communication: present(neighbor.communication),
+            last_down_seconds: (!neighbor.last_down.is_empty()).then_some(neighbor.last_down_seconds),
+            last_down: present(neighbor.last_down),
             add_path: neighbor.add_path.into_iter().map(add_path).collect(),
             configured_add_path: neighbor.configured_add_path,
             add_path_send: some(neighbor.add_path_send),
@@ -207,6 +213,11 @@ impl Neighbor {
         ));
         if let Some(error) = &peer.last_error {
             page.line(format!("  last error: {error}"));
+        }
+        // As long as nothing else was met with since then, that is the last error.
+        let ended = self.last_down.as_ref().filter(|reason| peer.last_error.as_ref() != Some(reason));
+        if let (Some(reason), Some(seconds)) = (ended, self.last_down_seconds) {
+            page.line(format!("  last session: ended {} ago, {reason}", ago(seconds)));
         }
         if let Some(text) = &self.communication {
             // Escaped, so that a peer cannot write on a person's terminal (RFC 9003 section 5).
@@ -470,7 +481,9 @@ mod tests {
             import_filter: "from-tor".into(),
             md5: true,
             ttl_security_hops: 1,
-            times_established: 1,
+            times_established: 2,
+            last_down: "hold timer expired (90 s without a message)".into(),
+            last_down_seconds: 254,
             max_prefixes: 10_000,
             add_path: vec![
                 api::AddPathFamily { family: "ipv4-unicast".into(), send: true, receive: true },
@@ -535,6 +548,28 @@ mod tests {
         let neighbor = api::Neighbor { communication: "back at 5\u{1b}[2J".into(), ..Default::default() };
         let shown = plain(&one(neighbor), false);
         assert!(shown.contains("  the other end said: \"back at 5\\u{1b}[2J\"\n"), "{shown}");
+    }
+
+    #[test]
+    fn why_a_session_ended_is_shown_beside_what_the_attempts_since_then_met_with() {
+        const ENDED: &str = "received Cease / Administrative Shutdown";
+        for (last_error, last_down, shown) in [
+            ("", "", None),
+            ("connection refused", "", None),
+            (ENDED, ENDED, None),
+            ("connection refused", ENDED, Some(ENDED)),
+            ("", "stopped", Some("stopped")),
+        ] {
+            let peer = Some(api::Peer { last_error: last_error.into(), ..Default::default() });
+            let neighbor =
+                api::Neighbor { peer, last_down: last_down.into(), last_down_seconds: 3, ..Default::default() };
+            let neighbors = one(neighbor);
+            let page = plain(&neighbors, false);
+            let line = page.lines().find_map(|line| line.strip_prefix("  last session: ended 00:00:03 ago, "));
+            assert_eq!(line, shown, "{page}");
+            assert_eq!(page.contains("  last error: "), !last_error.is_empty(), "{page}");
+            assert_eq!(json(&neighbors).contains("\"last_down_seconds\": 3"), !last_down.is_empty());
+        }
     }
 
     #[test]

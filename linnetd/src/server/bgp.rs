@@ -388,6 +388,8 @@ fn neighbor(status: &PeerStatus, hold_time: HoldTime) -> Neighbor {
         prefix_limit_reached: status.prefix_limit_reached,
         restarts_in_seconds: status.restarts_in.map_or(0, whole_seconds),
         communication: status.communication.clone().unwrap_or_default(),
+        last_down: status.last_down.as_ref().map(|last| last.reason.clone()).unwrap_or_default(),
+        last_down_seconds: status.last_down.as_ref().map_or(0, |last| last.ago.as_secs()),
         default_originate: match config.conduct.default_originate {
             DefaultOriginate::No => String::new(),
             DefaultOriginate::Always => "always".into(),

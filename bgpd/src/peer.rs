@@ -319,6 +319,8 @@ impl Peer {
             }
             PeerCommand::Enable => {
                 self.disabled = false;
+                // Whoever enables a peer that is held down for its prefixes means that one too.
+                self.prefixes.hold = None;
                 self.session.start(now);
             }
             PeerCommand::Refresh => {

@@ -241,11 +241,16 @@ fn peer(status: &PeerStatus) -> Peer {
         accepted: status.counts.accepted as u64,
         advertised: status.counts.advertised as u64,
         last_error: status.last_error.clone().unwrap_or_default(),
-        down_seconds: status.down.unwrap_or_default().as_secs(),
+        down_seconds: status.down.map_or(0, down_seconds),
         families: established
             .map(|established| established.send.families.iter().map(|family| family.to_string()).collect())
             .unwrap_or_default(),
     }
+}
+
+/// 0 is for a session that never was, so one that has just ended has been down for a second.
+fn down_seconds(down: Duration) -> u64 {
+    down.as_secs().max(1)
 }
 
 /// What was negotiated of several paths to one prefix, by family.
@@ -410,5 +415,15 @@ fn neighbor(status: &PeerStatus, hold_time: HoldTime) -> Neighbor {
         remote_role: established.and_then(|it| it.remote_role).map(|role| role.name().into()).unwrap_or_default(),
         graceful_shutdown: config.graceful_shutdown && !internal,
         bfd: status.bfd.as_ref().map(|session| bfd(&config.name, session)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_has_just_ended_is_not_one_that_never_was() {
+        assert_eq!([0, 999, 1000, 2500].map(|millis| down_seconds(Duration::from_millis(millis))), [1, 1, 1, 2]);
     }
 }

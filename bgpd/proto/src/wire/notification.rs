@@ -7,6 +7,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::types::Family;
+
 /// A NOTIFICATION message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notification {
@@ -315,6 +317,16 @@ impl Notification {
         })
     }
 
+    /// The family and the upper bound that whoever had too many prefixes may name (RFC 4486 section 4).
+    fn prefix_limit(&self) -> Option<(Family, u32)> {
+        if (self.code, self.subcode) != (6, Cease::MaximumNumberOfPrefixesReached as u8) {
+            return None;
+        }
+        let &[afi1, afi2, safi, ref limit @ ..] = &self.data[..] else { return None };
+        let limit: [u8; 4] = limit.try_into().ok()?;
+        Some((Family::from_afi_safi(u16::from_be_bytes([afi1, afi2]), safi)?, u32::from_be_bytes(limit)))
+    }
+
     fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.code_name() {
             Some(name) => f.write_str(name)?,
@@ -334,6 +346,9 @@ impl Notification {
         }
         if self.data.is_empty() {
             return Ok(());
+        }
+        if let Some((family, limit)) = self.prefix_limit() {
+            return write!(f, " (at most {limit} of {family})");
         }
         f.write_str(" (data")?;
         self.data.iter().take(SHOWN_OCTETS).try_for_each(|octet| write!(f, " {octet:02x}"))?;
@@ -378,6 +393,19 @@ mod tests {
             (6, 9, b"\x06\x02\x02hi", "Cease / Hard Reset (Cease / Administrative Shutdown: \"hi\")"),
             (6, 9, b"\x06\x09\x06\x09", "Cease / Hard Reset (Cease / Hard Reset (data 06 09))"),
             (6, 9, b"", "Cease / Hard Reset"),
+            (
+                6,
+                1,
+                b"\x00\x01\x01\x00\x00\x00\x02",
+                "Cease / Maximum Number of Prefixes Reached (at most 2 of ipv4-unicast)",
+            ),
+            (6, 1, b"\x00\x01\x01\x00\x00\x00", "Cease / Maximum Number of Prefixes Reached (data 00 01 01 00 00 00)"),
+            (
+                6,
+                1,
+                b"\x00\x01\x80\x00\x00\x00\x02",
+                "Cease / Maximum Number of Prefixes Reached (data 00 01 80 00 00 00 02)",
+            ),
             (2, 2, b"\xfd\xe9", "OPEN Message Error / Bad Peer AS (data fd e9)"),
             (4, 0, b"", "Hold Timer Expired"),
             (5, 3, b"", "Finite State Machine Error / Receive Unexpected Message in Established State"),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use topology_tests::expect::{holds, json, wait};
 use topology_tests::lab::{Lab, Node, Options};
 use topology_tests::watch::Watch;
-use topology_tests::words::{established, neighbor, routes};
+use topology_tests::words::{established, neighbor, reload, routes};
 
 /// Linnet's own prefix, FRR's, and BIRD's.
 const OURS: &str = "10.244.9.0/24";
@@ -37,13 +37,18 @@ fn a_host_beside_frr_bird_and_openbgpd() {
     a_wrong_key_is_told_as_what_it_may_be(&lab);
     a_dynamic_peer_has_a_session_and_the_limit_holds(&lab);
     filters_change_what_frr_and_linnet_see(&lab);
+    filters_that_are_reloaded_change_what_all_see_under_running_sessions(&lab);
     capabilities_that_are_switched_off_are_not_announced(&lab);
     refreshes_with_frr_and_bird_have_marks_and_cost_nothing(&lab);
     a_md5_key_changes_under_running_sessions(&lab);
     a_router_that_resets_for_its_new_key_finds_ours_changed(&lab);
     a_disabled_peer_is_told_why_and_comes_back_when_it_is_enabled(&lab);
     routers_forward_to_a_host_whose_daemon_is_killed_and_started_again(&lab);
-    a_router_that_restarts_keeps_its_routes_in_our_kernel(&lab);
+    for restarted in
+        [("frr", "bgpd", OF_FRR, "10.1.1.2", 60), ("bird", "bird", OF_BIRD, "10.1.2.2", 15)] as [Restarted; 2]
+    {
+        a_router_that_restarts_keeps_its_routes_in_our_kernel(&lab, restarted);
+    }
     a_router_that_does_not_come_back_loses_its_routes_when_its_time_is_over(&lab);
 }
 
@@ -99,6 +104,97 @@ fn filters_change_what_frr_and_linnet_see(lab: &Lab) {
         let reason = found.and_then(|route| route["reason"].as_str()).unwrap_or_default();
         holds(reason.contains("filter") && reason.contains("from-frr"), &rejected)
     });
+}
+
+/// Import and export filters of both, without a reset, and without asking anybody to say again what was rejected (what comes
+/// in is kept as it came).
+fn filters_that_are_reloaded_change_what_all_see_under_running_sessions(lab: &Lab) {
+    const UNWANTED: &str = "203.0.113.0/24";
+    let [linnet, frr, bird] = ["linnet", "frr", "bird"].map(|name| lab.node(name).unwrap());
+    let sessions = || {
+        let ours = ["frr", "bird"].map(|name| {
+            let shown = neighbor(linnet, name).unwrap();
+            let kinds = shown["messages"].as_array().cloned().unwrap_or_default();
+            let refreshes = kinds.iter().find(|kind| kind["kind"] == "ROUTE-REFRESH").cloned().unwrap_or_default();
+            [shown["times_established"].clone(), refreshes["sent"].clone()]
+        });
+        let at_frr = json(frr, &["vtysh", "-c", "show bgp neighbors 10.1.1.1 json"]).unwrap();
+        let at_bird = bird.shell("birdc show protocols linnet | tail -1").unwrap();
+        // When it came up is the fifth word.
+        let since = at_bird.split_whitespace().nth(4).map(str::to_owned);
+        (ours, at_frr["10.1.1.1"]["connectionsEstablished"].clone(), since)
+    };
+    let uptimes = || ["frr", "bird"].map(|name| neighbor(linnet, name).unwrap()["uptime_seconds"].as_u64().unwrap());
+    let change = |script: &str, changed: &str| {
+        let said = reload(linnet, script).unwrap();
+        assert!(said.contains(&format!("{changed} changed, in place")), "{said}");
+    };
+    let at_frr = |med: u64, path: &str| {
+        let shown = json(frr, &["vtysh", "-c", &format!("show bgp ipv4 unicast {OURS} json")])?;
+        let seen = &shown["paths"][0];
+        holds(seen["aspath"]["string"] == path, &shown)?;
+        holds(seen["metric"] == med || seen["med"] == med, &shown)
+    };
+    let at_bird = |wanted: &str| {
+        let seen = bird.shell(&format!("birdc show route {OURS} protocol linnet all 2>&1 || true")).unwrap();
+        let (route, kernel) = (seen.contains("BGP.as_path: 64512"), kernel(bird, OURS));
+        match wanted {
+            "nothing" => holds(!route && kernel.is_empty(), (seen, kernel)),
+            "plain" => holds(route && !seen.contains("BGP.community") && !kernel.is_empty(), (seen, kernel)),
+            mark => holds(route && seen.contains(mark) && !kernel.is_empty(), (seen, kernel)),
+        }
+    };
+    let of = |prefix: &str, peer: &str| {
+        let paths = routes(linnet, &[prefix])?;
+        Ok::<_, String>(paths.iter().find(|path| path["peer"] == peer).cloned().unwrap_or_default())
+    };
+    wait(lab, "what BIRD has before", || at_bird("plain"));
+    wait(lab, "what of BIRD's is in our kernel before", || holds(!kernel(linnet, OF_BIRD).is_empty(), "nothing"));
+    let (before, up) = (sessions(), uptimes());
+    linnet.shell("cp /etc/linnet/linnetd.toml /run/before.toml").unwrap();
+
+    change("s/med = 50, prepend = 2/med = 60, prepend = 1/", "peer frr: export");
+    wait(lab, "FRR to see another MED and a shorter path", || at_frr(60, "64512 64512"));
+    change("/name = \"own\"/,/^$/s/then =/set = { add-community = [\"64512:78\"] }, then =/", "peer bird: export");
+    wait(lab, "BIRD to see a community", || at_bird("BGP.community: (64512,78)"));
+    change("/name = \"own\"/,/^$/s/^rules.*/rules = [{ then = \"reject\" }]/", "peer bird: export");
+    wait(lab, "BIRD to see nothing any more", || at_bird("nothing"));
+
+    // Rejected so far, and known all the same.
+    let other = ["s|65001:666|65001:667|", "s|local-pref = 200|local-pref = 300|"];
+    let both = format!("s|\"{OF_FRR}\"\\] }}, set|\"{OF_FRR}\", \"{UNWANTED}\"] }}, set|");
+    change(&format!("{}; {both}", other.join("; ")), "peer frr: import");
+    wait(lab, "another LOCAL_PREF of FRR's route, and the one that was rejected", || {
+        for prefix in [OF_FRR, UNWANTED] {
+            let path = of(prefix, "frr")?;
+            holds(path["best"] == true && path["local_pref"] == 300, &path)?;
+            holds(kernel(linnet, prefix).contains("via 10.1.1.2"), kernel(linnet, prefix))?;
+        }
+        Ok(())
+    });
+    change(&format!("/name = \"from-bird\"/,/^$/s|\"{OF_BIRD}\", ||"), "peer bird: import");
+    wait(lab, "BIRD's route to be rejected, and the other one to stay", || {
+        holds(routes(linnet, &[OF_BIRD])?.is_empty() && kernel(linnet, OF_BIRD).is_empty(), kernel(linnet, OF_BIRD))?;
+        let path = of(OF_FRR, "bird")?;
+        holds(path["local_pref"] == 100 || path["local_pref"].is_null(), &path)?;
+        let rejected = routes(linnet, &["--rejected", OF_BIRD])?;
+        holds(rejected.iter().any(|path| path["peer"] == "bird"), &rejected)
+    });
+
+    linnet.shell("mount --bind /run/before.toml /etc/linnet/linnetd.toml").unwrap();
+    let said = linnet.shell("linnet reload").unwrap();
+    for name in ["frr", "bird"] {
+        assert!(said.contains(&format!("peer {name}: import, export changed, in place")), "{said}");
+    }
+    wait(lab, "everything to be as it was", || {
+        at_frr(50, "64512 64512 64512")?;
+        at_bird("plain")?;
+        holds(of(UNWANTED, "frr")?.is_null() && kernel(linnet, UNWANTED).is_empty(), kernel(linnet, UNWANTED))?;
+        holds(of(OF_FRR, "frr")?["local_pref"] == 200 && of(OF_BIRD, "bird")?["best"] == true, "our view")?;
+        holds(!kernel(linnet, OF_BIRD).is_empty(), "the kernel")
+    });
+    assert_eq!(sessions(), before, "no session was reset, and nobody was asked to say everything again");
+    assert!(uptimes().iter().zip(up).all(|(now, before)| *now >= before), "{:?}, before {up:?}", uptimes());
 }
 
 /// FRR and BIRD say what we announce to each of two addresses, with the two keys and without.
@@ -346,43 +442,66 @@ fn routers_forward_to_a_host_whose_daemon_is_killed_and_started_again(lab: &Lab)
     }
 }
 
-fn a_router_that_restarts_keeps_its_routes_in_our_kernel(lab: &Lab) {
-    let (linnet, frr) = (lab.node("linnet").unwrap(), lab.node("frr").unwrap());
-    let watch = Watch::begin(linnet).unwrap();
-    frr.signal("bgpd", "KILL").unwrap();
-    wait(lab, "FRR's route to be stale and in use", || {
-        let paths = routes(linnet, &[OF_FRR])?;
-        holds(paths.iter().any(|path| path["peer"] == "frr" && path["stale"] == true && path["best"] == true), &paths)?;
-        let route = kernel(linnet, OF_FRR);
-        holds(route.contains("via 10.1.1.2"), route)
+/// A router, its daemon, a prefix of its, the next hop, and for how long it asks that its routes be kept.
+type Restarted<'a> = (&'a str, &'a str, &'a str, &'a str, u64);
+
+fn a_router_that_restarts_keeps_its_routes_in_our_kernel(
+    lab: &Lab,
+    (router, daemon, prefix, next_hop, seconds): Restarted,
+) {
+    let (linnet, node) = (lab.node("linnet").unwrap(), lab.node(router).unwrap());
+    let its = |state: bool| {
+        let paths = routes(linnet, &[prefix])?;
+        let is = |path: &Value| path["peer"] == router && path["stale"] == state && path["best"] == true;
+        holds(paths.iter().any(is), &paths)
+    };
+    wait(lab, &format!("the route of {router} to be in use"), || {
+        its(false)?;
+        holds(kernel(linnet, prefix).contains(next_hop), kernel(linnet, prefix))
     });
-    let kept = routes(linnet, &["--received", "frr"]).unwrap().len();
-    let shown = neighbor(linnet, "frr").unwrap();
+    let watch = Watch::begin(linnet).unwrap();
+    node.signal(daemon, "KILL").unwrap();
+    wait(lab, &format!("the route of {router} to be stale and in use"), || {
+        its(true)?;
+        let route = kernel(linnet, prefix);
+        holds(route.contains(&format!("via {next_hop}")), route)
+    });
+    let kept = routes(linnet, &["--received", router]).unwrap().len();
+    let shown = neighbor(linnet, router).unwrap();
     let (stale, said) = (&shown["stale"][0], &shown["graceful_restart"]);
     assert_eq!(
         (&stale["family"], &stale["routes"], &stale["long_lived"]),
         (&json!("ipv4-unicast"), &json!(kept), &json!(false))
     );
-    assert!(stale["remaining_seconds"].as_u64().is_some_and(|left| (1..=60).contains(&left)), "{stale}");
-    assert_eq!((&said["restart_seconds"], &said["families"][0]["forwarding"]), (&json!(60), &json!(true)), "{said}");
-    let text = linnet.shell("linnet bgp neighbor frr").unwrap();
-    assert!(
-        text.contains("  graceful restart (RFC 4724): asks for 60 s, ipv4-unicast (forwarding preserved)"),
-        "{text}"
+    assert!(stale["remaining_seconds"].as_u64().is_some_and(|left| (1..=seconds).contains(&left)), "{stale}");
+    // BIRD says only once it has restarted that it forwarded on.
+    let forwards = router == "frr";
+    assert_eq!(
+        (&said["restart_seconds"], &said["families"][0]["forwarding"]),
+        (&json!(seconds), &json!(forwards)),
+        "{said}"
     );
+    let text = linnet.shell(&format!("linnet bgp neighbor {router}")).unwrap();
+    let forwards = if forwards { " (forwarding preserved)" } else { "" };
+    let asks = format!("  graceful restart (RFC 4724): asks for {seconds} s, ipv4-unicast{forwards}");
+    assert!(text.contains(&asks), "{text}");
     assert!(text.contains(&format!("  stale: {kept} route")), "{text}");
-    frr.start("bgpd").unwrap();
-    frr.exec(&["vtysh", "-b"]).unwrap().checked().unwrap();
-    established(lab, &["frr"]);
-    wait(lab, "FRR's route to be fresh", || {
-        let paths = routes(linnet, &[OF_FRR])?;
-        holds(paths.iter().any(|path| path["peer"] == "frr" && path["stale"] == false && path["best"] == true), &paths)
-    });
-    wait(lab, "nothing of FRR's to be stale", || {
-        let shown = neighbor(linnet, "frr")?;
+    if router == "frr" {
+        node.start(daemon).unwrap();
+        node.exec(&["vtysh", "-b"]).unwrap().checked().unwrap();
+    } else {
+        // Without -R it takes this for its first start, and says that it forwards nothing of before.
+        node.shell("bird -R -c /etc/bird/bird.conf -s /run/bird/bird.ctl > /run/bird.log 2>&1").unwrap();
+    }
+    established(lab, &[router]);
+    let said = neighbor(linnet, router).unwrap()["graceful_restart"].clone();
+    assert_eq!((&said["restarting"], &said["families"][0]["forwarding"]), (&json!(true), &json!(true)), "{said}");
+    wait(lab, &format!("the route of {router} to be fresh"), || its(false));
+    wait(lab, &format!("nothing of {router} to be stale"), || {
+        let shown = neighbor(linnet, router)?;
         holds(shown["stale"] == json!([]), &shown["stale"])
     });
-    let lost = watch.removed(&[OF_FRR]).unwrap();
+    let lost = watch.removed(&[prefix]).unwrap();
     assert!(lost.is_empty(), "{lost:?}\n{}", lab.dump());
 }
 
@@ -395,7 +514,7 @@ fn a_router_that_does_not_come_back_loses_its_routes_when_its_time_is_over(lab: 
         let route = kernel(linnet, OF_BIRD);
         holds(route.contains("via 10.1.2.2"), route)
     });
-    wait(lab, "BIRD's route to be gone after the five seconds that it asked for", || {
+    wait(lab, "BIRD's route to be gone after the fifteen seconds that it asked for", || {
         let paths = routes(linnet, &[OF_BIRD])?;
         let route = kernel(linnet, OF_BIRD);
         holds(paths.is_empty() && route.is_empty(), (&paths, &route))

@@ -10,7 +10,7 @@ use std::path::Path;
 use serde_json::Value;
 use topology_tests::expect::{holds, json, wait, without_objects};
 use topology_tests::lab::{Lab, Options};
-use topology_tests::words::{neighbor, routes};
+use topology_tests::words::{neighbor, reload, routes};
 
 const OF_FRR: &str = "198.51.100.0/24";
 const OF_BIRD: &str = "192.0.2.0/26";
@@ -50,6 +50,7 @@ fn a_host_is_something_else_to_each_of_its_neighbours() {
     next_hops_are_the_announcers_ours_or_unchanged(&lab);
     paths_are_rewritten_for_each_neighbour(&lab);
     a_default_route_goes_to_whom_it_is_meant_for(&lab);
+    a_default_route_is_originated_always_or_while_another_is_there_as_a_reload_says(&lab);
     an_aggregate_stands_for_what_is_inside(&lab);
     limits_warn_or_end_the_session(&lab);
 }
@@ -170,6 +171,61 @@ fn a_default_route_goes_to_whom_it_is_meant_for(lab: &Lab) {
         let seen = at_openbgpd(lab, DEFAULT);
         holds(!seen.contains("Last update"), seen)
     });
+}
+
+/// Each of three routers with both conditions, one behind the other, under its running session.
+fn a_default_route_is_originated_always_or_while_another_is_there_as_a_reload_says(lab: &Lab) {
+    const DEFAULT: &str = "0.0.0.0/0";
+    const WHILE: &str = "{ while = \"203.0.113.0/24\" }";
+    const ROUTERS: [&str; 3] = ["frr", "bird", "openbgpd"];
+    let has = |router: &str| {
+        let (has, seen) = match router {
+            "frr" => {
+                let seen = at_frr(lab, DEFAULT)?;
+                let path = &seen["paths"][0];
+                (path["aspath"]["string"] == "64500" && path["nexthops"][0]["ip"] == "10.5.0.1", seen.to_string())
+            }
+            "bird" => {
+                let seen = at_bird(lab, "linnet", DEFAULT);
+                (seen.contains("BGP.as_path: 64500") && seen.contains("BGP.next_hop: 10.5.0.1"), seen)
+            }
+            _ => {
+                let seen = at_openbgpd(lab, DEFAULT);
+                (seen.contains("Nexthop 10.5.0.1 "), seen)
+            }
+        };
+        Ok::<_, String>((has, seen))
+    };
+    let all = |what: &str, wanted: [bool; 3]| {
+        for (router, wanted) in ROUTERS.into_iter().zip(wanted) {
+            wait(lab, &format!("the default route at {router}, {what}"), || {
+                let (has, seen) = has(router)?;
+                holds(has == wanted, seen)
+            });
+        }
+    };
+    let set = |router: &str, value: &str| {
+        let script = format!(
+            "/^name = \"{router}\"/,/^$/ {{ /^default-originate/d; s|^import|default-originate = {value}\\nimport|; }}"
+        );
+        let said = reload(lab, &script).unwrap();
+        assert!(said.contains(&format!("peer {router}: default-originate changed, in place")), "{said}");
+    };
+    let sessions = || ROUTERS.map(|name| neighbor(lab, name).unwrap()["times_established"].clone());
+    let before = sessions();
+    set("frr", WHILE);
+    set("bird", WHILE);
+    set("openbgpd", "true");
+    all("always at OpenBGPD alone", [false, false, true]);
+    gobgp(lab, "add 203.0.113.0/24");
+    all("while the other route is there", [true, true, true]);
+    set("openbgpd", "false");
+    all("no more at OpenBGPD", [true, true, false]);
+    gobgp(lab, "del 203.0.113.0/24");
+    all("when the other route is gone", [false, false, false]);
+    set("frr", "true");
+    all("always at FRR", [true, false, false]);
+    assert_eq!(sessions(), before, "no session was reset");
 }
 
 fn an_aggregate_stands_for_what_is_inside(lab: &Lab) {

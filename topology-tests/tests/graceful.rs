@@ -70,6 +70,7 @@ fn what_ends_with_notice_costs_nothing_beside_four_routers() {
     a_drained_node_is_the_last_resort_and_then_nobodys(&lab);
     a_router_that_shuts_down_is_used_where_there_is_no_other(&lab);
     a_hold_timer_that_expires_costs_no_route_at_either_end(&lab);
+    a_hard_reset_costs_routes_and_a_plain_one_does_not(&lab);
     what_a_person_says_is_heard_at_the_other_end(&lab);
     a_restarted_node_waits_for_a_silent_peer_no_longer_than_it_may(&lab);
     a_blackhole_is_one_whoever_asks_for_it(&lab);
@@ -256,6 +257,37 @@ fn a_hold_timer_that_expires_costs_no_route_at_either_end(lab: &Lab) {
     };
     assert_eq!(lost(lab, "frr", theirs), [false, false], "FRR's hold timer");
     established(lab, &ROUTERS);
+}
+
+/// RFC 8538 section 3 and 4: what a person resets at FRR with its `bgp hard-administrative-reset`, which it has unless it is
+/// told otherwise, and without it; and what a person resets here.
+fn a_hard_reset_costs_routes_and_a_plain_one_does_not(lab: &Lab) {
+    let shown = neighbor(lab, "frr").unwrap();
+    let capabilities = shown["capabilities"].as_array().cloned().unwrap_or_default();
+    let notification = capabilities.iter().find(|one| one["name"] == "graceful-notification").unwrap();
+    assert!(notification["sent"] == true && notification["received"] == true, "{shown}");
+    let down = || neighbor(lab, "frr").unwrap()["last_down"].clone();
+    let clear = || router(lab, "frr", "vtysh -c 'clear bgp 10.6.0.1'");
+
+    assert_eq!(lost(lab, "frr", clear), [true, true], "FRR's hard reset");
+    assert_eq!(down(), "received Cease / Hard Reset (Cease / Administrative Reset)");
+
+    configure_frr(lab, "no bgp hard-administrative-reset");
+    // FRR drops our routes all the same when it says it.
+    assert_eq!(lost(lab, "frr", clear), [false, true], "FRR's plain reset");
+    assert_eq!(down(), "received Cease / Administrative Reset");
+    configure_frr(lab, "bgp hard-administrative-reset");
+
+    assert_eq!(lost(lab, "frr", || drop(linnet(lab, &["bgp", "reset", "frr"]))), [true, true], "our hard reset");
+    assert_eq!(down(), "stopped here: Cease / Administrative Reset");
+    // Its table shows what the next attempt met with by now.
+    let log = lab.node("frr").unwrap().log("bgpd");
+    let heard =
+        log.lines().rfind(|line| line.contains("NOTIFICATION") && line.contains("received from neighbor 10.6.0.1"));
+    assert!(
+        heard.is_some_and(|line| line.contains("Hard Reset") && line.contains("Administrative Reset")),
+        "{heard:?}"
+    );
 }
 
 /// RFC 9003, by FRR also within a hard reset (RFC 8538 section 3.1).

@@ -115,8 +115,8 @@ pub fn what_is_sent_is_held(network: &Network) -> Result<(), String> {
         }
         // A received route is shown behind the import filter if that accepted it.
         let as_shown = |view: &RouteView| -> Arc<Attributes> {
-            let accepted = oracle::accept(network.topology(), node, peer, view.prefix, &view.attributes);
-            accepted.map_or_else(|| view.attributes.clone(), Arc::new)
+            let heard = oracle::carried(network.topology(), peer, node, (*view.attributes).clone());
+            Arc::new(oracle::accept(network.topology(), node, peer, view.prefix, &heard).unwrap_or(heard))
         };
         let path = |view: &RouteView| (view.prefix, view.path_id);
         let sent: BTreeMap<(Prefix, PathId), Arc<Attributes>> =

@@ -30,3 +30,4 @@ pub mod topology;
 pub mod transcript;
 mod transport;
 pub mod trial;
+mod two_octets;

@@ -20,6 +20,7 @@ use bgp_proto::wire::tunnel::Tunnel;
 
 use crate::policy;
 use crate::topology::{NodeId, NodeSpec, Topology};
+use crate::two_octets;
 
 /// A path that a node has: from a neighbour, or its own (`None`), with its attributes behind the import filter.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,7 +79,8 @@ fn solve_prefix(
             }
             for &peer in topology.node(node).peers.keys().filter(|peer| running.contains(peer)) {
                 let sent = said(topology, peer, node, prefix, &known[&peer]);
-                let heard = sent.iter().filter_map(|attributes| accept(topology, node, peer, prefix, attributes));
+                let heard = sent.into_iter().map(|attributes| carried(topology, peer, node, attributes));
+                let heard = heard.filter_map(|attributes| accept(topology, node, peer, prefix, &attributes));
                 let resolved = heard.filter(|attributes| {
                     resolves(topology.node(node), attributes) || discards(topology, node, peer, attributes)
                 });
@@ -237,7 +239,7 @@ fn keep_least<K: Ord>(paths: &mut Vec<Route>, key: impl Fn(&Route) -> K) {
 /// What `node` may send to `peer` of a path.
 fn advertise(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, route: &Route) -> Option<Attributes> {
     let (ours, spec) = (topology.node(node), topology.peer(node, peer)?);
-    let (local_as, theirs) = (topology.asn_towards(node, peer), topology.asn_towards(peer, node));
+    let (local_as, theirs) = (topology.asn_towards(node, peer), topology.asn_as_known(node, peer));
     let external = is_external(topology, node, peer);
     if !topology.families(node, peer).contains(prefix.family()) {
         return None;
@@ -404,6 +406,12 @@ fn rewritten(conduct: Conduct, ours: Asn, theirs: Asn, path: &AsPath) -> AsPath 
     AsPath::sequence(numbers)
 }
 
+/// What `node` sent, as `peer` hears it.
+#[must_use]
+pub fn carried(topology: &Topology, node: NodeId, peer: NodeId, sent: Attributes) -> Attributes {
+    two_octets::heard(sent, topology.way(node, peer))
+}
+
 /// What `node` makes of what `peer` sent: its attributes behind the import filter, or `None` if it is refused.
 #[must_use]
 pub fn accept(
@@ -427,7 +435,7 @@ pub fn accept(
     let mut taken = sent.clone();
     // RFC 9234 section 5, of what comes in.
     let external = is_external(topology, node, peer);
-    let theirs = topology.asn_towards(peer, node);
+    let theirs = topology.asn_as_known(node, peer);
     match spec.conduct.role.map(|local| local.role).filter(|_| external) {
         Some(Role::Provider | Role::RouteServer) if sent.otc.is_some() => return None,
         Some(Role::Peer) if sent.otc.is_some_and(|asn| asn != theirs) => return None,

@@ -26,6 +26,7 @@ use bytes::Bytes;
 use crate::random::Random;
 use crate::relations;
 use crate::topology::{NodeId, Topology};
+use crate::two_octets;
 
 /// The shape of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,9 @@ const SEND_HOLDS: u64 = 15;
 
 /// The stream of chance for [`Scenario::drop_packets`].
 const BLACKHOLES: u64 = 17;
+
+/// The stream of chance for [`Scenario::shorten_numbers`].
+const TWO_OCTETS: u64 = 18;
 
 /// The stream of chance for who validates, and what.
 const VALIDATION: u64 = 12;
@@ -129,6 +133,7 @@ impl Scenario {
         scenario.keep_routes_longer(seed);
         scenario.give_up_sooner(seed);
         scenario.drop_packets(seed);
+        scenario.shorten_numbers(seed);
         scenario.validate();
         scenario
     }
@@ -203,6 +208,19 @@ impl Scenario {
                 communities.push(Community::BLACKHOLE);
                 communities.sort_unstable();
                 route.communities = communities.into();
+            }
+        }
+    }
+
+    /// Some nodes know no AS numbers of four octets (RFC 6793), and have none.
+    fn shorten_numbers(&mut self, seed: u64) {
+        let mut random = Random::new(seed, TWO_OCTETS);
+        let old = random.percent(40);
+        for node in &mut self.topology.nodes {
+            let fits = two_octets::short(node.asn) == node.asn;
+            node.two_octets = random.percent(40) && old && fits;
+            if node.two_octets {
+                node.originated.values_mut().for_each(shorten_aggregator);
             }
         }
     }
@@ -305,7 +323,16 @@ impl Scenario {
     /// Some prefixes of a node with attributes, for it to originate.
     pub fn routes(&mut self, random: &mut Random, node: NodeId) -> Vec<(Prefix, Attributes)> {
         let prefixes = self.some_prefixes(random, node);
-        prefixes.into_iter().map(|prefix| (prefix, self.attributes(random, prefix))).collect()
+        let old = self.topology.node(node).two_octets;
+        let mut routes = Vec::new();
+        for prefix in prefixes {
+            let mut attributes = self.attributes(random, prefix);
+            if old {
+                shorten_aggregator(&mut attributes);
+            }
+            routes.push((prefix, attributes));
+        }
+        routes
     }
 
     /// Some prefixes that a node may originate.
@@ -368,6 +395,13 @@ impl Scenario {
 
     fn is_inside(&self, [a, b]: [NodeId; 2]) -> bool {
         self.topology.node(a).asn == self.topology.node(b).asn
+    }
+}
+
+/// What an OLD speaker would write of it.
+fn shorten_aggregator(route: &mut Attributes) {
+    if let Some(aggregator) = &mut route.aggregator {
+        aggregator.asn = two_octets::short(aggregator.asn);
     }
 }
 

@@ -15,6 +15,8 @@ use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, PeerId, Pref
 use bgp_proto::wire::attributes::Attributes;
 use bgp_proto::wire::capability::AddPath;
 
+use crate::two_octets::{self, Way};
+
 /// A node: its place in [`Topology::nodes`], and the number by which its neighbours know it as a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u16);
@@ -53,6 +55,8 @@ pub struct Topology {
 pub struct NodeSpec {
     /// Its AS.
     pub asn: Asn,
+    /// It knows AS numbers of two octets and no others: an OLD speaker (RFC 6793). Its own ones fit.
+    pub two_octets: bool,
     /// Its BGP Identifier.
     pub router_id: RouterId,
     /// Its cluster as a route reflector.
@@ -169,6 +173,18 @@ impl Topology {
         self.peer(node, peer).and_then(|known| known.local_as).unwrap_or(self.node(node).asn)
     }
 
+    /// The AS of `peer` as `node` writes it.
+    #[must_use]
+    pub fn asn_as_known(&self, node: NodeId, peer: NodeId) -> Asn {
+        let asn = self.asn_towards(peer, node);
+        if self.node(node).two_octets { two_octets::neighbour(asn) } else { asn }
+    }
+
+    /// Who of two neighbours has AS numbers of four octets.
+    pub(crate) fn way(&self, from: NodeId, to: NodeId) -> Way {
+        Way::between(self.node(from).two_octets, self.node(to).two_octets)
+    }
+
     /// A node's address on a link.
     #[must_use]
     pub fn address(&self, node: NodeId, link: usize) -> IpAddr {
@@ -225,7 +241,7 @@ impl Topology {
         Some(SessionConfig {
             local_as: self.asn_towards(node, peer),
             router_id: spec.router_id,
-            remote_as: RemoteAs::Exactly(self.asn_towards(peer, node)),
+            remote_as: RemoteAs::Exactly(self.asn_as_known(node, peer)),
             families: known.families,
             hold_time: known.hold_time,
             connect_retry: Duration::from_secs(5),

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use crate::network::{Death, Event, Network};
 use crate::tcp::{Connection, ConnectionId, End, Item, Unread};
 use crate::topology::NodeId;
+use crate::two_octets;
 
 /// Most octets that a speaker may hand out for a peer that does not read: the RIB's limit of 1 MiB, and what one run may
 /// add before it looks at that again, 8192 routes in an UPDATE each.
@@ -57,6 +58,8 @@ impl Network {
 
     pub(crate) fn send(&mut self, node: NodeId, peer: NodeId, direction: Direction, bytes: Bytes) {
         let Some((link, side)) = self.side(node, peer) else { return };
+        let of_old = self.topology.node(node).two_octets || self.topology.node(peer).two_octets;
+        let bytes = two_octets::carry(bytes, of_old, self.topology.way(node, peer));
         self.transcript.stir(&bytes);
         let kinds = Kinds::of(&bytes);
         if kinds.0[1] > 0 {

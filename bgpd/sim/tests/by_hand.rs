@@ -10,7 +10,7 @@ use bgp_proto::rib::Drain;
 use bgp_proto::session::{Extensions, SendHoldTime};
 use bgp_proto::types::{Asn, ClusterId, Family, HoldTime, NextHop, Prefix, RouterId};
 use bgp_proto::wire::aspath::AsPath;
-use bgp_proto::wire::attributes::{Attributes, Origin};
+use bgp_proto::wire::attributes::{Aggregator, Attributes, Origin};
 use bgp_proto::wire::capability::AddPath;
 use bgp_proto::wire::community::Community;
 use bgp_sim::network::{Death, Network};
@@ -22,6 +22,7 @@ fn node(number: u8, asn: u32) -> NodeSpec {
     let router_id = Ipv4Addr::new(10, 0, 0, number);
     NodeSpec {
         asn: Asn(asn),
+        two_octets: false,
         router_id: RouterId(router_id),
         cluster_id: ClusterId(router_id),
         address4: Ipv4Addr::new(192, 0, 2, number),
@@ -491,4 +492,27 @@ fn a_neighbour_above_its_prefix_limit_is_ended_alone_each_time_until_it_says_les
     rest(&mut network);
     assert!(holds(&network, 1) && holds(&network, 2));
     assert_eq!(checks::all(&network), Ok(()));
+}
+
+/// RFC 6793: n1 knows two octets only, and its neighbours on both sides have numbers of four.
+#[test]
+fn a_path_is_whole_again_behind_a_speaker_of_two_octets() {
+    let mut topology = nodes(&[70_001, 65002, 70_003, 70_004]);
+    topology.nodes[1].two_octets = true;
+    for (a, b) in [(0, 1), (1, 2), (2, 3)] {
+        join(&mut topology, a, b, false);
+    }
+    let aggregator = Aggregator { asn: Asn(70_001), router_id: RouterId([10, 9, 9, 9].into()) };
+    topology.nodes[0].originated.insert(prefix(), Attributes { aggregator: Some(aggregator), ..own_route() });
+    let mut network = running(topology);
+    rest(&mut network);
+    assert_eq!(checks::all(&network), Ok(()));
+    let best = |node: u16| {
+        let best = network.speaker(NodeId(node)).expect("it runs").rib().best();
+        best.iter().find(|change| change.prefix == prefix()).expect("it has it").paths[0].attributes.clone()
+    };
+    let (old, new) = (best(1), best(3));
+    assert_eq!((old.as_path.to_string(), old.aggregator.map(|it| it.asn)), ("23456".to_owned(), Some(Asn::TRANS)));
+    assert_eq!((new.as_path.to_string(), new.aggregator), ("70003 65002 70001".to_owned(), Some(aggregator)));
+    assert!(new.unknown.is_empty(), "{new:?}");
 }

@@ -131,6 +131,7 @@ impl Scenario {
             let router_id = Ipv4Addr::new(10, 0, 0, ids[index]);
             self.topology.nodes.push(NodeSpec {
                 asn: Asn(asn(index)),
+                two_octets: false,
                 router_id: RouterId(router_id),
                 cluster_id: ClusterId(router_id),
                 address4: Ipv4Addr::new(192, 0, 2, hosts[index]),

@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use bgp_proto::conduct::{Conduct, LocalAsPrepend, NextHopMode, RemovePrivateAs};
-use bgp_proto::filter::{SetNextHop, Source, Validation};
+use bgp_proto::conduct::{Conduct, DefaultOriginate, LocalAsPrepend, NextHopMode, RemovePrivateAs};
+use bgp_proto::filter::{Set, SetNextHop, Source, Validation};
 use bgp_proto::rib::{Aggregate, Drain};
 use bgp_proto::role::Role;
 use bgp_proto::rtr::Vrp;
 use bgp_proto::types::{Asn, Family, NextHop, Prefix};
 use bgp_proto::wire::aspath::AsPath;
-use bgp_proto::wire::attributes::{Aggregator, Attributes};
+use bgp_proto::wire::attributes::{Aggregator, Attributes, Origin};
 use bgp_proto::wire::community::Community;
 use bgp_proto::wire::tunnel::Tunnel;
 
@@ -47,14 +47,14 @@ pub fn solve(topology: &Topology, running: &BTreeSet<NodeId>) -> Result<BTreeMap
         let spec = topology.node(*node);
         spec.originated.keys().copied().chain(spec.aggregates.iter().map(|aggregate| aggregate.prefix))
     };
-    let prefixes: BTreeSet<Prefix> = running.iter().flat_map(of_node).collect();
-    // The longest first: an aggregate depends on nothing but longer prefixes.
+    let prefixes: BTreeSet<Prefix> = running.iter().flat_map(of_node).chain(Family::ALL.map(default_of)).collect();
+    // The longest first: an aggregate and a default route depend on nothing but longer prefixes.
     let mut prefixes: Vec<Prefix> = prefixes.into_iter().collect();
     prefixes.sort_by_key(|prefix| std::cmp::Reverse(prefix.length()));
     for prefix in prefixes {
         let own = running.iter().filter_map(|node| Some((*node, own_route(topology, *node, prefix, &ribs[node])?)));
         let own: BTreeMap<NodeId, Attributes> = own.collect();
-        for (node, paths) in solve_prefix(topology, running, prefix, &own)? {
+        for (node, paths) in solve_prefix(topology, running, prefix, &own, &ribs)? {
             if let Some(rib) = ribs.get_mut(&node).filter(|_| !paths.is_empty()) {
                 rib.insert(prefix, paths);
             }
@@ -68,6 +68,7 @@ fn solve_prefix(
     running: &BTreeSet<NodeId>,
     prefix: Prefix,
     own: &BTreeMap<NodeId, Attributes>,
+    longer: &BTreeMap<NodeId, LocRib>,
 ) -> Result<BTreeMap<NodeId, Vec<Route>>, Prefix> {
     let mut known: BTreeMap<NodeId, Vec<Route>> = running.iter().map(|node| (*node, Vec::new())).collect();
     for _ in 0..MOST_ROUNDS {
@@ -78,7 +79,11 @@ fn solve_prefix(
                 paths.push(Route { from: None, attributes: attributes.clone() });
             }
             for &peer in topology.node(node).peers.keys().filter(|peer| running.contains(peer)) {
-                let sent = said(topology, peer, node, prefix, &known[&peer]);
+                let default = default_for(topology, peer, node, prefix, &longer[&peer]);
+                let sent = match default {
+                    Some(instead) => vec![instead],
+                    None => said(topology, peer, node, prefix, &known[&peer]),
+                };
                 let heard = sent.into_iter().map(|attributes| carried(topology, peer, node, attributes));
                 let heard = heard.filter_map(|attributes| accept(topology, node, peer, prefix, &attributes));
                 let resolved = heard.filter(|attributes| {
@@ -130,6 +135,36 @@ fn said(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, ranked:
     permitted.take(most).filter(|(from, _)| *from != Some(peer)).map(|(_, attributes)| attributes).collect()
 }
 
+fn default_of(family: Family) -> Prefix {
+    let text = match family {
+        Family::Ipv4Unicast => "0.0.0.0/0",
+        Family::Ipv6Unicast => "::/0",
+    };
+    text.parse().unwrap_or_else(|_| unreachable!("{text} is a prefix"))
+}
+
+/// The default route that `node` has for `peer` alone, in place of all that it has of the prefix and whatever its filter says.
+fn default_for(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, longer: &LocRib) -> Option<Attributes> {
+    let family = prefix.family();
+    let wanted = match topology.peer(node, peer)?.conduct.default_originate {
+        DefaultOriginate::No => false,
+        DefaultOriginate::Always => true,
+        DefaultOriginate::While(condition) => condition.family() == family && longer.contains_key(&condition),
+    };
+    let may = topology.families(node, peer).contains(family) && topology.node(node).drain != Drain::Withdrawn;
+    let attributes = Attributes::new(Origin::Igp, AsPath::default(), ourselves(family));
+    (wanted && may && prefix == default_of(family))
+        .then(|| tell(topology, node, peer, prefix, &Route { from: None, attributes }, &[]))?
+}
+
+/// What a node writes as the next hop of what is its own.
+fn ourselves(family: Family) -> NextHop {
+    match family {
+        Family::Ipv4Unicast => NextHop::V4(Ipv4Addr::UNSPECIFIED),
+        Family::Ipv6Unicast => NextHop::V6 { global: Ipv6Addr::UNSPECIFIED, link_local: None },
+    }
+}
+
 /// What a node originates of a prefix: by itself, or as the aggregate of what it holds.
 fn own_route(topology: &Topology, node: NodeId, prefix: Prefix, held: &LocRib) -> Option<Attributes> {
     let spec = topology.node(node);
@@ -139,11 +174,7 @@ fn own_route(topology: &Topology, node: NodeId, prefix: Prefix, held: &LocRib) -
     let aggregate = spec.aggregates.iter().find(|aggregate| aggregate.prefix == prefix)?;
     let inside = held.iter().filter(|(other, _)| **other != prefix && prefix.contains(**other));
     let origin = inside.filter_map(|(_, paths)| Some(paths.first()?.attributes.origin)).max()?;
-    let ourselves = match prefix.family() {
-        Family::Ipv4Unicast => NextHop::V4(Ipv4Addr::UNSPECIFIED),
-        Family::Ipv6Unicast => NextHop::V6 { global: Ipv6Addr::UNSPECIFIED, link_local: None },
-    };
-    let mut route = Attributes::new(origin, AsPath::default(), ourselves);
+    let mut route = Attributes::new(origin, AsPath::default(), ourselves(prefix.family()));
     route.atomic_aggregate = true;
     route.aggregator = Some(Aggregator { asn: spec.asn, router_id: spec.router_id });
     route.communities = aggregate.communities.clone().into();
@@ -289,7 +320,23 @@ fn advertise(topology: &Topology, node: NodeId, peer: NodeId, prefix: Prefix, ro
             Some(policy::ask(filter, prefix, &route.attributes, &from, source, state, local_as)?)
         }
     };
-    let sets = rule.unwrap_or_default();
+    tell(topology, node, peer, prefix, route, &rule.unwrap_or_default())
+}
+
+/// How `node` writes a path for `peer`, with what its filter sets.
+fn tell(
+    topology: &Topology,
+    node: NodeId,
+    peer: NodeId,
+    prefix: Prefix,
+    route: &Route,
+    sets: &[&Set],
+) -> Option<Attributes> {
+    let (ours, spec) = (topology.node(node), topology.peer(node, peer)?);
+    let (local_as, theirs) = (topology.asn_towards(node, peer), topology.asn_as_known(node, peer));
+    let external = is_external(topology, node, peer);
+    let learned_inside = route.from.filter(|from| !is_external(topology, node, *from));
+    let role = spec.conduct.role.map(|local| local.role).filter(|_| external);
     let wanted = sets.iter().filter_map(|set| set.next_hop).next_back();
 
     let mut sent = route.attributes.clone();

@@ -12,7 +12,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use bgp_proto::conduct::{Conduct, NextHopMode};
+use bgp_proto::conduct::{Conduct, DefaultOriginate, NextHopMode};
 use bgp_proto::rtr::Vrp;
 use bgp_proto::session::{Extensions, SendHoldTime};
 use bgp_proto::types::{Asn, Family, NextHop, Prefix, RouterId};
@@ -68,6 +68,9 @@ const BLACKHOLES: u64 = 17;
 
 /// The stream of chance for [`Scenario::shorten_numbers`].
 const TWO_OCTETS: u64 = 18;
+
+/// The stream of chance for [`Scenario::offer_defaults`].
+const DEFAULTS: u64 = 19;
 
 /// The stream of chance for who validates, and what.
 const VALIDATION: u64 = 12;
@@ -134,6 +137,7 @@ impl Scenario {
         scenario.give_up_sooner(seed);
         scenario.drop_packets(seed);
         scenario.shorten_numbers(seed);
+        scenario.offer_defaults(seed);
         scenario.validate();
         scenario
     }
@@ -222,6 +226,24 @@ impl Scenario {
             if node.two_octets {
                 node.originated.values_mut().for_each(shorten_aggregator);
             }
+        }
+    }
+
+    /// Some neighbours are told a default route that nobody else hears of: always, or while there is a route to something.
+    fn offer_defaults(&mut self, seed: u64) {
+        let mut random = Random::new(seed, DEFAULTS);
+        if random.percent(50) {
+            return;
+        }
+        let count = self.topology.nodes.len();
+        for peer in self.topology.nodes.iter_mut().flat_map(|node| node.peers.values_mut()) {
+            let holder = NodeId(random.below(count) as u16);
+            let condition = own_prefix(holder, random.below(4));
+            peer.conduct.default_originate = match random.below(100) {
+                0..15 => DefaultOriginate::Always,
+                15..45 => condition.map_or(DefaultOriginate::No, DefaultOriginate::While),
+                45.. => DefaultOriginate::No,
+            };
         }
     }
 

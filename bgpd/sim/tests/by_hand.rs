@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bgp_proto::conduct::DefaultOriginate;
 use bgp_proto::filter::Filter;
 use bgp_proto::rib::Drain;
 use bgp_proto::session::{Extensions, SendHoldTime};
@@ -515,4 +516,32 @@ fn a_path_is_whole_again_behind_a_speaker_of_two_octets() {
     assert_eq!((old.as_path.to_string(), old.aggregator.map(|it| it.asn)), ("23456".to_owned(), Some(Asn::TRANS)));
     assert_eq!((new.as_path.to_string(), new.aggregator), ("70003 65002 70001".to_owned(), Some(aggregator)));
     assert!(new.unknown.is_empty(), "{new:?}");
+}
+
+#[test]
+fn a_default_route_for_one_neighbour_is_passed_on_by_it_and_comes_and_goes_with_its_condition() {
+    let default: Prefix = "0.0.0.0/0".parse().expect("a prefix");
+    let mut topology = chain();
+    let told = topology.nodes[1].peers.get_mut(&NodeId(2)).expect("they are joined");
+    // It is told whatever the filter says.
+    told.export = None;
+    told.conduct.default_originate = DefaultOriginate::While(prefix());
+    join(&mut topology, 2, 0, false);
+    let mut network = running(topology);
+    let path = |network: &Network, node: u16| {
+        let best = network.speaker(NodeId(node)).expect("it runs").rib().best();
+        let default = best.iter().find(|change| change.prefix == default);
+        default.map(|change| change.paths[0].attributes.as_path.to_string())
+    };
+    for there in [true, false, true] {
+        if there {
+            network.originate(NodeId(0), &[(prefix(), own_route())]);
+        } else {
+            network.withdraw(NodeId(0), &[prefix()]);
+        }
+        rest(&mut network);
+        assert_eq!(checks::all(&network), Ok(()));
+        let expected = [Some("65003 65002"), None, Some("65002")].map(|path| path.filter(|_| there).map(str::to_owned));
+        assert_eq!([0, 1, 2].map(|node| path(&network, node)), expected, "the condition holds: {there}");
+    }
 }

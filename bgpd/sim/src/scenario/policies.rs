@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bgp_proto::conduct::DefaultOriginate;
 use bgp_proto::filter::community::{AnyCommunity, CommunityPattern};
 use bgp_proto::filter::number::{Adjust, AsnRange, NumberMatch};
 use bgp_proto::filter::{Condition, Filter, PrefixMatch, Rule, Set, SetNextHop, Source, Then, Validation};
@@ -34,9 +35,13 @@ impl Scenario {
         let mut policy = self.topology.peer(node, peer)?.clone();
         (policy.import, policy.export) = self.filters(random, node, peer);
         policy.conduct.next_hop = next_hop(random.percent(30)).next_hop;
+        // Without chance, so that no other draw is another.
+        policy.conduct.default_originate = match policy.conduct.default_originate {
+            DefaultOriginate::While(_) => DefaultOriginate::Always,
+            DefaultOriginate::Always | DefaultOriginate::No => DefaultOriginate::No,
+        };
         policy.client ^= random.percent(20) && self.is_inside([node, peer]);
         if self.is_one_as() {
-            // Without chance, so that no other draw is another.
             policy.add_path_most = policy.add_path_most * 2 % 31;
         }
         Some(policy)

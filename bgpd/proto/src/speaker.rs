@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::rib::{self, BestChange, Drain, PeerPolicy, Rib, RibConfig};
 use crate::rtr::Changes;
-use crate::session::{self, Direction, DownReason, Established, Session, SessionConfig, Stop};
+use crate::session::{self, Direction, DownReason, Established, Session, SessionConfig, State, Stop};
 use crate::time::Instant;
 use crate::types::{Family, PeerId, Prefix};
 use crate::wire::Notification;
@@ -232,6 +232,19 @@ impl Speaker {
         let of_rib = known.unsent.take(bytes, pending);
         if of_rib > 0 {
             self.rib.handle_sent(peer, of_rib);
+            self.dirty = true;
+        }
+    }
+
+    /// BFD has lost the path to the peer. A session that is up ends, and its routes go or stay as RFC 5882 section 4.3 has it: if the
+    /// peer's BFD is `control_plane_independent` (its C bit), forwarding has failed and nothing is kept, of a peer that is
+    /// restarting neither; else it may only restart.
+    pub fn handle_path_loss(&mut self, peer: PeerId, reason: String, control_plane_independent: bool, now: Instant) {
+        let Some(known) = self.peers.get(&peer) else { return };
+        if known.session.state() == State::Established {
+            self.with_session(peer, |session| session.handle_path_loss(now, reason, !control_plane_independent));
+        } else if control_plane_independent {
+            self.rib.drop_retained(peer);
             self.dirty = true;
         }
     }

@@ -31,6 +31,8 @@ pub enum Action {
     Enable(NodeId, NodeId, bool),
     /// See [`Network::reset_session`].
     ResetSession(NodeId, NodeId),
+    /// See [`Network::lose_path`].
+    LosePath(NodeId, NodeId, bool),
     /// See [`Network::configure`].
     Configure(NodeId, NodeId, bool),
     /// See [`Network::set_policy`].
@@ -63,6 +65,7 @@ impl Network {
             Action::Deafen(node, peer, deaf) => self.deafen(node, peer, deaf),
             Action::Enable(node, peer, enabled) => self.enable(node, peer, enabled),
             Action::ResetSession(node, peer) => self.reset_session(node, peer),
+            Action::LosePath(node, peer, independent) => self.lose_path(node, peer, independent),
             Action::Configure(node, peer, present) => self.configure(node, peer, present),
             Action::SetPolicy(node, peer, policy) => self.set_policy(node, peer, policy),
             Action::Originate(node, routes) => self.originate(node, &routes),
@@ -131,6 +134,30 @@ pub fn schedule_unreachable(network: &mut Network, random: &mut Random, span: Du
         if random.percent(60) {
             let back = time + random.between(Duration::from_millis(1), Duration::from_secs(60));
             network.at(back, Action::SetUnreachable(node, next_hop, false));
+        }
+    }
+}
+
+/// Schedules losses of paths that BFD sees: one side of a session, or both, the one soon after the other; some while the neighbour is
+/// restarting. From a stream of chance of their own, as drains.
+pub fn schedule_path_losses(network: &mut Network, random: &mut Random, span: Duration) {
+    for _ in 0..random.below(8) {
+        let links = network.topology().links.len();
+        let mut ends = network.topology().links[random.below(links)].ends;
+        random.shuffle(&mut ends);
+        let [node, peer] = ends;
+        let mut time = network.now() + random.between(Duration::ZERO, span);
+        let independent = random.percent(50);
+        if random.percent(30) {
+            network.at(time, Action::Kill(peer, Death::Killed));
+            time = time + random.between(Duration::from_millis(1), Duration::from_secs(3));
+            let back = time + random.between(Duration::from_millis(1), Duration::from_secs(20));
+            network.at(back, Action::Start(peer, random.percent(80)));
+        }
+        network.at(time, Action::LosePath(node, peer, independent));
+        if random.percent(50) {
+            let later = time + random.between(Duration::ZERO, Duration::from_millis(300));
+            network.at(later, Action::LosePath(peer, node, independent));
         }
     }
 }

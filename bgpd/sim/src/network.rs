@@ -420,6 +420,17 @@ impl Network {
         self.settle();
     }
 
+    /// A node's BFD loses the path to a neighbour; `independent`: the neighbour's BFD has said that it does not go down with its
+    /// process (C).
+    pub fn lose_path(&mut self, node: NodeId, peer: NodeId, independent: bool) {
+        let bit = if independent { "set" } else { "clear" };
+        self.note(format_args!("{node} loses the path to {peer}, whose C is {bit}"));
+        self.tell(node, |speaker, now| {
+            speaker.handle_path_loss(peer.as_peer(), "BFD: no packet came in time".to_owned(), independent, now);
+        });
+        self.settle();
+    }
+
     /// Takes a neighbour out of a node's configuration, or puts it back.
     pub fn configure(&mut self, node: NodeId, peer: NodeId, present: bool) {
         let removed = &mut self.nodes[node.index()].removed;

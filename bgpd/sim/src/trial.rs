@@ -30,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// The stream of chance for who is drained when.
 const DRAINS: u64 = 5;
+/// The stream of chance for which paths BFD loses.
+const PATH_LOSSES: u64 = 20;
 /// The stream of chance for who no longer reaches which next hop.
 const UNREACHABLE: u64 = 14;
 
@@ -47,7 +49,8 @@ pub fn run(seed: u64, echo: Option<fn(&str)>) -> Result<Report, String> {
     let shape = scenario.to_string();
     let mut drains = Random::new(seed, DRAINS);
     let mut unreachable = Random::new(seed, UNREACHABLE);
-    let outcome = play(&mut network, &mut scenario, &mut random, &mut drains, &mut unreachable);
+    let mut losses = Random::new(seed, PATH_LOSSES);
+    let outcome = play(&mut network, &mut scenario, &mut random, &mut drains, &mut unreachable, &mut losses);
     let outcome = outcome.map_err(|error| format!("{shape}: {error}"));
     outcome.map(|()| Report { hash: network.transcript().hash(), lines: network.transcript().lines(), shape })
 }
@@ -58,6 +61,7 @@ fn play(
     random: &mut Random,
     drains: &mut Random,
     unreachable: &mut Random,
+    losses: &mut Random,
 ) -> Result<(), String> {
     // 1. All start, at about the same time: connections cross.
     for node in network.topology().ids() {
@@ -74,6 +78,7 @@ fn play(
     faults::schedule_drains(network, drains, span);
     faults::schedule_vrps(network, scenario, span);
     faults::schedule_unreachable(network, unreachable, span);
+    faults::schedule_path_losses(network, losses, span);
     for _ in 0..SLICES {
         network.run_until(network.now() + span / SLICES);
         checks::reports_add_up(network).map_err(|error| format!("amid the faults: {error}"))?;

@@ -545,3 +545,53 @@ fn a_default_route_for_one_neighbour_is_passed_on_by_it_and_comes_and_goes_with_
         assert_eq!([0, 1, 2].map(|node| path(&network, node)), expected, "the condition holds: {there}");
     }
 }
+
+/// Kills the first node of a chain, or does not, and has BFD lose the path to it from the second, whose view of the route it says:
+/// before that, right after it, and a minute later.
+fn held_around_a_path_loss(graceful: bool, restarting: bool, independent: bool) -> [bool; 3] {
+    let mut topology = chain();
+    for spec in &mut topology.nodes {
+        spec.graceful_restart = graceful.then_some(60);
+    }
+    let mut network = running(topology);
+    rest(&mut network);
+    if restarting {
+        network.kill(NodeId(0), Death::Killed);
+        network.run_until(network.now() + Duration::from_secs(1));
+    }
+    let before = holds(&network, 2);
+    let lost = network.now();
+    network.partition(0, true);
+    network.lose_path(NodeId(1), NodeId(0), independent);
+    network.run_until(lost + Duration::from_millis(100));
+    assert!(!network.is_up(NodeId(1), NodeId(0)), "a session ends with its path");
+    let after = holds(&network, 2);
+    network.run_until(lost + Duration::from_secs(62));
+    let last = holds(&network, 2);
+    network.partition(0, false);
+    network.start(NodeId(0), graceful);
+    rest(&mut network);
+    assert_eq!(checks::all(&network), Ok(()));
+    [before, after, last]
+}
+
+/// RFC 5882 section 4.3.
+#[test]
+fn a_path_that_bfd_loses_costs_its_routes_unless_the_neighbour_may_only_restart() {
+    for (graceful, restarting, independent, held) in [
+        // Nothing was agreed on.
+        (false, false, false, [true, false, false]),
+        (false, false, true, [true, false, false]),
+        // The neighbour's BFD may have gone down with its process, and its routes stay for the restart time.
+        (true, false, false, [true, true, false]),
+        // It has not, so the path is broken.
+        (true, false, true, [true, false, false]),
+        // The neighbour restarts, and its BFD with it.
+        (true, true, false, [true, true, false]),
+        // It restarts, and its path breaks meanwhile.
+        (true, true, true, [true, false, false]),
+    ] {
+        let case = format!("graceful {graceful}, restarting {restarting}, C {independent}");
+        assert_eq!(held_around_a_path_loss(graceful, restarting, independent), held, "{case}");
+    }
+}

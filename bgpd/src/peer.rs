@@ -421,7 +421,7 @@ impl Peer {
         }
     }
 
-    /// BFD has lost the path to the peer (RFC 5882 section 3.2).
+    /// BFD has lost the path to the peer (RFC 5882 section 4.2).
     fn take_bfd(&mut self, loss: PathLoss) {
         let now = self.clock.now();
         let keep = match self.config.bfd.map(|bfd| bfd.on_down) {

@@ -535,7 +535,7 @@ impl Session {
         }
     }
 
-    /// BFD has lost the path to the peer (RFC 5882 section 3.2), and says so in `reason`. An Established session ends at once:
+    /// BFD has lost the path to the peer (RFC 5882 section 4.2), and says so in `reason`. An Established session ends at once:
     /// with Cease / BFD Down (RFC 9384); or, if routes may be kept and the peer said for how long, like one whose connection
     /// was lost, without a word that would make the peer drop ours (RFC 5882 section 4.3.2).
     pub fn handle_path_loss(&mut self, now: Instant, reason: String, may_keep_routes: bool) {

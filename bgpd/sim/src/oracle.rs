@@ -345,7 +345,11 @@ fn tell(
     sent.weight = 0;
     let own = match prefix.family() {
         Family::Ipv4Unicast if !(extended && over_ipv6) => NextHop::V4(ours.address4),
-        Family::Ipv4Unicast | Family::Ipv6Unicast => NextHop::V6 { global: ours.address6, link_local: None },
+        Family::Ipv4Unicast | Family::Ipv6Unicast => match topology.interface(node, peer) {
+            // Another link's would mean nothing on this one (RFC 2545 section 3), and a global one may not be reached.
+            Some(_) => NextHop::link_local(topology.own_link_local(node), None),
+            None => NextHop::V6 { global: ours.address6, link_local: None },
+        },
     };
     let announcer = route.from.and_then(|from| Some(topology.address(from, topology.link(node, from)?)));
     let usual = match spec.conduct.next_hop {
@@ -366,7 +370,11 @@ fn tell(
         Some(SetNextHop::Unchanged) => false,
         Some(SetNextHop::Address(_)) | None => usual,
     };
-    if ourselves || sent.next_hop.address().is_unspecified() {
+    let means_nothing = match sent.next_hop {
+        NextHop::V4(address) => address.is_unspecified(),
+        NextHop::V6 { global, .. } => global.is_unspecified(),
+    };
+    if ourselves || means_nothing {
         if route.from.is_some() && sent.next_hop != own {
             sent.tunnels = Box::default();
         }
@@ -456,7 +464,9 @@ fn rewritten(conduct: Conduct, ours: Asn, theirs: Asn, path: &AsPath) -> AsPath 
 /// What `node` sent, as `peer` hears it.
 #[must_use]
 pub fn carried(topology: &Topology, node: NodeId, peer: NodeId, sent: Attributes) -> Attributes {
-    two_octets::heard(sent, topology.way(node, peer))
+    let mut heard = two_octets::heard(sent, topology.way(node, peer));
+    heard.next_hop = heard.next_hop.on(topology.interface(peer, node));
+    heard
 }
 
 /// What `node` makes of what `peer` sent: its attributes behind the import filter, or `None` if it is refused.
@@ -471,7 +481,8 @@ pub fn accept(
     let (ours, spec) = (topology.node(node), topology.peer(node, peer)?);
     let local_as = topology.asn_towards(node, peer);
     let own_as = |asn: &Asn| *asn == ours.asn || *asn == local_as;
-    let own_address = [IpAddr::V4(ours.address4), IpAddr::V6(ours.address6)].contains(&sent.next_hop.address());
+    let own = [IpAddr::V4(ours.address4), IpAddr::V6(ours.address6), IpAddr::V6(topology.own_link_local(node))];
+    let own_address = own.contains(&sent.next_hop.address());
     let loops = sent.as_path.asns().filter(own_as).count() > usize::from(spec.conduct.allow_as_in)
         || sent.originator_id == Some(ours.router_id)
         || sent.cluster_list.contains(&ours.cluster_id)

@@ -72,6 +72,9 @@ const TWO_OCTETS: u64 = 18;
 /// The stream of chance for [`Scenario::offer_defaults`].
 const DEFAULTS: u64 = 19;
 
+/// The stream of chance for [`Scenario::leave_out_addresses`].
+const UNNUMBERED: u64 = 21;
+
 /// The stream of chance for who validates, and what.
 const VALIDATION: u64 = 12;
 
@@ -138,6 +141,7 @@ impl Scenario {
         scenario.drop_packets(seed);
         scenario.shorten_numbers(seed);
         scenario.offer_defaults(seed);
+        scenario.leave_out_addresses(seed);
         scenario.validate();
         scenario
     }
@@ -244,6 +248,14 @@ impl Scenario {
                 15..45 => condition.map_or(DefaultOriginate::No, DefaultOriginate::While),
                 45.. => DefaultOriginate::No,
             };
+        }
+    }
+
+    /// Some links have link-local addresses only.
+    fn leave_out_addresses(&mut self, seed: u64) {
+        let mut random = Random::new(seed, UNNUMBERED);
+        for link in &mut self.topology.links {
+            link.unnumbered = random.percent(50) && link.over_ipv6;
         }
     }
 

@@ -11,7 +11,7 @@ use bgp_proto::filter::Filter;
 use bgp_proto::rib::{Aggregate, Awaited, Drain, PeerPolicy, RibConfig};
 use bgp_proto::rtr::Vrp;
 use bgp_proto::session::{Extensions, LocalRestart, RemoteAs, SendHoldTime, SessionConfig};
-use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, PeerId, Prefix, RouterId};
+use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, Interface, PeerId, Prefix, RouterId};
 use bgp_proto::wire::attributes::Attributes;
 use bgp_proto::wire::capability::AddPath;
 
@@ -133,6 +133,8 @@ pub struct LinkSpec {
     pub ends: [NodeId; 2],
     /// The session runs over IPv6.
     pub over_ipv6: bool,
+    /// It runs between link-local addresses, which are the next hops too, and the link is all that is configured; `over_ipv6` as well.
+    pub unnumbered: bool,
     /// The least that a packet takes.
     pub delay: Duration,
     /// The most that it takes longer.
@@ -185,11 +187,28 @@ impl Topology {
         Way::between(self.node(from).two_octets, self.node(to).two_octets)
     }
 
+    /// A node's address on links without others.
+    #[must_use]
+    pub fn own_link_local(&self, node: NodeId) -> Ipv6Addr {
+        let [.., host] = self.node(node).address6.segments();
+        Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, host)
+    }
+
     /// A node's address on a link.
     #[must_use]
     pub fn address(&self, node: NodeId, link: usize) -> IpAddr {
         let spec = self.node(node);
+        if self.links[link].unnumbered {
+            return self.own_link_local(node).into();
+        }
         if self.links[link].over_ipv6 { spec.address6.into() } else { spec.address4.into() }
+    }
+
+    /// The interface of both ends of the link between two neighbours, where that is all that a session knows of it.
+    #[must_use]
+    pub fn interface(&self, a: NodeId, b: NodeId) -> Option<Interface> {
+        let link = self.link(a, b).filter(|link| self.links[*link].unnumbered)?;
+        Interface::new(&format!("link{link}"))
     }
 
     /// Families of the session between two neighbours.
@@ -238,10 +257,15 @@ impl Topology {
     #[must_use]
     pub fn session_config(&self, node: NodeId, peer: NodeId, restarted: bool) -> Option<SessionConfig> {
         let (spec, known) = (self.node(node), self.peer(node, peer)?);
+        let (exactly, interface) = (RemoteAs::Exactly(self.asn_as_known(node, peer)), self.interface(node, peer));
         Some(SessionConfig {
             local_as: self.asn_towards(node, peer),
             router_id: spec.router_id,
-            remote_as: RemoteAs::Exactly(self.asn_as_known(node, peer)),
+            remote_as: match interface {
+                Some(_) if spec.asn == self.node(peer).asn => RemoteAs::Internal,
+                Some(_) => RemoteAs::External,
+                None => exactly,
+            },
             families: known.families,
             hold_time: known.hold_time,
             connect_retry: Duration::from_secs(5),
@@ -250,7 +274,7 @@ impl Topology {
             delay_open: (node.0 % 3 == 1).then_some(Duration::from_secs(2)),
             passive: known.passive,
             send_hold: known.send_hold,
-            link: None,
+            link: interface,
             graceful_restart: spec.graceful_restart.map(|seconds| LocalRestart {
                 seconds,
                 restarted,

@@ -9,7 +9,7 @@ use bgp_proto::conduct::DefaultOriginate;
 use bgp_proto::filter::Filter;
 use bgp_proto::rib::Drain;
 use bgp_proto::session::{Extensions, SendHoldTime};
-use bgp_proto::types::{Asn, ClusterId, Family, HoldTime, NextHop, Prefix, RouterId};
+use bgp_proto::types::{Asn, ClusterId, Family, HoldTime, Interface, NextHop, Prefix, RouterId};
 use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Aggregator, Attributes, Origin};
 use bgp_proto::wire::capability::AddPath;
@@ -77,6 +77,7 @@ fn join(topology: &mut Topology, a: u16, b: u16, client: bool) {
     topology.links.push(LinkSpec {
         ends,
         over_ipv6: false,
+        unnumbered: false,
         delay: Duration::from_millis(2),
         jitter: Duration::ZERO,
         reader_lag: Duration::ZERO,
@@ -593,5 +594,24 @@ fn a_path_that_bfd_loses_costs_its_routes_unless_the_neighbour_may_only_restart(
     ] {
         let case = format!("graceful {graceful}, restarting {restarting}, C {independent}");
         assert_eq!(held_around_a_path_loss(graceful, restarting, independent), held, "{case}");
+    }
+}
+
+/// RFC 8950 over RFC 2545: each node passes on its own end of the next link, since the end of another means nothing there.
+#[test]
+fn routes_of_both_families_go_down_a_chain_of_links_without_addresses() {
+    let ipv6: Prefix = "2001:db8:1::/48".parse().expect("a prefix");
+    let mut topology = chain();
+    topology.links.iter_mut().for_each(|link| (link.over_ipv6, link.unnumbered) = (true, true));
+    let own = Attributes { next_hop: NextHop::V6 { global: Ipv6Addr::UNSPECIFIED, link_local: None }, ..own_route() };
+    topology.nodes[0].originated.insert(ipv6, own);
+    let mut network = running(topology);
+    rest(&mut network);
+    assert_eq!(checks::all(&network), Ok(()));
+    for node in [1, 2] {
+        let best = network.speaker(NodeId(node)).expect("it runs").rib().best();
+        let gateways: Vec<_> = best.iter().map(|change| change.paths[0].attributes.next_hop.gateway()).collect();
+        let neighbour = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, node - 1);
+        assert_eq!(gateways, [(neighbour.into(), Interface::new(&format!("link{}", node - 1))); 2]);
     }
 }

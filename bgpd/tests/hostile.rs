@@ -5,6 +5,9 @@
 mod support;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bgp_proto::session::{RemoteAs, State};
@@ -18,8 +21,10 @@ use support::{ASN, Speaker, attributes, context, numbered, prefix, wait_for};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-/// What the process may grow by, with everything that other tests of this file do at the same time.
-const MOST_GROWTH: usize = 256 << 20;
+/// What the process may grow by at any moment of an attack, with everything that other tests of this file do at the same time. By
+/// docs/performance.md, what is on its way to a RIB takes 2.5 MiB at most and a peer that does not read one and a bit; a table of
+/// 20,000 routes takes 5, and what the allocator keeps comes on top.
+const MOST_GROWTH: usize = 32 << 20;
 
 fn encoded(message: &Message) -> Vec<u8> {
     message.encode(&context()).to_vec()
@@ -174,6 +179,36 @@ impl Noise {
     }
 }
 
+/// Looks at how large the process is, again and again until it is asked.
+struct Growth {
+    over: Arc<AtomicBool>,
+    watch: JoinHandle<usize>,
+    before: usize,
+}
+
+impl Growth {
+    fn watch() -> Self {
+        let (over, before) = (Arc::new(AtomicBool::new(false)), resident());
+        let seen_over = over.clone();
+        let watch = std::thread::spawn(move || {
+            let mut most = resident();
+            while !seen_over.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(2));
+                most = most.max(resident());
+            }
+            most
+        });
+        Self { over, watch, before }
+    }
+
+    /// It was never more than it may be.
+    fn end_within_bounds(self) {
+        self.over.store(true, Ordering::Relaxed);
+        let growth = self.watch.join().unwrap().saturating_sub(self.before);
+        assert!(growth < MOST_GROWTH, "grown by {} KiB", growth >> 10);
+    }
+}
+
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -253,7 +288,7 @@ async fn ten_thousand_strangers_are_closed_cost_bounded_memory_and_keep_no_peer_
     let from = support::address();
     let strangers = [(); 8].map(|()| support::address());
     let stage = Stage::new(&[from]).await;
-    let before = resident();
+    let growth = Growth::watch();
     let mut crowd = Vec::new();
     // As many at a time as the descriptors of a common limit allow with both ends in one process.
     for round in 0..40 {
@@ -268,7 +303,7 @@ async fn ten_thousand_strangers_are_closed_cost_bounded_memory_and_keep_no_peer_
     }
     assert_eq!(stage.speaker.bgp.refused(), 10_000);
     let _stream = stage.session("p0", from).await;
-    assert!(resident() < before + MOST_GROWTH, "{before} {}", resident());
+    growth.end_within_bounds();
     stage.is_untouched().await;
 }
 
@@ -276,7 +311,7 @@ async fn ten_thousand_strangers_are_closed_cost_bounded_memory_and_keep_no_peer_
 async fn a_storm_of_notifications_and_opens_touches_no_other_session() {
     let from = support::address();
     let stage = Stage::with_dynamic(&[], Some(from)).await;
-    let before = resident();
+    let growth = Growth::watch();
     let cease = encoded(&Message::Notification(Notification::hold_timer_expired()));
     for round in 0..500 {
         let bytes = match round % 4 {
@@ -288,7 +323,7 @@ async fn a_storm_of_notifications_and_opens_touches_no_other_session() {
         stage.is_told(from, &bytes).await;
     }
     let _stream = stage.session("d", from).await;
-    assert!(resident() < before + MOST_GROWTH, "{before} {}", resident());
+    growth.end_within_bounds();
     stage.is_untouched().await;
 }
 
@@ -296,7 +331,7 @@ async fn a_storm_of_notifications_and_opens_touches_no_other_session() {
 async fn a_peer_whose_session_and_routes_flap_costs_bounded_memory_and_leaves_nothing() {
     let from = support::address();
     let stage = Stage::with_dynamic(&[], Some(from)).await;
-    let before = resident();
+    let growth = Growth::watch();
     let nlri: Vec<u8> = (0..200).flat_map(|number| [24, 10, 66, number]).collect();
     let withdrawal = {
         let lengths =
@@ -315,7 +350,7 @@ async fn a_peer_whose_session_and_routes_flap_costs_bounded_memory_and_leaves_no
         stage.speaker.wait_prefix(prefix("10.66.199.0/24")).await;
     }
     stage.speaker.wait_no_prefix(prefix("10.66.199.0/24")).await;
-    assert!(resident() < before + MOST_GROWTH, "{before} {}", resident());
+    growth.end_within_bounds();
     stage.is_untouched().await;
 }
 
@@ -327,7 +362,7 @@ async fn a_peer_that_asks_for_everything_again_and_again_and_reads_nothing_costs
     stage.speaker.originate(all).await;
     stage.speaker.wait_best("the table", |best| best.len() > 20_000).await;
     let mut stream = stage.session("p0", from).await;
-    let before = resident();
+    let growth = Growth::watch();
     let refresh = encoded(&Message::RouteRefresh(RouteRefresh::Request(Family::Ipv4Unicast)));
     let flood = tokio::time::timeout(support::DEADLINE, async {
         for _ in 0..200 {
@@ -342,8 +377,9 @@ async fn a_peer_that_asks_for_everything_again_and_again_and_reads_nothing_costs
         })
         .await;
     assert_eq!(peer.state, State::Established, "{peer:?}");
-    assert!(peer.unsent_bytes + peer.counts.unsent_bytes < 8 << 20, "{peer:?}");
-    assert!(resident() < before + MOST_GROWTH, "{before} {}", resident());
+    // 1 MiB and a chunk.
+    assert!(peer.unsent_bytes + peer.counts.unsent_bytes < 2 << 20, "{peer:?}");
+    growth.end_within_bounds();
     stage.is_untouched().await;
 }
 
@@ -355,7 +391,7 @@ async fn a_peer_above_its_prefix_limit_again_and_again_is_ended_each_time_and_le
     let action = LimitAction::Restart(Some(Duration::from_millis(10)));
     let limit = PrefixLimit { action, ..PrefixLimit::new(100) };
     stage.speaker.reconfigure(|config| config.peers[0].max_prefixes = Some(limit)).await;
-    let before = resident();
+    let growth = Growth::watch();
     let nlri: Vec<u8> = (0..200).flat_map(|number| [24, 10, 66, number]).collect();
     for time in 1..=TIMES {
         let mut stream = stage.session("p0", from).await;
@@ -366,7 +402,7 @@ async fn a_peer_above_its_prefix_limit_again_and_again_is_ended_each_time_and_le
     let peer = stage.speaker.peer("p0").await.unwrap();
     assert_eq!((peer.prefix_limit_reached, peer.counters.established), (TIMES, TIMES.into()), "{peer:?}");
     stage.speaker.wait_no_prefix(prefix("10.66.0.0/24")).await;
-    assert!(resident() < before + MOST_GROWTH, "{before} {}", resident());
+    growth.end_within_bounds();
     stage.is_untouched().await;
 
     // Stopped, it stays down however often it comes, until its limit is another.

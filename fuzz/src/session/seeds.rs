@@ -1,9 +1,9 @@
-//! Where the fuzzer begins: of each kind of session all that a peer may say in it, well-formed, in as few messages as do.
+//! Where the fuzzer begins: of each kind of session all that a peer may say in it, well-formed, in as few messages as do; and what it may
+//! say in another.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use bgp_proto::types::RouterId;
-use bgp_proto::types::{Asn, Family, NextHop, Nlri, PathId, Prefix};
+use bgp_proto::types::{Asn, ClusterId, Family, NextHop, Nlri, PathId, Prefix, RouterId};
 use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Aggregator, Attributes, Origin, UnknownAttribute};
 use bgp_proto::wire::community::{Community, ExtendedCommunity, LargeCommunity};
@@ -21,6 +21,12 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
         let context = established(kind).established().expect("it was let in").receive;
         let said = conversation(&context);
         let [a, b] = kind.octets();
+        let other = conversation(&UpdateContext {
+            external: false,
+            extended_next_hop: Family::ALL.into_iter().collect(),
+            ..plain()
+        });
+        seeds.push((format!("kind-{a:02x}{b:02x}-other"), [&[0xff, a, b], &other[..]].concat()));
         // Established, in pieces of 13 octets; and from the OPEN on, in one piece of up to 127.
         seeds.push((format!("kind-{a:02x}{b:02x}-routes"), [&[27, a, b], &said[..]].concat()));
         let open = Message::Open(kind.peers_open()).encode(&plain());
@@ -75,6 +81,10 @@ fn routes(context: &UpdateContext, family: Family) -> Vec<Attributes> {
     all.communities = [Community(65000 << 16 | 1), Community::GRACEFUL_SHUTDOWN].into();
     all.large_communities = [LargeCommunity { global: 65000, local1: 1, local2: 2 }].into();
     all.extended_communities = [ExtendedCommunity([0, 2, 0xfd, 0xe8, 0, 0, 0, 1])].into();
+    if !context.external {
+        all.originator_id = Some(RouterId(Ipv4Addr::new(10, 0, 0, 8)));
+        all.cluster_list = [ClusterId(Ipv4Addr::new(10, 0, 0, 7))].into();
+    }
     all.otc = Some(Asn(65001));
     all.unknown = [UnknownAttribute { code: 99, value: b"what nobody knows"[..].into() }].into();
     let mut routes = vec![few.clone(), all];

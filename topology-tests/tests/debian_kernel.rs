@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use topology_tests::vm::{Kernel, Machine, MachineError, Ran, WITHIN};
 
-/// It takes two minutes on two busy cores.
-const DEADLINE: Duration = Duration::from_secs(580);
+/// The longest takes five minutes beside other tests, to which it gives way.
+const DEADLINE: Duration = Duration::from_secs(1200);
 
 /// Runs the script with Debian 12's kernel and everything for labs aboard.
 fn on_debian(script: &str) -> Result<Ran, MachineError> {

@@ -1,6 +1,6 @@
 # `make` lists what there is to do.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo demo-down test tcp-ao check bench fuzz install clean
+.PHONY: help setup build demo demo-down test tcp-ao check release bench fuzz install clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,9 +30,12 @@ check: setup ## What CI checks besides the tests: format, lints, docs, dependenc
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 
+release: setup ## Build for release, laid out by what linnetd does at work (root, else without; twenty minutes)
+	@.ci/release
+
 bench: setup ## Measure Linnet beside BIRD, FRR, GoBGP and OpenBGPD (root; an hour); BENCH="--scenarios S1 --daemons linnet,bird" for less
-	cargo build --locked --release --package linnetd --package linnet-bench
-	@cargo run --locked --release --quiet --package linnet-bench --bin bench -- run --json bench.json $(BENCH)
+	@.ci/release linnet-bench
+	@$(or $(CARGO_TARGET_DIR),target)/release/bench run --json bench.json $(BENCH)
 
 # libFuzzer's instrumentation is behind flags that a stable compiler takes with RUSTC_BOOTSTRAP.
 FUZZ ?= $(notdir $(wildcard fuzz/corpus/*))
@@ -45,9 +48,8 @@ fuzz: setup ## Let libFuzzer look for input that breaks something, a minute each
 	        -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=10 -rss_limit_mb=1024 || exit 1; \
 	done
 
-install: ## Build for release and install linnetd and linnet into PREFIX (default /usr/local)
-	cargo build --locked --release --package linnetd --package linnet
-	install -D --mode 755 --target-directory $(DESTDIR)$(or $(PREFIX),/usr/local)/bin target/release/linnetd target/release/linnet
+install: release ## Build for release and install linnetd and linnet into PREFIX (default /usr/local)
+	install -D --mode 755 --target-directory $(DESTDIR)$(or $(PREFIX),/usr/local)/bin $(addprefix $(or $(CARGO_TARGET_DIR),target)/release/,linnetd linnet)
 
 clean: ## Remove what was built
 	cargo clean

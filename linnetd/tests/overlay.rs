@@ -106,6 +106,16 @@ impl Drop for Host {
     }
 }
 
+/// Two hosts that are to use the overlay so, and a router between them.
+fn routed(mode: &str) -> (Namespace, Host, Host) {
+    let router = Namespace::new("r");
+    router.run("sysctl -qw net.ipv4.ip_forward=1");
+    let (one, two) = (Host::new(1, &router), Host::new(2, &router));
+    one.configure(2, mode);
+    two.configure(1, mode);
+    (router, one, two)
+}
+
 fn until(what: &str, hosts: &[&Host], mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(90);
     while !done() {
@@ -117,11 +127,7 @@ fn until(what: &str, hosts: &[&Host], mut done: impl FnMut() -> bool) {
 
 #[test]
 fn hosts_behind_a_router_that_knows_no_pod_reach_one_another_by_vxlan() {
-    let router = Namespace::new("r");
-    router.run("sysctl -qw net.ipv4.ip_forward=1");
-    let (one, two) = (Host::new(1, &router), Host::new(2, &router));
-    one.configure(2, "auto");
-    two.configure(1, "auto");
+    let (_router, one, two) = routed("auto");
     let daemons = [one.start(), two.start()];
     let ping = |to: &str, from: &str| one.namespace.try_run(&format!("ping -c1 -W1 -I {from} {to}")).status.success();
     until("IPv4 through the tunnel", &[&one, &two], || ping("10.244.2.1", "10.244.1.1"));
@@ -161,14 +167,10 @@ fn hosts_behind_a_router_that_knows_no_pod_reach_one_another_by_vxlan() {
 
 #[test]
 fn a_tunnel_that_is_switched_off_takes_packets_until_peers_have_heard_of_it_and_none_is_lost() {
-    let router = Namespace::new("r");
-    router.run("sysctl -qw net.ipv4.ip_forward=1");
-    let (one, two) = (Host::new(1, &router), Host::new(2, &router));
+    let (router, one, two) = routed("always");
     for host in [1, 2] {
         router.run(&format!("ip route add 10.244.{host}.0/24 via 10.9{host}.0.1"));
     }
-    one.configure(2, "always");
-    two.configure(1, "always");
     let daemons = [one.start(), two.start()];
     until("both go by the tunnel", &[&one, &two], || {
         one.leads("10.244.2.0/24", "linnet.vxlan") && two.leads("10.244.1.0/24", "linnet.vxlan")
@@ -201,11 +203,7 @@ fn a_tunnel_that_is_switched_off_takes_packets_until_peers_have_heard_of_it_and_
 
 #[test]
 fn a_node_that_is_renumbered_is_reached_at_its_new_address_after_a_reload() {
-    let router = Namespace::new("r");
-    router.run("sysctl -qw net.ipv4.ip_forward=1");
-    let (one, two) = (Host::new(1, &router), Host::new(2, &router));
-    one.configure(2, "auto");
-    two.configure(1, "auto");
+    let (router, one, two) = routed("auto");
     let daemons = [one.start(), two.start()];
     let reached = || {
         ["10.244.2.1 -I 10.244.1.1", "fd00:244:2::1 -I fd00:244:1::1"]

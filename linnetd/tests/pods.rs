@@ -7,6 +7,16 @@ use std::fs;
 use linnet_api::{EndpointAddRequest, EndpointListRequest, EndpointRemoveRequest};
 use support::{Namespace, Rack, shown, wait_for_both_sides};
 
+/// An endpoint of this name in this namespace, at these addresses.
+fn wish(name: &str, pod: &Namespace, addresses: &[&str]) -> EndpointAddRequest {
+    EndpointAddRequest {
+        name: name.to_owned(),
+        netns: pod.name.clone(),
+        addresses: addresses.iter().map(|address| (*address).to_owned()).collect(),
+        ..EndpointAddRequest::default()
+    }
+}
+
 #[tokio::test]
 async fn a_pod_is_reached_survives_kill_9_and_leaves_nothing() {
     let rack = Rack::new("");
@@ -15,12 +25,7 @@ async fn a_pod_is_reached_survives_kill_9_and_leaves_nothing() {
     wait_for_both_sides(&rack);
     let pod = Namespace::new("p");
     let before = rack.host.linnet_state();
-    let request = EndpointAddRequest {
-        name: "web".into(),
-        netns: pod.name.clone(),
-        addresses: vec!["10.244.1.2".into(), "fd00:244:1::2".into()],
-        ..EndpointAddRequest::default()
-    };
+    let request = wish("web", &pod, &["10.244.1.2", "fd00:244:1::2"]);
     let mut endpoints = rack.endpoints().await;
     let added = endpoints.add(request.clone()).await.unwrap_or_else(|error| panic!("{error}\n{}", rack.dump()));
     let added = added.into_inner().endpoint.unwrap();
@@ -64,12 +69,7 @@ async fn pods_and_their_interfaces_follow_the_mtu_of_the_underlay() {
         rack.until("the overlay follows", || {
             rack.host.run("ip -o link show linnet.vxlan").contains(&wanted).then_some(())
         });
-        let request = EndpointAddRequest {
-            name: format!("web-{address}"),
-            netns: pod.name.clone(),
-            addresses: vec![address.into()],
-            ..EndpointAddRequest::default()
-        };
+        let request = wish(&format!("web-{address}"), pod, &[address]);
         let added = endpoints.add(request).await.unwrap().into_inner().endpoint.unwrap();
         assert_eq!(added.mtu, mtu - 50, "{}", shown(&added));
         interfaces.push(added.interface);
@@ -108,12 +108,7 @@ async fn without_an_overlay_a_pod_gets_the_smallest_mtu_of_the_default_routes_of
     for (address, change, mtu) in routes {
         rack.host.run(change);
         let pod = Namespace::new("p");
-        let request = EndpointAddRequest {
-            name: format!("web-{address}"),
-            netns: pod.name.clone(),
-            addresses: vec![address.into()],
-            ..EndpointAddRequest::default()
-        };
+        let request = wish(&format!("web-{address}"), &pod, &[address]);
         let added = endpoints.add(request).await.unwrap().into_inner().endpoint.unwrap();
         assert_eq!(added.mtu, mtu, "after {change}\n{}", rack.dump());
         assert!(pod.run("ip -o link show eth0").contains(&format!("mtu {mtu} ")), "{}", rack.dump());
@@ -131,12 +126,7 @@ async fn an_endpoint_that_cannot_be_made_leaves_nothing() {
     let pod = Namespace::new("p");
     // The interface's name is taken in the pod: the step that makes it fails, after record and policy.
     pod.run("ip link add eth0 type veth peer name eth1");
-    let request = EndpointAddRequest {
-        name: "web".into(),
-        netns: pod.name.clone(),
-        addresses: vec!["10.244.1.2".into()],
-        ..EndpointAddRequest::default()
-    };
+    let request = wish("web", &pod, &["10.244.1.2"]);
     let mut endpoints = rack.endpoints().await;
     let error = endpoints.add(request).await.unwrap_err();
     assert_eq!(error.code(), tonic::Code::FailedPrecondition, "{error:?}");
@@ -153,12 +143,7 @@ async fn a_pod_whose_interface_somebody_removed_or_whose_namespace_was_made_anew
     let _daemon = rack.start();
     let pod = Namespace::new("p");
     let mut endpoints = rack.endpoints().await;
-    let request = EndpointAddRequest {
-        name: "web".into(),
-        netns: pod.name.clone(),
-        addresses: vec!["10.244.1.2".into()],
-        ..EndpointAddRequest::default()
-    };
+    let request = wish("web", &pod, &["10.244.1.2"]);
     let interface = endpoints.add(request).await.unwrap().into_inner().endpoint.unwrap().interface;
     let reached = || rack.host.try_run("ping -c1 -W1 10.244.1.2").status.success();
     assert!(reached(), "{}", rack.dump());
@@ -178,12 +163,7 @@ async fn a_pod_whose_namespace_goes_is_failed_with_the_reason_and_cleanup_takes_
     let (gone, stays) = (Namespace::new("p"), Namespace::new("p"));
     let mut endpoints = rack.endpoints().await;
     for (name, pod, address) in [("gone", &gone, "10.244.1.2"), ("stays", &stays, "10.244.1.3")] {
-        let request = EndpointAddRequest {
-            name: name.into(),
-            netns: pod.name.clone(),
-            addresses: vec![address.into()],
-            ..EndpointAddRequest::default()
-        };
+        let request = wish(name, pod, &[address]);
         endpoints.add(request).await.unwrap();
     }
     daemon.signal("KILL");

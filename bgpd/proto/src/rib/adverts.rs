@@ -319,14 +319,14 @@ impl FamilyOut {
                 return word_too_large;
             }
             Found::Id(word) => word,
-            Found::Absent(hash) => {
+            Found::Absent(vacancy) => {
                 let out = transform(view.config, group, view.family, &attributes, source, accepted);
                 view.store.retain(attrs);
                 let (made, out) = match out {
                     Ok(made) => (Some(made), Ok(())),
                     Err(withheld) => (None, Err(withheld)),
                 };
-                let word = self.adverts.insert(hash, key, Advert { out, too_large: false });
+                let word = self.adverts.insert(vacancy, key, Advert { out, too_large: false });
                 self.made.extend(made.map(|made| (word, made)));
                 word
             }
@@ -339,9 +339,9 @@ impl FamilyOut {
         let key = AdvertKey { too_large: true, ..key };
         match self.adverts.acquire(&key) {
             Found::Id(word) => word,
-            Found::Absent(hash) => {
+            Found::Absent(vacancy) => {
                 store.retain(key.attrs);
-                self.adverts.insert(hash, key, Advert { out: Err(Withheld::Unsendable), too_large: false })
+                self.adverts.insert(vacancy, key, Advert { out: Err(Withheld::Unsendable), too_large: false })
             }
         }
     }

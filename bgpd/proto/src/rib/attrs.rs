@@ -57,11 +57,11 @@ impl<K, V> Default for Interner<K, V> {
 /// What [`Interner::acquire`] found: a number, or that with which to insert.
 pub(crate) enum Found {
     Id(u32),
-    Absent(Absent),
+    Absent(Vacancy),
 }
 
-/// What was looked for and is not there.
-pub(crate) struct Absent(ShortHash);
+/// The place of what was looked for and is not there.
+pub(crate) struct Vacancy(ShortHash);
 
 impl<K, V> Interner<K, V> {
     /// One more reference to the value with this key, if it is there.
@@ -81,12 +81,12 @@ impl<K, V> Interner<K, V> {
                 self.slots[at as usize].references += 1;
                 Found::Id(at + 1)
             }
-            None => Found::Absent(Absent(hash)),
+            None => Found::Absent(Vacancy(hash)),
         }
     }
 
     /// Adds a value that [`Self::acquire`] did not find, with one reference.
-    pub(crate) fn insert(&mut self, Absent(hash): Absent, key: K, value: V) -> u32 {
+    pub(crate) fn insert(&mut self, Vacancy(hash): Vacancy, key: K, value: V) -> u32 {
         let slot = Slot { hash, references: 1, item: Some((key, value)) };
         let at = match self.free.pop() {
             Some(at) => {
@@ -198,10 +198,10 @@ impl AttrStore {
         packer.pack(attributes);
         match self.sets.acquire_by(packer, |known| packer.is(known)) {
             Found::Id(id) => AttrId(id),
-            Found::Absent(hash) => {
+            Found::Absent(vacancy) => {
                 let mut merit = Merit::of(attributes);
                 merit.unreachable = self.unreachable.concerns(attributes.next_hop, &attributes.tunnels);
-                AttrId(self.sets.insert(hash, packer.take(), merit))
+                AttrId(self.sets.insert(vacancy, packer.take(), merit))
             }
         }
     }
@@ -264,7 +264,7 @@ impl AttrStore {
     pub(crate) fn import(&mut self, key: ImportKey, transform: impl FnOnce(&Attributes) -> Attributes) -> u32 {
         match self.imports.acquire(&key) {
             Found::Id(id) => id,
-            Found::Absent(hash) => {
+            Found::Absent(vacancy) => {
                 let result = match self.attributes(key.original).map(|original| transform(&original)) {
                     Some(result) => self.intern(&result),
                     None => {
@@ -273,7 +273,7 @@ impl AttrStore {
                     }
                 };
                 self.retain(key.original);
-                self.imports.insert(hash, key, result)
+                self.imports.insert(vacancy, key, result)
             }
         }
     }

@@ -27,7 +27,7 @@ impl PathIds {
         let key = (peer, theirs);
         let given = match self.0.acquire(&key) {
             Found::Id(id) => id,
-            Found::Absent(hash) => self.0.insert(hash, key, ()),
+            Found::Absent(vacancy) => self.0.insert(vacancy, key, ()),
         };
         PathId(Self::GIVEN + given)
     }
@@ -83,7 +83,7 @@ impl PathSets {
         let set = set.into_boxed_slice();
         match self.0.acquire(&set) {
             Found::Id(word) => (word, set),
-            Found::Absent(hash) => (self.0.insert(hash, set, ()), Box::default()),
+            Found::Absent(vacancy) => (self.0.insert(vacancy, set, ()), Box::default()),
         }
     }
 

@@ -18,7 +18,7 @@ demo-down: ## End a demo that was kept
 	@cargo run --locked --quiet --package topology-tests --bin lab -- down two-racks
 
 test: build ## Run every test, the topologies with real routers included (root)
-	@.ci/test
+	cargo test --locked --workspace --no-fail-fast
 
 tcp-ao: build ## See sessions signed by TCP-AO on a kernel that has it, which is built for this once (some minutes)
 	@.ci/setup bc bison flex libelf-dev

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use topology_tests::vm::{Kernel, Machine, MachineError, Ran, WITHIN};
 
-/// The longest takes five minutes beside other tests, to which it gives way.
+/// The longest takes five minutes on two busy cores.
 const DEADLINE: Duration = Duration::from_secs(1200);
 
 /// Runs the script with Debian 12's kernel and everything for labs aboard.

@@ -38,6 +38,8 @@ use crate::watch::Carrier;
 
 /// Most messages of the RIB that go into the queue of a connection before it is written.
 const MESSAGES_A_WRITE: usize = 32;
+/// Octets of UPDATEs that come alone: what a peer has much to say brings more in one read.
+const LITTLE: usize = 4096;
 
 /// What the roster tells a peer's task.
 pub(crate) enum PeerCommand {
@@ -126,6 +128,10 @@ pub(crate) struct Peer {
     owed: usize,
     /// Octets that were read since the RIB was last told of UPDATEs: a long message takes many reads, and all of them count.
     unbilled: usize,
+    /// A connection had its turn, so that now all else has one.
+    others_first: bool,
+    /// The RIB was told of UPDATEs, and more of them is not to be expected at once.
+    handed_over: bool,
     farewells: JoinSet<()>,
     history: History,
     prefixes: PrefixHistory,
@@ -170,6 +176,8 @@ impl Peer {
             restart: PeerRestart::default(),
             owed: 0,
             unbilled: 0,
+            others_first: false,
+            handed_over: false,
             farewells: JoinSet::new(),
             history: History::default(),
             prefixes: PrefixHistory::default(),
@@ -195,6 +203,10 @@ impl Peer {
                 timer.as_mut().reset(wake);
             }
             self.turn(timer.as_mut()).await;
+            if std::mem::take(&mut self.handed_over) {
+                // The RIB is next on this worker and goes first: all that is left to do here is to wait.
+                tokio::task::yield_now().await;
+            }
             self.ring();
             self.settle();
         }
@@ -208,7 +220,15 @@ impl Peer {
     /// Waits for one thing to happen, and takes it in.
     async fn turn(&mut self, timer: Pin<&mut Sleep>) {
         let reading = !self.port.is_behind();
+        let others_first = std::mem::take(&mut self.others_first);
         tokio::select! {
+            biased;
+            // Most of what wakes a session is its peer, so that is looked at first, and what else there is not before it is
+            // decided and written: after a rest all of it comes from memory. What floods us is then passed over once.
+            direction = ready(self.outgoing.as_ref(), self.incoming.as_ref(), reading), if !others_first => {
+                self.others_first = true;
+                self.take_ready(direction, reading);
+            }
             command = self.commands.recv() => match command {
                 Some(command) => self.take_command(command),
                 None => self.stop(None),
@@ -231,12 +251,11 @@ impl Peer {
                 }
             }
             outcome = connected(&mut self.connecting) => self.take_connected(outcome),
-            _ = ready(self.outgoing.as_ref(), reading) => self.take_ready(Direction::Outgoing, reading),
-            _ = ready(self.incoming.as_ref(), reading) => self.take_ready(Direction::Incoming, reading),
             () = self.port.room() => {}
             loss = self.bfd.hear() => self.take_bfd(loss),
             Some(_) = self.farewells.join_next() => {}
             () = timer => {}
+            () = std::future::ready(()), if others_first => {}
         }
     }
 
@@ -470,7 +489,9 @@ impl Peer {
                 Output::Up(established) => self.up(established),
                 Output::Down(reason) => self.down(&reason),
                 Output::Updates(updates) => {
-                    self.port.push(Report::Updates(updates), std::mem::take(&mut self.unbilled));
+                    let octets = std::mem::take(&mut self.unbilled);
+                    self.handed_over |= octets <= LITTLE;
+                    self.port.push(Report::Updates(updates), octets);
                 }
                 Output::Refresh(family) => self.port.push(Report::Refresh(family), 1),
             }
@@ -545,11 +566,23 @@ impl Peer {
     }
 }
 
-async fn ready(connection: Option<&Connection>, reading: bool) {
-    match connection {
-        // An error here is told by the read or the write that follows.
-        Some(connection) => drop(connection.ready(reading).await),
-        None => std::future::pending().await,
+/// The one of the two connections that has something for us, or takes something from us.
+async fn ready(outgoing: Option<&Connection>, incoming: Option<&Connection>, reading: bool) -> Direction {
+    // An error here is told by the read or the write that follows.
+    match (outgoing, incoming) {
+        (Some(outgoing), Some(incoming)) => tokio::select! {
+            _ = outgoing.ready(reading) => Direction::Outgoing,
+            _ = incoming.ready(reading) => Direction::Incoming,
+        },
+        (Some(outgoing), None) => {
+            let _ = outgoing.ready(reading).await;
+            Direction::Outgoing
+        }
+        (None, Some(incoming)) => {
+            let _ = incoming.ready(reading).await;
+            Direction::Incoming
+        }
+        (None, None) => std::future::pending().await,
     }
 }
 

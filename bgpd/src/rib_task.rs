@@ -153,6 +153,8 @@ struct RibTask {
     untold: VecDeque<Event>,
     /// The owner was told that a peer is dropped, and not yet that all is decided.
     dropping: bool,
+    /// What was decided is told to the owner, and not yet to peers.
+    unadvertised: bool,
     stopped: Option<oneshot::Sender<()>>,
     watchers: Watchers,
     /// The runtime has other threads, which can take over from ours.
@@ -177,6 +179,7 @@ pub(crate) fn start(
         events,
         untold: VecDeque::new(),
         dropping: false,
+        unadvertised: false,
         stopped: None,
         watchers: Watchers::default(),
         threads: Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread,
@@ -191,6 +194,12 @@ impl RibTask {
             // A single report is what a quiet network brings: one read of one socket.
             let long = busy || self.reports.len() > 1 || !self.orders.is_empty();
             busy = self.work(long, Self::turn);
+            if self.unadvertised {
+                // Whoever programs the kernel has what it needs and goes first: a host should forward what it announces, and
+                // to pack what peers are to hear takes as long as all that is between here and the kernel.
+                tokio::task::yield_now().await;
+                busy |= self.work(long, Self::advertise);
+            }
             if busy {
                 tokio::task::yield_now().await;
             } else if self.stopped.is_none() {
@@ -237,18 +246,28 @@ impl RibTask {
             self.rib.handle_timeout(now);
             self.watchers.observe(&mut self.rib);
         }
-        let more = self.rib.run(now);
+        let mut more = self.rib.decide(now);
         // What is imported again as VRPs change.
         self.watchers.observe(&mut self.rib);
-        while let Some(output) = self.rib.poll() {
-            self.hand_out(output);
-        }
+        self.hand_out();
         if self.dropping && !self.rib.has_undecided() {
             self.dropping = false;
             self.untold.push_back(Event::Decided);
         }
+        self.unadvertised = !self.untold.is_empty();
+        if !self.unadvertised {
+            more |= self.advertise();
+        }
         let walks = self.watchers.walk(&mut self.rib);
         more || walks || taken == REPORTS_A_ROUND
+    }
+
+    /// Tells peers what was decided; whether there is more to do at once.
+    fn advertise(&mut self) -> bool {
+        self.unadvertised = false;
+        let more = self.rib.advertise();
+        self.hand_out();
+        more
     }
 
     /// Waits until one of the queues, the owner or the clock has something for us.
@@ -274,8 +293,10 @@ impl RibTask {
             }
         };
         let next = tokio::select! {
-            order = self.orders.recv() => Next::Order(order),
+            // Reports come first because they cannot wait; orders are taken before each of them.
+            biased;
             envelope = self.reports.recv(), if may_work => Next::Report(envelope),
+            order = self.orders.recv() => Next::Order(order),
             () = room, if !may_work => Next::Look,
             () = timer, if may_work => Next::Look,
         };
@@ -473,7 +494,13 @@ impl RibTask {
         }
     }
 
-    fn hand_out(&mut self, output: Output) {
+    fn hand_out(&mut self) {
+        while let Some(output) = self.rib.poll() {
+            self.hand_out_one(output);
+        }
+    }
+
+    fn hand_out_one(&mut self, output: Output) {
         match output {
             Output::Send(peer, messages) => self.tell_peer(peer, |session| FromRib::Send { session, messages }),
             Output::ManyPrefixes(peer) => {
@@ -499,5 +526,85 @@ impl RibTask {
             // A task that has just ended is about to be removed here too.
             let _ = link.to.send(message(session));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use bgp_proto::conduct::Conduct;
+    use bgp_proto::rib::Awaited;
+    use bgp_proto::types::{ClusterId, NextHop, RouterId};
+    use bgp_proto::wire::aspath::AsPath;
+    use bgp_proto::wire::attributes::Origin;
+
+    use super::*;
+    use crate::rib_port::{SessionTag, tests::established};
+
+    fn config() -> RibConfig {
+        RibConfig {
+            local_as: Asn(1),
+            router_id: RouterId(Ipv4Addr::LOCALHOST),
+            cluster_id: ClusterId(Ipv4Addr::LOCALHOST),
+            max_paths: 1,
+            aggregates: Aggregates::default(),
+            deferral: None,
+            awaited: Awaited::Up,
+            convergence: Duration::ZERO,
+            drain: Drain::Off,
+            tell_best: true,
+            tell_backup: false,
+        }
+    }
+
+    fn internal_peer() -> PeerPolicy {
+        PeerPolicy {
+            name: "peer".into(),
+            address: Ipv4Addr::LOCALHOST.into(),
+            local_as: Asn(1),
+            client: false,
+            add_path_most: 1,
+            own_address4: None,
+            own_address6: None,
+            conduct: Conduct::default(),
+            import: None,
+            export: None,
+            blackhole: false,
+            max_prefixes: None,
+            graceful_shutdown: false,
+            warn_prefixes: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_owner_hears_of_a_change_before_peers_do() {
+        let (order, orders) = mpsc::unbounded_channel();
+        let (report, reports) = mpsc::unbounded_channel();
+        let (events, mut told) = mpsc::channel(16);
+        start(config(), Clock::start(), orders, reports, events);
+
+        let (to, mut peer) = mpsc::unbounded_channel();
+        let tag = SessionTag { peer: PeerId(1), task: 1, session: 1 };
+        let mut session = established();
+        session.send.families.insert(Family::Ipv4Unicast);
+        session.receive.families.insert(Family::Ipv4Unicast);
+        let _ = order.send(Order::SetPeer { peer: tag.peer, task: tag.task, policy: internal_peer(), to });
+        let _ = report.send(Envelope { tag, report: Report::Up(session, Box::default()), _part: None });
+        // End-of-RIB: all that there was to say has been said.
+        assert!(matches!(peer.recv().await, Some(FromRib::Send { .. })));
+
+        let attributes = Attributes::new(Origin::Igp, AsPath::default(), NextHop::V4(Ipv4Addr::new(192, 0, 2, 1)));
+        let _ = order.send(Order::Originate(vec![("198.51.100.0/24".parse().unwrap(), attributes)]));
+        loop {
+            match told.recv().await {
+                Some(Event::Best(_)) => break,
+                Some(_) => {}
+                None => panic!("the task has ended"),
+            }
+        }
+        assert!(peer.try_recv().is_err(), "the peer was told before the owner");
+        assert!(matches!(peer.recv().await, Some(FromRib::Send { .. })));
     }
 }

@@ -113,6 +113,9 @@ impl Answers {
     ) -> Result<(), FibError> {
         let unknown: HashSet<IpAddr> =
             addresses.into_iter().filter(|address| !self.known.contains_key(address)).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
         let unknown: Vec<IpAddr> = unknown.into_iter().collect();
         for (address, answer) in unknown.iter().zip(ask(&unknown, socket, links)?) {
             self.known.insert(*address, Known { answer, watched: None });

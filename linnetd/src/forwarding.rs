@@ -4,7 +4,7 @@
 //! for a route. The stream of best paths is read only as fast as the kernel takes routes, which holds the RIB back.
 
 use std::collections::BTreeSet;
-use std::future::pending;
+use std::future::{pending, ready};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use bgp_proto::types::{Family, Prefix};
 use bgpd::Bgp;
 use fib_sync::{Encapsulation, Fib, FibConfig, FibEvent, OverlaySpec, OverlayStatus, PathId, Reach, Submitted};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
@@ -287,12 +288,31 @@ impl Task {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut kernel: mpsc::Receiver<FibEvent>) {
         let mut decided: Option<mpsc::Receiver<bgpd::Event>> = None;
         let mut lost = Arc::new(Notify::new());
+        // The speaker had its turn, so that now all else has one.
+        let mut others_first = false;
         loop {
             let overlay_due = self.overlay_due;
             let overlays_retire = self.overlays_retire;
             let look_again = self.look_again;
             let back = self.state.tracking.due().map(Instant::from_std);
+            let passed_over = std::mem::take(&mut others_first);
             tokio::select! {
+                biased;
+                // What waits for nothing is first: after a rest, to look at all the others takes as long as to follow the change.
+                event = next(&mut decided), if !passed_over => match event {
+                    Some(event) => {
+                        others_first = true;
+                        self.handle_speaker(event, &mut decided).await;
+                        if self.submitted.is_some() {
+                            // The engine is next on this worker and goes first: all that is left to do here is to wait.
+                            yield_now().await;
+                        }
+                    }
+                    None => {
+                        (self.speaker, decided) = (None, None);
+                        lost.notify_one();
+                    }
+                },
                 command = commands.recv() => match command {
                     None => return,
                     Some(Command::Follow(speaker, events, tell)) => {
@@ -318,13 +338,6 @@ impl Task {
                 },
                 unused = landed(&mut self.submitted) => self.handle_landed(unused),
                 Some(event) = kernel.recv() => self.handle_kernel(event).await,
-                event = next(&mut decided) => match event {
-                    Some(event) => self.handle_speaker(event, &mut decided).await,
-                    None => {
-                        (self.speaker, decided) = (None, None);
-                        lost.notify_one();
-                    }
-                },
                 () = due(back) => self.tell_speaker().await,
                 () = due(look_again) => self.look_again().await,
                 () = due(overlay_due) => {
@@ -332,6 +345,7 @@ impl Task {
                     self.settle().await;
                 }
                 () = due(overlays_retire) => self.retire_overlays().await,
+                () = ready(()), if passed_over => {}
             }
         }
     }

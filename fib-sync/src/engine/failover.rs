@@ -42,6 +42,9 @@ impl Engine {
 
     /// Asks for next hops that are new.
     pub(super) fn learn_gateways(&mut self, paths: &[FamilyPath]) {
+        if paths.is_empty() {
+            return;
+        }
         let paths = paths.iter().filter_map(|(id, _)| self.ledger.paths.get(*id));
         let unknown: HashSet<IpAddr> = paths.flat_map(|path| gateways(path).collect::<Vec<_>>()).collect();
         let learned = self.answers.learn(unknown, &mut self.socket, &self.links);

@@ -251,23 +251,34 @@ impl Engine {
     }
 
     async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        // Armed anew only when it must ring earlier than it would.
+        let mut timer = Box::pin(tokio::time::sleep_until(self.wake().into()));
+        // A command had its turn, so that now notices have one.
+        let mut notices_first = false;
         loop {
             // Nobody is left to say what is wanted: what another engine writes from now on is not for this one to judge.
             if commands.is_closed() && commands.is_empty() {
                 return;
             }
-            let wake = self.wake();
-            // In no fixed order: a flood of notices must not keep commands waiting, nor the other way round.
+            let wake = self.wake().into();
+            if timer.is_elapsed() || wake < timer.deadline() {
+                timer.as_mut().reset(wake);
+            }
+            let passed_over = std::mem::take(&mut notices_first);
             tokio::select! {
-                () = self.monitor.ready() => self.work(true, Engine::heard),
-                command = commands.recv() => match command {
+                biased;
+                // Commands are first, which wait for nothing; but a flood of them must not keep notices waiting.
+                command = commands.recv(), if !passed_over => match command {
                     Some(command) => {
+                        notices_first = true;
                         let long = !matches!(&command, Command::Change(changes, _) if changes.len() <= FEW);
                         self.work(long, |engine| engine.obey(command));
                     }
                     None => return,
                 },
-                () = tokio::time::sleep_until(wake.into()) => {}
+                () = self.monitor.ready() => self.work(true, Engine::heard),
+                () = &mut timer => {}
+                () = std::future::ready(()), if passed_over => {}
             }
             let now = Instant::now();
             if self.wake() <= now {

@@ -37,8 +37,12 @@ struct Burst {
 impl Engine {
     /// Takes in everything announced so far, then acts once.
     pub(super) fn heard(&mut self) {
+        let notices = self.monitor.hear();
+        if notices.is_empty() {
+            return;
+        }
         let mut burst = Burst::default();
-        for notice in self.monitor.hear() {
+        for notice in notices {
             match notice {
                 Notice::Message { message, flags, port } => self.take(message, flags, port, &mut burst),
                 Notice::NextHop { id, port } if NextHops::concerns(id) => {

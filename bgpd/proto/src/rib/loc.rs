@@ -29,7 +29,7 @@ impl Rib {
     pub(super) fn decide_dirty(&mut self, family: Family, budget: usize, news: &mut Vec<BestChange>) -> usize {
         for decided in 0..budget {
             let Some((id, changed)) = self.tables[at(family)].take_dirty() else { return decided };
-            self.decide(family, id, changed, news);
+            self.decide_one(family, id, changed, news);
             if self.tables[at(family)].paths(id).as_slice().is_empty() {
                 self.empty[at(family)].push(id);
             }
@@ -46,7 +46,7 @@ impl Rib {
             let paths = self.tables[at(family)].paths_mut(id);
             let ours = paths.of_peer(PeerId::LOCAL);
             if paths.as_slice()[ours].iter().any(|path| path.flags.accepted()) {
-                self.decide(family, id, News::Chosen, news);
+                self.decide_one(family, id, News::Chosen, news);
                 continue;
             }
             // What peers have said of it has to wait like all that they say.
@@ -58,7 +58,7 @@ impl Rib {
         }
     }
 
-    fn decide(&mut self, family: Family, id: PrefixId, changed: News, news: &mut Vec<BestChange>) {
+    fn decide_one(&mut self, family: Family, id: PrefixId, changed: News, news: &mut Vec<BestChange>) {
         let table = &mut self.tables[at(family)];
         let changed = choose(table, id, &self.store, &self.peers, &self.config, &mut self.scratch).max(changed);
         if changed == News::Chosen {

@@ -494,9 +494,15 @@ impl Rib {
         stale.chain(long_lived).chain(self.refresh_timeout()).chain(self.convergence_timeout()).min()
     }
 
-    /// Decides every dirty prefix and packs what each group is to hear, up to a bounded amount of work.
-    /// Returns whether work is left: call it again, after looking at what else has come in.
+    /// [`Rib::decide`] and [`Rib::advertise`], with nothing in between. Returns whether work is left.
     pub fn run(&mut self, now: Instant) -> bool {
+        let more = self.decide(now);
+        self.advertise() || more
+    }
+
+    /// Decides every dirty prefix, up to a bounded amount of work. [`Rib::advertise`] is to follow before anything else
+    /// changes this value. Returns whether work is left: call it again, after looking at what else has come in.
+    pub fn decide(&mut self, now: Instant) -> bool {
         self.update_convergence(now);
         let revalidates = self.revalidate();
         let mut news = Vec::new();
@@ -513,7 +519,13 @@ impl Rib {
         }
         // Before any End-of-RIB, which may wait for it.
         self.say_converged();
-        let mut more = revalidates;
+        revalidates
+    }
+
+    /// Packs what each group is to hear of what was decided, up to a bounded amount of work. Returns whether work is left, in
+    /// deciding too.
+    pub fn advertise(&mut self) -> bool {
+        let mut more = false;
         for family in Family::ALL {
             let table = &self.tables[at(family)];
             let deferred = self.convergence.defers(family);

@@ -22,7 +22,7 @@ test: build ## Run every test, the topologies with real routers included (root)
 
 tcp-ao: build ## See sessions signed by TCP-AO on a kernel that has it, which is built for this once (some minutes)
 	@.ci/setup bc bison flex libelf-dev
-	cargo test --locked --package topology-tests --test tcp_ao -- --ignored --test-threads 1
+	cargo test --locked --package topology-tests --test labs tcp_ao -- --ignored --test-threads 1
 
 check: setup ## What CI checks besides the tests: format, lints, docs, dependencies
 	cargo fmt --all --check

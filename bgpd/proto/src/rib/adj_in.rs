@@ -54,7 +54,7 @@ impl Rib {
 
     fn announce(&mut self, id: PeerId, announcement: &Announcement, now: Instant) {
         let Some(peer) = self.peers.get(id) else { return };
-        let original = self.store.intern(&announcement.attributes);
+        let original = self.store.intern_recent(&announcement.attributes);
         let (own, vrps) = (&self.own_addresses, self.vrps.as_ref());
         let import = Import::new(&self.config, peer, own, vrps, &announcement.attributes, original);
         let most = peer.policy.max_prefixes.map_or(usize::MAX, |most| most as usize);

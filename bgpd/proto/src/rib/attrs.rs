@@ -185,7 +185,7 @@ pub(crate) struct AttrStore {
     imports: Interner<ImportKey, AttrId>,
     packer: Packer,
     unreachable: Unreachable,
-    /// The set that was last asked for with [`AttrStore::recent`].
+    /// The set that came last, or was last asked for with [`AttrStore::recent`].
     recent: Option<(AttrId, Arc<Attributes>)>,
     /// What we call paths towards peers that take several to one prefix.
     pub(crate) path_ids: PathIds,
@@ -204,6 +204,13 @@ impl AttrStore {
                 AttrId(self.sets.insert(vacancy, packer.take(), merit))
             }
         }
+    }
+
+    /// The same, kept for [`AttrStore::recent`]: what has come is decided next.
+    pub(crate) fn intern_recent(&mut self, attributes: &Arc<Attributes>) -> AttrId {
+        let id = self.intern(attributes);
+        self.recent = Some((id, attributes.clone()));
+        id
     }
 
     /// Takes in which next hops are out of reach (`true`), or are no longer. By the number of a set: whether its next hop

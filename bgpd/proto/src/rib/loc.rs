@@ -24,6 +24,9 @@ pub(super) struct Scratch {
     others: Vec<Candidate>,
 }
 
+/// Prefixes that a quiet network brings at once.
+const FEW: usize = 64;
+
 impl Rib {
     /// Decides up to `budget` dirty prefixes of a family, and tells the update groups. Returns how many it decided.
     pub(super) fn decide_dirty(&mut self, family: Family, budget: usize, news: &mut Vec<BestChange>) -> usize {
@@ -88,7 +91,27 @@ impl Rib {
         self.note_condition(family, id);
     }
 
+    /// At once, while what was decided lies at hand; where an owner waits for what was decided, not before he has it.
     fn tell_groups(&mut self, family: Family, id: PrefixId, chosen_changed: bool) {
+        if self.config.tell_best {
+            self.untold.push((family, id, chosen_changed));
+        } else {
+            self.prefix_changed(family, id, chosen_changed);
+        }
+    }
+
+    /// Tells the update groups what they were not told as it was decided.
+    pub(super) fn catch_up_groups(&mut self) {
+        let mut untold = std::mem::take(&mut self.untold);
+        for (family, id, chosen_changed) in untold.drain(..) {
+            self.prefix_changed(family, id, chosen_changed);
+        }
+        // As after any other work: what a table took is not kept for a single change.
+        untold.shrink_to(FEW);
+        self.untold = untold;
+    }
+
+    fn prefix_changed(&mut self, family: Family, id: PrefixId, chosen_changed: bool) {
         let (table, peers, config) = (&self.tables[at(family)], &self.peers, &self.config);
         let (vrps, deferred) = (self.vrps.as_ref(), self.convergence.defers(family));
         let mut view = View { family, table, store: &mut self.store, peers, config, vrps, deferred, ranked: None };

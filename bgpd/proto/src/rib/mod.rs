@@ -267,6 +267,8 @@ pub struct Rib {
     own: [Vec<PrefixId>; 2],
     /// Prefixes that have lost their last path in this run.
     empty: [Vec<PrefixId>; 2],
+    /// What was decided and the update groups were not told yet, with whether what is chosen is other than before.
+    untold: Vec<(Family, PrefixId, bool)>,
     /// Prefixes without a path whose number a peer that is behind still needs.
     remembered: [Vec<PrefixId>; 2],
     groups: Groups,
@@ -298,6 +300,7 @@ impl Rib {
             tables: Family::ALL.map(Table::new),
             own: Default::default(),
             empty: Default::default(),
+            untold: Vec::new(),
             remembered: Default::default(),
             groups: Groups::default(),
             vrps: None,
@@ -525,6 +528,7 @@ impl Rib {
     /// Packs what each group is to hear of what was decided, up to a bounded amount of work. Returns whether work is left, in
     /// deciding too.
     pub fn advertise(&mut self) -> bool {
+        self.catch_up_groups();
         let mut more = false;
         for family in Family::ALL {
             let table = &self.tables[at(family)];

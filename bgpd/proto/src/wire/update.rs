@@ -106,11 +106,16 @@ impl Update {
         let classic = list.classic_next_hop().filter(|_| !nlri.is_empty());
         let reach =
             reach.and_then(|reach| Some((reach.next_hop.ok()?, reach.nlri))).filter(|(_, nlri)| !nlri.is_empty());
-        if let Some(next_hop) = classic {
-            self.announced.push(Announcement { attributes: Arc::new(list.with_next_hop(next_hop)), nlri });
-        }
-        if let Some((next_hop, nlri)) = reach {
-            self.announced.push(Announcement { attributes: Arc::new(list.into_attributes(next_hop)), nlri });
+        let mut announce =
+            |attributes, nlri| self.announced.push(Announcement { attributes: Arc::new(attributes), nlri });
+        match (classic, reach) {
+            (Some(next_hop), Some((other, others))) => {
+                announce(list.with_next_hop(next_hop), nlri);
+                announce(list.into_attributes(other), others);
+            }
+            (Some(next_hop), None) => announce(list.into_attributes(next_hop), nlri),
+            (None, Some((next_hop, nlri))) => announce(list.into_attributes(next_hop), nlri),
+            (None, None) => {}
         }
     }
 

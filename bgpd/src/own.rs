@@ -65,7 +65,7 @@ impl Own {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::net::Ipv4Addr;
     use std::time::Duration;
 
@@ -76,8 +76,9 @@ mod tests {
 
     use super::*;
 
-    fn rib(now: Instant) -> Rib {
-        let config = RibConfig {
+    /// Of a RIB that defers nothing and tells nobody.
+    pub(crate) fn config() -> RibConfig {
+        RibConfig {
             local_as: Asn(64512),
             router_id: RouterId(Ipv4Addr::LOCALHOST),
             cluster_id: ClusterId(Ipv4Addr::LOCALHOST),
@@ -89,8 +90,11 @@ mod tests {
             drain: Drain::Off,
             tell_best: false,
             tell_backup: false,
-        };
-        Rib::new(config, now)
+        }
+    }
+
+    fn rib(now: Instant) -> Rib {
+        Rib::new(config(), now)
     }
 
     fn route(origin: Origin) -> Attributes {

@@ -535,29 +535,13 @@ mod tests {
     use std::time::Duration;
 
     use bgp_proto::conduct::Conduct;
-    use bgp_proto::rib::Awaited;
-    use bgp_proto::types::{ClusterId, NextHop, RouterId};
+    use bgp_proto::types::NextHop;
     use bgp_proto::wire::aspath::AsPath;
     use bgp_proto::wire::attributes::Origin;
 
     use super::*;
+    use crate::own;
     use crate::rib_port::{SessionTag, tests::established};
-
-    fn config() -> RibConfig {
-        RibConfig {
-            local_as: Asn(1),
-            router_id: RouterId(Ipv4Addr::LOCALHOST),
-            cluster_id: ClusterId(Ipv4Addr::LOCALHOST),
-            max_paths: 1,
-            aggregates: Aggregates::default(),
-            deferral: None,
-            awaited: Awaited::Up,
-            convergence: Duration::ZERO,
-            drain: Drain::Off,
-            tell_best: true,
-            tell_backup: false,
-        }
-    }
 
     fn internal_peer() -> PeerPolicy {
         PeerPolicy {
@@ -583,7 +567,8 @@ mod tests {
         let (order, orders) = mpsc::unbounded_channel();
         let (report, reports) = mpsc::unbounded_channel();
         let (events, mut told) = mpsc::channel(16);
-        start(config(), Clock::start(), orders, reports, events);
+        let config = RibConfig { tell_best: true, convergence: Duration::ZERO, ..own::tests::config() };
+        start(config, Clock::start(), orders, reports, events);
 
         let (to, mut peer) = mpsc::unbounded_channel();
         let tag = SessionTag { peer: PeerId(1), task: 1, session: 1 };

@@ -91,10 +91,10 @@ impl Rib {
         self.note_condition(family, id);
     }
 
-    /// At once, while what was decided lies at hand; where an owner waits for what was decided, not before he has it.
+    /// At once, while the prefix is at hand. Where the owner waits for what was decided, later, by [`Rib::advertise`].
     fn tell_groups(&mut self, family: Family, id: PrefixId, chosen_changed: bool) {
         if self.config.tell_best {
-            self.untold.push((family, id, chosen_changed));
+            self.groups_untold.push((family, id, chosen_changed));
         } else {
             self.prefix_changed(family, id, chosen_changed);
         }
@@ -102,13 +102,13 @@ impl Rib {
 
     /// Tells the update groups what they were not told as it was decided.
     pub(super) fn catch_up_groups(&mut self) {
-        let mut untold = std::mem::take(&mut self.untold);
+        let mut untold = std::mem::take(&mut self.groups_untold);
         for (family, id, chosen_changed) in untold.drain(..) {
             self.prefix_changed(family, id, chosen_changed);
         }
         // As after any other work: what a table took is not kept for a single change.
         untold.shrink_to(FEW);
-        self.untold = untold;
+        self.groups_untold = untold;
     }
 
     fn prefix_changed(&mut self, family: Family, id: PrefixId, chosen_changed: bool) {

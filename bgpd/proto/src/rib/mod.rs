@@ -268,7 +268,7 @@ pub struct Rib {
     /// Prefixes that have lost their last path in this run.
     empty: [Vec<PrefixId>; 2],
     /// What was decided and the update groups were not told yet, with whether what is chosen is other than before.
-    untold: Vec<(Family, PrefixId, bool)>,
+    groups_untold: Vec<(Family, PrefixId, bool)>,
     /// Prefixes without a path whose number a peer that is behind still needs.
     remembered: [Vec<PrefixId>; 2],
     groups: Groups,
@@ -300,7 +300,7 @@ impl Rib {
             tables: Family::ALL.map(Table::new),
             own: Default::default(),
             empty: Default::default(),
-            untold: Vec::new(),
+            groups_untold: Vec::new(),
             remembered: Default::default(),
             groups: Groups::default(),
             vrps: None,

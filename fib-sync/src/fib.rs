@@ -83,13 +83,23 @@ const EVENTS: usize = 256;
 /// Requests that wait for the engine.
 const COMMANDS: usize = 64;
 
-/// A batch of changes on its way to the kernel.
+/// What became of a batch of changes.
+#[derive(Debug, Default)]
+pub struct Landed {
+    /// Paths that lost their last route by it. What they are is kept until the engine is told otherwise.
+    pub unused: Vec<PathId>,
+    /// The kernel has answered. If not, the batch waits with others in the engine's book: see [`Fib::written`].
+    pub written: bool,
+}
+
+/// A batch of changes on its way to the engine.
 #[derive(Debug)]
-pub struct Submitted(oneshot::Receiver<Vec<PathId>>);
+pub struct Submitted(oneshot::Receiver<Landed>);
 
 impl Submitted {
-    /// Waits until the kernel has answered; says what [`Fib::change`] says, once. May be dropped and called again before.
-    pub async fn landed(&mut self) -> Vec<PathId> {
+    /// Waits until the engine has taken the batch in, a small one also until the kernel has answered. May be dropped and called
+    /// again before; says what became of it once.
+    pub async fn landed(&mut self) -> Landed {
         (&mut self.0).await.unwrap_or_default()
     }
 }
@@ -124,15 +134,26 @@ impl Fib {
     ///
     /// Returns the paths that lost their last route by it. What they are is kept until the engine is told otherwise.
     pub async fn change(&self, changes: Vec<Change>) -> Vec<PathId> {
-        self.submit(changes).await.landed().await
+        let landed = self.submit(changes).await.landed().await;
+        if !landed.written {
+            self.written().await;
+        }
+        landed.unused
     }
 
     /// As [`Fib::change`], but returns when the engine has room for the batch, which lands while the caller goes on.
+    ///
+    /// A few routes are written at once, also while many others wait.
     pub async fn submit(&self, changes: Vec<Change>) -> Submitted {
         let (answer, answered) = oneshot::channel();
         // An engine that has ended drops the batch and with it the sender of the answer.
         let _ = self.commands.send(Command::Change(changes, answer)).await;
         Submitted(answered)
+    }
+
+    /// Waits until the kernel has answered to all that was submitted until now.
+    pub async fn written(&self) {
+        self.call(Command::Written).await.unwrap_or_default();
     }
 
     /// The path of the desired route to each of these destinations, in the order asked.
@@ -146,8 +167,8 @@ impl Fib {
         self.call(Command::Users).await.unwrap_or_default()
     }
 
-    /// From now on, routes of Linnet's of this family that nobody desires are removed. Once both families are swept, so
-    /// are entries of the overlay.
+    /// From now on, routes of Linnet's of this family that nobody desires are removed: a few at once, many as
+    /// [`Fib::written`] says. Once both families are swept, so are entries of the overlay.
     pub async fn sweep(&self, v6: bool) {
         self.call(|answer| Command::Sweep(v6, answer)).await.unwrap_or_default();
     }

@@ -1,7 +1,7 @@
 //! Keeps the kernel's forwarding at what BGP and this host say: events in, changes to [`fib_sync`] out, in order.
 //!
 //! One task owns the translation ([`Routes`]); everything that changes it comes to that task, so that no two writers race
-//! for a route. The stream of best paths is read only as fast as the kernel takes routes, which holds the RIB back.
+//! for a route. Many at once wait in the engine's backlog for the kernel, each prefix once, and a few go past them.
 
 use std::collections::BTreeSet;
 use std::future::{pending, ready};
@@ -13,7 +13,7 @@ use std::time::Duration;
 use bgp_proto::rib::BestPath;
 use bgp_proto::types::{Family, Prefix};
 use bgpd::Bgp;
-use fib_sync::{Encapsulation, Fib, FibConfig, FibEvent, OverlaySpec, OverlayStatus, PathId, Reach, Submitted};
+use fib_sync::{Encapsulation, Fib, FibConfig, FibEvent, Landed, OverlaySpec, OverlayStatus, Reach, Submitted};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
@@ -26,7 +26,7 @@ use crate::routes::{Defaults, Local, Neighbour, Routes, Settings, Tracking, Verd
 /// What no host has, so that nothing but a default route leads there: addresses of documentation (RFC 5737, RFC 3849).
 const FAR_AWAY: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
-/// Best paths of one turn: what one netlink batch and one look at the commands lie between.
+/// Best paths of one turn: what is handed over at once, and what lies between two looks at the commands.
 const TURN: usize = 16_384;
 /// Between two attempts to make the overlay device.
 const OVERLAY_RETRY: Duration = Duration::from_secs(5);
@@ -325,18 +325,21 @@ impl Task {
                     Some(Command::Configure(config, done)) => {
                         self.configure(&config).await;
                         self.land().await;
+                        self.fib.written().await;
                         let _ = done.send(());
                     }
                     Some(Command::Pods(pods, done)) => {
                         self.state.pods = pods;
                         self.set_local().await;
                         self.settle().await;
-                        self.land().await;
+                        if !self.land().await {
+                            self.fib.written().await;
+                        }
                         let _ = done.send(());
                     }
                     Some(Command::Ask(question)) => question(&mut self.state),
                 },
-                unused = landed(&mut self.submitted) => self.handle_landed(unused),
+                landed = landed(&mut self.submitted) => self.handle_landed(&landed),
                 Some(event) = kernel.recv() => self.handle_kernel(event).await,
                 () = due(back) => self.tell_speaker().await,
                 () = due(look_again) => self.look_again().await,
@@ -366,7 +369,7 @@ impl Task {
                     self.settle().await;
                     self.fib.sweep(family == Family::Ipv6Unicast).await;
                     self.state.unswept.retain(|unswept| *unswept != family);
-                    info!(%family, "routes are complete; what an earlier run left and nobody wants is removed");
+                    info!(%family, "routes are complete; what an earlier run left and nobody wants goes");
                 }
                 bgpd::Event::Up { peer } => log_up(&peer),
                 bgpd::Event::Down { peer, reason } => log_down(&peer, &reason),
@@ -568,23 +571,25 @@ impl Task {
         }
     }
 
-    /// Waits for the kernel's answer to what was submitted.
-    async fn land(&mut self) {
-        if self.submitted.is_some() {
-            let unused = landed(&mut self.submitted).await;
-            self.handle_landed(unused);
+    /// Waits until the engine has taken in what was submitted. Returns whether the kernel has answered, too.
+    async fn land(&mut self) -> bool {
+        if self.submitted.is_none() {
+            return true;
         }
+        let landed = landed(&mut self.submitted).await;
+        self.handle_landed(&landed);
+        landed.written
     }
 
-    fn handle_landed(&mut self, unused: Vec<PathId>) {
+    fn handle_landed(&mut self, landed: &Landed) {
         if let Some((plan, _)) = self.submitted.take() {
-            self.state.routes.handle_unused(plan, &unused);
+            self.state.routes.handle_unused(plan, &landed.unused);
         }
     }
 }
 
-/// The paths that the last plan left without routes. May be dropped and called again.
-async fn landed(submitted: &mut Option<(u64, Submitted)>) -> Vec<PathId> {
+/// What became of the last plan. May be dropped and called again.
+async fn landed(submitted: &mut Option<(u64, Submitted)>) -> Landed {
     match submitted {
         Some((_, submitted)) => submitted.landed().await,
         None => pending().await,

@@ -115,7 +115,8 @@ impl Engine {
     /// Reads everything, repairs what differs, and says what that was. `asked`: somebody waits for it, and what was left to
     /// another program for a while is repaired as well.
     pub(super) fn compare(&mut self, asked: bool) -> Result<Comparison, FibError> {
-        // What is announced already is no find.
+        // What waits or is announced already is no find.
+        self.catch_up();
         self.heard();
         let began = Instant::now();
         let mut findings = Findings::default();

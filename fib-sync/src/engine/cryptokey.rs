@@ -51,6 +51,9 @@ impl Engine {
     /// Takes from peers what is not to be theirs any more.
     pub(super) fn dismiss_peers(&mut self, prefixes: &[IpNetwork], ends: bool) {
         let Some(peers) = &mut self.peers else { return };
+        if !self.backlog.is_empty() {
+            return self.behind.add(prefixes, ends);
+        }
         let (ledger, swept) = (&self.ledger, self.swept);
         let keep = |prefix: IpNetwork| {
             let unasked = ledger.table.get(prefix).want() == Want::Unasked;

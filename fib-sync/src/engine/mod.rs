@@ -8,6 +8,7 @@
 //! Inputs are commands, what the kernel announces, and the timers below; each ends in [`Engine::reconcile`] for the
 //! prefixes that it touched.
 
+mod backlog;
 mod compare;
 mod cryptokey;
 mod failover;
@@ -34,12 +35,12 @@ use tokio::{
 };
 
 use self::{
-    compare::Schedule, outbox::Outbox, overlay::OverlayTrouble, overlay_fights::OverlayFights, reconcile::Meanwhile,
-    repair::Untold, troubles::Troubles, write::Writer,
+    backlog::Backlog, compare::Schedule, outbox::Outbox, overlay::OverlayTrouble, overlay_fights::OverlayFights,
+    reconcile::Behind, repair::Untold, troubles::Troubles, write::Writer,
 };
 use crate::{
-    Change, Comparison, FibConfig, FibError, FibEvent, KernelAnswer, OverlaySpec, OverlayStatus, PathId, PeerStatus,
-    Reach, RouteStatus, Totals,
+    Change, Comparison, FibConfig, FibError, FibEvent, KernelAnswer, Landed, OverlaySpec, OverlayStatus, PathId,
+    PeerStatus, Reach, RouteStatus, Totals,
     culprit::Culprits,
     fight::Fight,
     kernel_route::{family, read},
@@ -69,11 +70,14 @@ const CONDUCT: Duration = Duration::from_secs(1);
 
 /// Changes, or next hops to ask for, that are done in no time.
 const FEW: usize = 64;
+/// Routes of the backlog that are written before commands are looked at again: some milliseconds.
+const SOME: usize = 512;
 
 /// What the handle asks.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Change(Vec<Change>, oneshot::Sender<Vec<PathId>>),
+    Change(Vec<Change>, oneshot::Sender<Landed>),
+    Written(oneshot::Sender<()>),
     Sweep(bool, oneshot::Sender<()>),
     Reach(Vec<IpAddr>, oneshot::Sender<Vec<Reach>>),
     Overlay(Option<OverlaySpec>, oneshot::Sender<Result<Option<OverlayStatus>, FibError>>),
@@ -145,8 +149,12 @@ struct Engine {
     /// By family: routes that nobody asked for go.
     swept: [bool; 2],
     writer: Writer,
-    /// There while a reconciliation listens between two batches.
-    meanwhile: Option<Meanwhile>,
+    /// What more was asked for at once than is written in a moment.
+    backlog: Backlog,
+    /// A reconciliation listens between two batches.
+    listening: bool,
+    /// What goes when no route is on its way any more.
+    behind: Behind,
     /// RTM_DELROUTE by family, for a destination that is still to be written into it.
     removals: [Option<Message>; 2],
     troubles: Troubles,
@@ -225,7 +233,9 @@ impl Engine {
             next_hops,
             swept: [false; 2],
             writer: Writer::default(),
-            meanwhile: None,
+            backlog: Backlog::default(),
+            listening: false,
+            behind: Behind::default(),
             removals: [None, None],
             troubles: Troubles::default(),
             object_fight: None,
@@ -278,13 +288,16 @@ impl Engine {
                 },
                 () = self.monitor.ready() => self.work(true, Engine::heard),
                 () = &mut timer => {}
-                () = std::future::ready(()), if passed_over => {}
+                () = std::future::ready(()), if passed_over || !self.backlog.is_empty() => {}
             }
             let now = Instant::now();
             if self.wake() <= now {
                 let few = self.timers.is_about_reach_alone() && !self.comparisons.is_due(now);
                 let only_few = few && self.answers.count() <= FEW;
                 self.work(!only_few, |engine| engine.tick(now));
+            }
+            if !self.backlog.is_empty() {
+                self.work(true, |engine| engine.write_some(SOME));
             }
             if !self.untold.is_empty() {
                 self.work(true, Engine::tell);
@@ -305,14 +318,15 @@ impl Engine {
             Command::Change(changes, answer) => {
                 // Replacing a route replaces whoever's it is: what others have put there is to be known first.
                 self.heard();
-                self.change(changes);
-                let _ = answer.send(self.ledger.paths.take_unused());
+                let written = self.change(changes);
+                let _ = answer.send(Landed { unused: self.ledger.paths.take_unused(), written });
+            }
+            Command::Written(answer) => {
+                self.backlog.tell(answer);
+                self.backlog.written();
             }
             Command::Sweep(v6, answer) => {
-                self.swept[usize::from(v6)] = true;
-                self.reconcile_family(v6);
-                self.remove_neighbours();
-                self.audit_peers();
+                self.sweep(v6);
                 let _ = answer.send(());
             }
             Command::Reach(addresses, answer) => {
@@ -326,9 +340,11 @@ impl Engine {
                 let _ = answer.send(reach.collect());
             }
             Command::Overlay(spec, answer) => {
+                self.catch_up();
                 let _ = answer.send(self.want_overlay(spec));
             }
             Command::RetireOverlays(answer) => {
+                self.catch_up();
                 self.others_told = true;
                 self.retire_overlays();
                 let _ = answer.send(());
@@ -420,7 +436,8 @@ impl Engine {
         if !retry.is_empty() {
             self.reconcile(retry);
         }
-        if self.comparisons.is_due(now) {
+        // What waits would be found to be missing.
+        if self.comparisons.is_due(now) && self.backlog.is_empty() {
             self.compare_by_itself();
         }
     }

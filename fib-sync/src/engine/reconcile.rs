@@ -8,7 +8,7 @@ use std::{
 use ipnetwork::IpNetwork;
 use netlink_packet_route::RouteNetlinkMessage;
 
-use super::{Engine, write::Sent};
+use super::{Engine, FEW, SOME, write::Sent};
 use crate::{
     FibError, culprit, device,
     kernel_route::removal,
@@ -16,7 +16,7 @@ use crate::{
     paths::{FamilyPath, tunnels},
     plan::{Operation, Verdict, decide},
     route::{Change, TunnelEnd},
-    table::Want,
+    table::{Slot, Want},
 };
 
 /// How many routes under one key are parted at a time.
@@ -30,45 +30,95 @@ enum Step {
     Do(Sent),
 }
 
-/// What was reconciled between two batches of another reconciliation.
+/// What goes behind the routes that lead there.
 #[derive(Debug, Default)]
-pub(super) struct Meanwhile {
+pub(super) struct Behind {
+    /// Some ends of tunnels may not be wanted any more.
     ends_changed: bool,
-    prefixes: Vec<IpNetwork>,
+    /// Prefixes that may be no peer's any more.
+    prefixes: HashSet<IpNetwork>,
+    /// What an earlier run left goes too.
+    swept: bool,
+}
+
+impl Behind {
+    pub(super) fn add(&mut self, prefixes: &[IpNetwork], ends_changed: bool) {
+        self.prefixes.extend(prefixes);
+        self.ends_changed |= ends_changed;
+    }
 }
 
 impl Engine {
-    /// Takes changes in and makes the kernel follow.
-    pub(super) fn change(&mut self, changes: Vec<Change>) {
-        let mut prefixes = self.take_in_order(changes);
-        self.troubles.asked(&prefixes, Instant::now());
+    /// Takes changes in and makes the kernel follow: at once, or, when that is more than a few routes, by way of the backlog.
+    /// Returns whether the kernel has answered.
+    pub(super) fn change(&mut self, changes: Vec<Change>) -> bool {
+        let (mut put, removed) = self.take_in(changes);
+        let now = Instant::now();
+        self.troubles.asked(&put, now);
+        self.troubles.asked(&removed, now);
         let retold = self.ledger.paths.take_retold();
         self.learn_gateways(&retold);
         // The kernel's route may be the same, and the peer that its packets are encrypted for is another.
         let rekeyed: HashSet<FamilyPath> =
             self.ledger.paths.take_rekeyed().into_iter().filter(|_| self.peers.is_some()).collect();
-        prefixes.extend(self.routes_of(&rekeyed));
+        put.extend(self.routes_of(&rekeyed));
         // Before paths are resolved: where that changes a next-hop object, all routes by it have moved.
-        let ends_changed = self.open_tunnels(&prefixes);
+        let ends_changed = self.open_tunnels(&put);
         let mut changed: HashSet<FamilyPath> = retold.into_iter().filter(|path| self.resolve(*path)).collect();
         changed.retain(|path| !rekeyed.contains(path));
-        prefixes.extend(self.routes_of(&changed));
-        self.make_so(prefixes, ends_changed);
+        put.extend(self.routes_of(&changed));
+        let few = put.len() + removed.len() <= FEW;
+        if few {
+            put.extend(removed);
+            self.make_so(&put, ends_changed);
+        } else {
+            self.backlog.put(put);
+            self.backlog.remove(removed);
+            self.behind.add(&[], ends_changed);
+        }
+        few
     }
 
-    /// Takes changes into the book. Returns the prefixes that they are about, in the order in which the kernel is to follow.
-    ///
-    /// By address, routes cost the kernel a tenth less than in the order in which BGP brought them: what lies beside each
-    /// other in its trie is at hand. Routes that go stay as they come: by address they take it longer.
-    fn take_in_order(&mut self, changes: Vec<Change>) -> Vec<IpNetwork> {
+    /// Takes changes into the book. Returns the prefixes of which there is to be a route, and those of which there is to be none.
+    fn take_in(&mut self, changes: Vec<Change>) -> (Vec<IpNetwork>, Vec<IpNetwork>) {
         let (mut put, mut removed) = (Vec::with_capacity(changes.len()), Vec::new());
         for change in changes {
             let those = if matches!(change, Change::Remove(_)) { &mut removed } else { &mut put };
             those.extend(self.ledger.change(change));
         }
-        put.sort_unstable();
-        put.append(&mut removed);
-        put
+        (put, removed)
+    }
+
+    /// Writes some of the backlog.
+    pub(super) fn write_some(&mut self, most: usize) {
+        self.heard();
+        let some = self.backlog.take(most);
+        self.make_so(&some, false);
+        self.backlog.written();
+    }
+
+    /// Writes all of the backlog: what comes now is to find it done.
+    pub(super) fn catch_up(&mut self) {
+        while !self.backlog.is_empty() {
+            self.write_some(SOME);
+        }
+    }
+
+    /// From now on, routes of one family that nobody asked for go.
+    pub(super) fn sweep(&mut self, v6: bool) {
+        self.swept[usize::from(v6)] = true;
+        let surplus = |(prefix, slot): (IpNetwork, Slot)| {
+            (prefix.is_ipv6() == v6 && slot.want() == Want::Unasked).then_some(prefix)
+        };
+        let surplus: Vec<IpNetwork> = self.ledger.table.iter().filter_map(surplus).collect();
+        if surplus.len() <= FEW {
+            self.reconcile(surplus);
+        } else {
+            self.backlog.remove(surplus);
+        }
+        self.behind.add(&[], true);
+        self.behind.swept = true;
+        self.follow_up();
     }
 
     /// Everything of one family, wanted or there.
@@ -82,7 +132,7 @@ impl Engine {
     pub(super) fn reconcile(&mut self, prefixes: impl IntoIterator<Item = IpNetwork>) {
         let prefixes: Vec<IpNetwork> = prefixes.into_iter().collect();
         let ends_changed = self.open_tunnels(&prefixes);
-        self.make_so(prefixes, ends_changed);
+        self.make_so(&prefixes, ends_changed);
     }
 
     /// Sees to it that whoever is at the end of a tunnel is known before a route leads there. Returns whether the ends have
@@ -100,14 +150,13 @@ impl Engine {
     ///
     /// The book says what the kernel will hold as soon as an operation is on its way, and is put right should the kernel
     /// refuse: so one look-up of a prefix serves all of its steps, and a prefix that is named twice is written once.
-    fn make_so(&mut self, mut prefixes: Vec<IpNetwork>, mut ends_changed: bool) {
+    fn make_so(&mut self, prefixes: &[IpNetwork], ends_changed: bool) {
         let now = Instant::now();
-        let mut meanwhile = Meanwhile::default();
         self.resolve_new();
         self.part_doubles();
         let mut writer = std::mem::take(&mut self.writer);
         let mut removals = Vec::new();
-        for &prefix in &prefixes {
+        for &prefix in prefixes {
             if self.troubles.truce(prefix, now) {
                 continue;
             }
@@ -121,7 +170,7 @@ impl Engine {
                 Step::Do(sent) if sent.operation == Operation::Remove => removals.push(sent),
                 Step::Do(sent) => {
                     if self.write(sent, &mut writer, now) {
-                        self.listen(&mut meanwhile);
+                        self.listen();
                     }
                 }
             }
@@ -129,7 +178,7 @@ impl Engine {
         self.flush(&mut writer, now);
         for sent in removals {
             if self.write(sent, &mut writer, now) {
-                self.listen(&mut meanwhile);
+                self.listen();
             }
         }
         self.flush(&mut writer, now);
@@ -138,29 +187,34 @@ impl Engine {
         if wrote {
             self.ask_again();
         }
-        if let Some(meanwhile) = &mut self.meanwhile {
-            meanwhile.ends_changed |= ends_changed;
-            meanwhile.prefixes.append(&mut prefixes);
-            return;
-        }
-        ends_changed |= meanwhile.ends_changed;
-        prefixes.append(&mut meanwhile.prefixes);
-        if ends_changed {
-            self.remove_neighbours();
-        }
-        self.dismiss_peers(&prefixes, ends_changed);
-        self.collect_next_hops();
-        self.retire_overlays();
+        self.behind.add(if self.peers.is_some() { prefixes } else { &[] }, ends_changed);
+        self.follow_up();
     }
 
     /// Takes in what was announced between two batches: a large table takes long, and a repair does not wait for the end of it.
-    /// What is to be removed because of that goes with the rest, when no route is on its way any more.
-    fn listen(&mut self, meanwhile: &mut Meanwhile) {
-        if self.meanwhile.is_none() {
-            self.meanwhile = Some(std::mem::take(meanwhile));
+    fn listen(&mut self) {
+        if !self.listening {
+            self.listening = true;
             self.heard();
-            *meanwhile = self.meanwhile.take().unwrap_or_default();
+            self.listening = false;
         }
+    }
+
+    /// Lets go of what nothing leads to any more, when no route is on its way.
+    fn follow_up(&mut self) {
+        if self.listening || !self.backlog.is_empty() {
+            return;
+        }
+        let Behind { ends_changed, prefixes, swept } = std::mem::take(&mut self.behind);
+        if ends_changed {
+            self.remove_neighbours();
+        }
+        self.dismiss_peers(&prefixes.into_iter().collect::<Vec<_>>(), ends_changed);
+        if swept {
+            self.audit_peers();
+        }
+        self.collect_next_hops();
+        self.retire_overlays();
     }
 
     /// Somebody put a route with Linnet's mark beside Linnet's own: both go, because a replacement would meet only one.
@@ -218,6 +272,10 @@ impl Engine {
     }
 
     pub(super) fn remove_neighbours(&mut self) {
+        if !self.backlog.is_empty() {
+            self.behind.ends_changed = true;
+            return;
+        }
         let ends = self.tunnel_ends();
         if let Some(overlay) = &self.overlay {
             let swept = self.swept == [true; 2];

@@ -10,7 +10,7 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Command, Engine, MONITOR, SETTLE,
+    Command, Engine, MONITOR, SETTLE, SOME,
     support::{
         node::{spec, tunnel},
         *,
@@ -33,6 +33,7 @@ pub(super) fn engine() -> (Engine, mpsc::Receiver<FibEvent>) {
 impl Engine {
     pub(super) fn wish(&mut self, wishes: Vec<Wish>) {
         self.obey(Command::Change(changes(wishes), oneshot::channel().0));
+        self.catch_up();
     }
 }
 
@@ -45,7 +46,7 @@ fn after_lost_messages_everything_is_read_again_and_repaired() {
         let mut engine = Engine::start(CONFIG, 4096, events).expect("the engine");
         let prefix = |n: u32| format!("10.{}.{}.0/24", 100 + n / 256, n % 256);
         let wishes = (0..1000).map(|n| put(&prefix(n), via(&["10.0.1.2"]))).collect();
-        engine.obey(Command::Change(changes(wishes), oneshot::channel().0));
+        engine.wish(wishes);
         let before = routes();
         assert_eq!(before.len(), 1000);
         let deletions: Vec<Request> = (0..1000)
@@ -362,5 +363,35 @@ fn a_foreign_route_that_came_and_was_replaced_before_it_was_heard_of_is_no_confl
         let status = engine.status();
         assert!(status.iter().all(|status| status.installed && status.error.is_none()), "{status:?}");
         assert_eq!(engine.compare(false).expect("a compare").count(), 0);
+    });
+}
+
+#[test]
+fn a_few_routes_do_not_wait_for_many_others() {
+    in_namespace(|| async {
+        link("up1", &["10.0.1.1/24"]);
+        let (mut engine, _events) = engine();
+        let prefix = |n: u32| format!("10.{}.{}.0/24", 100 + n / 256, n % 256);
+        let change = |engine: &mut Engine, wishes| {
+            let (tell, mut told) = oneshot::channel();
+            engine.obey(Command::Change(changes(wishes), tell));
+            told.try_recv().expect("an answer").written
+        };
+        let many = |wish: fn(&str) -> Wish| (0..4 * SOME as u32).map(|n| wish(&prefix(n))).collect::<Vec<_>>();
+        assert!(!change(&mut engine, many(|prefix| put(prefix, via(&["10.0.1.2"])))));
+        let (tell, mut told) = oneshot::channel();
+        engine.obey(Command::Written(tell));
+        engine.write_some(SOME);
+        assert!(change(&mut engine, vec![put("10.9.0.0/16", via(&["10.0.1.2"]))]));
+        assert_eq!((routes().len(), engine.totals().installed), (SOME + 1, SOME + 1));
+        assert!(told.try_recv().is_err(), "it is told when all are written");
+        // One of them goes before it has come.
+        assert!(change(&mut engine, vec![remove(&prefix(4 * SOME as u32 - 1))]));
+        engine.catch_up();
+        assert!(told.try_recv().is_ok());
+        assert_eq!((routes().len(), engine.totals().wanted), (4 * SOME, 4 * SOME));
+        assert!(!change(&mut engine, many(remove)));
+        assert_eq!(engine.compare(false).expect("a compare").count(), 0, "what waits is no difference");
+        assert_eq!(routes().len(), 1);
     });
 }

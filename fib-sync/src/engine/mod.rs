@@ -298,6 +298,8 @@ impl Engine {
             }
             if !self.backlog.is_empty() {
                 self.work(true, |engine| engine.write_some(SOME));
+                // Else the runtime, after some commands without a pause, would keep further ones until the backlog is empty.
+                tokio::task::yield_now().await;
             }
             if !self.untold.is_empty() {
                 self.work(true, Engine::tell);

@@ -10,7 +10,7 @@
 //! taken only while nothing waits for the owner: when the owner is behind, the RIB stands still, the budget of
 //! [`crate::rib_port`] runs out, and peers are read no further.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ use bgp_proto::rtr::{Changes, Vrp};
 use bgp_proto::types::{Asn, Family, PeerId, Prefix};
 use bgp_proto::wire::attributes::Attributes;
 use bytes::Bytes;
+use rustc_hash::FxHashMap;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{mpsc, oneshot};
 
@@ -143,7 +144,8 @@ enum Next {
 struct RibTask {
     rib: Rib,
     clock: Clock,
-    links: HashMap<PeerId, Link>,
+    /// We number peers, so that nobody chooses where they fall.
+    links: FxHashMap<PeerId, Link>,
     /// What is originated.
     own: Own,
     orders: mpsc::UnboundedReceiver<Order>,
@@ -172,7 +174,7 @@ pub(crate) fn start(
     let task = RibTask {
         rib: Rib::new(config, clock.now()),
         clock,
-        links: HashMap::new(),
+        links: FxHashMap::default(),
         own: Own::default(),
         orders,
         reports,

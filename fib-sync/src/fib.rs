@@ -1,13 +1,13 @@
 //! The handle by which the rest of Linnet speaks to the engine.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use ipnetwork::IpNetwork;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     Change, Comparison, Comparisons, FibError, OverlaySpec, OverlayStatus, PathId, PeerStatus, Reach, RouteStatus,
-    engine::{self, Command},
+    engine::{self, Command, Shared},
 };
 
 /// Where the routes go.
@@ -92,11 +92,29 @@ pub struct Landed {
     pub written: bool,
 }
 
-/// A batch of changes on its way to the engine.
+/// A batch of changes.
 #[derive(Debug)]
-pub struct Submitted(oneshot::Receiver<Landed>);
+pub enum Submitted {
+    /// It is in the kernel, or refused.
+    Landed(Landed),
+    /// It is on its way to the engine.
+    Queued(Queued),
+}
 
 impl Submitted {
+    async fn landed(self) -> Landed {
+        match self {
+            Submitted::Landed(landed) => landed,
+            Submitted::Queued(mut queued) => queued.landed().await,
+        }
+    }
+}
+
+/// A batch of changes on its way to the engine.
+#[derive(Debug)]
+pub struct Queued(oneshot::Receiver<Landed>);
+
+impl Queued {
     /// Waits until the engine has taken the batch in, a small one also until the kernel has answered. May be dropped and called
     /// again before; says what became of it once.
     pub async fn landed(&mut self) -> Landed {
@@ -108,6 +126,7 @@ impl Submitted {
 #[derive(Clone, Debug)]
 pub struct Fib {
     commands: mpsc::Sender<Command>,
+    engine: Arc<Shared>,
     adopted: usize,
 }
 
@@ -120,8 +139,8 @@ impl Fib {
     pub fn start(config: FibConfig) -> Result<(Fib, mpsc::Receiver<FibEvent>), FibError> {
         let (commands, requests) = mpsc::channel(COMMANDS);
         let (events, heard) = mpsc::channel(EVENTS);
-        let adopted = engine::spawn(config, requests, events)?;
-        Ok((Fib { commands, adopted }, heard))
+        let (engine, adopted) = engine::spawn(config, requests, events)?;
+        Ok((Fib { commands, engine, adopted }, heard))
     }
 
     /// How many routes of an earlier run there were at the start; more than none: this is a restart.
@@ -143,12 +162,16 @@ impl Fib {
 
     /// As [`Fib::change`], but returns when the engine has room for the batch, which lands while the caller goes on.
     ///
-    /// A few routes are written at once, also while many others wait.
+    /// A few routes are written at once, also while many others wait; by the caller, if the engine is at rest.
     pub async fn submit(&self, changes: Vec<Change>) -> Submitted {
+        let changes = match self.engine.change(changes) {
+            Ok(landed) => return Submitted::Landed(landed),
+            Err(changes) => changes,
+        };
         let (answer, answered) = oneshot::channel();
         // An engine that has ended drops the batch and with it the sender of the answer.
-        let _ = self.commands.send(Command::Change(changes, answer)).await;
-        Submitted(answered)
+        let _ = self.commands.send(Command::Change(changes, answer, self.engine.place())).await;
+        Submitted::Queued(Queued(answered))
     }
 
     /// Waits until the kernel has answered to all that was submitted until now.

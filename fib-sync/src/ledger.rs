@@ -111,6 +111,11 @@ impl Ledger {
         self.table.get(canonical(prefix)).want()
     }
 
+    /// The kernel has a route of Linnet's to a destination.
+    pub(crate) fn has(&self, prefix: IpNetwork) -> bool {
+        self.table.get(canonical(prefix)).have().is_some()
+    }
+
     fn void(&mut self, resolved: Resolved) {
         if let Some(kernel) = resolved.kernel {
             self.kernel.release(kernel);

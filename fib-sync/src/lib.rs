@@ -47,7 +47,7 @@ mod table;
 
 pub use comparison::{Comparison, Comparisons};
 pub use error::FibError;
-pub use fib::{Fib, FibConfig, FibEvent, KernelAnswer, Landed, Submitted, Totals};
+pub use fib::{Fib, FibConfig, FibEvent, KernelAnswer, Landed, Queued, Submitted, Totals};
 pub use foreign::{Accept, Choice, ForeignChanges, ForeignRoute, Selection, watch_foreign};
 pub use forwarding::{enable_forwarding, forwarding_enabled};
 pub use overlay::{Encapsulation, OverlaySpec, OverlayStatus, PeerStatus, PrivateKey, PublicKey};

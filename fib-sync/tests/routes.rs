@@ -536,6 +536,46 @@ fn a_table_of_its_own_is_written_and_swept_and_main_is_left_alone() {
     });
 }
 
+#[test]
+fn batches_land_in_their_order_though_a_small_one_may_go_past_the_queue() {
+    in_namespace(|| async {
+        uplinks();
+        let (fib, _events) = start().await;
+        let prefix = |n: u32| format!("10.{}.{}.0/24", 100 + n / 256, n % 256);
+        let all = |router: &str| changes((0..200).map(|n| put(&prefix(n), via(&[router]))).collect());
+        for (router, other) in [("10.0.1.2", "10.0.2.2"), ("10.0.2.2", "10.0.1.2")] {
+            fib.submit(all(router)).await;
+            fib.submit(changes(vec![put(&prefix(7), via(&[other])), remove(&prefix(9))])).await;
+            fib.written().await;
+            assert_eq!(routes().len(), 199);
+            let [exception] = &by(other)[..] else { panic!("{:?}", routes()) };
+            assert!(exception.starts_with("10.100.7.0/24 "), "{exception}");
+        }
+    });
+}
+
+/// The routes by a router.
+fn by(router: &str) -> Vec<String> {
+    routes().into_iter().filter(|route| route.contains(&format!("via {router} "))).collect()
+}
+
+#[test]
+fn questions_are_answered_while_very_many_routes_wait_for_the_kernel() {
+    const ROUTES: u32 = 20_000;
+    in_namespace(|| async {
+        uplinks();
+        let (fib, _events) = start().await;
+        let prefix = |n: u32| format!("20.{}.{}.0/24", n / 256, n % 256);
+        fib.submit(changes((0..ROUTES).map(|n| put(&prefix(n), via(&["10.0.1.2"]))).collect())).await;
+        for _ in 0..10 {
+            let totals = fib.totals().await;
+            assert!(totals.installed < totals.wanted, "no answer came before all was written");
+        }
+        fib.written().await;
+        assert_eq!(fib.totals().await.installed, ROUTES as usize);
+    });
+}
+
 /// The routes of the storm, in the order in which they are written.
 fn storm() -> Vec<Wish> {
     let prefixes = (0..4000).map(|n| format!("10.{}.{}.0/24", 100 + n / 256, n % 256));

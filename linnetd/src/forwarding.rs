@@ -13,7 +13,7 @@ use std::time::Duration;
 use bgp_proto::rib::BestPath;
 use bgp_proto::types::{Family, Prefix};
 use bgpd::Bgp;
-use fib_sync::{Encapsulation, Fib, FibConfig, FibEvent, Landed, OverlaySpec, OverlayStatus, Reach, Submitted};
+use fib_sync::{Encapsulation, Fib, FibConfig, FibEvent, Landed, OverlaySpec, OverlayStatus, Queued, Reach, Submitted};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
@@ -275,7 +275,7 @@ struct Task {
     /// When overlay devices that are not wanted go.
     overlays_retire: Option<Instant>,
     /// The last plan, by its number, for as long as the kernel has not answered: while it takes one in, the next is made.
-    submitted: Option<(u64, Submitted)>,
+    submitted: Option<(u64, Queued)>,
     /// Who is told of next hops.
     speaker: Option<Bgp>,
     /// When to look again at what it was told.
@@ -567,7 +567,10 @@ impl Task {
         let (plan, changes) = self.state.routes.plan();
         if !changes.is_empty() {
             self.land().await;
-            self.submitted = Some((plan, self.fib.submit(changes).await));
+            match self.fib.submit(changes).await {
+                Submitted::Landed(landed) => self.state.routes.handle_unused(plan, &landed.unused),
+                Submitted::Queued(queued) => self.submitted = Some((plan, queued)),
+            }
         }
     }
 
@@ -589,9 +592,9 @@ impl Task {
 }
 
 /// What became of the last plan. May be dropped and called again.
-async fn landed(submitted: &mut Option<(u64, Submitted)>) -> Landed {
+async fn landed(submitted: &mut Option<(u64, Queued)>) -> Landed {
     match submitted {
-        Some((_, submitted)) => submitted.landed().await,
+        Some((_, queued)) => queued.landed().await,
         None => pending().await,
     }
 }

@@ -25,6 +25,7 @@ use bgp_proto::types::{Interface, PeerId, Prefix};
 use bgp_proto::wire::attributes::Attributes;
 use bgp_proto::wire::tunnel::Tunnel;
 use fib_sync::{Change, Encapsulation, Hop, Path, PathId, PublicKey, Reach, Target, TunnelEnd};
+use hashbrown::DefaultHashBuilder;
 
 use crate::config::OverlayMode;
 pub use defaults::Defaults;
@@ -277,7 +278,8 @@ pub struct Routes {
     /// By the number of the path.
     groups: Vec<Group>,
     free: Vec<PathId>,
-    numbers: HashMap<Key, PathId>,
+    /// Asked for each change: with a hash that is short where nothing of it is in the processor's caches.
+    numbers: HashMap<Key, PathId, DefaultHashBuilder>,
     reach: HashMap<IpAddr, Reach>,
     /// On which ways depend and of which `reach` has nothing.
     unknown: BTreeSet<IpAddr>,
@@ -300,7 +302,7 @@ impl Routes {
             shadowed: HashMap::new(),
             groups: Vec::new(),
             free: Vec::new(),
-            numbers: HashMap::new(),
+            numbers: HashMap::default(),
             reach: HashMap::new(),
             unknown: BTreeSet::new(),
             untold: BTreeSet::new(),

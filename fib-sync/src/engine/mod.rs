@@ -3,7 +3,8 @@
 //! It is a task among the caller's others and not a thread of its own: the worker that read and decided a change then writes
 //! it into the kernel too, where a thread would have to be woken first, which takes longer than all of the work on one
 //! route. A netlink request is worked off within the call that sends it, so what may take long runs in the place of its
-//! worker ([`tokio::task::block_in_place`]), whose other tasks another thread takes over.
+//! worker ([`tokio::task::block_in_place`]), whose other tasks another thread takes over. A few changes do not even wait for
+//! the task: see [`task`].
 //!
 //! Inputs are commands, what the kernel announces, and the timers below; each ends in [`Engine::reconcile`] for the
 //! prefixes that it touched.
@@ -19,21 +20,21 @@ mod overlay_fights;
 mod reconcile;
 mod repair;
 mod status;
+mod task;
 mod troubles;
 mod write;
 
 use std::{
     net::IpAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use ipnetwork::IpNetwork;
 use netlink_packet_route::{RouteNetlinkMessage, address::AddressMessage, link::LinkMessage, route::RouteMessage};
-use tokio::{
-    runtime::{Handle, RuntimeFlavor},
-    sync::{mpsc, oneshot},
-};
+use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use self::task::{Place, Shared};
 use self::{
     backlog::Backlog, compare::Schedule, outbox::Outbox, overlay::OverlayTrouble, overlay_fights::OverlayFights,
     reconcile::Behind, repair::Untold, troubles::Troubles, write::Writer,
@@ -76,7 +77,7 @@ const SOME: usize = 512;
 /// What the handle asks.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Change(Vec<Change>, oneshot::Sender<Landed>),
+    Change(Vec<Change>, oneshot::Sender<Landed>, Place),
     Written(oneshot::Sender<()>),
     Sweep(bool, oneshot::Sender<()>),
     Reach(Vec<IpAddr>, oneshot::Sender<Vec<Reach>>),
@@ -180,21 +181,29 @@ struct Engine {
     /// How often all routes of a family were read.
     #[cfg(test)]
     readings: [usize; 2],
-    /// The runtime has other threads, which can take over from ours.
-    threads: bool,
+    /// When the task looks at timers.
+    rings: Instant,
 }
 
-/// Starts the task, in the runtime of the caller and the network namespace of its thread. Returns the number of adopted
-/// routes.
+/// How much there is to do though nobody asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Chores {
+    None,
+    /// Done in no time.
+    Few,
+    Many,
+}
+
+/// Starts the task, in the runtime of the caller and the network namespace of its thread. Returns the engine and the number
+/// of adopted routes.
 pub(crate) fn spawn(
     config: FibConfig,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<FibEvent>,
-) -> Result<usize, FibError> {
+) -> Result<(Arc<Shared>, usize), FibError> {
     let engine = Engine::start(config, MONITOR, events)?;
     let adopted = engine.ledger.count();
-    tokio::spawn(engine.run(commands));
-    Ok(adopted)
+    Ok((task::spawn(engine, commands), adopted))
 }
 
 impl Engine {
@@ -251,7 +260,7 @@ impl Engine {
             comparisons: Schedule::new(Instant::now()),
             #[cfg(test)]
             readings: [0; 2],
-            threads: Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread,
+            rings: Instant::now(),
         };
         engine.read_links()?;
         engine.read_routes(false)?;
@@ -260,68 +269,43 @@ impl Engine {
         Ok(engine)
     }
 
-    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        // Armed anew only when it must ring earlier than it would.
-        let mut timer = Box::pin(tokio::time::sleep_until(self.wake().into()));
-        // A command had its turn, so that now notices have one.
-        let mut notices_first = false;
-        loop {
-            // Nobody is left to say what is wanted: what another engine writes from now on is not for this one to judge.
-            if commands.is_closed() && commands.is_empty() {
-                return;
-            }
-            let wake = self.wake().into();
-            if timer.is_elapsed() || wake < timer.deadline() {
-                timer.as_mut().reset(wake);
-            }
-            let passed_over = std::mem::take(&mut notices_first);
-            tokio::select! {
-                biased;
-                // Commands are first, which wait for nothing; but a flood of them must not keep notices waiting.
-                command = commands.recv(), if !passed_over => match command {
-                    Some(command) => {
-                        notices_first = true;
-                        let long = !matches!(&command, Command::Change(changes, _) if changes.len() <= FEW);
-                        self.work(long, |engine| engine.obey(command));
-                    }
-                    None => return,
-                },
-                () = self.monitor.ready() => self.work(true, Engine::heard),
-                () = &mut timer => {}
-                () = std::future::ready(()), if passed_over || !self.backlog.is_empty() => {}
-            }
-            let now = Instant::now();
-            if self.wake() <= now {
-                let few = self.timers.is_about_reach_alone() && !self.comparisons.is_due(now);
-                let only_few = few && self.answers.count() <= FEW;
-                self.work(!only_few, |engine| engine.tick(now));
-            }
-            if !self.backlog.is_empty() {
-                self.work(true, |engine| engine.write_some(SOME));
-                // Else the runtime, after some commands without a pause, would keep further ones until the backlog is empty.
-                tokio::task::yield_now().await;
-            }
-            if !self.untold.is_empty() {
-                self.work(true, Engine::tell);
-            }
-            if !self.outbox.flush() && self.timers.outbox.is_none() {
-                self.timers.outbox = Some(Instant::now() + SETTLE);
-            }
+    /// What is to be done though nobody asks for it.
+    fn chores(&self, now: Instant) -> Chores {
+        let due = self.wake() <= now;
+        let few = self.timers.is_about_reach_alone() && !self.comparisons.is_due(now) && self.answers.count() <= FEW;
+        if !self.backlog.is_empty() || !self.untold.is_empty() || due && !few {
+            Chores::Many
+        } else if due || !self.outbox.is_empty() {
+            Chores::Few
+        } else {
+            Chores::None
         }
     }
 
-    /// Works. What may be `long` does not keep this worker's other tasks waiting.
-    fn work(&mut self, long: bool, work: impl FnOnce(&mut Self)) {
-        if long && self.threads { tokio::task::block_in_place(|| work(self)) } else { work(self) }
+    fn do_chores(&mut self, now: Instant) {
+        if self.wake() <= now {
+            self.tick(now);
+        }
+        if !self.backlog.is_empty() {
+            self.write_some(SOME);
+        }
+        if !self.untold.is_empty() {
+            self.tell();
+        }
+        if !self.outbox.flush() && self.timers.outbox.is_none() {
+            self.timers.outbox = Some(Instant::now() + SETTLE);
+        }
+    }
+
+    /// The task has something to do that it does not know of.
+    fn has_left_over(&self) -> bool {
+        self.wake() < self.rings || self.chores(Instant::now()) != Chores::None
     }
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Change(changes, answer) => {
-                // Replacing a route replaces whoever's it is: what others have put there is to be known first.
-                self.heard();
-                let written = self.change(changes);
-                let _ = answer.send(Landed { unused: self.ledger.paths.take_unused(), written });
+            Command::Change(changes, answer, _place) => {
+                let _ = answer.send(self.land(changes));
             }
             Command::Written(answer) => {
                 self.backlog.tell(answer);
@@ -381,6 +365,24 @@ impl Engine {
                 self.clear();
                 let _ = answer.send(());
             }
+        }
+    }
+
+    fn land(&mut self, changes: Vec<Change>) -> Landed {
+        // Replacing a route replaces whoever's it is: what others have put there is to be known first.
+        if changes.len() > FEW || changes.iter().any(|change| self.may_replace(change)) {
+            self.heard();
+        }
+        let written = self.change(changes);
+        Landed { unused: self.ledger.paths.take_unused(), written }
+    }
+
+    /// Else the kernel refuses where somebody else's route is in the way.
+    fn may_replace(&self, change: &Change) -> bool {
+        match change {
+            Change::Put(prefix, _) => self.ledger.has(*prefix),
+            Change::Remove(_) => false,
+            Change::Path(..) => true,
         }
     }
 

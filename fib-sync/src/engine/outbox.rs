@@ -76,7 +76,7 @@ impl Outbox {
         }
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.reach.is_empty() && self.overlay.is_none() && !self.resynced && self.repaired.is_empty()
     }
 }

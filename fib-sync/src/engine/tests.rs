@@ -32,7 +32,7 @@ pub(super) fn engine() -> (Engine, mpsc::Receiver<FibEvent>) {
 
 impl Engine {
     pub(super) fn wish(&mut self, wishes: Vec<Wish>) {
-        self.obey(Command::Change(changes(wishes), oneshot::channel().0));
+        self.land(changes(wishes));
         self.catch_up();
     }
 }
@@ -206,10 +206,10 @@ fn entries_of_a_tunnel_are_there_before_a_path_moves_to_it_and_go_after_it_moved
         let prefixes = ["10.1.0.0/16", "fd00:1::/64"].map(|prefix| prefix.parse().expect("a prefix"));
         let mut changes = vec![direct.clone()];
         changes.extend(prefixes.map(|prefix| Change::Put(prefix, path)));
-        engine.obey(Command::Change(changes, oneshot::channel().0));
+        engine.land(changes);
         for (way, first, last) in [(Change::Path(path, Some(tunnel(end).into())), 'e', 'o'), (direct, 'o', 'e')] {
             let mut monitor = Monitor::listen(&GROUPS, &all_but(u32::MAX), MONITOR).expect("a monitor");
-            engine.obey(Command::Change(vec![way], oneshot::channel().0));
+            engine.land(vec![way]);
             let heard = monitor.hear().into_iter().filter_map(|notice| match notice {
                 Notice::NextHop { .. } => Some('o'),
                 Notice::Message { message: RouteNetlinkMessage::NewNeighbour(entry), .. }
@@ -372,11 +372,7 @@ fn a_few_routes_do_not_wait_for_many_others() {
         link("up1", &["10.0.1.1/24"]);
         let (mut engine, _events) = engine();
         let prefix = |n: u32| format!("10.{}.{}.0/24", 100 + n / 256, n % 256);
-        let change = |engine: &mut Engine, wishes| {
-            let (tell, mut told) = oneshot::channel();
-            engine.obey(Command::Change(changes(wishes), tell));
-            told.try_recv().expect("an answer").written
-        };
+        let change = |engine: &mut Engine, wishes| engine.land(changes(wishes)).written;
         let many = |wish: fn(&str) -> Wish| (0..4 * SOME as u32).map(|n| wish(&prefix(n))).collect::<Vec<_>>();
         assert!(!change(&mut engine, many(|prefix| put(prefix, via(&["10.0.1.2"])))));
         let (tell, mut told) = oneshot::channel();

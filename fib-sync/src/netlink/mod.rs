@@ -8,5 +8,5 @@ mod monitor;
 mod socket;
 
 pub(crate) use batch::{Answer, Batch, Message, Refusal, Request};
-pub(crate) use monitor::{Monitor, Notice, all_but};
+pub(crate) use monitor::{Bell, Monitor, Notice, all_but};
 pub(crate) use socket::{DUMPS, Socket, parse};

@@ -1,7 +1,7 @@
 //! A socket that listens to what happens in the kernel.
 #![allow(unsafe_code)] // tokio's AsyncFd trusts its owner to keep the file open: see below.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use netlink_packet_core::{NlaBuffer, NlasIterator};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -47,8 +47,25 @@ pub(crate) enum Notice {
 /// A listener in the calling thread's network namespace.
 #[derive(Debug)]
 pub(crate) struct Monitor {
-    socket: AsyncFd<netlink_sys::Socket>,
+    socket: Arc<AsyncFd<netlink_sys::Socket>>,
     buffer: Vec<u8>,
+}
+
+/// Rings when there is something to hear.
+#[derive(Debug)]
+pub(crate) struct Bell(Arc<AsyncFd<netlink_sys::Socket>>);
+
+impl Bell {
+    /// As [`Monitor::ready`].
+    pub(crate) async fn ready(&self) {
+        ready(&self.0).await;
+    }
+}
+
+async fn ready(socket: &AsyncFd<netlink_sys::Socket>) {
+    if let Ok(mut guard) = socket.readable().await {
+        guard.retain_ready();
+    }
 }
 
 impl Monitor {
@@ -73,14 +90,17 @@ impl Monitor {
         // SAFETY: `AsyncFd` owns the socket, which closes its file only when dropped and offers no way to exchange it.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }
             .map_err(|error| fail("watch")(error.into()))?;
-        Ok(Monitor { socket, buffer: Vec::with_capacity(DATAGRAM) })
+        Ok(Monitor { socket: Arc::new(socket), buffer: Vec::with_capacity(DATAGRAM) })
     }
 
     /// Waits until there is something to hear. May be dropped at any time without losing anything.
     pub(crate) async fn ready(&self) {
-        if let Ok(mut guard) = self.socket.readable().await {
-            guard.retain_ready();
-        }
+        ready(&self.socket).await;
+    }
+
+    /// For one who waits while another may listen.
+    pub(crate) fn bell(&self) -> Bell {
+        Bell(Arc::clone(&self.socket))
     }
 
     /// Everything announced so far, at most a few thousand messages; also what the runtime has not noticed yet.

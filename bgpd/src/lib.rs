@@ -197,9 +197,9 @@ impl Bgp {
         let (reports, reports_received) = mpsc::unbounded_channel();
         let (events, events_received) = mpsc::channel(EVENTS);
         let rib_config = roster::rib_config(&config, restarted);
-        let rib = ToRib { orders: orders.clone(), reports, budget: RibPort::budget() };
         // The task ends by itself when a fault below drops the senders of orders.
-        rib_task::start(rib_config, clock, orders_received, reports_received, events);
+        let desk = rib_task::start(rib_config, clock, orders_received, reports_received, events);
+        let rib = ToRib { orders: orders.clone(), reports, desk, budget: RibPort::budget() };
         let roster = Roster::start(config, clock, restarted, rib)?;
         let refused = roster.refused();
         let (commands, commands_received) = mpsc::channel(16);

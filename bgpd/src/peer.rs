@@ -204,8 +204,9 @@ impl Peer {
             }
             self.turn(timer.as_mut()).await;
             if std::mem::take(&mut self.handed_over) {
-                // The RIB is next on this worker and goes first: all that is left to do here is to wait.
+                // The RIB, or whom it has told, is next on this worker and goes first: all that is left to do here is to wait.
                 tokio::task::yield_now().await;
+                self.port.follow_up();
             }
             self.ring();
             self.settle();
@@ -490,8 +491,12 @@ impl Peer {
                 Output::Down(reason) => self.down(&reason),
                 Output::Updates(updates) => {
                     let octets = std::mem::take(&mut self.unbilled);
-                    self.handed_over |= octets <= LITTLE;
-                    self.port.push(Report::Updates(updates), octets);
+                    if octets <= LITTLE {
+                        self.handed_over = true;
+                        self.port.hand_over(updates, octets);
+                    } else {
+                        self.port.push(Report::Updates(updates), octets);
+                    }
                 }
                 Output::Refresh(family) => self.port.push(Report::Refresh(family), 1),
             }

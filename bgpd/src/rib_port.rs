@@ -3,12 +3,14 @@
 //! What one read of a socket brought is one message. Every message holds a part of a common budget until the RIB has
 //! taken it in; a session that gets none keeps its message, reads its peer no further ([`RibPort::is_behind`]), and goes
 //! on with everything else: timers, writing, answers. That a session went down is told at once and without a part of the
-//! budget: there is at most one such message for each that said it was up.
+//! budget: there is at most one such message for each that said it was up. A few UPDATEs that find nothing before them go
+//! past all that ([`RibPort::hand_over`]).
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bgp_proto::session::{DownReason, Established};
@@ -16,6 +18,7 @@ use bgp_proto::types::{Family, PeerId};
 use bgp_proto::wire::Update;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, mpsc};
 
+use crate::rib_task::Desk;
 use crate::watch::Carrier;
 
 /// Octets of messages, as they came from sockets, on the way to the RIB. Parsed, an octet becomes up to ten.
@@ -57,6 +60,24 @@ pub(crate) struct Envelope {
     pub(crate) report: Report,
     /// Given back when the RIB has taken the report in.
     pub(crate) _part: Option<OwnedSemaphorePermit>,
+    pub(crate) _place: Place,
+}
+
+/// The place of a report in the queue, until it is taken in or dropped. Counts those of one port.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    pub(crate) fn new(queued: &Arc<AtomicUsize>) -> Self {
+        queued.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(queued))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
 }
 
 type Waiting = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>;
@@ -64,8 +85,14 @@ type Waiting = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireE
 /// One task's end of the way.
 pub(crate) struct RibPort {
     reports: mpsc::UnboundedSender<Envelope>,
+    /// Where a report goes past the queue; not in tests of the port alone.
+    desk: Option<Arc<Desk>>,
     budget: Arc<Semaphore>,
     tag: SessionTag,
+    /// Reports that the RIB has not taken in.
+    queued: Arc<AtomicUsize>,
+    /// What went past the queue is to be followed up.
+    went_past: bool,
     /// The session's `Up` has left.
     up_told: bool,
     /// With what each weighs, in permits.
@@ -77,12 +104,23 @@ pub(crate) struct RibPort {
 impl RibPort {
     pub(crate) fn new(
         reports: mpsc::UnboundedSender<Envelope>,
+        desk: Option<Arc<Desk>>,
         budget: Arc<Semaphore>,
         peer: PeerId,
         task: u64,
     ) -> Self {
         let tag = SessionTag { peer, task, session: 0 };
-        Self { reports, budget, tag, up_told: false, pending: VecDeque::new(), waiting: None }
+        Self {
+            reports,
+            desk,
+            budget,
+            tag,
+            queued: Arc::default(),
+            went_past: false,
+            up_told: false,
+            pending: VecDeque::new(),
+            waiting: None,
+        }
     }
 
     /// The budget that all ports of a speaker share.
@@ -118,6 +156,30 @@ impl RibPort {
     /// What was kept of the session that is down is not to be kept any longer.
     pub(crate) fn drop_retained(&mut self) {
         self.tell(Report::DropRetained, None);
+    }
+
+    /// What one read of few `octets` brought: goes past the queue if it may. [`RibPort::follow_up`] must follow.
+    pub(crate) fn hand_over(&mut self, updates: Vec<Update>, octets: usize) {
+        // What was reported before goes before.
+        let none_before = !self.went_past && self.pending.is_empty() && self.queued.load(Ordering::Acquire) == 0;
+        let past = match &self.desk {
+            Some(desk) if none_before => desk.decide(self.tag, updates),
+            _ => Err(updates),
+        };
+        let Err(updates) = past else {
+            self.went_past = true;
+            return;
+        };
+        self.push(Report::Updates(updates), octets);
+    }
+
+    /// Has peers told of what went past the queue, when whoever is told before had its turn.
+    pub(crate) fn follow_up(&mut self) {
+        if std::mem::take(&mut self.went_past)
+            && let Some(desk) = &self.desk
+        {
+            desk.follow_up();
+        }
     }
 
     /// What one read of `octets` brought.
@@ -169,7 +231,14 @@ impl RibPort {
     fn tell(&mut self, report: Report, part: Option<OwnedSemaphorePermit>) {
         self.up_told |= matches!(report, Report::Up(..));
         // The RIB's task is gone only when the speaker stops.
-        let _ = self.reports.send(Envelope { tag: self.tag, report, _part: part });
+        let envelope = Envelope { tag: self.tag, report, _part: part, _place: Place::new(&self.queued) };
+        let _ = self.reports.send(envelope);
+    }
+}
+
+impl Drop for RibPort {
+    fn drop(&mut self) {
+        self.follow_up();
     }
 }
 
@@ -217,7 +286,7 @@ pub(crate) mod tests {
 
     fn port(permits: usize) -> (RibPort, mpsc::UnboundedReceiver<Envelope>) {
         let (reports, received) = mpsc::unbounded_channel();
-        (RibPort::new(reports, Arc::new(Semaphore::new(permits)), PeerId(1), 1), received)
+        (RibPort::new(reports, None, Arc::new(Semaphore::new(permits)), PeerId(1), 1), received)
     }
 
     #[tokio::test]

@@ -8,7 +8,10 @@
 //!
 //! Orders (configuration, questions) come by a queue of their own and are taken at any time. Reports of sessions are
 //! taken only while nothing waits for the owner: when the owner is behind, the RIB stands still, the budget of
-//! [`crate::rib_port`] runs out, and peers are read no further.
+//! [`crate::rib_port`] runs out, and peers are read no further. A report that finds the RIB at rest does not even wait for
+//! the task: see [`desk`].
+
+mod desk;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -19,6 +22,7 @@ use bgp_proto::rib::{
     PeerCounts, PeerPolicy, Retained, Rib, RibConfig, RouteView, Scope,
 };
 use bgp_proto::rtr::{Changes, Vrp};
+use bgp_proto::time::Instant;
 use bgp_proto::types::{Asn, Family, PeerId, Prefix};
 use bgp_proto::wire::attributes::Attributes;
 use bytes::Bytes;
@@ -26,12 +30,14 @@ use rustc_hash::FxHashMap;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use self::desk::Desk;
+use self::desk::{Broken, Past};
 use crate::Event;
 use crate::bmp::Counted;
 use crate::clock::Clock;
 use crate::own::Own;
 use crate::place::Place;
-use crate::rib_port::{Envelope, Report};
+use crate::rib_port::{Envelope, Report, SessionTag};
 use crate::segment;
 use crate::watch::{Ending, Feed, Watchers, Witness};
 
@@ -140,16 +146,20 @@ enum Next {
     Look,
 }
 
-/// Everything that the task owns.
-struct RibTask {
+/// What waits for the task.
+struct Queues {
+    orders: mpsc::UnboundedReceiver<Order>,
+    reports: mpsc::UnboundedReceiver<Envelope>,
+}
+
+/// The RIB with all that has to do with it.
+pub(crate) struct Keeper {
     rib: Rib,
     clock: Clock,
     /// We number peers, so that nobody chooses where they fall.
     links: FxHashMap<PeerId, Link>,
     /// What is originated.
     own: Own,
-    orders: mpsc::UnboundedReceiver<Order>,
-    reports: mpsc::UnboundedReceiver<Envelope>,
     events: mpsc::Sender<Event>,
     /// What waits for the owner.
     untold: VecDeque<Event>,
@@ -159,8 +169,12 @@ struct RibTask {
     unadvertised: bool,
     stopped: Option<oneshot::Sender<()>>,
     watchers: Watchers,
-    /// The runtime has other threads, which can take over from ours.
-    threads: bool,
+    /// The task waits.
+    waits: bool,
+    /// Until when.
+    wakes: Option<Instant>,
+    /// What was done while it did.
+    past: Past,
 }
 
 /// Starts the task, in the runtime of the caller. It ends on [`Order::Stop`], and when the senders of orders are gone.
@@ -170,77 +184,157 @@ pub(crate) fn start(
     orders: mpsc::UnboundedReceiver<Order>,
     reports: mpsc::UnboundedReceiver<Envelope>,
     events: mpsc::Sender<Event>,
-) {
-    let task = RibTask {
+) -> Arc<Desk> {
+    let keeper = Keeper {
         rib: Rib::new(config, clock.now()),
         clock,
         links: FxHashMap::default(),
         own: Own::default(),
-        orders,
-        reports,
-        events,
+        events: events.clone(),
         untold: VecDeque::new(),
         dropping: false,
         unadvertised: false,
         stopped: None,
         watchers: Watchers::default(),
+        waits: false,
+        wakes: None,
+        past: Past::Done,
+    };
+    let desk = Arc::new(Desk::new(keeper));
+    let task = RibTask {
+        desk: Arc::clone(&desk),
+        queues: Queues { orders, reports },
+        clock,
+        events,
         threads: Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread,
     };
-    tokio::spawn(task.run());
+    // A RIB that is broken ends the task, and with it the speaker.
+    tokio::spawn(async move { task.run().await.unwrap_or_default() });
+    desk
+}
+
+/// The task.
+struct RibTask {
+    desk: Arc<Desk>,
+    queues: Queues,
+    clock: Clock,
+    events: mpsc::Sender<Event>,
+    /// The runtime has other threads, which can take over from ours.
+    threads: bool,
 }
 
 impl RibTask {
-    async fn run(mut self) {
+    async fn run(mut self) -> Result<(), Broken> {
         let mut busy = false;
-        while self.stopped.is_none() {
+        while self.goes_on()? {
             // A single report is what a quiet network brings: one read of one socket.
-            let long = busy || self.reports.len() > 1 || !self.orders.is_empty();
-            busy = self.work(long, Self::turn);
-            if self.unadvertised {
+            let long = busy || self.queues.reports.len() > 1 || !self.queues.orders.is_empty();
+            let unadvertised;
+            (busy, unadvertised) = self.work(long, |keeper, queues| (keeper.turn(queues), keeper.unadvertised))?;
+            if unadvertised {
                 // Whoever programs the kernel has what it needs and goes first: a host should forward what it announces, and
                 // to pack what peers are to hear takes as long as all that is between here and the kernel.
                 tokio::task::yield_now().await;
-                busy |= self.work(long, Self::advertise);
+                busy |= self.work(long, |keeper, _| keeper.advertise())?;
             }
             if busy {
                 tokio::task::yield_now().await;
-            } else if self.stopped.is_none() {
+            } else if self.goes_on()? {
                 // Not if that turn has taken the order to stop: nothing might come any more that ends the wait.
-                self.wait().await;
+                self.wait().await?;
             }
         }
         // Sessions that ended before the order to stop was given have said so, and the order may have come by first.
-        while let Ok(envelope) = self.reports.try_recv() {
-            self.take_report(envelope);
-        }
-        self.tell_owner();
-        if let Some(stopped) = self.stopped {
-            let _ = stopped.send(());
-        }
+        self.work(false, |keeper, queues| {
+            while let Ok(envelope) = queues.reports.try_recv() {
+                keeper.take_report(envelope, queues);
+            }
+            keeper.tell_owner();
+            if let Some(stopped) = keeper.stopped.take() {
+                let _ = stopped.send(());
+            }
+        })
+    }
+
+    fn goes_on(&mut self) -> Result<bool, Broken> {
+        self.work(false, |keeper, _| keeper.stopped.is_none())
     }
 
     /// Works. What may be `long` does not keep this worker's other tasks waiting.
-    fn work<T>(&mut self, long: bool, work: impl FnOnce(&mut Self) -> T) -> T {
-        if long && self.threads { tokio::task::block_in_place(|| work(self)) } else { work(self) }
+    fn work<T>(&mut self, long: bool, work: impl FnOnce(&mut Keeper, &mut Queues) -> T) -> Result<T, Broken> {
+        let (desk, queues) = (&self.desk, &mut self.queues);
+        let work = || Ok(work(&mut *desk.keeper()?, queues));
+        if long && self.threads { tokio::task::block_in_place(work) } else { work() }
+    }
+
+    /// Waits until one of the queues, the owner, the clock or whoever went past has something for us.
+    async fn wait(&mut self) -> Result<(), Broken> {
+        let (may_work, timeout) = self.work(false, |keeper, _| keeper.rest())?;
+        let timeout = timeout.map(|at| self.clock.deadline(at));
+        let timer = async {
+            match timeout {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let next = tokio::select! {
+            // Reports come first because they cannot wait; orders are taken before each of them.
+            biased;
+            envelope = self.queues.reports.recv(), if may_work => Next::Report(envelope),
+            order = self.queues.orders.recv() => Next::Order(order),
+            // There is room, or nobody listens any more, as is found when the owner is told.
+            _ = self.events.reserve(), if !may_work => Next::Look,
+            () = self.desk.left_over(), if may_work => Next::Look,
+            () = timer, if may_work => Next::Look,
+        };
+        match next {
+            Next::Order(Some(order)) => self.work(true, |keeper, _| keeper.take_order(order))?,
+            // All handles are gone, and with them whoever could ask for anything.
+            Next::Order(None) => self.work(false, |keeper, _| keeper.stopped = Some(oneshot::channel().0))?,
+            Next::Report(Some(envelope)) => {
+                // That a session is gone concerns all the peer's paths.
+                let long = !matches!(envelope.report, Report::Updates(_) | Report::Sent(_));
+                self.work(long, |keeper, queues| keeper.take_report(envelope, queues))?;
+            }
+            // The roster holds a sender for as long as it holds one of orders.
+            Next::Report(None) | Next::Look => {}
+        }
+        Ok(())
+    }
+}
+
+impl Drop for RibTask {
+    fn drop(&mut self) {
+        self.desk.close();
+    }
+}
+
+impl Keeper {
+    /// The task is about to wait. Returns whether the owner is not behind, and when a timer is due.
+    fn rest(&mut self) -> (bool, Option<Instant>) {
+        self.wakes = self.rib.poll_timeout();
+        self.waits = self.untold.is_empty();
+        (self.waits, self.wakes)
     }
 
     /// Whether there is more to do at once.
-    fn turn(&mut self) -> bool {
-        self.take_orders();
+    fn turn(&mut self, queues: &mut Queues) -> bool {
+        (self.waits, self.past) = (false, Past::Done);
+        self.take_orders(queues);
         // What a wait has taken in may have left an event; a round follows only when that is told.
         self.tell_owner();
-        let busy = self.untold.is_empty() && self.round();
+        let busy = self.untold.is_empty() && self.round(queues);
         self.tell_owner();
         busy && self.untold.is_empty()
     }
 
     /// Takes reports, decides, hands out; whether there is more to do at once.
-    fn round(&mut self) -> bool {
+    fn round(&mut self, queues: &mut Queues) -> bool {
         let mut taken = 0;
         while taken < REPORTS_A_ROUND
-            && let Ok(envelope) = self.reports.try_recv()
+            && let Ok(envelope) = queues.reports.try_recv()
         {
-            self.take_report(envelope);
+            self.take_report(envelope, queues);
             taken += 1;
         }
         let now = self.clock.now();
@@ -248,6 +342,13 @@ impl RibTask {
             self.rib.handle_timeout(now);
             self.watchers.observe(&mut self.rib);
         }
+        let more = self.decide(now);
+        let walks = self.watchers.walk(&mut self.rib);
+        more || walks || taken == REPORTS_A_ROUND
+    }
+
+    /// Decides and hands out; whether there is more to do at once.
+    fn decide(&mut self, now: Instant) -> bool {
         let mut more = self.rib.decide(now);
         // What is imported again as VRPs change.
         self.watchers.observe(&mut self.rib);
@@ -260,8 +361,7 @@ impl RibTask {
         if !self.unadvertised {
             more |= self.advertise();
         }
-        let walks = self.watchers.walk(&mut self.rib);
-        more || walks || taken == REPORTS_A_ROUND
+        more
     }
 
     /// Tells peers what was decided; whether there is more to do at once.
@@ -270,50 +370,6 @@ impl RibTask {
         let more = self.rib.advertise();
         self.hand_out();
         more
-    }
-
-    /// Waits until one of the queues, the owner or the clock has something for us.
-    async fn wait(&mut self) {
-        let may_work = self.untold.is_empty();
-        let timeout = self.rib.poll_timeout().map(|at| self.clock.deadline(at));
-        let timer = async {
-            match timeout {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        let (events, untold) = (&self.events, &mut self.untold);
-        let room = async {
-            match events.reserve().await {
-                Ok(permit) => {
-                    if let Some(event) = untold.pop_front() {
-                        permit.send(event);
-                    }
-                }
-                // The owner does not listen any more.
-                Err(_) => untold.clear(),
-            }
-        };
-        let next = tokio::select! {
-            // Reports come first because they cannot wait; orders are taken before each of them.
-            biased;
-            envelope = self.reports.recv(), if may_work => Next::Report(envelope),
-            order = self.orders.recv() => Next::Order(order),
-            () = room, if !may_work => Next::Look,
-            () = timer, if may_work => Next::Look,
-        };
-        match next {
-            Next::Order(Some(order)) => self.work(true, |task| task.take_order(order)),
-            // All handles are gone, and with them whoever could ask for anything.
-            Next::Order(None) => self.stopped = Some(oneshot::channel().0),
-            Next::Report(Some(envelope)) => {
-                // That a session is gone concerns all the peer's paths.
-                let long = !matches!(envelope.report, Report::Updates(_) | Report::Sent(_));
-                self.work(long, |task| task.take_report(envelope));
-            }
-            // The roster holds a sender for as long as it holds one of orders.
-            Next::Report(None) | Next::Look => {}
-        }
     }
 
     /// As many events as the owner has room for.
@@ -331,8 +387,8 @@ impl RibTask {
         }
     }
 
-    fn take_orders(&mut self) {
-        while let Ok(order) = self.orders.try_recv() {
+    fn take_orders(&mut self, queues: &mut Queues) {
+        while let Ok(order) = queues.orders.try_recv() {
             self.take_order(order);
         }
     }
@@ -439,11 +495,15 @@ impl RibTask {
         }
     }
 
-    fn take_report(&mut self, envelope: Envelope) {
+    fn take_report(&mut self, envelope: Envelope, queues: &mut Queues) {
         // A peer is made known before its task starts, so an order about it that is still in the queue comes first.
-        self.take_orders();
+        self.take_orders(queues);
         let now = self.clock.now();
         let Envelope { tag, report, .. } = envelope;
+        self.take(tag, report, now);
+    }
+
+    fn take(&mut self, tag: SessionTag, report: Report, now: Instant) {
         let Some(link) = self.links.get_mut(&tag.peer).filter(|link| link.task == tag.task) else {
             return; // of a peer that is gone
         };
@@ -532,7 +592,7 @@ impl RibTask {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::net::Ipv4Addr;
     use std::time::Duration;
 
@@ -543,9 +603,9 @@ mod tests {
 
     use super::*;
     use crate::own;
-    use crate::rib_port::{SessionTag, tests::established};
+    use crate::rib_port::{Place, SessionTag, tests::established};
 
-    fn internal_peer() -> PeerPolicy {
+    pub(crate) fn internal_peer() -> PeerPolicy {
         PeerPolicy {
             name: "peer".into(),
             address: Ipv4Addr::LOCALHOST.into(),
@@ -578,7 +638,12 @@ mod tests {
         session.send.families.insert(Family::Ipv4Unicast);
         session.receive.families.insert(Family::Ipv4Unicast);
         let _ = order.send(Order::SetPeer { peer: tag.peer, task: tag.task, policy: internal_peer(), to });
-        let _ = report.send(Envelope { tag, report: Report::Up(session, Box::default()), _part: None });
+        let _ = report.send(Envelope {
+            tag,
+            report: Report::Up(session, Box::default()),
+            _part: None,
+            _place: Place::new(&Arc::default()),
+        });
         // End-of-RIB: all that there was to say has been said.
         assert!(matches!(peer.recv().await, Some(FromRib::Send { .. })));
 

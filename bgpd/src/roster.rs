@@ -29,7 +29,7 @@ use crate::peer::{Peer, PeerCommand};
 use crate::prefix_limit::PrefixLimit;
 use crate::reconfigure::session_config;
 use crate::rib_port::{Envelope, RibPort};
-use crate::rib_task::{FromRib, Order};
+use crate::rib_task::{Desk, FromRib, Order};
 use crate::socket_options::KeyScope;
 use crate::strangers::Strangers;
 use crate::{Shutdown, StartError};
@@ -116,6 +116,7 @@ impl Entry {
 pub(crate) struct ToRib {
     pub(crate) orders: mpsc::UnboundedSender<Order>,
     pub(crate) reports: mpsc::UnboundedSender<Envelope>,
+    pub(crate) desk: Arc<Desk>,
     pub(crate) budget: Arc<Semaphore>,
 }
 
@@ -396,7 +397,13 @@ impl Roster {
         let Known { id, task, config, to_rib, from_rib } = peer;
         let (commands, received) = mpsc::channel(COMMANDS);
         let session = session_config(&self.config, &config, self.restarted_until.is_some());
-        let port = RibPort::new(self.rib.reports.clone(), Arc::clone(&self.rib.budget), id, task);
+        let port = RibPort::new(
+            self.rib.reports.clone(),
+            Some(Arc::clone(&self.rib.desk)),
+            Arc::clone(&self.rib.budget),
+            id,
+            task,
+        );
         let (teller, told) = watch::channel(Told::default());
         let teller = Arc::new(teller);
         let at = bfd::target(&config);

@@ -1,0 +1,215 @@
+//! The way past the RIB's task.
+//!
+//! The RIB stands behind a lock that is held while somebody works and never while anybody waits. A session that brings a few
+//! UPDATEs and finds the RIB at rest has them decided at once: after a rest, to hand them over and to switch to the task
+//! takes a twentieth of a change's way, for nothing but what these touch first.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bgp_proto::wire::Update;
+use tokio::sync::{Notify, mpsc};
+
+use super::Keeper;
+use crate::rib_port::{Report, SessionTag};
+use crate::watch::Watchers;
+
+/// Somebody panicked in the middle of the RIB's work: nobody knows what it is worth.
+#[derive(Debug)]
+pub(super) struct Broken;
+
+/// The RIB, as its task and the sessions share it.
+pub(crate) struct Desk {
+    keeper: Mutex<Keeper>,
+    /// What was done past the task left something for it.
+    left_over: Notify,
+}
+
+/// How far what went past the task has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Past {
+    /// All of it is done.
+    Done,
+    /// It is decided and the owner is told.
+    Decided {
+        /// There is more to do at once.
+        busy: bool,
+    },
+}
+
+impl Desk {
+    pub(super) fn new(keeper: Keeper) -> Self {
+        Self { keeper: Mutex::new(keeper), left_over: Notify::new() }
+    }
+
+    pub(super) fn keeper(&self) -> Result<MutexGuard<'_, Keeper>, Broken> {
+        self.keeper.lock().map_err(|_| Broken)
+    }
+
+    /// Waits until something is left for the task.
+    pub(super) async fn left_over(&self) {
+        self.left_over.notified().await;
+    }
+
+    /// Decides and tells the owner, if the RIB is at rest; [`Desk::follow_up`] must follow. `Err`: they have to queue.
+    pub(crate) fn decide(&self, tag: SessionTag, updates: Vec<Update>) -> Result<(), Vec<Update>> {
+        match self.keeper.try_lock() {
+            Ok(mut keeper) if keeper.waits && keeper.past == Past::Done => {
+                let now = keeper.clock.now();
+                keeper.take(tag, Report::Updates(updates), now);
+                keeper.past = Past::Decided { busy: keeper.decide(now) };
+                keeper.tell_owner();
+                Ok(())
+            }
+            _ => Err(updates),
+        }
+    }
+
+    /// Tells peers what was decided, or has the task do so.
+    pub(crate) fn follow_up(&self) {
+        if !self.keeper.try_lock().is_ok_and(|mut keeper| keeper.follow_up()) {
+            self.left_over.notify_one();
+        }
+    }
+
+    /// The task has ended: nobody is told of anything any more, and whoever listens knows it.
+    pub(super) fn close(&self) {
+        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        keeper.waits = false;
+        keeper.events = mpsc::channel(1).0;
+        keeper.watchers = Watchers::default();
+        keeper.links.clear();
+    }
+}
+
+impl Keeper {
+    /// Whether nothing is left for the task.
+    fn follow_up(&mut self) -> bool {
+        let Past::Decided { mut busy } = self.past else { return true };
+        if !self.waits {
+            // It is at work, and looks at everything before it waits again.
+            return true;
+        }
+        if self.unadvertised {
+            busy |= self.advertise();
+        }
+        let timeout = self.rib.poll_timeout();
+        let later = timeout.is_none_or(|at| self.wakes.is_some_and(|wakes| wakes <= at));
+        let rests = !busy && later && self.untold.is_empty();
+        if rests {
+            self.past = Past::Done;
+        }
+        rests
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use bgp_proto::rib::{PeerPolicy, RibConfig};
+    use bgp_proto::types::{Family, NextHop, Nlri, PathId, PeerId};
+    use bgp_proto::wire::aspath::AsPath;
+    use bgp_proto::wire::attributes::{Attributes, Origin};
+    use bgp_proto::wire::update::Announcement;
+
+    use super::*;
+    use crate::Event;
+    use crate::clock::Clock;
+    use crate::own;
+    use crate::rib_port::{RibPort, tests::established};
+    use crate::rib_task::tests::internal_peer;
+    use crate::rib_task::{FromRib, Order, start};
+
+    /// A RIB at rest, with a peer that announces and another one that hears of it.
+    struct Scene {
+        desk: Arc<Desk>,
+        port: RibPort,
+        listener: mpsc::UnboundedReceiver<FromRib>,
+        told: mpsc::Receiver<Event>,
+        /// The task goes on as long as there are these.
+        _orders: mpsc::UnboundedSender<Order>,
+    }
+
+    async fn scene() -> Scene {
+        let (orders, received) = mpsc::unbounded_channel();
+        let (reports, reported) = mpsc::unbounded_channel();
+        let (events, mut told) = mpsc::channel(16);
+        let config = RibConfig { tell_best: true, convergence: Duration::ZERO, ..own::tests::config() };
+        let desk = start(config, Clock::start(), received, reported, events);
+        let join = |peer: PeerId| {
+            let (to, from_rib) = mpsc::unbounded_channel();
+            // A route reflector's client hears of what others announce.
+            let policy = PeerPolicy { client: true, ..internal_peer() };
+            let _ = orders.send(Order::SetPeer { peer, task: 1, policy, to });
+            let mut port = RibPort::new(reports.clone(), Some(Arc::clone(&desk)), RibPort::budget(), peer, 1);
+            let mut session = established();
+            session.send.families.insert(Family::Ipv4Unicast);
+            session.receive.families.insert(Family::Ipv4Unicast);
+            port.up(session, Box::default());
+            (port, from_rib)
+        };
+        let ((port, _), (_, mut listener)) = (join(PeerId(1)), join(PeerId(2)));
+        // End-of-RIB: all that there was to say has been said.
+        assert!(matches!(listener.recv().await, Some(FromRib::Send { .. })));
+        rest(&desk).await;
+        while told.try_recv().is_ok() {}
+        Scene { desk, port, listener, told, _orders: orders }
+    }
+
+    async fn rest(desk: &Desk) {
+        for _ in 0..100 {
+            if desk.keeper().unwrap().waits {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("the task does not come to rest");
+    }
+
+    fn announcement() -> Vec<Update> {
+        let attributes = Attributes::new(Origin::Igp, AsPath::default(), NextHop::V4(Ipv4Addr::new(192, 0, 2, 1)));
+        let nlri = vec![Nlri { prefix: "198.51.100.0/24".parse().unwrap(), path_id: PathId(0) }];
+        vec![Update { announced: vec![Announcement { attributes: Arc::new(attributes), nlri }], ..Update::default() }]
+    }
+
+    #[tokio::test]
+    async fn what_finds_the_rib_at_rest_is_decided_without_its_task() {
+        let mut scene = scene().await;
+        scene.port.hand_over(announcement(), 1);
+        // The task had no turn.
+        assert!(matches!(scene.told.try_recv(), Ok(Event::Best(_))));
+        assert!(scene.listener.try_recv().is_err(), "a peer was told before whoever is told before had its turn");
+        scene.port.follow_up();
+        assert!(matches!(scene.listener.try_recv(), Ok(FromRib::Send { .. })));
+        assert!(scene.desk.keeper().unwrap().past == Past::Done);
+    }
+
+    #[tokio::test]
+    async fn what_a_session_reports_is_taken_in_its_order_though_some_may_go_past_the_queue() {
+        let mut scene = scene().await;
+        scene.port.push(Report::Refresh(Family::Ipv4Unicast), 1);
+        scene.port.hand_over(announcement(), 1);
+        assert!(scene.told.try_recv().is_err(), "it went past what was reported before");
+        assert!(matches!(scene.told.recv().await, Some(Event::Best(_))));
+    }
+
+    #[tokio::test]
+    async fn a_session_that_ends_between_decision_and_word_leaves_its_peers_told() {
+        let Scene { mut port, mut listener, _orders, .. } = scene().await;
+        port.hand_over(announcement(), 1);
+        drop(port);
+        assert!(matches!(listener.try_recv(), Ok(FromRib::Send { .. })));
+    }
+
+    #[tokio::test]
+    async fn whoever_listens_learns_of_the_end_though_sessions_still_know_the_rib() {
+        let Scene { port, mut listener, mut told, _orders, .. } = scene().await;
+        drop(_orders);
+        let end = async { (told.recv().await.is_none(), listener.recv().await.is_none()) };
+        let end = tokio::time::timeout(Duration::from_secs(5), end).await;
+        assert_eq!(end, Ok((true, true)));
+        drop(port);
+    }
+}

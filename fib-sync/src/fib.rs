@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     Change, Comparison, Comparisons, FibError, OverlaySpec, OverlayStatus, PathId, PeerStatus, Reach, RouteStatus,
-    engine::{self, Command, Shared},
+    engine::{self, Command, Desk},
 };
 
 /// Where the routes go.
@@ -126,7 +126,7 @@ impl Queued {
 #[derive(Clone, Debug)]
 pub struct Fib {
     commands: mpsc::Sender<Command>,
-    engine: Arc<Shared>,
+    desk: Arc<Desk>,
     adopted: usize,
 }
 
@@ -139,8 +139,8 @@ impl Fib {
     pub fn start(config: FibConfig) -> Result<(Fib, mpsc::Receiver<FibEvent>), FibError> {
         let (commands, requests) = mpsc::channel(COMMANDS);
         let (events, heard) = mpsc::channel(EVENTS);
-        let (engine, adopted) = engine::spawn(config, requests, events)?;
-        Ok((Fib { commands, engine, adopted }, heard))
+        let (desk, adopted) = engine::spawn(config, requests, events)?;
+        Ok((Fib { commands, desk, adopted }, heard))
     }
 
     /// How many routes of an earlier run there were at the start; more than none: this is a restart.
@@ -164,13 +164,13 @@ impl Fib {
     ///
     /// A few routes are written at once, also while many others wait; by the caller, if the engine is at rest.
     pub async fn submit(&self, changes: Vec<Change>) -> Submitted {
-        let changes = match self.engine.change(changes) {
+        let changes = match self.desk.change(changes) {
             Ok(landed) => return Submitted::Landed(landed),
             Err(changes) => changes,
         };
         let (answer, answered) = oneshot::channel();
         // An engine that has ended drops the batch and with it the sender of the answer.
-        let _ = self.commands.send(Command::Change(changes, answer, self.engine.place())).await;
+        let _ = self.commands.send(Command::Change(changes, answer, self.desk.place())).await;
         Submitted::Queued(Queued(answered))
     }
 

@@ -34,7 +34,7 @@ use ipnetwork::IpNetwork;
 use netlink_packet_route::{RouteNetlinkMessage, address::AddressMessage, link::LinkMessage, route::RouteMessage};
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use self::task::{Place, Shared};
+pub(crate) use self::task::{Desk, Place};
 use self::{
     backlog::Backlog, compare::Schedule, outbox::Outbox, overlay::OverlayTrouble, overlay_fights::OverlayFights,
     reconcile::Behind, repair::Untold, troubles::Troubles, write::Writer,
@@ -194,13 +194,13 @@ enum Chores {
     Many,
 }
 
-/// Starts the task, in the runtime of the caller and the network namespace of its thread. Returns the engine and the number
+/// Starts the task, in the runtime of the caller and the network namespace of its thread. Returns its desk and the number
 /// of adopted routes.
 pub(crate) fn spawn(
     config: FibConfig,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<FibEvent>,
-) -> Result<(Arc<Shared>, usize), FibError> {
+) -> Result<(Arc<Desk>, usize), FibError> {
     let engine = Engine::start(config, MONITOR, events)?;
     let adopted = engine.ledger.count();
     Ok((task::spawn(engine, commands), adopted))
@@ -519,6 +519,7 @@ impl Engine {
 
     fn clear(&mut self) {
         self.ledger.want_nothing();
+        self.catch_up();
         self.troubles = Troubles::default();
         let swept = std::mem::replace(&mut self.swept, [true; 2]);
         for v6 in [false, true] {

@@ -121,11 +121,17 @@ impl Engine {
         self.follow_up();
     }
 
-    /// Everything of one family, wanted or there.
+    /// Everything of one family, wanted or there; where many wait, in their rounds.
     pub(super) fn reconcile_family(&mut self, v6: bool) {
-        let all = self.ledger.table.iter().map(|(prefix, _)| prefix).filter(|prefix| prefix.is_ipv6() == v6);
-        let all: Vec<IpNetwork> = all.collect();
-        self.reconcile(all);
+        let all = self.ledger.table.iter().filter(|(prefix, _)| prefix.is_ipv6() == v6);
+        if self.backlog.is_empty() {
+            let all: Vec<IpNetwork> = all.map(|(prefix, _)| prefix).collect();
+            return self.reconcile(all);
+        }
+        let (put, removed): (Vec<_>, Vec<_>) = all.partition(|(_, slot)| matches!(slot.want(), Want::Path(_)));
+        let prefixes = |slots: Vec<(IpNetwork, Slot)>| slots.into_iter().map(|(prefix, _)| prefix);
+        self.backlog.put(prefixes(put));
+        self.backlog.remove(prefixes(removed));
     }
 
     /// Makes the kernel hold what is wanted for these prefixes.

@@ -23,7 +23,7 @@ use crate::{Change, Landed, netlink::Bell};
 
 /// The engine, as its task and whoever submits changes share it.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct Desk {
     engine: Mutex<Engine>,
     /// Batches in the queue or being worked off.
     queued: Arc<AtomicUsize>,
@@ -41,9 +41,9 @@ impl Drop for Place {
     }
 }
 
-impl Shared {
-    fn new(engine: Engine) -> Shared {
-        Shared { engine: Mutex::new(engine), queued: Arc::default(), left_over: Notify::new() }
+impl Desk {
+    fn new(engine: Engine) -> Desk {
+        Desk { engine: Mutex::new(engine), queued: Arc::default(), left_over: Notify::new() }
     }
 
     /// Writes a few changes here and now. `Err`: they have to queue.
@@ -68,19 +68,19 @@ impl Shared {
 }
 
 /// Starts the task, in the runtime of the caller.
-pub(super) fn spawn(engine: Engine, commands: mpsc::Receiver<Command>) -> Arc<Shared> {
+pub(super) fn spawn(engine: Engine, commands: mpsc::Receiver<Command>) -> Arc<Desk> {
     let bell = engine.monitor.bell();
-    let shared = Arc::new(Shared::new(engine));
+    let desk = Arc::new(Desk::new(engine));
     let threads = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
-    let task = Task { shared: Arc::clone(&shared), bell, threads };
+    let task = Task { desk: Arc::clone(&desk), bell, threads };
     // Whoever asks an engine that has panicked finds the queue closed.
     tokio::spawn(async move { task.run(commands).await.unwrap_or_default() });
-    shared
+    desk
 }
 
 /// What the task keeps for itself.
 struct Task {
-    shared: Arc<Shared>,
+    desk: Arc<Desk>,
     bell: Bell,
     /// The runtime has other threads, which can take over from ours.
     threads: bool,
@@ -123,7 +123,7 @@ impl Task {
                 },
                 () = self.bell.ready() => self.work(true, Engine::heard)?,
                 () = &mut timer => {}
-                () = self.shared.left_over.notified() => {}
+                () = self.desk.left_over.notified() => {}
                 () = std::future::ready(()), if passed_over || is_behind => {}
             }
             let now = Instant::now();
@@ -140,7 +140,7 @@ impl Task {
 
     /// Works. What may be `long` does not keep this worker's other tasks waiting.
     fn work<T>(&self, long: bool, work: impl FnOnce(&mut Engine) -> T) -> Result<T, Broken> {
-        let work = || Ok(work(&mut *self.shared.engine.lock().map_err(|_| Broken)?));
+        let work = || Ok(work(&mut *self.desk.engine.lock().map_err(|_| Broken)?));
         if long && self.threads { tokio::task::block_in_place(work) } else { work() }
     }
 }

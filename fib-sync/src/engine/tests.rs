@@ -367,6 +367,28 @@ fn a_foreign_route_that_came_and_was_replaced_before_it_was_heard_of_is_no_confl
 }
 
 #[test]
+fn what_is_read_again_while_many_routes_wait_is_written_in_their_rounds() {
+    in_namespace(|| async {
+        link("up1", &["10.0.1.1/24"]);
+        let (mut engine, _events) = engine();
+        let prefix = |n: u32| format!("10.{}.{}.0/24", 100 + n / 256, n % 256);
+        let many = (0..4 * SOME as u32).map(|n| put(&prefix(n), via(&["10.0.1.2"]))).collect();
+        engine.land(changes(many));
+        engine.write_some(SOME);
+        ip("route del 10.100.0.0/24");
+        ip("route add 10.9.0.0/16 via 10.0.1.2 proto 76 metric 76");
+        engine.resync();
+        assert_eq!(routes().len(), SOME, "no more is written at once");
+        engine.catch_up();
+        assert_eq!((routes().len(), engine.totals().installed), (4 * SOME, 4 * SOME));
+        assert!(!ip("route show").contains("10.9.0.0/16"), "nobody wants it");
+        engine.land(changes((0..4 * SOME as u32).map(|n| put(&prefix(n), via(&["10.0.1.3"]))).collect()));
+        engine.clear();
+        assert_eq!(routes(), [""; 0]);
+    });
+}
+
+#[test]
 fn a_few_routes_do_not_wait_for_many_others() {
     in_namespace(|| async {
         link("up1", &["10.0.1.1/24"]);

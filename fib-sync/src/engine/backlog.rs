@@ -121,11 +121,7 @@ impl Lanes {
     }
 
     fn is_empty(&self) -> bool {
-        self.count() == 0
-    }
-
-    fn count(&self) -> usize {
-        self.v4.keys.len() + self.v6.keys.len()
+        self.v4.keys.is_empty() && self.v6.keys.is_empty()
     }
 }
 
@@ -139,12 +135,6 @@ impl Backlog {
     /// Nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.round.is_empty() && self.next.is_empty()
-    }
-
-    /// How many wait, some of them perhaps twice.
-    pub(super) fn count(&self) -> usize {
-        let rounds = [&self.round, &self.next].into_iter();
-        rounds.flat_map(|round| [&round.puts, &round.removals]).map(Lanes::count).sum()
     }
 
     /// These wait to be put.

@@ -70,14 +70,11 @@ impl Engine {
         let by_gateway =
             shown.is_some_and(|kernel| kernel.object.is_some() || kernel.hops.iter().any(|hop| hop.via.is_some()));
         let objects = self.objects_complaint(now).filter(|_| by_gateway);
-        let on_their_way = self.backlog.count();
-        let waits = (!installed && on_their_way > 0)
-            .then(|| format!("it waits for its turn: {on_their_way} changes of routes are on their way to the kernel"));
         RouteStatus {
             prefix,
             path_id,
             installed,
-            error: self.troubles.why(prefix, now).or(overlay).or(complaint).or(refused).or(objects).or(waits),
+            error: self.troubles.why(prefix, now).or(overlay).or(complaint).or(refused).or(objects),
             hops: hops.iter().map(told).collect(),
             backup: backup.map(told),
             mtu: shown.and_then(|kernel| kernel.mtu),

@@ -60,21 +60,21 @@ pub(crate) struct Envelope {
     pub(crate) report: Report,
     /// Given back when the RIB has taken the report in.
     pub(crate) _part: Option<OwnedSemaphorePermit>,
-    pub(crate) _place: Place,
+    pub(crate) _ticket: Ticket,
 }
 
-/// The place of a report in the queue, until it is taken in or dropped. Counts those of one port.
+/// A report's ticket in the queue, until it is taken in or dropped. Counts those of one port.
 #[derive(Debug)]
-pub(crate) struct Place(Arc<AtomicUsize>);
+pub(crate) struct Ticket(Arc<AtomicUsize>);
 
-impl Place {
+impl Ticket {
     pub(crate) fn new(queued: &Arc<AtomicUsize>) -> Self {
         queued.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(queued))
     }
 }
 
-impl Drop for Place {
+impl Drop for Ticket {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Release);
     }
@@ -231,7 +231,7 @@ impl RibPort {
     fn tell(&mut self, report: Report, part: Option<OwnedSemaphorePermit>) {
         self.up_told |= matches!(report, Report::Up(..));
         // The RIB's task is gone only when the speaker stops.
-        let envelope = Envelope { tag: self.tag, report, _part: part, _place: Place::new(&self.queued) };
+        let envelope = Envelope { tag: self.tag, report, _part: part, _ticket: Ticket::new(&self.queued) };
         let _ = self.reports.send(envelope);
     }
 }

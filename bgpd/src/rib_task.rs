@@ -603,7 +603,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::own;
-    use crate::rib_port::{Place, SessionTag, tests::established};
+    use crate::rib_port::{SessionTag, Ticket, tests::established};
 
     pub(crate) fn internal_peer() -> PeerPolicy {
         PeerPolicy {
@@ -642,7 +642,7 @@ pub(crate) mod tests {
             tag,
             report: Report::Up(session, Box::default()),
             _part: None,
-            _place: Place::new(&Arc::default()),
+            _ticket: Ticket::new(&Arc::default()),
         });
         // End-of-RIB: all that there was to say has been said.
         assert!(matches!(peer.recv().await, Some(FromRib::Send { .. })));

@@ -109,7 +109,7 @@ mod tests {
     use std::time::Duration;
 
     use bgp_proto::rib::{PeerPolicy, RibConfig};
-    use bgp_proto::types::{Family, NextHop, Nlri, PathId, PeerId};
+    use bgp_proto::types::{Family, NextHop, Nlri, PathId, PeerId, Prefix};
     use bgp_proto::wire::aspath::AsPath;
     use bgp_proto::wire::attributes::{Attributes, Origin};
     use bgp_proto::wire::update::Announcement;
@@ -126,6 +126,8 @@ mod tests {
     struct Scene {
         desk: Arc<Desk>,
         port: RibPort,
+        /// Of whoever hears of it.
+        other: RibPort,
         listener: mpsc::UnboundedReceiver<FromRib>,
         told: mpsc::Receiver<Event>,
         /// The task goes on as long as there are these.
@@ -150,12 +152,12 @@ mod tests {
             port.up(session, Box::default());
             (port, from_rib)
         };
-        let ((port, _), (_, mut listener)) = (join(PeerId(1)), join(PeerId(2)));
+        let ((port, _), (other, mut listener)) = (join(PeerId(1)), join(PeerId(2)));
         // End-of-RIB: all that there was to say has been said.
         assert!(matches!(listener.recv().await, Some(FromRib::Send { .. })));
         rest(&desk).await;
         while told.try_recv().is_ok() {}
-        Scene { desk, port, listener, told, _orders: orders }
+        Scene { desk, port, other, listener, told, _orders: orders }
     }
 
     async fn rest(desk: &Desk) {
@@ -169,8 +171,12 @@ mod tests {
     }
 
     fn announcement() -> Vec<Update> {
+        announcement_of(vec!["198.51.100.0/24".parse().unwrap()])
+    }
+
+    fn announcement_of(prefixes: Vec<Prefix>) -> Vec<Update> {
         let attributes = Attributes::new(Origin::Igp, AsPath::default(), NextHop::V4(Ipv4Addr::new(192, 0, 2, 1)));
-        let nlri = vec![Nlri { prefix: "198.51.100.0/24".parse().unwrap(), path_id: PathId(0) }];
+        let nlri = prefixes.into_iter().map(|prefix| Nlri { prefix, path_id: PathId(0) }).collect();
         vec![Update { announced: vec![Announcement { attributes: Arc::new(attributes), nlri }], ..Update::default() }]
     }
 
@@ -193,6 +199,33 @@ mod tests {
         scene.port.hand_over(announcement(), 1);
         assert!(scene.told.try_recv().is_err(), "it went past what was reported before");
         assert!(matches!(scene.told.recv().await, Some(Event::Best(_))));
+    }
+
+    /// Half as many routes as are decided about at once, by each number others.
+    fn half(number: u8) -> Vec<Update> {
+        let blocks = (0..4096_u32).map(|block| Ipv4Addr::from(u32::from_be_bytes([number, 0, 0, 0]) + (block << 8)));
+        announcement_of(blocks.map(|block| format!("{block}/24").parse().unwrap()).collect())
+    }
+
+    #[tokio::test]
+    async fn what_one_peer_says_is_told_before_more_of_it_is_heard() {
+        let mut scene = scene().await;
+        (20..26).for_each(|number| scene.port.push(Report::Updates(half(number)), 1));
+        assert!(matches!(scene.told.recv().await, Some(Event::Best(_))));
+        assert!(!scene.desk.keeper().unwrap().rib.has_undecided(), "more was heard than is decided about at once");
+    }
+
+    #[tokio::test]
+    async fn several_peers_are_heard_out_before_they_are_decided_about() {
+        let mut scene = scene().await;
+        scene.port.push(Report::Updates(half(20)), 1);
+        scene.other.push(Report::Updates(half(20)), 1);
+        (21..26).for_each(|number| scene.port.push(Report::Updates(half(number)), 1));
+        assert!(matches!(scene.told.recv().await, Some(Event::Best(_))));
+        assert!(
+            scene.desk.keeper().unwrap().rib.has_undecided(),
+            "what they say of the same prefixes comes one by one"
+        );
     }
 
     #[tokio::test]

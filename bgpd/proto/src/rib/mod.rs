@@ -545,6 +545,14 @@ impl Rib {
         more
     }
 
+    /// Whether as many prefixes wait to be decided about as one call of [`Rib::decide`] decides.
+    #[must_use]
+    pub fn has_its_fill(&self) -> bool {
+        let undecided =
+            |family: &Family| if self.convergence.defers(*family) { 0 } else { self.tables[at(*family)].dirty() };
+        Family::ALL.iter().map(undecided).sum::<usize>() >= self.groups.limits.decisions
+    }
+
     /// Whether a prefix waits to be decided about; also for as long as its family waits for peers that restart.
     #[must_use]
     pub fn has_undecided(&self) -> bool {

@@ -357,6 +357,11 @@ impl Table {
         Some((id, news))
     }
 
+    /// How many prefixes are dirty.
+    pub(crate) fn dirty(&self) -> usize {
+        self.dirty.len()
+    }
+
     pub(crate) fn has_dirty(&self) -> bool {
         !self.dirty.is_empty()
     }

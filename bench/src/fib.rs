@@ -1,6 +1,7 @@
 //! The kernel's IPv4 routes in the daemon's namespace: how many there are, which use a link, when one came or went.
 
 pub(crate) mod limit;
+mod roll;
 mod sample;
 mod watch;
 mod wire;
@@ -17,6 +18,7 @@ use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{MsgFlags, recv};
 
 use crate::testbed::Testbed;
+pub(crate) use roll::Roll;
 pub(crate) use sample::Sample;
 pub(crate) use watch::{Event, Watch};
 

@@ -22,6 +22,8 @@ const TYPE_UNICAST: u8 = 1;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
+/// The route that a packet meets is told as it is in the table, instead of what is made of it for that packet.
+const RTM_F_FIB_MATCH: u32 = 0x2000;
 /// `IFF_UP`.
 const UP: u32 = 1;
 /// Octets of `struct nlmsghdr` and of `struct rtmsg`.
@@ -65,6 +67,15 @@ pub(super) fn look_up(prefix: Prefix, out: &mut Vec<u8>) {
     out.extend_from_slice(&[AF_INET, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     let host = Prefix { bits: prefix.bits | u64::from(prefix.length < 32) << 32, length: 32 };
     attribute(RTA_DST, address(host), out);
+    end(start, out);
+}
+
+/// Appends a question which route a packet to `host` would meet.
+pub(super) fn which(host: Ipv4Addr, out: &mut Vec<u8>) {
+    let start = begin(RTM_GETROUTE, REQUEST, out);
+    out.extend_from_slice(&[AF_INET, 32, 0, 0, 0, 0, 0, 0]);
+    out.extend_from_slice(&RTM_F_FIB_MATCH.to_ne_bytes());
+    attribute(RTA_DST, host.octets(), out);
     end(start, out);
 }
 

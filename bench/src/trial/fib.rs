@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 
 use super::{ChangeFigures, FibFigures, Figures, Meter, Settings, settle_time, wait_until_idle};
-use crate::fib::{self, Sample, Watch};
+use crate::fib::{self, Roll, Sample, Watch};
 use crate::load::{Changes, Load};
 use crate::process::Process;
 use crate::scenario::Fib;
@@ -20,10 +20,7 @@ const CHANGE_WITHIN: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(1);
 /// Tables up to this size are counted at every look.
 const SMALL: usize = 10_000;
-/// Prefixes of a larger table that are looked at before it is counted: to count 500,000 takes the kernel 20 ms, in which
-/// whoever changes its table may have to wait for the counting (`synchronize_net` in net/ipv4/fib_trie.c).
-const FEW: usize = 8;
-/// Prefixes that are looked at when a next hop is lost.
+/// Prefixes of a larger table that are asked for before it is counted, and that are looked at when a next hop is lost.
 const MANY: usize = 1_000;
 
 /// What the kernel is to hold.
@@ -44,7 +41,7 @@ struct Kernel<'a> {
     /// Routes that are to come.
     routes: usize,
     /// Some of them.
-    some: Sample,
+    roll: Roll,
     timeout: Duration,
 }
 
@@ -68,11 +65,8 @@ impl Kernel<'_> {
     }
 
     fn holds(&mut self, wanted: Held) -> Result<bool> {
-        if self.routes > SMALL {
-            let some = if wanted == Held::All { self.some.len() } else { 0 };
-            if self.some.arrive()? != some {
-                return Ok(false);
-            }
+        if self.routes > SMALL && !self.roll.are_there(wanted == Held::All)? {
+            return Ok(false);
         }
         let held = self.count()?;
         Ok(if wanted == Held::All { held >= self.routes } else { held == 0 })
@@ -100,7 +94,7 @@ pub(super) fn measure(
         process: process_number,
         testbed,
         routes: workload.len(),
-        some: Sample::new(testbed, workload.prefixes(), FEW, LINKS[0])?,
+        roll: Roll::new(testbed, workload.prefixes(), MANY)?,
         timeout: settings.timeout,
     };
 

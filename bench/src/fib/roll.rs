@@ -16,9 +16,6 @@ use super::wire;
 use crate::message::Prefix;
 use crate::testbed::Testbed;
 
-/// Routes within one that are looked through for an address of its own.
-const WITHIN: usize = 1_000;
-
 /// Routes to ask the kernel for.
 #[derive(Debug)]
 pub(crate) struct Roll {
@@ -78,14 +75,14 @@ fn choose(prefixes: &[Prefix], count: usize) -> Vec<(Prefix, Ipv4Addr)> {
 /// An address that the first of these, which are sorted, has for itself.
 fn own_address(prefixes: &[Prefix]) -> Option<Ipv4Addr> {
     let (first, others) = prefixes.split_first()?;
-    let mut free = range(first).0;
-    for (start, end) in others.iter().take(WITHIN).map(range) {
-        if start > free {
+    let (mut free, beyond) = range(first);
+    for (start, end) in others.iter().map(range) {
+        if start > free || free >= beyond {
             break;
         }
         free = free.max(end);
     }
-    (free < range(first).1).then(|| Ipv4Addr::from(free as u32))
+    (free < beyond).then(|| Ipv4Addr::from(free as u32))
 }
 
 /// The first address, and the one behind the last.

@@ -367,7 +367,7 @@ impl Keeper {
     fn take_reports(&mut self, queues: &mut Queues) {
         for _ in 0..REPORTS_A_ROUND {
             // One peer speaks seldom of the same prefix twice, and to read on leaves whoever programs the kernel without work:
-            // 500,000 routes were there a fifth later. Several are heard out, as they may all speak of the same prefixes,
+            // 500,000 routes were there a tenth later. Several are heard out, as they may all speak of the same prefixes,
             // and each other peer hears of what was decided together in fewer messages.
             if self.heard != Heard::Several && self.rib.has_its_fill() {
                 break;

@@ -1,25 +1,24 @@
-//! One TCP connection: what waits to be written, reads without a buffer of its own, and a polite end.
+//! One TCP connection: reads without a buffer of its own, and a polite end. What is written stands in [`Outlet`].
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::io::{self, IoSlice, Read as _};
+use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use socket2::SockRef;
 use tokio::io::{Interest, Ready};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::authentication::Authentication;
 use crate::config::PeerConfig;
+use crate::outlet::Outlet;
 use crate::socket_options::{self, KeyScope};
 use crate::tcp_ao;
 
 /// Most octets of one read: enough for one UPDATE batch to be worth a message to the RIB.
 const READ_LEN: usize = 64 * 1024;
-/// Most chunks of one write.
-const WRITE_SLICES: usize = 64;
 /// How long a closed connection may take to deliver its last words.
 const LINGER: Duration = Duration::from_secs(2);
 /// How long the kernel may try to open a connection: less than the session gives it (5 s at the least), so that what is
@@ -34,9 +33,7 @@ thread_local! {
 /// A connection with a queue.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
-    queue: VecDeque<Bytes>,
-    queued: usize,
+    outlet: Arc<Outlet>,
 }
 
 /// What a read brought.
@@ -51,34 +48,38 @@ pub(crate) enum Read {
 
 impl Connection {
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream, queue: VecDeque::new(), queued: 0 }
+        Self { outlet: Arc::new(Outlet::new(stream)) }
     }
 
     pub(crate) fn socket(&self) -> &TcpStream {
-        &self.stream
+        self.outlet.socket()
+    }
+
+    pub(crate) fn outlet(&self) -> &Arc<Outlet> {
+        &self.outlet
     }
 
     /// Our end and the peer's.
     pub(crate) fn addresses(&self) -> io::Result<(IpAddr, IpAddr)> {
-        Ok((self.stream.local_addr()?.ip().to_canonical(), self.stream.peer_addr()?.ip().to_canonical()))
+        let socket = self.socket();
+        Ok((socket.local_addr()?.ip().to_canonical(), socket.peer_addr()?.ip().to_canonical()))
     }
 
     pub(crate) fn push(&mut self, bytes: Bytes) {
-        self.queued += bytes.len();
-        self.queue.push_back(bytes);
+        self.outlet.push(bytes);
     }
 
     /// Octets that wait.
     pub(crate) fn queued(&self) -> usize {
-        self.queued
+        self.outlet.queued()
     }
 
     /// Waits until the socket takes bytes, if some wait, or has some, if `reading`.
     pub(crate) async fn ready(&self, reading: bool) -> io::Result<Ready> {
-        match (reading, self.queued > 0) {
-            (true, true) => self.stream.ready(Interest::READABLE | Interest::WRITABLE).await,
-            (true, false) => self.stream.ready(Interest::READABLE).await,
-            (false, true) => self.stream.ready(Interest::WRITABLE).await,
+        match (reading, self.queued() > 0) {
+            (true, true) => self.socket().ready(Interest::READABLE | Interest::WRITABLE).await,
+            (true, false) => self.socket().ready(Interest::READABLE).await,
+            (false, true) => self.socket().ready(Interest::WRITABLE).await,
             (false, false) => std::future::pending().await,
         }
     }
@@ -100,8 +101,8 @@ impl Connection {
     /// read, half of all reads of a peer that says little at a time, were one that finds nothing.
     fn read_into(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         let mut brought = None;
-        let read = self.stream.try_io(Interest::READABLE, || {
-            let octets = (&*SockRef::from(&self.stream)).read(buffer)?;
+        let read = self.socket().try_io(Interest::READABLE, || {
+            let octets = (&*SockRef::from(self.socket())).read(buffer)?;
             brought = Some(octets);
             if (1..buffer.len()).contains(&octets) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
@@ -113,50 +114,25 @@ impl Connection {
 
     /// Whether the peer's bytes wait in the socket.
     pub(crate) fn has_unread_bytes(&self) -> bool {
-        socket_options::has_unread_bytes(&self.stream)
+        socket_options::has_unread_bytes(self.socket())
     }
 
-    /// Writes what the socket takes now; how many octets.
-    pub(crate) fn write(&mut self) -> io::Result<usize> {
-        let mut written = 0;
-        while self.queued > 0 {
-            let mut slices = [IoSlice::new(&[]); WRITE_SLICES];
-            let filled = self.queue.iter().zip(&mut slices).map(|(bytes, slice)| *slice = IoSlice::new(bytes)).count();
-            match self.stream.try_write_vectored(&slices[..filled]) {
-                Ok(octets) => {
-                    self.take(octets);
-                    written += octets;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(written)
-    }
-
-    fn take(&mut self, mut octets: usize) {
-        self.queued -= octets;
-        while let Some(first) = self.queue.front_mut() {
-            if first.len() > octets {
-                first.advance(octets);
-                break;
-            }
-            octets -= first.len();
-            self.queue.pop_front();
-        }
+    /// Writes what the socket takes now; how many octets, and how many wait still.
+    pub(crate) fn write(&mut self) -> io::Result<(usize, usize)> {
+        self.outlet.write()
     }
 
     /// Delivers what waits, then closes. Closing a socket with unread bytes in it resets the connection, and the reset
     /// can overtake our NOTIFICATION; so the peer's bytes are read and dropped until it closes too, within a deadline.
     pub(crate) async fn finish(mut self) {
         let farewell = async {
-            while self.queued > 0 {
-                self.stream.writable().await?;
+            while self.queued() > 0 {
+                self.socket().writable().await?;
                 self.write()?;
             }
-            SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write)?;
+            SockRef::from(self.socket()).shutdown(std::net::Shutdown::Write)?;
             loop {
-                self.stream.readable().await?;
+                self.socket().readable().await?;
                 if let Read::End(_) = self.read(|_| ()) {
                     return io::Result::Ok(());
                 }

@@ -17,6 +17,7 @@ mod key_ring;
 mod link;
 mod listener;
 mod mrt;
+mod outlet;
 mod own;
 mod peer;
 mod place;

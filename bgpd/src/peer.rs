@@ -12,6 +12,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bgp_proto::session::{Counters, Direction, DownReason, Established, Output, Session, SessionConfig, State, Stop};
@@ -30,6 +31,7 @@ use crate::clock::{self, Clock};
 use crate::config::{MOST_PREFIXES, OnBfdDown, PeerConfig};
 use crate::connection::Connection;
 use crate::link::{Link, Whereabouts};
+use crate::outlet::Aside;
 use crate::prefix_limit::{PrefixHistory, PrefixLimit};
 use crate::rib_port::{Report, RibPort};
 use crate::rib_task::FromRib;
@@ -272,6 +274,7 @@ impl Peer {
     fn ring(&mut self) {
         let now = self.clock.now();
         if self.session.poll_timeout().is_some_and(|at| at <= now) {
+            self.hear_of_aside();
             let carrier = self.session.established().map(|established| established.direction);
             let waits =
                 carrier.and_then(|direction| self.connection(direction)).is_some_and(Connection::has_unread_bytes);
@@ -295,6 +298,20 @@ impl Peer {
         let quiet = self.outgoing.is_none() && self.incoming.is_none();
         self.stopping
             || (self.dynamic.is_some() && quiet && self.retained_until.is_none() && self.prefixes.hold.is_none())
+    }
+
+    /// Takes in what the RIB has written past this task. It is asked for where it tells: a timer that it moves is due, or somebody
+    /// wants to know.
+    fn hear_of_aside(&mut self) {
+        for connection in [&self.outgoing, &self.incoming].into_iter().flatten() {
+            if let Some(Aside { counts, at }) = connection.outlet().take_aside() {
+                self.session.handle_written(at, &counts);
+            }
+        }
+    }
+
+    fn connections(&self) -> impl Iterator<Item = &Connection> {
+        [&self.outgoing, &self.incoming].into_iter().flatten()
     }
 
     fn connection(&self, direction: Direction) -> Option<&Connection> {
@@ -350,6 +367,7 @@ impl Peer {
             }
             PeerCommand::Stop(cease) => self.stop(cease),
             PeerCommand::Status(answer) => {
+                self.hear_of_aside();
                 let _ = answer.send(self.status());
             }
         }
@@ -421,7 +439,7 @@ impl Peer {
             discovery: self.link.as_ref().map(|link| link.status(now)),
             untaken: self.session.untaken_for(now),
             restart: self.restart.clone(),
-            unsent_bytes: [&self.outgoing, &self.incoming].into_iter().flatten().map(Connection::queued).sum(),
+            unsent_bytes: self.connections().map(Connection::queued).sum(),
         }
     }
 
@@ -433,11 +451,18 @@ impl Peer {
                 self.owed += messages.len();
                 self.session.send(now, messages);
             }
+            FromRib::Begun { session, left } if session == current => {
+                if let Some(direction) = self.session.established().map(|established| established.direction) {
+                    self.owed += left;
+                    // They may have left meanwhile, with what this task had to say.
+                    self.took(direction, 0, self.connection(direction).map_or(0, Connection::queued));
+                }
+            }
             FromRib::TooManyPrefixes { session } if session == current && self.session.established().is_some() => {
                 self.hold();
             }
             // For a session that is gone; the RIB has heard so and counts anew.
-            FromRib::Send { .. } | FromRib::TooManyPrefixes { .. } => {}
+            FromRib::Send { .. } | FromRib::Begun { .. } | FromRib::TooManyPrefixes { .. } => {}
         }
     }
 
@@ -475,6 +500,10 @@ impl Peer {
 
     /// Does what the session asks for.
     fn drain(&mut self) {
+        if self.session.established().is_none() {
+            // Nothing of the RIB may follow our last words.
+            self.connections().for_each(|connection| connection.outlet().let_rib_write(false));
+        }
         while let Some(output) = self.session.poll() {
             match output {
                 Output::Connect => {
@@ -521,7 +550,11 @@ impl Peer {
         self.restart = PeerRestart::of(&established);
         self.agreed = Some(established.clone());
         let carrier = self.carrier(established.direction);
-        self.port.up(established, Box::new(carrier));
+        let outlet = self.connection(established.direction).map(|connection| {
+            connection.outlet().let_rib_write(true);
+            Arc::downgrade(connection.outlet())
+        });
+        self.port.up(established, Box::new(carrier), outlet.unwrap_or_default());
     }
 
     fn down(&mut self, reason: &DownReason) {

@@ -9,8 +9,8 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bgp_proto::session::{DownReason, Established};
@@ -18,6 +18,7 @@ use bgp_proto::types::{Family, PeerId};
 use bgp_proto::wire::Update;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, mpsc};
 
+use crate::outlet::Outlet;
 use crate::rib_task::Desk;
 use crate::watch::Carrier;
 
@@ -40,7 +41,7 @@ pub(crate) struct SessionTag {
 /// What a session tells the RIB.
 #[derive(Debug)]
 pub(crate) enum Report {
-    Up(Box<Established>, Box<Carrier>),
+    Up(Box<Established>, Box<Carrier>, Weak<Outlet>),
     Down {
         retain: Option<Duration>,
         reason: String,
@@ -138,10 +139,10 @@ impl RibPort {
     }
 
     /// A new session is up.
-    pub(crate) fn up(&mut self, established: Box<Established>, carrier: Box<Carrier>) {
+    pub(crate) fn up(&mut self, established: Box<Established>, carrier: Box<Carrier>, outlet: Weak<Outlet>) {
         self.tag.session = self.tag.session.wrapping_add(1);
         self.up_told = false;
-        self.push(Report::Up(established, carrier), UNIT);
+        self.push(Report::Up(established, carrier, outlet), UNIT);
     }
 
     /// The session is down. What the RIB has not taken of it by now, it need not see.
@@ -292,7 +293,7 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn a_report_without_budget_waits_and_leaves_in_order() {
         let (mut port, mut received) = port(2);
-        port.up(established(), Box::default());
+        port.up(established(), Box::default(), Weak::new());
         port.push(Report::Updates(Vec::new()), 1);
         port.push(Report::Refresh(Family::Ipv4Unicast), 1);
         assert!(port.is_behind());
@@ -309,7 +310,7 @@ pub(crate) mod tests {
     async fn a_session_that_the_rib_never_saw_is_not_reported_down_either() {
         let (mut port, mut received) = port(0);
         for _ in 0..100 {
-            port.up(established(), Box::default());
+            port.up(established(), Box::default(), Weak::new());
             port.push(Report::Updates(Vec::new()), 1000);
             port.down(None, String::new(), DownReason::HoldTimerExpired);
         }
@@ -320,7 +321,7 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn down_passes_a_spent_budget() {
         let (mut port, mut received) = port(1);
-        port.up(established(), Box::default());
+        port.up(established(), Box::default(), Weak::new());
         port.push(Report::Updates(Vec::new()), 1000);
         port.down(None, "gone".to_owned(), DownReason::HoldTimerExpired);
         assert!(matches!(received.recv().await.unwrap().report, Report::Up(..)));

@@ -15,7 +15,7 @@ mod desk;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bgp_proto::rib::{
     Aggregates, BestChange, Deferral, Drain, ExportTrial, ExportVerdict, Held, KnownPeer, Output, PageStart,
@@ -35,6 +35,7 @@ use self::desk::{Broken, Past};
 use crate::Event;
 use crate::bmp::Counted;
 use crate::clock::Clock;
+use crate::outlet::{Outlet, Written};
 use crate::own::Own;
 use crate::place::Place;
 use crate::rib_port::{Envelope, Report, SessionTag};
@@ -52,6 +53,8 @@ const ROUTES_A_PAGE: usize = 4096;
 pub(crate) enum FromRib {
     /// Send these messages, if this is still the session.
     Send { session: u32, messages: Bytes },
+    /// Messages went past the task into the session's socket, which has left these octets of them in the queue.
+    Begun { session: u32, left: usize },
     /// End this session: it sent too many prefixes.
     TooManyPrefixes { session: u32 },
 }
@@ -135,7 +138,31 @@ struct Link {
     session: Option<u32>,
     /// Where it was in the last one.
     place: Option<Place>,
+    /// The way out of the session's connection.
+    outlet: Weak<Outlet>,
+    /// Octets that its task was given and that its socket has not taken, as far as we have heard.
+    handed: usize,
     to: mpsc::UnboundedSender<FromRib>,
+}
+
+impl Link {
+    /// Messages of the RIB go to a peer: into its socket at once if they may go `aside`, or by its task. How many octets the
+    /// socket has taken.
+    fn send(&mut self, messages: Bytes, aside: bool, clock: Clock) -> usize {
+        let Some(session) = self.session else { return 0 };
+        let octets = messages.len();
+        // What was said before goes before.
+        let outlet = if aside && self.handed == 0 { self.outlet.upgrade() } else { None };
+        let (left, message) = match outlet.map_or(Written::Nothing, |outlet| outlet.write_aside(&messages, clock)) {
+            Written::All => return octets,
+            Written::AllBut { left } => (left, FromRib::Begun { session, left }),
+            Written::Nothing => (octets, FromRib::Send { session, messages }),
+        };
+        self.handed += left;
+        // A task that has just ended is about to be removed here too.
+        let _ = self.to.send(message);
+        octets - left
+    }
 }
 
 /// What a wait ended with.
@@ -195,6 +222,8 @@ pub(crate) struct Keeper {
     wakes: Option<Instant>,
     /// What was done while it did.
     past: Past,
+    /// So many more messages may go past the tasks of those that they are for.
+    aside: usize,
 }
 
 /// Starts the task, in the runtime of the caller. It ends on [`Order::Stop`], and when the senders of orders are gone.
@@ -220,6 +249,7 @@ pub(crate) fn start(
         waits: false,
         wakes: None,
         past: Past::Done,
+        aside: 0,
     };
     let desk = Arc::new(Desk::new(keeper));
     let task = RibTask {
@@ -397,7 +427,10 @@ impl Keeper {
     /// Tells peers what was decided; whether there is more to do at once.
     fn advertise(&mut self) -> bool {
         self.unadvertised = false;
-        let more = self.rib.advertise();
+        self.rib.advertise();
+        // What is new leaves before it is looked who lacks what is old.
+        self.hand_out();
+        let more = self.rib.feed();
         self.hand_out();
         more
     }
@@ -429,8 +462,9 @@ impl Keeper {
             Order::SetPeer { peer, task, policy, to } => {
                 let same = self.links.get(&peer).filter(|link| link.task == task);
                 let (session, place) = same.map_or((None, None), |link| (link.session, link.place));
+                let (outlet, handed) = same.map_or_else(Default::default, |link| (link.outlet.clone(), link.handed));
                 let (name, local_as) = (policy.name.clone(), policy.local_as);
-                self.links.insert(peer, Link { task, name, local_as, session, place, to });
+                self.links.insert(peer, Link { task, name, local_as, session, place, outlet, handed, to });
                 self.rib.set_peer(peer, policy, now);
                 self.watchers.observe(&mut self.rib);
             }
@@ -540,8 +574,9 @@ impl Keeper {
         let Some(link) = self.links.get_mut(&tag.peer).filter(|link| link.task == tag.task) else {
             return; // of a peer that is gone
         };
-        if let Report::Up(established, carrier) = report {
+        if let Report::Up(established, carrier, outlet) = report {
             (link.session, link.place) = (Some(tag.session), Place::of(&established));
+            (link.outlet, link.handed) = (outlet, 0);
             let local_as = link.local_as;
             self.watchers.up(Witness { peer: tag.peer, local_as, established: established.clone(), carrier });
             self.untold.push_back(Event::Up { peer: link.name.clone() });
@@ -565,6 +600,7 @@ impl Keeper {
             Report::Up(..) | Report::DropRetained => {}
             Report::Down { retain, reason, why } => {
                 link.session = None;
+                (link.outlet, link.handed) = (Weak::new(), 0);
                 self.watchers.down(tag.peer, Ending::Down(why));
                 let (peer, place) = (link.name.clone(), link.place);
                 if retain.is_none() {
@@ -575,7 +611,10 @@ impl Keeper {
             }
             Report::Updates(updates) => self.rib.handle_updates(tag.peer, updates, now),
             Report::Refresh(family) => self.rib.handle_refresh(tag.peer, family),
-            Report::Sent(octets) => self.rib.handle_sent(tag.peer, octets),
+            Report::Sent(octets) => {
+                link.handed = link.handed.saturating_sub(octets);
+                self.rib.handle_sent(tag.peer, octets);
+            }
         }
         self.watchers.observe(&mut self.rib);
     }
@@ -597,7 +636,14 @@ impl Keeper {
 
     fn hand_out_one(&mut self, output: Output) {
         match output {
-            Output::Send(peer, messages) => self.tell_peer(peer, |session| FromRib::Send { session, messages }),
+            Output::Send(peer, messages) => {
+                let aside = self.aside > 0;
+                self.aside = self.aside.saturating_sub(1);
+                let taken = self.links.get_mut(&peer).map_or(0, |link| link.send(messages, aside, self.clock));
+                if taken > 0 {
+                    self.rib.handle_sent(peer, taken);
+                }
+            }
             Output::ManyPrefixes(peer) => {
                 let (name, received) = (self.links.get(&peer).map(|link| &*link.name), self.rib.counts(peer).received);
                 tracing::warn!(
@@ -606,20 +652,17 @@ impl Keeper {
                     "the peer has sent nearly as many prefixes as it may (max-prefixes)"
                 );
             }
-            Output::TooManyPrefixes(peer) => self.tell_peer(peer, |session| FromRib::TooManyPrefixes { session }),
+            Output::TooManyPrefixes(peer) => {
+                let session = self.links.get(&peer).and_then(|link| Some((link, link.session?)));
+                if let Some((link, session)) = session {
+                    let _ = link.to.send(FromRib::TooManyPrefixes { session });
+                }
+            }
             Output::Best(changes) => {
                 self.watchers.best(&changes);
                 self.untold.push_back(Event::Best(changes));
             }
             Output::Converged(family) => self.untold.push_back(Event::Converged(family)),
-        }
-    }
-
-    fn tell_peer(&self, peer: PeerId, message: impl FnOnce(u32) -> FromRib) {
-        let session = self.links.get(&peer).and_then(|link| Some((link, link.session?)));
-        if let Some((link, session)) = session {
-            // A task that has just ended is about to be removed here too.
-            let _ = link.to.send(message(session));
         }
     }
 }
@@ -673,7 +716,7 @@ pub(crate) mod tests {
         let _ = order.send(Order::SetPeer { peer: tag.peer, task: tag.task, policy: internal_peer(), to });
         let _ = report.send(Envelope {
             tag,
-            report: Report::Up(session, Box::default()),
+            report: Report::Up(session, Box::default(), Weak::new()),
             _part: None,
             _ticket: Ticket::new(&Arc::default()),
         });

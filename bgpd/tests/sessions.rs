@@ -474,6 +474,40 @@ async fn connect_retry_and_passive_change_under_a_running_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_rib_writes_into_a_session_is_counted_as_the_sessions() {
+    let from = [support::address(), support::address()];
+    let hub = Speaker::start(|config| {
+        for (name, address) in ["one", "two"].iter().zip(from) {
+            let mut peer = PeerConfig::new(name, IpAddr::V4(address), RemoteAs::Internal, ASN);
+            (peer.passive, peer.client) = (true, true);
+            config.peers.push(peer);
+        }
+    })
+    .await;
+    let mut spokes = Vec::new();
+    for address in from {
+        let peer = hub.as_peer("hub", address).await;
+        let spoke = Speaker::start(|config| {
+            config.router_id = bgp_proto::types::RouterId(address);
+            config.peers.push(peer);
+        })
+        .await;
+        spokes.push(spoke);
+    }
+    for name in ["one", "two"] {
+        hub.wait_established(name).await;
+    }
+    for number in 0..20 {
+        spokes[0].originate((0..=number).map(|number| (support::numbered(number), attributes(None)))).await;
+        spokes[1].wait_prefix(support::numbered(number)).await;
+    }
+    let heard = spokes[1].wait_peer("hub", "20 UPDATEs and End-of-RIB", |peer| peer.counters.received[1] >= 21).await;
+    let said = hub.peer("two").await.unwrap();
+    assert_eq!(said.counters.sent[1], heard.counters.received[1]);
+    assert_eq!(said.unsent_bytes, 0, "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn more_or_fewer_paths_are_used_without_a_reset() {
     let from = [support::address(), support::address()];
     let mut hub = Speaker::start(|config| {

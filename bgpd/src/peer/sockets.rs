@@ -93,6 +93,7 @@ impl Peer {
 
     /// The connection is gone.
     pub(super) fn lose(&mut self, direction: Direction, reason: String) {
+        self.hear_of_aside();
         *self.slot(direction) = None;
         self.session.handle_closed(self.clock.now(), direction, reason);
     }
@@ -101,11 +102,9 @@ impl Peer {
         let Some(connection) = self.slot(direction).as_mut().filter(|connection| connection.queued() > 0) else {
             return;
         };
-        let written = connection.write();
-        let queued = connection.queued();
-        match written {
-            Ok(0) => {}
-            Ok(octets) => self.took(direction, octets, queued),
+        match connection.write() {
+            Ok((0, _)) => {}
+            Ok((octets, queued)) => self.took(direction, octets, queued),
             Err(error) => {
                 // The peer may have said why before it closed, and that is worth more than our failure to write.
                 let mut reason = error.to_string();
@@ -147,6 +146,7 @@ impl Peer {
         if direction == Direction::Outgoing {
             self.connecting = None;
         }
+        self.hear_of_aside();
         if let Some(connection) = self.slot(direction).take() {
             self.farewells.spawn(connection.finish());
         }

@@ -17,6 +17,10 @@ use crate::watch::Watchers;
 #[derive(Debug)]
 pub(super) struct Broken;
 
+/// Most messages of one change that whoever brought it writes into other sessions' sockets. Many more the sessions' tasks
+/// write, on all of this host's processors.
+const MESSAGES_ASIDE: usize = 4;
+
 /// The RIB, as its task and the sessions share it.
 pub(crate) struct Desk {
     keeper: Mutex<Keeper>,
@@ -56,7 +60,7 @@ impl Desk {
             Ok(mut keeper) if keeper.waits && keeper.past == Past::Done => {
                 let now = keeper.clock.now();
                 keeper.take(tag, Report::Updates(updates), now);
-                keeper.past = Past::Decided { busy: keeper.decide(now) };
+                keeper.past = Past::Decided { busy: keeper.aside(|keeper| keeper.decide(now)) };
                 keeper.tell_owner();
                 Ok(())
             }
@@ -82,6 +86,14 @@ impl Desk {
 }
 
 impl Keeper {
+    /// Works, and lets a few messages go past the tasks of those that they are for.
+    fn aside<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        self.aside = MESSAGES_ASIDE;
+        let done = work(self);
+        self.aside = 0;
+        done
+    }
+
     /// Whether nothing is left for the task.
     fn follow_up(&mut self) -> bool {
         let Past::Decided { mut busy } = self.past else { return true };
@@ -90,7 +102,7 @@ impl Keeper {
             return true;
         }
         if self.unadvertised {
-            busy |= self.advertise();
+            busy |= self.aside(Self::advertise);
         }
         let timeout = self.rib.poll_timeout();
         let later = timeout.is_none_or(|at| self.wakes.is_some_and(|wakes| wakes <= at));
@@ -105,7 +117,7 @@ impl Keeper {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
-    use std::sync::Arc;
+    use std::sync::{Arc, Weak};
     use std::time::Duration;
 
     use bgp_proto::rib::{PeerPolicy, RibConfig};
@@ -113,10 +125,13 @@ mod tests {
     use bgp_proto::wire::aspath::AsPath;
     use bgp_proto::wire::attributes::{Attributes, Origin};
     use bgp_proto::wire::update::Announcement;
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpStream;
 
     use super::*;
     use crate::Event;
     use crate::clock::Clock;
+    use crate::outlet::{self, Outlet};
     use crate::own;
     use crate::rib_port::{RibPort, tests::established};
     use crate::rib_task::tests::internal_peer;
@@ -135,12 +150,17 @@ mod tests {
     }
 
     async fn scene() -> Scene {
+        scene_with(&[Weak::new(), Weak::new()]).await
+    }
+
+    /// With the ways out of their connections.
+    async fn scene_with(outlets: &[Weak<Outlet>; 2]) -> Scene {
         let (orders, received) = mpsc::unbounded_channel();
         let (reports, reported) = mpsc::unbounded_channel();
         let (events, mut told) = mpsc::channel(16);
         let config = RibConfig { tell_best: true, convergence: Duration::ZERO, ..own::tests::config() };
         let desk = start(config, Clock::start(), received, reported, events);
-        let join = |peer: PeerId| {
+        let join = |peer: PeerId, outlet: &Weak<Outlet>| {
             let (to, from_rib) = mpsc::unbounded_channel();
             // A route reflector's client hears of what others announce.
             let policy = PeerPolicy { client: true, ..internal_peer() };
@@ -149,10 +169,10 @@ mod tests {
             let mut session = established();
             session.send.families.insert(Family::Ipv4Unicast);
             session.receive.families.insert(Family::Ipv4Unicast);
-            port.up(session, Box::default());
+            port.up(session, Box::default(), outlet.clone());
             (port, from_rib)
         };
-        let ((port, _), (other, mut listener)) = (join(PeerId(1)), join(PeerId(2)));
+        let ((port, _), (other, mut listener)) = (join(PeerId(1), &outlets[0]), join(PeerId(2), &outlets[1]));
         // End-of-RIB: all that there was to say has been said.
         assert!(matches!(listener.recv().await, Some(FromRib::Send { .. })));
         rest(&desk).await;
@@ -190,6 +210,47 @@ mod tests {
         scene.port.follow_up();
         assert!(matches!(scene.listener.try_recv(), Ok(FromRib::Send { .. })));
         assert!(scene.desk.keeper().unwrap().past == Past::Done);
+    }
+
+    /// A scene in which whoever hears of a route has a socket, with its other end.
+    async fn scene_with_a_socket() -> (Scene, Arc<Outlet>, TcpStream) {
+        let (outlet, peer) = outlet::tests::outlet().await;
+        let outlet = Arc::new(outlet);
+        let scene = scene_with(&[Weak::new(), Arc::downgrade(&outlet)]).await;
+        // Its End-of-RIB has left.
+        outlet.let_rib_write(true);
+        scene.desk.keeper().unwrap().take(scene.other.tag(), Report::Sent(END_OF_RIB), Clock::start().now());
+        (scene, outlet, peer)
+    }
+
+    /// Octets of the End-of-RIB of IPv4 (RFC 4724 section 2).
+    const END_OF_RIB: usize = 23;
+
+    #[tokio::test]
+    async fn a_change_is_written_to_whoever_hears_of_it_without_its_task() {
+        let (mut scene, outlet, mut peer) = scene_with_a_socket().await;
+        scene.port.hand_over(announcement(), 1);
+        scene.port.follow_up();
+        assert!(scene.listener.try_recv().is_err(), "its task was told, too");
+        let mut header = [0; 19];
+        peer.read_exact(&mut header).await.unwrap();
+        assert_eq!(header[18], 2, "not an UPDATE");
+        assert_eq!(outlet.take_aside().map(|aside| aside.counts), Some([0, 1, 0, 0, 0]));
+        assert_eq!(scene.desk.keeper().unwrap().rib.counts(PeerId(2)).unsent_bytes, 0);
+    }
+
+    #[tokio::test]
+    async fn a_change_does_not_overtake_what_a_task_was_given() {
+        let (mut scene, outlet, _peer) = scene_with_a_socket().await;
+        // By the task of the RIB, which lets nothing go past the others.
+        scene.port.push(Report::Updates(announcement()), 1);
+        let Some(FromRib::Send { messages, .. }) = scene.listener.recv().await else { panic!("not told") };
+        rest(&scene.desk).await;
+        scene.port.hand_over(announcement_of(vec!["203.0.113.0/24".parse().unwrap()]), 1);
+        scene.port.follow_up();
+        assert!(matches!(scene.listener.try_recv(), Ok(FromRib::Send { .. })));
+        assert_eq!(outlet.take_aside(), None);
+        assert!(!messages.is_empty());
     }
 
     #[tokio::test]

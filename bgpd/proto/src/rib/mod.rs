@@ -497,14 +497,15 @@ impl Rib {
         stale.chain(long_lived).chain(self.refresh_timeout()).chain(self.convergence_timeout()).min()
     }
 
-    /// [`Rib::decide`] and [`Rib::advertise`], with nothing in between. Returns whether work is left.
+    /// [`Rib::decide`], [`Rib::advertise`] and [`Rib::feed`], with nothing in between. Returns whether work is left.
     pub fn run(&mut self, now: Instant) -> bool {
         let more = self.decide(now);
-        self.advertise() || more
+        self.advertise();
+        self.feed() || more
     }
 
     /// Decides every dirty prefix, up to a bounded amount of work. [`Rib::advertise`] is to follow before anything else
-    /// changes this value. Returns whether work is left: call it again, after looking at what else has come in.
+    /// changes this value, and [`Rib::feed`] then. Returns whether work is left: call it again, after looking at what else has come in.
     pub fn decide(&mut self, now: Instant) -> bool {
         self.update_convergence(now);
         let revalidates = self.revalidate();
@@ -525,18 +526,26 @@ impl Rib {
         revalidates
     }
 
-    /// Packs what each group is to hear of what was decided, up to a bounded amount of work. Returns whether work is left, in
-    /// deciding too.
-    pub fn advertise(&mut self) -> bool {
+    /// Packs what each group is to hear of what was decided. [`Rib::feed`] is to follow.
+    pub fn advertise(&mut self) {
         self.catch_up_groups();
-        let mut more = false;
         for family in Family::ALL {
-            let table = &self.tables[at(family)];
-            let deferred = self.convergence.defers(family);
-            let settled = !deferred && !table.has_dirty();
+            let (table, deferred) = (&self.tables[at(family)], self.convergence.defers(family));
             let (peers, config, vrps) = (&self.peers, &self.config, self.vrps.as_ref());
             let mut view = View { family, table, store: &mut self.store, peers, config, vrps, deferred, ranked: None };
             self.groups.flush(&mut view, &mut self.outputs);
+        }
+    }
+
+    /// Packs what members of groups lack that are behind, up to a bounded amount of work, and lets go of what nobody needs any
+    /// more. Returns whether work is left, in deciding too.
+    pub fn feed(&mut self) -> bool {
+        let mut more = false;
+        for family in Family::ALL {
+            let (table, deferred) = (&self.tables[at(family)], self.convergence.defers(family));
+            let settled = !deferred && !table.has_dirty();
+            let (peers, config, vrps) = (&self.peers, &self.config, self.vrps.as_ref());
+            let mut view = View { family, table, store: &mut self.store, peers, config, vrps, deferred, ranked: None };
             let complete = settled && self.convergence.may_end(family);
             let hungry = self.groups.feed(&mut view, complete, &mut self.outputs);
             more |= hungry || !(settled || deferred);

@@ -422,6 +422,15 @@ impl Session {
         self.arm_send_hold(now, direction);
     }
 
+    /// The owner has written whole messages that the RIB encoded to the Established connection's socket by itself, the last
+    /// of them `at`: as [`Session::send`], for nothing of them waits.
+    pub fn handle_written(&mut self, at: Instant, counts: &[u64; 5]) {
+        self.counters.sent.iter_mut().zip(counts).for_each(|(sent, more)| *sent += more);
+        if let Some(direction) = self.established_connection().map(|one| one.direction) {
+            self.arm_keepalive(at, direction);
+        }
+    }
+
     /// Asks the peer for all its routes of `family`; `false` if it cannot.
     pub fn request_refresh(&mut self, now: Instant, family: Family) -> bool {
         let can = self.established().is_some_and(|up| up.route_refresh && up.receive.families.contains(family));
@@ -677,13 +686,18 @@ impl Session {
 
     /// Counts whole messages by the headers that stand in them.
     fn count_sent(&mut self, messages: &[u8]) {
-        let mut rest = messages;
-        while let Some(header) = rest.first_chunk::<HEADER_LEN>() {
-            let length = usize::from(u16::from_be_bytes([header[16], header[17]])).max(HEADER_LEN);
-            if let Some(count) = self.counters.sent.get_mut(usize::from(header[18]).wrapping_sub(1)) {
-                *count += 1;
-            }
-            rest = rest.get(length..).unwrap_or_default();
+        count_messages(messages, &mut self.counters.sent);
+    }
+}
+
+/// Counts whole messages by type, as [`Counters::sent`] does.
+pub fn count_messages(messages: &[u8], counts: &mut [u64; 5]) {
+    let mut rest = messages;
+    while let Some(header) = rest.first_chunk::<HEADER_LEN>() {
+        let length = usize::from(u16::from_be_bytes([header[16], header[17]])).max(HEADER_LEN);
+        if let Some(count) = counts.get_mut(usize::from(header[18]).wrapping_sub(1)) {
+            *count += 1;
         }
+        rest = rest.get(length..).unwrap_or_default();
     }
 }

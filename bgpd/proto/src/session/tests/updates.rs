@@ -19,6 +19,20 @@ fn an_update_that_is_sent_stands_for_a_keepalive() {
 }
 
 #[test]
+fn an_update_that_the_owner_wrote_itself_is_counted_and_stands_for_a_keepalive() {
+    let mut pair = Pair::established(config(A), config(B));
+    let (before, updates) = (pair.sent(A, KEEPALIVE), pair.sessions[A].counters().sent[1]);
+    for _ in 0..20 {
+        pair.sessions[A].handle_written(pair.now, &[0, 2, 0, 0, 0]);
+        pair.inject(B, pair.sessions[B].established().unwrap().direction, &END_OF_RIB);
+        pair.advance(Duration::from_secs(20));
+    }
+    assert_eq!(pair.sent(A, KEEPALIVE), before);
+    assert_eq!(pair.sessions[A].counters().sent[1], updates + 40);
+    assert_eq!(pair.states(), [State::Established; 2]);
+}
+
+#[test]
 fn what_one_read_brought_is_one_batch_and_counted() {
     let mut pair = Pair::established(config(A), config(B));
     pair.inject(A, pair.sessions[A].established().unwrap().direction, &END_OF_RIB.repeat(50));

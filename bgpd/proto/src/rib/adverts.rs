@@ -179,7 +179,7 @@ impl FamilyOut {
         }
         let (key, _) = self.adverts.get(advert.0)?;
         let (source, _) = source_of(key.source, learned.peers)?;
-        let attributes = learned.store.attributes(key.attrs)?;
+        let attributes = learned.store.view(key.attrs)?;
         transform(learned.config, group, learned.family, &attributes, source, key.accepted).ok().map(Cow::Owned)
     }
 

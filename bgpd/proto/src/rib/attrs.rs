@@ -4,6 +4,7 @@
 //! set is interned too ([`ImportKey`]): the result is worked out once for each policy, rule and set, and a path still
 //! needs one number, from which both the original and the result are found.
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher, Hash};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -251,6 +252,14 @@ impl AttrStore {
         self.sets.get(id.0).map(|(packed, _)| packed.unpack())
     }
 
+    /// The same, not unpacked if it was taken in or asked for last.
+    pub(crate) fn view(&self, id: AttrId) -> Option<Cow<'_, Attributes>> {
+        match &self.recent {
+            Some((recent, attributes)) if *recent == id => Some(Cow::Borrowed(attributes)),
+            _ => self.attributes(id).map(Cow::Owned),
+        }
+    }
+
     /// The same, kept for the next question: prefixes that share a set mostly change together.
     pub(crate) fn recent(&mut self, id: AttrId) -> Option<Arc<Attributes>> {
         match &self.recent {
@@ -353,9 +362,12 @@ mod tests {
         let mut store = AttrStore::default();
         let first = store.intern(&set(1));
         assert_eq!(store.recent(first).as_deref(), Some(&set(1)));
+        assert!(matches!(store.view(first), Some(Cow::Borrowed(attributes)) if *attributes == set(1)));
         store.release(first);
         assert_eq!(store.recent(first), None);
+        assert_eq!(store.view(first), None);
         assert_eq!(store.intern(&set(2)), first);
+        assert_eq!(store.view(first), Some(Cow::Owned(set(2))));
         assert_eq!(store.recent(first).as_deref(), Some(&set(2)));
     }
 

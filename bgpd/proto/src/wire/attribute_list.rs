@@ -163,16 +163,10 @@ struct Attribute<'a> {
 }
 
 impl AttributeList {
-    /// Reads the whole field.
-    ///
-    /// # Errors
-    /// What RFC 7606 still resets a session for: MP_REACH_NLRI or MP_UNREACH_NLRI twice (section 3 g) or unreadable
-    /// (section 5.3, 7.11, 7.12), and a well-known attribute that is not known. RFC 7606 leaves that one as RFC 4271
-    /// section 6.3 has it: such an attribute is not passed on by anyone, so the neighbour itself made it.
-    pub(super) fn parse(mut field: &[u8], context: &UpdateContext) -> Result<Self, Notification> {
-        let next_hop = NextHop::V4(Ipv4Addr::UNSPECIFIED);
-        let mut list = Self {
-            attributes: Attributes::new(Origin::Igp, AsPath::default(), next_hop),
+    /// Of a field in which nothing stands.
+    pub(super) fn empty() -> Self {
+        Self {
+            attributes: Attributes::new(Origin::Igp, AsPath::default(), NextHop::V4(Ipv4Addr::UNSPECIFIED)),
             next_hop: None,
             as4_path: None,
             as4_aggregator: None,
@@ -181,25 +175,36 @@ impl AttributeList {
             seen: Seen::default(),
             cut: false,
             faults: Vec::new(),
-        };
+        }
+    }
+
+    /// Reads the whole field into an empty list, which is too large to be handed from call to call. What is received and what
+    /// is sent is read by the same code, which the second of them then finds in the cache.
+    ///
+    /// # Errors
+    /// What RFC 7606 still resets a session for: MP_REACH_NLRI or MP_UNREACH_NLRI twice (section 3 g) or unreadable
+    /// (section 5.3, 7.11, 7.12), and a well-known attribute that is not known. RFC 7606 leaves that one as RFC 4271
+    /// section 6.3 has it: such an attribute is not passed on by anyone, so the neighbour itself made it.
+    #[inline(never)]
+    pub(super) fn parse(&mut self, mut field: &[u8], context: &UpdateContext) -> Result<(), Notification> {
         while !field.is_empty() {
             match next_attribute(field) {
                 Ok((attribute, rest)) => {
-                    list.read(&attribute, context)?;
+                    self.read(&attribute, context)?;
                     field = rest;
                 }
                 // RFC 7606 section 4: what is left cannot be read, and the prefixes are found by the total length.
                 Err((code, reason)) => {
-                    list.cut = true;
-                    list.fault(code, Withdraw, reason);
+                    self.cut = true;
+                    self.fault(code, Withdraw, reason);
                     break;
                 }
             }
         }
-        list.merge_four_octet_as();
+        self.merge_four_octet_as();
         // The RIB keeps them sorted by type, so that equal sets are equal values.
-        list.attributes.unknown.sort_unstable_by_key(|attribute| attribute.code);
-        Ok(list)
+        self.attributes.unknown.sort_unstable_by_key(|attribute| attribute.code);
+        Ok(())
     }
 
     /// Whether the routes of the message are to be withdrawn.

@@ -67,7 +67,8 @@ impl Update {
         // 2. The prefixes of both classic fields, and 3. the attributes with those that they hold.
         let mut withdrawn = classic_nlri(fields.withdrawn, context)?;
         let mut nlri = classic_nlri(fields.nlri, context)?;
-        let mut list = AttributeList::parse(fields.attributes, context)?;
+        let mut list = AttributeList::empty();
+        list.parse(fields.attributes, context)?;
         if !ipv4 && !fields.have_no_classic_prefix() {
             withdrawn.clear();
             nlri.clear();

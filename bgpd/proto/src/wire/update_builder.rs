@@ -177,7 +177,8 @@ impl UpdateBuilder {
     /// the prefixes stand in the NLRI field.
     fn proofread(&self, attributes: &[u8], classic: bool) -> Result<(), Unsendable> {
         let unreadable = |_| Unsendable::Unsound { code: 0, reason: "the attributes do not read" };
-        let mut list = AttributeList::parse(attributes, &self.context).map_err(unreadable)?;
+        let mut list = AttributeList::empty();
+        list.parse(attributes, &self.context).map_err(unreadable)?;
         list.check_complete(classic);
         match list.faults.first() {
             None => Ok(()),

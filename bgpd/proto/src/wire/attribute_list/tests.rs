@@ -13,7 +13,8 @@ fn attribute(flags: u8, code: u8, value: &[u8]) -> Vec<u8> {
 }
 
 fn parse(field: &[u8], context: &UpdateContext) -> Result<AttributeList, Notification> {
-    AttributeList::parse(field, context)
+    let mut list = AttributeList::empty();
+    list.parse(field, context).map(|()| list)
 }
 
 /// Each fault as its type and verdict.

@@ -21,8 +21,6 @@ const QUIET: Duration = Duration::from_millis(500);
 const AT_ONCE: usize = 32;
 /// Octets of the buffer that reads share.
 const BUFFER: usize = 1 << 18;
-/// Between two changes of [`Load::change_one_by_one`].
-const GAP: Duration = Duration::from_millis(2);
 /// How long one change may take before it counts as lost.
 const CHANGE_WITHIN: Duration = Duration::from_secs(5);
 /// How long all changes together may take; a slow daemon gets fewer.
@@ -189,7 +187,7 @@ impl<'a> Load<'a> {
                     Some(took) => changes.withdrawals.push(took),
                     None => changes.lost += 1,
                 }
-                self.turn_for(GAP)?;
+                self.turn_for(self.workload.scenario.gap)?;
             }
             if started.elapsed() > CHANGES_WITHIN {
                 break;

@@ -2,7 +2,7 @@
 //!
 //! From the bottom up: `message` is the wire, `scenario` and `workload` say what is sent, `tally` what must come back;
 //! `peer` is one session and `load` all of them; `daemon` and `process` are what is measured, `testbed` where, `fib` the kernel's routes there. `trial`
-//! puts them together, `report` tells.
+//! puts them together, `report` tells. `touched` has valgrind watch one.
 
 mod daemon;
 mod fib;
@@ -15,6 +15,7 @@ mod report;
 mod scenario;
 mod tally;
 mod testbed;
+mod touched;
 mod trial;
 mod workload;
 
@@ -46,6 +47,21 @@ enum Command {
     List,
     /// Run scenarios; prints a table of medians
     Run(Run),
+    /// What one change of S7 touches from a wake to the write: code and data in lines and pages (with valgrind)
+    Touched(Touched),
+    /// Count what valgrind says on the standard input
+    #[command(hide = true)]
+    Count { process: u32, result: PathBuf },
+}
+
+#[derive(Debug, Args)]
+struct Touched {
+    /// Which daemons
+    #[arg(long, value_delimiter = ',', default_value = "linnet,bird")]
+    daemons: Vec<Daemon>,
+    /// The linnetd to look at [default: the one beside this program]
+    #[arg(long, value_name = "FILE")]
+    linnetd: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -99,6 +115,8 @@ fn main() -> ExitCode {
             Ok(true)
         }
         Command::Run(run) => measure(&run),
+        Command::Touched(run) => look(&run),
+        Command::Count { process, result } => touched::count(process, &result).map(|()| true),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -114,13 +132,8 @@ fn main() -> ExitCode {
 /// the table.
 fn measure(run: &Run) -> Result<bool> {
     let interrupt = Interrupt::listen()?;
-    let beside = std::env::current_exe()?.with_file_name("linnetd");
-    let settings = Settings {
-        linnetd: run.linnetd.clone().unwrap_or(beside),
-        settle: run.settle,
-        timeout: run.timeout,
-        keep: run.keep,
-    };
+    let settings =
+        Settings { settle: run.settle, timeout: run.timeout, keep: run.keep, ..settings(run.linnetd.as_ref())? };
     let version = |daemon: &Daemon| Ok(Version { daemon: daemon.name(), version: daemon.version(&settings.linnetd)? });
     let mut report = Report {
         machine: Machine {
@@ -147,6 +160,27 @@ fn measure(run: &Run) -> Result<bool> {
         return Err(anyhow!("interrupted; the table holds what was measured until then"));
     }
     Ok(!report.trials.iter().any(|trial| trial.daemon == Daemon::Linnet.name() && trial.error.is_some()))
+}
+
+/// What changes touch, daemon by daemon.
+fn look(run: &Touched) -> Result<bool> {
+    let interrupt = Interrupt::listen()?;
+    let settings = Settings { settle: Some(Duration::ZERO), ..settings(run.linnetd.as_ref())? };
+    testbed::remove_leftovers()?;
+    let mut rows = Vec::new();
+    for daemon in &run.daemons {
+        eprintln!("{}, watched by valgrind (half a minute)", daemon.name());
+        rows.push((daemon.name(), touched::run(*daemon, &settings, &interrupt)?));
+    }
+    print!("{}", touched::table(&rows));
+    Ok(true)
+}
+
+/// What is usual.
+fn settings(linnetd: Option<&PathBuf>) -> Result<Settings> {
+    let beside = std::env::current_exe()?.with_file_name("linnetd");
+    let linnetd = linnetd.cloned().unwrap_or(beside);
+    Ok(Settings { linnetd, settle: None, timeout: Duration::from_secs(120), keep: false, before: Vec::new() })
 }
 
 /// The row of the kernel without a daemon.

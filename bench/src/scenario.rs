@@ -1,6 +1,7 @@
 //! What is measured: who sends how many prefixes to whom, over which kind of session.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 /// The AS of the daemon under test.
 pub(crate) const LOCAL_AS: u32 = 65_000;
@@ -83,6 +84,8 @@ pub(crate) struct Scenario {
     pub(crate) sessions: Sessions,
     /// Prefixes that are withdrawn and announced again, one at a time, once the table is there.
     pub(crate) changes: usize,
+    /// How long nothing happens behind each of them.
+    pub(crate) gap: Duration,
     /// Seconds in which nothing happens once the table is there: the CPU time is that of these alone.
     pub(crate) idle_seconds: u64,
     /// With it the daemon writes its routes into the kernel, and there they are counted instead of at receivers.
@@ -139,6 +142,8 @@ pub(crate) const SCENARIOS: [Scenario; 17] = [
         title: "one change in 1,000, to the kernel's word of it",
         prefixes_each: 1_000,
         changes: 150,
+        // Longer than any daemon gathers changes for by default (FRR: 50 ms).
+        gap: Duration::from_millis(80),
         fib: Some(Fib::Changes),
         ..KERNEL
     },
@@ -172,7 +177,8 @@ pub(crate) const SCENARIOS: [Scenario; 17] = [
     },
 ];
 
-const PLAIN: Scenario = Scenario {
+/// One sender, one receiver, a table like the Internet's.
+pub(crate) const PLAIN: Scenario = Scenario {
     name: "",
     title: "",
     senders: 1,
@@ -182,6 +188,7 @@ const PLAIN: Scenario = Scenario {
     receivers: Receivers::Sinks(1),
     sessions: Sessions::External,
     changes: 0,
+    gap: Duration::from_millis(2),
     idle_seconds: 0,
     fib: None,
 };

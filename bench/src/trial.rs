@@ -27,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) timeout: Duration,
     /// Leave the daemons' folders.
     pub(crate) keep: bool,
+    /// What stands before a daemon's command, to run it.
+    pub(crate) before: Vec<String>,
 }
 
 /// What one trial gave. Times are wall seconds from the first UPDATE sent, if nothing else is said.
@@ -101,7 +103,10 @@ pub(crate) struct ChangeFigures {
 /// Whatever kept the daemon from doing what was asked, with the end of what it said.
 pub(crate) fn run(daemon: Daemon, workload: &Workload, settings: &Settings, interrupt: &Interrupt) -> Result<Figures> {
     let directory = Directory::new(daemon, settings.keep)?;
-    let programs = daemon.prepare(&workload.scenario, &directory.path, &settings.linnetd)?;
+    let mut programs = daemon.prepare(&workload.scenario, &directory.path, &settings.linnetd)?;
+    if let Some(program) = programs.last_mut() {
+        program.command.splice(0..0, settings.before.iter().cloned());
+    }
     let testbed = Testbed::new(&workload.scenario)?;
     let mut process = Process::start(&testbed.daemon, &programs, &directory.path, interrupt)?;
     process.wait_until_it_listens(interrupt)?;

@@ -12,8 +12,6 @@ use crate::scenario::Fib;
 use crate::testbed::{LINKS, Testbed};
 use crate::workload::Workload;
 
-/// Between two changes: longer than any daemon gathers changes for by default (FRR: 50 ms).
-const GAP: Duration = Duration::from_millis(80);
 /// How long one change may take before it counts as lost.
 const CHANGE_WITHIN: Duration = Duration::from_secs(5);
 /// Between two looks at the kernel.
@@ -200,7 +198,7 @@ fn change_one_by_one(load: &mut Load, workload: &Workload, testbed: &Testbed) ->
                 Some(event) => changes.withdrawals.push(event.at - sent),
                 None => changes.lost += 1,
             }
-            load.turn_for(GAP)?;
+            load.turn_for(workload.scenario.gap)?;
         }
     }
     Ok(changes)

@@ -473,27 +473,33 @@ async fn connect_retry_and_passive_change_under_a_running_session() {
     assert_eq!(right.peer("left").await.unwrap().counters.established, 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_the_rib_writes_into_a_session_is_counted_as_the_sessions() {
+/// A speaker with two internal peers, "one" and "two", which know it as "hub"; `change` is done to what the hub says of each.
+async fn hub_and_spokes(change: impl Fn(&mut PeerConfig)) -> (Speaker, [Speaker; 2]) {
     let from = [support::address(), support::address()];
     let hub = Speaker::start(|config| {
         for (name, address) in ["one", "two"].iter().zip(from) {
             let mut peer = PeerConfig::new(name, IpAddr::V4(address), RemoteAs::Internal, ASN);
-            (peer.passive, peer.client) = (true, true);
+            peer.passive = true;
+            change(&mut peer);
             config.peers.push(peer);
         }
     })
     .await;
-    let mut spokes = Vec::new();
-    for address in from {
+    let spoke = async |address| {
         let peer = hub.as_peer("hub", address).await;
-        let spoke = Speaker::start(|config| {
+        Speaker::start(|config| {
             config.router_id = bgp_proto::types::RouterId(address);
             config.peers.push(peer);
         })
-        .await;
-        spokes.push(spoke);
-    }
+        .await
+    };
+    let spokes = [spoke(from[0]).await, spoke(from[1]).await];
+    (hub, spokes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_rib_writes_into_a_session_is_counted_as_the_sessions() {
+    let (hub, spokes) = hub_and_spokes(|peer| peer.client = true).await;
     for name in ["one", "two"] {
         hub.wait_established(name).await;
     }
@@ -509,25 +515,9 @@ async fn what_the_rib_writes_into_a_session_is_counted_as_the_sessions() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_or_fewer_paths_are_used_without_a_reset() {
-    let from = [support::address(), support::address()];
-    let mut hub = Speaker::start(|config| {
-        for (name, address) in ["one", "two"].iter().zip(from) {
-            let mut peer = PeerConfig::new(name, IpAddr::V4(address), RemoteAs::Internal, ASN);
-            peer.passive = true;
-            config.peers.push(peer);
-        }
-    })
-    .await;
-    let mut spokes = Vec::new();
-    for address in from {
-        let peer = hub.as_peer("hub", address).await;
-        let spoke = Speaker::start(|config| {
-            config.router_id = bgp_proto::types::RouterId(address);
-            config.peers.push(peer);
-        })
-        .await;
+    let (mut hub, spokes) = hub_and_spokes(|_| ()).await;
+    for spoke in &spokes {
         spoke.originate([(prefix("10.1.0.0/16"), attributes(None))]).await;
-        spokes.push(spoke);
     }
     let paths = |wanted: usize| {
         move |best: &std::collections::BTreeMap<_, Vec<_>>| {

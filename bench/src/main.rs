@@ -179,7 +179,8 @@ fn look(run: &Touched) -> Result<bool> {
 /// What is usual.
 fn settings(linnetd: Option<&PathBuf>) -> Result<Settings> {
     let beside = std::env::current_exe()?.with_file_name("linnetd");
-    let linnetd = linnetd.cloned().unwrap_or(beside);
+    // A daemon is started in a folder of its own.
+    let linnetd = std::path::absolute(linnetd.unwrap_or(&beside))?;
     Ok(Settings { linnetd, settle: None, timeout: Duration::from_secs(120), keep: false, before: Vec::new() })
 }
 

@@ -1,8 +1,7 @@
 //! The way out of a connection: its socket, and what waits to be written to it.
 //!
 //! Both are the peer's task's. While the session is up, the RIB may write into a socket for which nothing waits: whoever
-//! hears of a single change then hears of it without a turn of that task, which after a rest would touch a sixth of all the
-//! memory between the read and the write.
+//! hears of a single change then hears of it without a turn of that task, of whose memory nothing is in a cache after a rest.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};

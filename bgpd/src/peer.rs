@@ -1,4 +1,5 @@
-//! One peer's task: it owns the session and its connections, and never waits for anything but all of them at once.
+//! One peer's task: it owns the session and its connections, and never waits for anything but all of them at once. While
+//! the session is up, the RIB may write into its socket past this task ([`crate::outlet`]).
 //!
 //! A peer whose RIB reports wait ([`RibPort::is_behind`]) is read no further, so its socket fills and TCP slows it down.
 //! Nothing else of the session stops: keepalives leave on time, and bytes that wait in the socket count as life of the
@@ -300,8 +301,8 @@ impl Peer {
             || (self.dynamic.is_some() && quiet && self.retained_until.is_none() && self.prefixes.hold.is_none())
     }
 
-    /// Takes in what the RIB has written past this task. It is asked for where it tells: a timer that it moves is due, or somebody
-    /// wants to know.
+    /// Has the session count what the RIB has written past this task. That may be late: it matters when a timer that it moves
+    /// is due, when somebody asks, and before the connection goes.
     fn hear_of_aside(&mut self) {
         for connection in [&self.outgoing, &self.incoming].into_iter().flatten() {
             if let Some(Aside { counts, at }) = connection.outlet().take_aside() {

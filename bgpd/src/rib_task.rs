@@ -12,6 +12,7 @@
 //! the task: see [`desk`].
 
 mod desk;
+mod link;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -23,7 +24,7 @@ use bgp_proto::rib::{
 };
 use bgp_proto::rtr::{Changes, Vrp};
 use bgp_proto::time::Instant;
-use bgp_proto::types::{Asn, Family, PeerId, Prefix};
+use bgp_proto::types::{Family, PeerId, Prefix};
 use bgp_proto::wire::attributes::Attributes;
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
@@ -32,10 +33,10 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use self::desk::Desk;
 use self::desk::{Broken, Past};
+use self::link::Link;
 use crate::Event;
 use crate::bmp::Counted;
 use crate::clock::Clock;
-use crate::outlet::{Outlet, Written};
 use crate::own::Own;
 use crate::place::Place;
 use crate::rib_port::{Envelope, Report, SessionTag};
@@ -127,43 +128,6 @@ pub(crate) struct Known {
 
 /// Routes, and where the next page begins.
 pub(crate) type Page = (Vec<RouteView>, Option<PageStart>);
-
-/// A peer, as this task knows it.
-struct Link {
-    task: u64,
-    name: String,
-    /// Our AS towards it.
-    local_as: Asn,
-    /// Its session that is up.
-    session: Option<u32>,
-    /// Where it was in the last one.
-    place: Option<Place>,
-    /// The way out of the session's connection.
-    outlet: Weak<Outlet>,
-    /// Octets that its task was given and that its socket has not taken, as far as we have heard.
-    handed: usize,
-    to: mpsc::UnboundedSender<FromRib>,
-}
-
-impl Link {
-    /// Messages of the RIB go to a peer: into its socket at once if they may go `aside`, or by its task. How many octets the
-    /// socket has taken.
-    fn send(&mut self, messages: Bytes, aside: bool, clock: Clock) -> usize {
-        let Some(session) = self.session else { return 0 };
-        let octets = messages.len();
-        // What was said before goes before.
-        let outlet = if aside && self.handed == 0 { self.outlet.upgrade() } else { None };
-        let (left, message) = match outlet.map_or(Written::Nothing, |outlet| outlet.write_aside(&messages, clock)) {
-            Written::All => return octets,
-            Written::AllBut { left } => (left, FromRib::Begun { session, left }),
-            Written::Nothing => (octets, FromRib::Send { session, messages }),
-        };
-        self.handed += left;
-        // A task that has just ended is about to be removed here too.
-        let _ = self.to.send(message);
-        octets - left
-    }
-}
 
 /// What a wait ended with.
 enum Next {
@@ -673,7 +637,7 @@ pub(crate) mod tests {
     use std::time::Duration;
 
     use bgp_proto::conduct::Conduct;
-    use bgp_proto::types::NextHop;
+    use bgp_proto::types::{Asn, NextHop};
     use bgp_proto::wire::aspath::AsPath;
     use bgp_proto::wire::attributes::Origin;
 

@@ -18,7 +18,7 @@ const CHUNK_BYTES: usize = 48 << 10;
 const RUN_PREFIXES: usize = 2048;
 
 /// Octets that a single change seldom exceeds. A buffer that grows meanwhile goes by code of the allocator that nothing else
-/// has run since the last rest: 80 lines of memory of the 1,500 that a change touched.
+/// has run since the last rest: 55 lines of memory, of the allocator alone.
 const SINGLE: usize = 256;
 
 /// A prefix to announce.

@@ -40,14 +40,17 @@ pub(crate) fn run(daemon: Daemon, settings: &Settings, interrupt: &Interrupt) ->
         bail!("valgrind is missing, which tells what is touched; install the Debian package valgrind");
     }
     let scenario = Scenario { prefixes_each: PREFIXES, changes: CHANGES, gap: GAP, ..PLAIN };
-    let result = std::env::temp_dir().join(format!("linnet-bench-{}-touched-{}", std::process::id(), daemon.name()));
+    // Whoever still counts when this is given up finds no folder any more, and leaves nothing behind.
+    let folder = std::env::temp_dir().join(format!("linnet-bench-{}-touched-{}", std::process::id(), daemon.name()));
+    std::fs::create_dir(&folder).with_context(|| format!("{}", folder.display()))?;
+    let result = folder.join("counted");
     let script = r#"exec valgrind --tool=lackey --trace-mem=yes --basic-counts=no --log-fd=9 "${@:3}" 9> >(exec setsid --fork "$1" count $$ "$2")"#;
     let own = std::env::current_exe()?;
     let before = ["bash", "-c", script, "--"].map(str::to_owned).into_iter();
     let before = before.chain([own.display().to_string(), result.display().to_string()]).collect();
     let done = trial::run(daemon, &Workload::new(scenario), &Settings { before, ..settings.clone() }, interrupt);
     let told = done.and_then(|_| wait_for(&result, interrupt));
-    let _ = std::fs::remove_file(&result); // it may not be there
+    let _ = std::fs::remove_dir_all(&folder); // what is left in a temporary folder harms nobody
     of_changes(&told?)
 }
 
@@ -121,8 +124,8 @@ fn parse(line: &str) -> Option<Touched> {
     Some(Touched { instructions, code: extent(code_lines, code_pages), data: extent(data_lines, data_pages) })
 }
 
-/// Reads what lackey tells of `process`, which it is no child of and does not end with, and writes a line into `result` for each time that it read and then wrote.
-/// The file is there when all of it is.
+/// Reads what lackey tells of `process`, which is not the parent and may end first, and writes a line into `result` for each
+/// time that it read and then wrote. The file is there when all of it is.
 ///
 /// # Errors
 /// The process has no C library, or what is told does not read.

@@ -47,7 +47,7 @@ enum Command {
     List,
     /// Run scenarios; prints a table of medians
     Run(Run),
-    /// What one change of S7 touches from a wake to the write: code and data in lines and pages (with valgrind)
+    /// What a single change touches from the wake to the write: code and data in lines and pages (with valgrind)
     Touched(Touched),
     /// Count what valgrind says on the standard input
     #[command(hide = true)]
@@ -59,6 +59,9 @@ struct Touched {
     /// Which daemons
     #[arg(long, value_delimiter = ',', default_value = "linnet,bird")]
     daemons: Vec<Daemon>,
+    /// Which scenarios, of those with single changes
+    #[arg(long, value_delimiter = ',', default_value = "S7,FC", value_parser = parse_scenario)]
+    scenarios: Vec<Scenario>,
     /// The linnetd to look at [default: the one beside this program]
     #[arg(long, value_name = "FILE")]
     linnetd: Option<PathBuf>,
@@ -168,9 +171,11 @@ fn look(run: &Touched) -> Result<bool> {
     let settings = Settings { settle: Some(Duration::ZERO), ..settings(run.linnetd.as_ref())? };
     testbed::remove_leftovers()?;
     let mut rows = Vec::new();
-    for daemon in &run.daemons {
-        eprintln!("{}, watched by valgrind (half a minute)", daemon.name());
-        rows.push((daemon.name(), touched::run(*daemon, &settings, &interrupt)?));
+    for scenario in &run.scenarios {
+        for daemon in &run.daemons {
+            eprintln!("{}: {}, watched by valgrind (half a minute)", scenario.name, daemon.name());
+            rows.push((scenario.name, daemon.name(), touched::run(*daemon, *scenario, &settings, &interrupt)?));
+        }
     }
     print!("{}", touched::table(&rows));
     Ok(true)

@@ -178,7 +178,7 @@ pub(crate) const SCENARIOS: [Scenario; 17] = [
 ];
 
 /// One sender, one receiver, a table like the Internet's.
-pub(crate) const PLAIN: Scenario = Scenario {
+const PLAIN: Scenario = Scenario {
     name: "",
     title: "",
     senders: 1,

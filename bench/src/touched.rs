@@ -18,11 +18,11 @@ use rustc_hash::FxHashSet;
 
 use crate::daemon::Daemon;
 use crate::interrupt::Interrupt;
-use crate::scenario::{PLAIN, Scenario};
+use crate::scenario::Scenario;
 use crate::trial::{self, Settings};
 use crate::workload::Workload;
 
-/// Prefixes in the table, for which it matters little how many they are.
+/// Most prefixes in the table; it matters little how many they are.
 const PREFIXES: usize = 2_000;
 /// How often one of them is withdrawn and announced again.
 const CHANGES: usize = 20;
@@ -31,15 +31,24 @@ const GAP: Duration = Duration::from_millis(250);
 /// After the daemon's end.
 const COUNTED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Runs changes as S7 does with a daemon that valgrind watches; what a withdrawal touches, and an announcement.
+/// Runs changes of a scenario with a daemon that valgrind watches; what a withdrawal touches, and an announcement.
 ///
 /// # Errors
-/// valgrind is not there, or the trial went wrong.
-pub(crate) fn run(daemon: Daemon, settings: &Settings, interrupt: &Interrupt) -> Result<[Touched; 2]> {
+/// The scenario has no single changes, valgrind is not there, or the trial went wrong.
+pub(crate) fn run(
+    daemon: Daemon,
+    scenario: Scenario,
+    settings: &Settings,
+    interrupt: &Interrupt,
+) -> Result<[Touched; 2]> {
+    if scenario.changes == 0 {
+        bail!("{} has no single changes", scenario.name);
+    }
     if Command::new("valgrind").arg("--version").output().is_err() {
         bail!("valgrind is missing, which tells what is touched; install the Debian package valgrind");
     }
-    let scenario = Scenario { prefixes_each: PREFIXES, changes: CHANGES, gap: GAP, ..PLAIN };
+    let prefixes_each = PREFIXES.min(scenario.prefixes_each);
+    let scenario = Scenario { prefixes_each, changes: CHANGES, gap: GAP, ..scenario };
     // Whoever still counts when this is given up finds no folder any more, and leaves nothing behind.
     let folder = std::env::temp_dir().join(format!("linnet-bench-{}-touched-{}", std::process::id(), daemon.name()));
     std::fs::create_dir(&folder).with_context(|| format!("{}", folder.display()))?;
@@ -68,16 +77,16 @@ fn wait_for(result: &Path, interrupt: &Interrupt) -> Result<String> {
 }
 
 /// The table for people.
-pub(crate) fn table(rows: &[(&'static str, [Touched; 2])]) -> String {
+pub(crate) fn table(rows: &[(&'static str, &'static str, [Touched; 2])]) -> String {
     let mut text =
-        "| daemon | change | instructions | code: lines / pages | data: lines / pages |\n|---|---|---|---|---|\n"
+        "| scenario | daemon | change | instructions | code: lines / pages | data: lines / pages |\n|---|---|---|---|---|---|\n"
             .to_owned();
-    for (daemon, changes) in rows {
+    for (scenario, daemon, changes) in rows {
         for (change, touched) in ["withdrawn", "announced"].into_iter().zip(changes) {
             let Touched { instructions, code, data } = touched;
             let _ = writeln!(
                 text,
-                "| {daemon} | {change} | {instructions} | {} / {} | {} / {} |",
+                "| {scenario} | {daemon} | {change} | {instructions} | {} / {} | {} / {} |",
                 code.lines, code.pages, data.lines, data.pages
             );
         }
@@ -125,7 +134,7 @@ fn parse(line: &str) -> Option<Touched> {
 }
 
 /// Reads what lackey tells of `process`, which is not the parent and may end first, and writes a line into `result` for each
-/// time that it read and then wrote. The file is there when all of it is.
+/// wake after which it read and then wrote. The file is there when all of it is.
 ///
 /// # Errors
 /// The process has no C library, or what is told does not read.
@@ -220,12 +229,21 @@ struct Counter {
     code: Memory,
     data: Memory,
     /// Since the wake.
-    has_read: bool,
+    progress: Progress,
+}
+
+/// How far a daemon has come since it woke.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Progress {
+    #[default]
+    Woken,
+    Read,
+    Wrote,
 }
 
 impl Counter {
     fn new(marks: Marks) -> Self {
-        Self { marks, instructions: 0, code: Memory::default(), data: Memory::default(), has_read: false }
+        Self { marks, instructions: 0, code: Memory::default(), data: Memory::default(), progress: Progress::Woken }
     }
 
     /// A line of lackey's; what was touched, if it is the first write after a read.
@@ -241,12 +259,13 @@ impl Counter {
         let mut wrote = None;
         match self.marks.0.get(&address) {
             Some(Mark::Wait) => *self = Self::new(Marks(std::mem::take(&mut self.marks.0))),
-            Some(Mark::Read) => self.has_read = true,
-            Some(Mark::Write) if std::mem::take(&mut self.has_read) => {
+            Some(Mark::Read) if self.progress == Progress::Woken => self.progress = Progress::Read,
+            Some(Mark::Write) if self.progress == Progress::Read => {
+                self.progress = Progress::Wrote;
                 let (code, data) = (self.code.extent(), self.data.extent());
                 wrote = Some(Touched { instructions: self.instructions, code, data });
             }
-            Some(Mark::Write) | None => {}
+            Some(Mark::Read | Mark::Write) | None => {}
         }
         self.instructions += 1;
         self.code.touch(address);
@@ -272,7 +291,8 @@ mod tests {
             touched,
             Touched { instructions: 4, code: Extent { lines: 3, pages: 2 }, data: Extent { lines: 2, pages: 1 } }
         );
-        assert_eq!(told("I  00001300,5"), None, "the same once more");
+        // The kernel's answer, and a task that is told of it.
+        assert_eq!(told("I  00001200,5\nI  00001300,5"), None, "a second write");
     }
 
     #[test]

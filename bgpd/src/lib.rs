@@ -13,6 +13,7 @@ mod bmp;
 mod clock;
 pub mod config;
 mod connection;
+mod forward;
 mod key_ring;
 mod link;
 mod listener;
@@ -63,6 +64,7 @@ pub use config::{
     BfdConfig, BfdHops, CacheConfig, Config, DynamicPeerConfig, GracefulRestart, MrtConfig, OnBfdDown, PeerConfig,
     StationConfig, Ttl,
 };
+pub use forward::Forward;
 pub use mrt::MrtStatus;
 pub use prefix_limit::{LimitAction, PrefixLimit};
 pub use rpki::CacheStatus;
@@ -232,6 +234,12 @@ impl Bgp {
             lines.extend(answered.await.unwrap_or_default());
         }
         lines
+    }
+
+    /// From now on, what is decided about a few prefixes may go past the queue of events.
+    pub fn forward_by(&self, forward: Arc<dyn Forward>) {
+        // A speaker that has ended decides nothing.
+        let _ = self.orders.send(Order::ForwardBy(forward));
     }
 
     /// The monitoring stations.

@@ -37,6 +37,7 @@ use self::link::Link;
 use crate::Event;
 use crate::bmp::Counted;
 use crate::clock::Clock;
+use crate::forward::Forward;
 use crate::own::Own;
 use crate::place::Place;
 use crate::rib_port::{Envelope, Report, SessionTag};
@@ -112,6 +113,8 @@ pub(crate) enum Order {
     Walk { start: PageStart, answer: oneshot::Sender<(Vec<Held>, Option<PageStart>)> },
     /// Every peer.
     Known(oneshot::Sender<Known>),
+    /// Who may be told past the queue of events.
+    ForwardBy(Arc<dyn Forward>),
     /// Ends the task.
     Stop(oneshot::Sender<()>),
 }
@@ -172,6 +175,10 @@ pub(crate) struct Keeper {
     events: mpsc::Sender<Event>,
     /// What waits for the owner.
     untold: VecDeque<Event>,
+    /// How many events the owner was sent.
+    told: u64,
+    /// Who may be told past them.
+    forward: Option<Arc<dyn Forward>>,
     /// The owner was told that a peer is dropped, and not yet that all is decided.
     dropping: bool,
     /// What was decided is told to the owner, and not yet to peers.
@@ -205,6 +212,8 @@ pub(crate) fn start(
         own: Own::default(),
         events: events.clone(),
         untold: VecDeque::new(),
+        told: 0,
+        forward: None,
         dropping: false,
         unadvertised: false,
         stopped: None,
@@ -406,6 +415,7 @@ impl Keeper {
                 Ok(permit) => {
                     if let Some(event) = self.untold.pop_front() {
                         permit.send(event);
+                        self.told += 1;
                     }
                 }
                 Err(mpsc::error::TrySendError::Full(())) => return,
@@ -519,6 +529,7 @@ impl Keeper {
                 let up = self.watchers.witnesses().cloned().collect();
                 let _ = answer.send(Known { peers: self.rib.known_peers(), up, now_seconds: now.seconds() });
             }
+            Order::ForwardBy(forward) => self.forward = Some(forward),
             Order::Stop(stopped) => self.stopped = Some(stopped),
         }
     }
@@ -624,7 +635,9 @@ impl Keeper {
             }
             Output::Best(changes) => {
                 self.watchers.best(&changes);
-                self.untold.push_back(Event::Best(changes));
+                if !self.forward_aside(&changes) {
+                    self.untold.push_back(Event::Best(changes));
+                }
             }
             Output::Converged(family) => self.untold.push_back(Event::Converged(family)),
         }

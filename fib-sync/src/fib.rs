@@ -6,7 +6,8 @@ use ipnetwork::IpNetwork;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    Change, Comparison, Comparisons, FibError, OverlaySpec, OverlayStatus, PathId, PeerStatus, Reach, RouteStatus,
+    AtRest, Change, Comparison, Comparisons, FibError, OverlaySpec, OverlayStatus, PathId, PeerStatus, Reach,
+    RouteStatus,
     engine::{self, Command, Desk},
 };
 
@@ -172,6 +173,13 @@ impl Fib {
         // An engine that has ended drops the batch and with it the sender of the answer.
         let _ = self.commands.send(Command::Change(changes, answer, self.desk.place())).await;
         Submitted::Queued(Queued(answered))
+    }
+
+    /// The engine, if it has nothing to do: then a few changes need neither wait nor be handed over. It stands still until this
+    /// is gone.
+    #[must_use]
+    pub fn at_rest(&self) -> Option<AtRest<'_>> {
+        self.desk.at_rest()
     }
 
     /// Waits until the kernel has answered to all that was submitted until now.

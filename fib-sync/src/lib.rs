@@ -46,6 +46,7 @@ mod sysctl;
 mod table;
 
 pub use comparison::{Comparison, Comparisons};
+pub use engine::AtRest;
 pub use error::FibError;
 pub use fib::{Fib, FibConfig, FibEvent, KernelAnswer, Landed, Queued, Submitted, Totals};
 pub use foreign::{Accept, Choice, ForeignChanges, ForeignRoute, Selection, watch_foreign};

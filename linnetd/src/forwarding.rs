@@ -1,7 +1,10 @@
 //! Keeps the kernel's forwarding at what BGP and this host say: events in, changes to [`fib_sync`] out, in order.
 //!
 //! One task owns the translation ([`Routes`]); everything that changes it comes to that task, so that no two writers race
-//! for a route. Many at once wait in the engine's backlog for the kernel, each prefix once, and a few go past them.
+//! for a route. Many at once wait in the engine's backlog for the kernel, each prefix once, and a few go past them. While the task
+//! waits, it lets a single change be made by whoever brings it: see [`desk`].
+
+mod desk;
 
 use std::collections::BTreeSet;
 use std::future::{pending, ready};
@@ -19,6 +22,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
+use self::desk::{Aside, Desk};
 use crate::config::{self, Config, OverlayMode};
 use crate::overlay_key::{self, KeyError};
 use crate::routes::{Defaults, Local, Neighbour, Routes, Settings, Tracking, Verdict, Way};
@@ -167,6 +171,13 @@ pub struct Forwarding {
 impl Forwarding {
     /// Makes the overlay device and this host's own routes. No routes of BGP come before [`Forwarding::follow`].
     pub async fn start(fib: Fib, events: mpsc::Receiver<FibEvent>, config: &Config) -> Self {
+        let (forwarding, task, inbox) = Self::prepare(fib, events, config).await;
+        tokio::spawn(run(task, inbox));
+        forwarding
+    }
+
+    /// All but the start.
+    async fn prepare(fib: Fib, events: mpsc::Receiver<FibEvent>, config: &Config) -> (Self, Box<Task>, Inbox) {
         let (commands, received) = mpsc::channel(64);
         let (publish, overlay) = watch::channel(None);
         let wanted = Wanted::new(config);
@@ -186,13 +197,16 @@ impl Forwarding {
             overlay_due: None,
             overlays_retire: None,
             submitted: None,
+            rests: false,
             speaker: None,
+            speakers: 0,
+            heard: 0,
             look_again: None,
             dropped: BTreeSet::new(),
         };
         task.configure(config).await;
-        tokio::spawn(task.run(received, events));
-        Self { commands, overlay, fib }
+        let inbox = Inbox { commands: received, kernel: events, decided: None, desk: Arc::default() };
+        (Self { commands, overlay, fib }, Box::new(task), inbox)
     }
 
     /// The engine below.
@@ -267,6 +281,7 @@ impl Forwarding {
     }
 }
 
+#[derive(Debug)]
 struct Task {
     fib: Fib,
     state: State,
@@ -276,81 +291,156 @@ struct Task {
     overlays_retire: Option<Instant>,
     /// The last plan, by its number, for as long as the kernel has not answered: while it takes one in, the next is made.
     submitted: Option<(u64, Queued)>,
-    /// Who is told of next hops.
+    /// It waits, and for no answer of the kernel's.
+    rests: bool,
+    /// Who is followed, and told of next hops.
     speaker: Option<Bgp>,
+    /// How many were followed before, and this one.
+    speakers: u64,
+    /// Events of this one that are handled.
+    heard: u64,
     /// When to look again at what it was told.
     look_again: Option<Instant>,
     /// Peers that are gone; their routes use backups until the speaker has decided about all that they announced.
     dropped: BTreeSet<Neighbour>,
 }
 
-impl Task {
-    async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut kernel: mpsc::Receiver<FibEvent>) {
-        let mut decided: Option<mpsc::Receiver<bgpd::Event>> = None;
-        let mut lost = Arc::new(Notify::new());
-        // The speaker had its turn, so that now all else has one.
-        let mut others_first = false;
-        loop {
-            let overlay_due = self.overlay_due;
-            let overlays_retire = self.overlays_retire;
-            let look_again = self.look_again;
-            let back = self.state.tracking.due().map(Instant::from_std);
-            let passed_over = std::mem::take(&mut others_first);
-            tokio::select! {
-                biased;
-                // What waits for nothing is first: after a rest, to look at all the others takes as long as to follow the change.
-                event = next(&mut decided), if !passed_over => match event {
-                    Some(event) => {
-                        others_first = true;
-                        self.handle_speaker(event, &mut decided).await;
-                        if self.submitted.is_some() {
-                            // The engine is next on this worker and goes first: all that is left to do here is to wait.
-                            yield_now().await;
-                        }
-                    }
-                    None => {
-                        (self.speaker, decided) = (None, None);
-                        lost.notify_one();
-                    }
-                },
-                command = commands.recv() => match command {
-                    None => return,
-                    Some(Command::Follow(speaker, events, tell)) => {
-                        (self.speaker, decided, lost) = (Some(speaker), Some(events), tell);
-                    }
-                    Some(Command::Freeze(done)) => {
-                        (self.speaker, decided) = (None, None);
-                        let _ = done.send(());
-                    }
-                    Some(Command::Configure(config, done)) => {
-                        self.configure(&config).await;
-                        self.land().await;
-                        self.fib.written().await;
-                        let _ = done.send(());
-                    }
-                    Some(Command::Pods(pods, done)) => {
-                        self.state.pods = pods;
-                        self.set_local().await;
-                        self.settle().await;
-                        if !self.land().await {
-                            self.fib.written().await;
-                        }
-                        let _ = done.send(());
-                    }
-                    Some(Command::Ask(question)) => question(&mut self.state),
-                },
-                landed = landed(&mut self.submitted) => self.handle_landed(&landed),
-                Some(event) = kernel.recv() => self.handle_kernel(event).await,
-                () = due(back) => self.tell_speaker().await,
-                () = due(look_again) => self.look_again().await,
-                () = due(overlay_due) => {
-                    self.make_overlay().await;
-                    self.settle().await;
-                }
-                () = due(overlays_retire) => self.retire_overlays().await,
-                () = ready(()), if passed_over => {}
-            }
+/// What the task waits for.
+struct Inbox {
+    commands: mpsc::Receiver<Command>,
+    kernel: mpsc::Receiver<FibEvent>,
+    /// What the speaker that is followed has decided.
+    decided: Option<mpsc::Receiver<bgpd::Event>>,
+    /// Where the task's state lies meanwhile.
+    desk: Arc<Desk>,
+}
+
+/// What a wait ended with.
+enum Next {
+    /// `None`: the speaker has ended.
+    Speaker(Option<bgpd::Event>),
+    /// `None`: the program is ending.
+    Command(Option<Command>),
+    Landed(Landed),
+    Kernel(FibEvent),
+    /// Something has changed past the task.
+    LeftOver,
+    TellSpeaker,
+    LookAgain,
+    MakeOverlay,
+    RetireOverlays,
+    /// Nothing is there.
+    Nothing,
+}
+
+/// When the task has something to do by itself.
+struct Dues {
+    tell_speaker: Option<Instant>,
+    look_again: Option<Instant>,
+    make_overlay: Option<Instant>,
+    retire_overlays: Option<Instant>,
+}
+
+impl Inbox {
+    /// Waits. `others_first`: the speaker had its turn, so that now all else has one.
+    async fn next(&mut self, dues: Dues, submitted: &mut Option<(u64, Queued)>, others_first: bool) -> Next {
+        tokio::select! {
+            biased;
+            // What waits for nothing is first: after a rest, to look at all the others takes as long as to follow the change.
+            event = next(&mut self.decided), if !others_first => Next::Speaker(event),
+            command = self.commands.recv() => Next::Command(command),
+            landed = landed(submitted) => Next::Landed(landed),
+            Some(event) = self.kernel.recv() => Next::Kernel(event),
+            () = self.desk.left_over() => Next::LeftOver,
+            () = due(dues.tell_speaker) => Next::TellSpeaker,
+            () = due(dues.look_again) => Next::LookAgain,
+            () = due(dues.make_overlay) => Next::MakeOverlay,
+            () = due(dues.retire_overlays) => Next::RetireOverlays,
+            () = ready(()), if others_first => Next::Nothing,
         }
+    }
+}
+
+async fn run(mut task: Box<Task>, mut inbox: Inbox) {
+    let mut lost = Arc::new(Notify::new());
+    let mut others_first = false;
+    loop {
+        let dues = task.dues();
+        let mut submitted = task.submitted.take();
+        task.rests = submitted.is_none();
+        inbox.desk.lend(task);
+        let next = inbox.next(dues, &mut submitted, std::mem::take(&mut others_first)).await;
+        let Some(lent) = inbox.desk.take_back() else { return lost.notify_one() };
+        task = lent;
+        task.submitted = submitted;
+        match next {
+            Next::Speaker(Some(event)) => {
+                others_first = true;
+                task.handle_speaker(event, &mut inbox.decided).await;
+                if task.submitted.is_some() {
+                    // The engine is next on this worker and goes first: all that is left to do here is to wait.
+                    yield_now().await;
+                }
+            }
+            Next::Speaker(None) => {
+                (task.speaker, inbox.decided) = (None, None);
+                lost.notify_one();
+            }
+            Next::Command(None) => return,
+            Next::Command(Some(Command::Follow(speaker, events, tell))) => {
+                (inbox.decided, lost) = (Some(events), tell);
+                task.follow(speaker, &inbox.desk);
+            }
+            Next::Command(Some(Command::Freeze(done))) => {
+                (task.speaker, inbox.decided) = (None, None);
+                let _ = done.send(());
+            }
+            Next::Command(Some(Command::Configure(config, done))) => {
+                task.configure(&config).await;
+                task.land().await;
+                task.fib.written().await;
+                let _ = done.send(());
+            }
+            Next::Command(Some(Command::Pods(pods, done))) => {
+                task.state.pods = pods;
+                task.set_local().await;
+                task.settle().await;
+                if !task.land().await {
+                    task.fib.written().await;
+                }
+                let _ = done.send(());
+            }
+            Next::Command(Some(Command::Ask(question))) => question(&mut task.state),
+            Next::Landed(landed) => task.handle_landed(&landed),
+            Next::Kernel(event) => task.handle_kernel(event).await,
+            Next::LeftOver => task.settle().await,
+            Next::TellSpeaker => task.tell_speaker().await,
+            Next::LookAgain => task.look_again().await,
+            Next::MakeOverlay => {
+                task.make_overlay().await;
+                task.settle().await;
+            }
+            Next::RetireOverlays => task.retire_overlays().await,
+            Next::Nothing => {}
+        }
+    }
+}
+
+impl Task {
+    fn dues(&self) -> Dues {
+        Dues {
+            tell_speaker: self.state.tracking.due().map(Instant::from_std),
+            look_again: self.look_again,
+            make_overlay: self.overlay_due,
+            retire_overlays: self.overlays_retire,
+        }
+    }
+
+    fn follow(&mut self, speaker: Bgp, desk: &Arc<Desk>) {
+        self.speakers += 1;
+        self.heard = 0;
+        speaker.forward_by(Arc::new(Aside::new(Arc::clone(desk), self.fib.clone(), self.speakers)));
+        self.speaker = Some(speaker);
     }
 
     /// Takes this event and those of its kind that wait behind it.
@@ -358,6 +448,7 @@ impl Task {
         let mut taken = 0;
         let mut event = Some(first);
         while let Some(current) = event.take() {
+            self.heard += 1;
             match current {
                 bgpd::Event::Best(changes) => {
                     taken += changes.len();

@@ -498,6 +498,12 @@ impl Routes {
         self.unknown.iter().copied().collect()
     }
 
+    /// Whether there are any.
+    #[must_use]
+    pub fn has_unknown(&self) -> bool {
+        !self.unknown.is_empty()
+    }
+
     /// How the kernel reaches these addresses now.
     pub fn handle_reach(&mut self, answers: impl IntoIterator<Item = (IpAddr, Reach)>) {
         let mut changed = HashSet::new();

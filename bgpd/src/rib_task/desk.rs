@@ -6,6 +6,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bgp_proto::rib::BestChange;
 use bgp_proto::wire::Update;
 use tokio::sync::{Notify, mpsc};
 
@@ -20,6 +21,9 @@ pub(super) struct Broken;
 /// Most messages of one change that whoever brought it writes into other sessions' sockets. Many more the sessions' tasks
 /// write, on all of this host's processors.
 const MESSAGES_ASIDE: usize = 4;
+
+/// Most changes that whoever brought them has the owner follow at once.
+const CHANGES_ASIDE: usize = 16;
 
 /// The RIB, as its task and the sessions share it.
 pub(crate) struct Desk {
@@ -80,6 +84,7 @@ impl Desk {
         let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
         keeper.waits = false;
         keeper.events = mpsc::channel(1).0;
+        keeper.forward = None;
         keeper.watchers = Watchers::default();
         keeper.links.clear();
     }
@@ -92,6 +97,15 @@ impl Keeper {
         let done = work(self);
         self.aside = 0;
         done
+    }
+
+    /// Whether what was decided went past the queue of events.
+    pub(super) fn forward_aside(&self, changes: &[BestChange]) -> bool {
+        // What waits goes before.
+        self.aside > 0
+            && self.untold.is_empty()
+            && changes.len() <= CHANGES_ASIDE
+            && self.forward.as_ref().is_some_and(|forward| forward.take(self.told, changes))
     }
 
     /// Whether nothing is left for the task.
@@ -117,6 +131,7 @@ impl Keeper {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::{Arc, Weak};
     use std::time::Duration;
 
@@ -127,10 +142,12 @@ mod tests {
     use bgp_proto::wire::update::Announcement;
     use tokio::io::AsyncReadExt as _;
     use tokio::net::TcpStream;
+    use tokio::task::yield_now;
 
     use super::*;
     use crate::Event;
     use crate::clock::Clock;
+    use crate::forward::Forward;
     use crate::outlet::{self, Outlet};
     use crate::own;
     use crate::rib_port::{RibPort, tests::established};
@@ -146,7 +163,7 @@ mod tests {
         listener: mpsc::UnboundedReceiver<FromRib>,
         told: mpsc::Receiver<Event>,
         /// The task goes on as long as there are these.
-        _orders: mpsc::UnboundedSender<Order>,
+        orders: mpsc::UnboundedSender<Order>,
     }
 
     async fn scene() -> Scene {
@@ -177,7 +194,7 @@ mod tests {
         assert!(matches!(listener.recv().await, Some(FromRib::Send { .. })));
         rest(&desk).await;
         while told.try_recv().is_ok() {}
-        Scene { desk, port, other, listener, told, _orders: orders }
+        Scene { desk, port, other, listener, told, orders }
     }
 
     async fn rest(desk: &Desk) {
@@ -289,9 +306,71 @@ mod tests {
         );
     }
 
+    /// Whoever forwards, and what it was brought past the queue.
+    #[derive(Default)]
+    struct Follower {
+        refuses: AtomicBool,
+        /// How many events came before, and the prefixes.
+        taken: Mutex<Vec<(u64, usize)>>,
+    }
+
+    impl Forward for Follower {
+        fn take(&self, told: u64, changes: &[BestChange]) -> bool {
+            let takes = !self.refuses.load(Ordering::Relaxed);
+            if takes {
+                self.taken.lock().unwrap().push((told, changes.len()));
+            }
+            takes
+        }
+    }
+
+    async fn followed() -> (Scene, Arc<Follower>, u64) {
+        let scene = scene().await;
+        let follower = Arc::new(Follower::default());
+        let _ = scene.orders.send(Order::ForwardBy(follower.clone()));
+        yield_now().await;
+        rest(&scene.desk).await;
+        let told = scene.desk.keeper().unwrap().told;
+        (scene, follower, told)
+    }
+
+    #[tokio::test]
+    async fn whoever_forwards_is_brought_a_change_past_the_queue_and_before_peers_hear_of_it() {
+        let (mut scene, follower, told) = followed().await;
+        scene.port.hand_over(announcement(), 1);
+        assert_eq!(*follower.taken.lock().unwrap(), [(told, 1)]);
+        scene.port.follow_up();
+        assert!(matches!(scene.listener.try_recv(), Ok(FromRib::Send { .. })));
+        assert!(scene.told.try_recv().is_err(), "it is told twice");
+    }
+
+    #[tokio::test]
+    async fn what_whoever_forwards_does_not_take_comes_by_the_queue_and_is_counted() {
+        let (mut scene, follower, told) = followed().await;
+        follower.refuses.store(true, Ordering::Relaxed);
+        scene.port.hand_over(announcement(), 1);
+        assert!(matches!(scene.told.try_recv(), Ok(Event::Best(_))));
+        scene.port.follow_up();
+        rest(&scene.desk).await;
+        follower.refuses.store(false, Ordering::Relaxed);
+        scene.port.hand_over(announcement_of(vec!["203.0.113.0/24".parse().unwrap()]), 1);
+        assert_eq!(*follower.taken.lock().unwrap(), [(told + 1, 1)]);
+    }
+
+    #[tokio::test]
+    async fn many_changes_and_those_that_the_task_decides_come_by_the_queue() {
+        let (mut scene, follower, _) = followed().await;
+        scene.port.hand_over(half(20), 1);
+        assert!(matches!(scene.told.try_recv(), Ok(Event::Best(_))));
+        scene.port.follow_up();
+        scene.port.push(Report::Updates(announcement()), 1);
+        assert!(matches!(scene.told.recv().await, Some(Event::Best(_))));
+        assert_eq!(*follower.taken.lock().unwrap(), []);
+    }
+
     #[tokio::test]
     async fn a_session_that_ends_between_decision_and_word_leaves_its_peers_told() {
-        let Scene { mut port, mut listener, _orders, .. } = scene().await;
+        let Scene { mut port, mut listener, orders: _orders, .. } = scene().await;
         port.hand_over(announcement(), 1);
         drop(port);
         assert!(matches!(listener.try_recv(), Ok(FromRib::Send { .. })));
@@ -299,8 +378,8 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_listens_learns_of_the_end_though_sessions_still_know_the_rib() {
-        let Scene { port, mut listener, mut told, _orders, .. } = scene().await;
-        drop(_orders);
+        let Scene { port, mut listener, mut told, orders, .. } = scene().await;
+        drop(orders);
         let end = async { (told.recv().await.is_none(), listener.recv().await.is_none()) };
         let end = tokio::time::timeout(Duration::from_secs(5), end).await;
         assert_eq!(end, Ok((true, true)));

@@ -34,6 +34,7 @@ use ipnetwork::IpNetwork;
 use netlink_packet_route::{RouteNetlinkMessage, address::AddressMessage, link::LinkMessage, route::RouteMessage};
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::task::AtRest;
 pub(crate) use self::task::{Desk, Place};
 use self::{
     backlog::Backlog, compare::Schedule, outbox::Outbox, overlay::OverlayTrouble, overlay_fights::OverlayFights,

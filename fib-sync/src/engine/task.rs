@@ -7,7 +7,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -48,22 +48,42 @@ impl Desk {
 
     /// Writes a few changes here and now. `Err`: they have to queue.
     pub(crate) fn change(&self, changes: Vec<Change>) -> Result<Landed, Vec<Change>> {
-        // What was submitted before goes before.
-        if changes.len() > FEW || self.queued.load(Ordering::Acquire) > 0 {
-            return Err(changes);
+        match self.at_rest() {
+            Some(engine) if changes.len() <= FEW => Ok(engine.change(changes)),
+            Some(_) | None => Err(changes),
         }
-        let Ok(mut engine) = self.engine.try_lock() else { return Err(changes) };
-        let landed = engine.land(changes);
-        if engine.has_left_over() {
-            self.left_over.notify_one();
+    }
+
+    /// The engine, if it is not at work and no batch is in the queue: what was submitted before goes before.
+    pub(crate) fn at_rest(&self) -> Option<AtRest<'_>> {
+        if self.queued.load(Ordering::Acquire) > 0 {
+            return None;
         }
-        Ok(landed)
+        Some(AtRest { engine: self.engine.try_lock().ok()?, left_over: &self.left_over })
     }
 
     /// For a batch that queues.
     pub(crate) fn place(&self) -> Place {
         self.queued.fetch_add(1, Ordering::Relaxed);
         Place(Arc::clone(&self.queued))
+    }
+}
+
+/// An engine that was at rest, and now waits for whoever has this.
+#[derive(Debug)]
+pub struct AtRest<'a> {
+    engine: MutexGuard<'a, Engine>,
+    left_over: &'a Notify,
+}
+
+impl AtRest<'_> {
+    /// Writes a few changes here and now; many wait in the engine's book, as those of [`crate::Fib::submit`].
+    pub fn change(mut self, changes: Vec<Change>) -> Landed {
+        let landed = self.engine.land(changes);
+        if self.engine.has_left_over() {
+            self.left_over.notify_one();
+        }
+        landed
     }
 }
 

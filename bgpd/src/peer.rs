@@ -133,8 +133,8 @@ pub(crate) struct Peer {
     unbilled: usize,
     /// A connection had its turn, so that now all else has one.
     others_first: bool,
-    /// The RIB was told of UPDATEs, and more of them is not to be expected at once.
-    handed_over: bool,
+    /// The RIB was told of UPDATEs, more of them is not to be expected at once, and whoever goes on with them waits for a turn.
+    others_next: bool,
     farewells: JoinSet<()>,
     history: History,
     prefixes: PrefixHistory,
@@ -180,7 +180,7 @@ impl Peer {
             owed: 0,
             unbilled: 0,
             others_first: false,
-            handed_over: false,
+            others_next: false,
             farewells: JoinSet::new(),
             history: History::default(),
             prefixes: PrefixHistory::default(),
@@ -206,8 +206,10 @@ impl Peer {
                 timer.as_mut().reset(wake);
             }
             self.turn(timer.as_mut()).await;
-            if std::mem::take(&mut self.handed_over) {
+            if std::mem::take(&mut self.others_next) {
                 // The RIB, or whom it has told, is next on this worker and goes first: all that is left to do here is to wait.
+                // Not without need: with two tasks that want a turn, the runtime wakes another thread for one of them, and that
+                // on a processor on which whoever waits for our word wakes just now.
                 tokio::task::yield_now().await;
                 self.port.follow_up();
             }
@@ -522,8 +524,7 @@ impl Peer {
                 Output::Updates(updates) => {
                     let octets = std::mem::take(&mut self.unbilled);
                     if octets <= LITTLE {
-                        self.handed_over = true;
-                        self.port.hand_over(updates, octets);
+                        self.others_next |= self.port.hand_over(updates, octets);
                     } else {
                         self.port.push(Report::Updates(updates), octets);
                     }

@@ -159,19 +159,26 @@ impl RibPort {
         self.tell(Report::DropRetained, None);
     }
 
-    /// What one read of few `octets` brought: goes past the queue if it may. [`RibPort::follow_up`] must follow.
-    pub(crate) fn hand_over(&mut self, updates: Vec<Update>, octets: usize) {
+    /// What one read of few `octets` brought: goes past the queue if it may. Whether others have a turn now, and then
+    /// [`RibPort::follow_up`] must follow.
+    #[must_use]
+    pub(crate) fn hand_over(&mut self, updates: Vec<Update>, octets: usize) -> bool {
         // What was reported before goes before.
         let none_before = !self.went_past && self.pending.is_empty() && self.queued.load(Ordering::Acquire) == 0;
         let past = match &self.desk {
             Some(desk) if none_before => desk.decide(self.tag, updates),
             _ => Err(updates),
         };
-        let Err(updates) = past else {
-            self.went_past = true;
-            return;
-        };
-        self.push(Report::Updates(updates), octets);
+        match past {
+            Ok(waits) => {
+                self.went_past = waits;
+                waits
+            }
+            Err(updates) => {
+                self.push(Report::Updates(updates), octets);
+                true
+            }
+        }
     }
 
     /// Has peers told of what went past the queue, when whoever is told before had its turn.

@@ -58,15 +58,20 @@ impl Desk {
         self.left_over.notified().await;
     }
 
-    /// Decides and tells the owner, if the RIB is at rest; [`Desk::follow_up`] must follow. `Err`: they have to queue.
-    pub(crate) fn decide(&self, tag: SessionTag, updates: Vec<Update>) -> Result<(), Vec<Update>> {
+    /// Decides and tells the owner, if the RIB is at rest. `Ok(true)`: [`Desk::follow_up`] must follow when the owner had its turn.
+    /// `Err`: they have to queue.
+    pub(crate) fn decide(&self, tag: SessionTag, updates: Vec<Update>) -> Result<bool, Vec<Update>> {
         match self.keeper.try_lock() {
             Ok(mut keeper) if keeper.waits && keeper.past == Past::Done => {
                 let now = keeper.clock.now();
                 keeper.take(tag, Report::Updates(updates), now);
                 keeper.past = Past::Decided { busy: keeper.aside(|keeper| keeper.decide(now)) };
                 keeper.tell_owner();
-                Ok(())
+                if keeper.unadvertised {
+                    return Ok(true);
+                }
+                self.leave_over(keeper.follow_up());
+                Ok(false)
             }
             _ => Err(updates),
         }
@@ -74,7 +79,11 @@ impl Desk {
 
     /// Tells peers what was decided, or has the task do so.
     pub(crate) fn follow_up(&self) {
-        if !self.keeper.try_lock().is_ok_and(|mut keeper| keeper.follow_up()) {
+        self.leave_over(self.keeper.try_lock().is_ok_and(|mut keeper| keeper.follow_up()));
+    }
+
+    fn leave_over(&self, nothing: bool) {
+        if !nothing {
             self.left_over.notify_one();
         }
     }
@@ -220,7 +229,7 @@ mod tests {
     #[tokio::test]
     async fn what_finds_the_rib_at_rest_is_decided_without_its_task() {
         let mut scene = scene().await;
-        scene.port.hand_over(announcement(), 1);
+        assert!(scene.port.hand_over(announcement(), 1), "whoever is told first gets no turn");
         // The task had no turn.
         assert!(matches!(scene.told.try_recv(), Ok(Event::Best(_))));
         assert!(scene.listener.try_recv().is_err(), "a peer was told before whoever is told before had its turn");
@@ -246,7 +255,7 @@ mod tests {
     #[tokio::test]
     async fn a_change_is_written_to_whoever_hears_of_it_without_its_task() {
         let (mut scene, outlet, mut peer) = scene_with_a_socket().await;
-        scene.port.hand_over(announcement(), 1);
+        let _ = scene.port.hand_over(announcement(), 1);
         scene.port.follow_up();
         assert!(scene.listener.try_recv().is_err(), "its task was told, too");
         let mut header = [0; 19];
@@ -263,7 +272,7 @@ mod tests {
         scene.port.push(Report::Updates(announcement()), 1);
         let Some(FromRib::Send { messages, .. }) = scene.listener.recv().await else { panic!("not told") };
         rest(&scene.desk).await;
-        scene.port.hand_over(announcement_of(vec!["203.0.113.0/24".parse().unwrap()]), 1);
+        let _ = scene.port.hand_over(announcement_of(vec!["203.0.113.0/24".parse().unwrap()]), 1);
         scene.port.follow_up();
         assert!(matches!(scene.listener.try_recv(), Ok(FromRib::Send { .. })));
         assert_eq!(outlet.take_aside(), None);
@@ -274,7 +283,7 @@ mod tests {
     async fn what_a_session_reports_is_taken_in_its_order_though_some_may_go_past_the_queue() {
         let mut scene = scene().await;
         scene.port.push(Report::Refresh(Family::Ipv4Unicast), 1);
-        scene.port.hand_over(announcement(), 1);
+        let _ = scene.port.hand_over(announcement(), 1);
         assert!(scene.told.try_recv().is_err(), "it went past what was reported before");
         assert!(matches!(scene.told.recv().await, Some(Event::Best(_))));
     }
@@ -337,9 +346,8 @@ mod tests {
     #[tokio::test]
     async fn whoever_forwards_is_brought_a_change_past_the_queue_and_before_peers_hear_of_it() {
         let (mut scene, follower, told) = followed().await;
-        scene.port.hand_over(announcement(), 1);
+        assert!(!scene.port.hand_over(announcement(), 1), "a turn that nobody needs");
         assert_eq!(*follower.taken.lock().unwrap(), [(told, 1)]);
-        scene.port.follow_up();
         assert!(matches!(scene.listener.try_recv(), Ok(FromRib::Send { .. })));
         assert!(scene.told.try_recv().is_err(), "it is told twice");
     }
@@ -348,19 +356,19 @@ mod tests {
     async fn what_whoever_forwards_does_not_take_comes_by_the_queue_and_is_counted() {
         let (mut scene, follower, told) = followed().await;
         follower.refuses.store(true, Ordering::Relaxed);
-        scene.port.hand_over(announcement(), 1);
+        let _ = scene.port.hand_over(announcement(), 1);
         assert!(matches!(scene.told.try_recv(), Ok(Event::Best(_))));
         scene.port.follow_up();
         rest(&scene.desk).await;
         follower.refuses.store(false, Ordering::Relaxed);
-        scene.port.hand_over(announcement_of(vec!["203.0.113.0/24".parse().unwrap()]), 1);
+        let _ = scene.port.hand_over(announcement_of(vec!["203.0.113.0/24".parse().unwrap()]), 1);
         assert_eq!(*follower.taken.lock().unwrap(), [(told + 1, 1)]);
     }
 
     #[tokio::test]
     async fn many_changes_and_those_that_the_task_decides_come_by_the_queue() {
         let (mut scene, follower, _) = followed().await;
-        scene.port.hand_over(half(20), 1);
+        let _ = scene.port.hand_over(half(20), 1);
         assert!(matches!(scene.told.try_recv(), Ok(Event::Best(_))));
         scene.port.follow_up();
         scene.port.push(Report::Updates(announcement()), 1);
@@ -371,7 +379,7 @@ mod tests {
     #[tokio::test]
     async fn a_session_that_ends_between_decision_and_word_leaves_its_peers_told() {
         let Scene { mut port, mut listener, orders: _orders, .. } = scene().await;
-        port.hand_over(announcement(), 1);
+        let _ = port.hand_over(announcement(), 1);
         drop(port);
         assert!(matches!(listener.try_recv(), Ok(FromRib::Send { .. })));
     }

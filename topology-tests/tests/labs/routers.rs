@@ -295,59 +295,104 @@ fn reload_with_key(linnet: &Node, file: &str, key: &str) -> String {
     linnet.exec(&["linnet", "reload"]).unwrap().checked().unwrap()
 }
 
-/// BIRD and FRR reset a session whose password changes. Routers that do not are stood in for by BIRD with a key that is changed
-/// in its kernel: within the hold time, after ours.
+/// A router whose key is changed: its daemon, its peers, a prefix of its, and what takes that back and announces it again.
+struct Rekeyed<'a> {
+    router: &'a str,
+    daemon: &'a str,
+    names: [&'a str; 2],
+    prefix: &'a str,
+    withdraw: &'a str,
+    announce: &'a str,
+}
+
+const REKEYED: [Rekeyed; 2] = [
+    Rekeyed {
+        router: "bird",
+        daemon: "bird",
+        names: ["bird", "bird-multihop"],
+        prefix: OF_BIRD,
+        withdraw: "birdc disable static1",
+        announce: "birdc enable static1",
+    },
+    Rekeyed {
+        router: "frr",
+        daemon: "bgpd",
+        names: ["frr", "frr-multihop"],
+        prefix: OF_FRR,
+        withdraw: "vtysh -c 'conf t' -c 'router bgp 65001' -c 'address-family ipv4' -c 'no network 198.51.100.0/24'",
+        announce: "vtysh -c 'conf t' -c 'router bgp 65001' -c 'address-family ipv4' -c 'network 198.51.100.0/24'",
+    },
+];
+
+/// BIRD and FRR reset a session whose password changes. Routers that do not are stood in for by each of them with a key that is
+/// changed in its kernel: within the hold time, after ours.
 fn a_md5_key_changes_under_running_sessions(lab: &Lab) {
     const KEY: &str = "a-new-key";
-    let (linnet, bird) = (lab.node("linnet").unwrap(), lab.node("bird").unwrap());
-    let names = ["bird", "bird-multihop"];
-    let times = || names.map(|name| neighbor(linnet, name).unwrap()["times_established"].clone());
-    let before = times();
-    let said = reload_with_key(linnet, "bird.key", KEY);
-    for name in names {
-        assert!(said.contains(&format!("peer {name}: password-file changed, in place")), "{said}");
+    let linnet = lab.node("linnet").unwrap();
+    for Rekeyed { router, daemon, names, prefix, withdraw, announce } in REKEYED {
+        let node = lab.node(router).unwrap();
+        let times = || names.map(|name| neighbor(linnet, name).unwrap()["times_established"].clone());
+        let before = times();
+        let said = reload_with_key(linnet, &format!("{router}.key"), KEY);
+        for name in names {
+            assert!(said.contains(&format!("peer {name}: password-file changed, in place")), "{said}");
+        }
+        let pid = node.pid(daemon).unwrap().to_string();
+        let rekeyed = std::process::Command::new("python3").args(["-c", REKEY, &pid, KEY]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&rekeyed.stdout).trim(), "2", "{rekeyed:?}");
+        for (change, is_there) in [(withdraw, false), (announce, true)] {
+            node.shell(change).unwrap();
+            wait(lab, &format!("a change of {router}'s to come over the session with the new key"), || {
+                let paths = routes(linnet, &[prefix])?;
+                holds(paths.iter().any(|path| path["peer"] == router) == is_there, paths)
+            });
+        }
+        // The other way: it goes on to say that it is there, and by the first session answers what it is asked.
+        let heard = |neighbor: &Value, kind: &str| {
+            let kinds = neighbor["messages"].as_array().cloned().unwrap_or_default();
+            kinds.iter().find(|known| known["kind"] == kind).and_then(|known| known["received"].as_u64())
+        };
+        for (name, kind) in [(names[0], "ROUTE-REFRESH"), (names[1], "KEEPALIVE")] {
+            let before = heard(&neighbor(linnet, name).unwrap(), kind);
+            linnet.exec(&["linnet", "bgp", "reset", name, "--soft"]).unwrap().checked().unwrap();
+            wait(lab, &format!("{name} to be heard by the session with the new key"), || {
+                let shown = neighbor(linnet, name)?;
+                holds(heard(&shown, kind) > before, &shown)
+            });
+        }
+        assert_eq!(times(), before, "no session was reset");
     }
-    let pid = bird.pid("bird").unwrap().to_string();
-    let rekeyed = std::process::Command::new("python3").args(["-c", REKEY, &pid, KEY]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&rekeyed.stdout).trim(), "2", "{rekeyed:?}");
-    let withdrawn = |gone: bool| {
-        wait(lab, "BIRD's change to come over the session with the new key", || {
-            let paths = routes(linnet, &[OF_BIRD])?;
-            holds(paths.is_empty() == gone, paths)
-        });
-    };
-    bird.shell("birdc disable static1").unwrap();
-    withdrawn(true);
-    bird.shell("birdc enable static1").unwrap();
-    withdrawn(false);
-    // The other way: BIRD goes on to say that it is there, and by the first session answers what it is asked.
-    let heard = |neighbor: &Value, kind: &str| {
-        let kinds = neighbor["messages"].as_array().cloned().unwrap_or_default();
-        kinds.iter().find(|known| known["kind"] == kind).and_then(|known| known["received"].as_u64())
-    };
-    for (name, kind) in [(names[0], "ROUTE-REFRESH"), (names[1], "KEEPALIVE")] {
-        let before = heard(&neighbor(linnet, name).unwrap(), kind);
-        linnet.exec(&["linnet", "bgp", "reset", name, "--soft"]).unwrap().checked().unwrap();
-        wait(lab, &format!("{name} to be heard by the session with the new key"), || {
-            let shown = neighbor(linnet, name)?;
-            holds(heard(&shown, kind) > before, &shown)
-        });
+    for Rekeyed { router, names, .. } in REKEYED {
+        the_old_key_is_worth_nothing_any_more(lab, router);
+        give_key(lab.node(router).unwrap(), &format!("between-{router}-and-linnet"), KEY);
+        established(lab, &names);
     }
-    assert_eq!(times(), before, "no session was reset");
+}
 
-    // That was the new key, and the old one is worth nothing any more.
-    linnet.exec(&["linnet", "bgp", "reset", "bird"]).unwrap().checked().unwrap();
-    wait(lab, "BIRD, which begins sessions with the old key, to be let in no more", || {
-        let shown = neighbor(linnet, "bird")?;
+fn the_old_key_is_worth_nothing_any_more(lab: &Lab, router: &str) {
+    let linnet = lab.node("linnet").unwrap();
+    linnet.exec(&["linnet", "bgp", "reset", router]).unwrap().checked().unwrap();
+    wait(lab, &format!("{router}, which begins sessions with the old key, to be let in no more"), || {
+        let shown = neighbor(linnet, router)?;
         let error = shown["last_error"].as_str().unwrap_or_default();
         holds(shown["state"] != "Established" && error.contains("no answer") && error.contains("MD5"), &shown)
     });
-    let configured = format!(
-        "sed 's/between-bird-and-linnet/{KEY}/' /etc/bird/bird.conf > /run/bird.conf &&
-         mount --bind /run/bird.conf /etc/bird/bird.conf && birdc configure"
-    );
-    bird.shell(&configured).unwrap();
-    established(lab, &names);
+}
+
+/// Changes a key in a router's configuration, and in the file that it reads when it is started again.
+fn give_key(router: &Node, old: &str, new: &str) {
+    let saved = |file: &str| {
+        let next = format!("/run/{new}.conf");
+        router.shell(&format!("sed 's/{old}/{new}/' {file} > {next} && mount --bind {next} {file}")).unwrap();
+    };
+    if router.name() == "bird" {
+        saved("/etc/bird/bird.conf");
+        router.shell("birdc configure").unwrap();
+    } else {
+        saved("/etc/frr/frr.conf");
+        let commands = ["10.1.1.1", "10.255.0.9"].map(|peer| format!("-c 'neighbor {peer} password {new}'"));
+        router.shell(&format!("vtysh -c 'conf t' -c 'router bgp 65001' {}", commands.join(" "))).unwrap();
+    }
 }
 
 /// FRR says Cease as its password changes, and comes again with the new one; ours has changed in place meanwhile.
@@ -355,19 +400,7 @@ fn a_router_that_resets_for_its_new_key_finds_ours_changed(lab: &Lab) {
     const KEY: &str = "another-new-key";
     let (linnet, frr) = (lab.node("linnet").unwrap(), lab.node("frr").unwrap());
     let before = neighbor(linnet, "frr").unwrap();
-    let commands = [
-        "configure terminal",
-        "router bgp 65001",
-        &format!("neighbor 10.1.1.1 password {KEY}"),
-        &format!("neighbor 10.255.0.9 password {KEY}"),
-    ];
-    let words: Vec<_> = commands.iter().flat_map(|command| ["-c", command]).collect();
-    frr.exec(&[&["vtysh"], &words[..]].concat()).unwrap().checked().unwrap();
-    // What it reads when it is started again, later.
-    let saved = format!(
-        "sed 's/between-frr-and-linnet/{KEY}/' /etc/frr/frr.conf > /run/frr.conf && mount --bind /run/frr.conf /etc/frr/frr.conf"
-    );
-    frr.shell(&saved).unwrap();
+    give_key(frr, "a-new-key", KEY);
     let said = reload_with_key(linnet, "frr.key", KEY);
     assert!(said.contains("peer frr: password-file changed, in place"), "{said}");
     wait(lab, "the session with FRR by the new key", || {

@@ -11,6 +11,8 @@ use topology_tests::words::routes;
 
 /// What both FRRs announce.
 const SHARED: &str = "198.51.100.0/24";
+/// What one of them and BIRD announce.
+const SHARED_WITH_BIRD: &str = "198.51.101.0/24";
 
 fn json(node: &Node, command: &[&str]) -> Result<Value, String> {
     let said = node.exec(command).map_err(|error| error.to_string())?;
@@ -21,7 +23,7 @@ fn json(node: &Node, command: &[&str]) -> Result<Value, String> {
 fn filters_weights_and_blackholes_beside_frr_and_bird() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/filters.clab.yml");
     let lab = Lab::up(&file, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
-    link_bandwidths_of_frr_become_weights_in_the_kernel(&lab);
+    link_bandwidths_of_frr_and_bird_become_weights_in_the_kernel(&lab);
     communities_of_all_kinds_are_matched_and_removed(&lab);
     an_as_path_pattern_rejects_and_says_so(&lab);
     what_we_set_reaches_bird(&lab);
@@ -30,25 +32,28 @@ fn filters_weights_and_blackholes_beside_frr_and_bird() {
     a_filter_explains_itself(&lab);
 }
 
-fn link_bandwidths_of_frr_become_weights_in_the_kernel(lab: &Lab) {
+fn link_bandwidths_of_frr_and_bird_become_weights_in_the_kernel(lab: &Lab) {
     let linnet = lab.node("linnet").unwrap();
-    wait(lab, "weights of 2 to 5, as 1 Gbit/s and 2.5 Gbit/s are", || {
-        let kernel = linnet.shell(&format!("ip route show {SHARED}")).map_err(|error| error.to_string())?;
-        let hop = |via: &str, weight: u8| {
-            kernel
-                .lines()
-                .any(|line| line.contains(&format!("via {via} ")) && line.contains(&format!("weight {weight}")))
-        };
-        holds(hop("10.1.1.2", 2) && hop("10.1.2.2", 5), &kernel)?;
-        let list = json(linnet, &["linnet", "route", "list", "-o", "json"])?;
-        let route = list["routes"].as_array().into_iter().flatten().find(|route| route["prefix"] == SHARED).cloned();
-        let weights: Vec<Value> = route
-            .iter()
-            .flat_map(|route| route["next_hops"].as_array().cloned().unwrap_or_default())
-            .map(|hop| hop["weight"].clone())
-            .collect();
-        holds(weights == [2, 5] && route.as_ref().is_some_and(|route| route["installed"] == true), &route)
-    });
+    for (prefix, said, hops) in [
+        (SHARED, "1 Gbit/s of one FRR and 2.5 Gbit/s of another", [("10.1.1.2", 2), ("10.1.2.2", 5)]),
+        (SHARED_WITH_BIRD, "1 Gbit/s of FRR and 4 Gbit/s of BIRD", [("10.1.1.2", 1), ("10.1.3.2", 4)]),
+    ] {
+        wait(lab, &format!("weights as {said} are"), || {
+            let kernel = linnet.shell(&format!("ip route show {prefix}")).map_err(|error| error.to_string())?;
+            let is_there = |(via, weight): (&str, u64)| {
+                let hop = kernel.lines().find(|line| line.contains(&format!("via {via} ")));
+                hop.is_some_and(|hop| hop.contains(&format!("weight {weight} ")))
+            };
+            holds(hops.into_iter().all(is_there), &kernel)?;
+            let list = json(linnet, &["linnet", "route", "list", "-o", "json"])?;
+            let route =
+                list["routes"].as_array().into_iter().flatten().find(|route| route["prefix"] == prefix).cloned();
+            let route = route.unwrap_or_default();
+            let weights: Vec<_> =
+                route["next_hops"].as_array().into_iter().flatten().map(|hop| hop["weight"].as_u64()).collect();
+            holds(weights == hops.map(|(_, weight)| Some(weight)) && route["installed"] == true, &route)
+        });
+    }
 }
 
 fn communities_of_all_kinds_are_matched_and_removed(lab: &Lab) {

@@ -53,10 +53,11 @@ fn a_host_is_something_else_to_each_of_its_neighbours() {
     a_default_route_is_originated_always_or_while_another_is_there_as_a_reload_says(&lab);
     an_aggregate_stands_for_what_is_inside(&lab);
     limits_warn_or_end_the_session(&lab);
+    an_open_waits_for_frrs_and_for_its_own_time_where_frr_waits_too(&lab);
 }
 
 fn roles_are_agreed_with_three_speakers_and_refused_where_they_contradict(lab: &Lab) {
-    // Far more than any wait of this test: who is up has not waited for it.
+    // Far more than any wait of this test: FRR's OPEN comes at once, and ours has not waited any longer.
     assert_eq!(neighbor(lab, "frr").unwrap()["delay_open_seconds"], 240);
     for (name, ours, theirs) in [
         ("frr", "customer", Some("provider")),
@@ -280,4 +281,49 @@ fn limits_warn_or_end_the_session(lab: &Lab) {
         let shown = neighbor(lab, "many")?;
         holds(shown["prefix_limit_reached"] == 2, &shown)
     });
+}
+
+/// RFC 4271 section 8.1.1, with FRR's `timers delayopen`. Who waits for the other waits for four minutes, which no wait of this
+/// test does.
+fn an_open_waits_for_frrs_and_for_its_own_time_where_frr_waits_too(lab: &Lab) {
+    let (linnet, frr) = (lab.node("linnet").unwrap(), lab.node("frr").unwrap());
+    let delay = |seconds: u32| {
+        let line = format!("neighbor 10.5.0.1 timers delayopen {seconds}");
+        frr.exec(&["vtysh", "-c", "conf t", "-c", "router bgp 65001", "-c", &line]).unwrap().checked().unwrap();
+    };
+    let opens =
+        |shown: &Value| shown["messages"].as_array().into_iter().flatten().find(|it| it["kind"] == "OPEN").cloned();
+    let both_wait = || {
+        let before = opens(&neighbor(lab, "frr").unwrap());
+        linnet.exec(&["linnet", "bgp", "reset", "frr"]).unwrap().checked().unwrap();
+        wait(lab, "a connection with FRR on which nobody says anything", || {
+            let shown = neighbor(lab, "frr")?;
+            let waits = shown["open_in_seconds"].as_u64().is_some_and(|left| (1..=240).contains(&left));
+            holds(waits && ["Connect", "Active"].iter().any(|state| shown["state"] == *state), &shown)?;
+            holds(opens(&shown) == before, &shown)?;
+            let connected =
+                linnet.shell("ss -tnH state established dst 10.5.0.2").map_err(|error| error.to_string())?;
+            holds(!connected.is_empty(), connected)?;
+            let theirs = json(frr, &["vtysh", "-c", "show bgp neighbors 10.5.0.1 json"])?["10.5.0.1"].clone();
+            holds(["Connect", "Active"].iter().any(|state| theirs["bgpState"] == *state), &theirs["bgpState"])
+        });
+    };
+    let up = |what: &str| {
+        wait(lab, what, || {
+            let shown = neighbor(lab, "frr")?;
+            holds(shown["state"] == "Established", &shown)
+        });
+    };
+    delay(240);
+    both_wait();
+    // FRR's new connection has its new time, and ours would be over long after it.
+    delay(1);
+    frr.exec(&["vtysh", "-c", "clear bgp 10.5.0.1"]).unwrap().checked().unwrap();
+    up("our OPEN to follow FRR's");
+
+    delay(240);
+    both_wait();
+    reload(lab, "s/^delay-open = 240/delay-open = 1/").unwrap();
+    linnet.exec(&["linnet", "bgp", "reset", "frr"]).unwrap().checked().unwrap();
+    up("our OPEN to come by itself, and FRR's to follow it");
 }

@@ -100,17 +100,39 @@ fn who_stays_away_for_longer_than_it_restarts_is_the_last_choice_and_stays_in_th
     wait(&lab, "BIRD's route to be as it was", || is_kept(linnet, OF_BIRD, false));
     wait(&lab, "what BIRD did not want to be kept", || is_kept(linnet, NOT_KEPT, false));
 
-    // This node goes, and BIRD keeps its route as the last choice.
+    // So is FRR.
+    frr.start("bgpd").unwrap();
+    frr.exec(&["vtysh", "-b"]).unwrap().checked().unwrap();
+    wait(&lab, "FRR's route to be as it was", || is_kept(linnet, OF_FRR, false));
+    let at_frr = || {
+        Ok::<_, String>(json(frr, &["vtysh", "-c", &format!("show bgp ipv4 unicast {OURS} json")])?["paths"][0].clone())
+    };
+    wait(&lab, "FRR to have our route", || {
+        let path = at_frr()?;
+        holds(path["valid"] == true && path["stale"].is_null() && path["community"].is_null(), &path)
+    });
+
+    // This node goes, and both keep its route as the last choice.
     wait(&lab, "BIRD to have our route", || says(bird, &format!("birdc show route {OURS} all"), &["64512"]));
     linnet.signal("linnetd", "KILL").unwrap();
     wait(&lab, "BIRD to keep our route for the long-lived stale time", || {
         says(bird, "birdc show protocols all linnet | tr -s ' '", &["Neighbor GR: Long-lived", "LL stale timer: 5"])?;
-        says(bird, &format!("birdc show route {OURS} all"), &["64512"])
+        says(bird, &format!("birdc show route {OURS} all"), &["64512", "(65535,6)"])
     });
+    wait(&lab, "FRR to keep it as long, and to forward by it", || {
+        let path = at_frr()?;
+        holds(path["stale"] == true && path["community"]["string"] == "llgr-stale", &path)?;
+        holds(path["llgrSecondsRemaining"].as_u64().is_some_and(|left| (1..=600).contains(&left)), &path)?;
+        says(frr, &format!("ip route show {OURS}"), &["via 10.1.1.1"])
+    });
+
+    // It is back, while FRR is away.
+    frr.signal("bgpd", "KILL").unwrap();
     linnet.start("linnetd").unwrap();
     wait(&lab, "this node to wait for FRR, which is away, and not for BIRD", || waits_for(linnet, &json!(["frr"])));
     wait(&lab, "BIRD to have heard it again", || {
         says(bird, "birdc show protocols linnet", &["Established"])?;
-        says(bird, &format!("birdc show route {OURS} all"), &["64512"])
+        let route = bird.shell(&format!("birdc show route {OURS} all")).map_err(|error| error.to_string())?;
+        holds(route.contains("64512") && !route.contains("(65535,6)"), route)
     });
 }

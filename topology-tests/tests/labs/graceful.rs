@@ -71,8 +71,9 @@ fn what_ends_with_notice_costs_nothing_beside_four_routers() {
     a_router_that_shuts_down_is_used_where_there_is_no_other(&lab);
     a_hold_timer_that_expires_costs_no_route_at_either_end(&lab);
     a_hard_reset_costs_routes_and_a_plain_one_does_not(&lab);
+    our_hard_reset_takes_our_routes_from_gobgp_at_once(&lab);
     what_a_person_says_is_heard_at_the_other_end(&lab);
-    a_restarted_node_waits_for_a_silent_peer_no_longer_than_it_may(&lab);
+    a_restarted_node_waits_for_silent_peers_no_longer_than_it_may(&lab);
     a_blackhole_is_one_whoever_asks_for_it(&lab);
 }
 
@@ -290,6 +291,22 @@ fn a_hard_reset_costs_routes_and_a_plain_one_does_not(lab: &Lab) {
     );
 }
 
+/// What GoBGP keeps over a hold timer, as it does above, it must not keep now, and does not for a moment.
+fn our_hard_reset_takes_our_routes_from_gobgp_at_once(lab: &Lab) {
+    wait(lab, "GoBGP to have our route", || {
+        let seen = ours_at(lab, "gobgp")?;
+        holds(!seen.is_empty() && !seen.contains("S*"), seen)
+    });
+    linnet(lab, &["bgp", "disable", "gobgp"]);
+    wait(lab, "our route to leave GoBGP", || {
+        let seen = ours_at(lab, "gobgp")?;
+        assert!(!seen.contains("S*"), "it is kept as stale: {seen}");
+        holds(seen.is_empty(), seen)
+    });
+    linnet(lab, &["bgp", "enable", "gobgp"]);
+    established(lab, &["gobgp"]);
+}
+
 /// RFC 9003, by FRR also within a hard reset (RFC 8538 section 3.1).
 fn what_a_person_says_is_heard_at_the_other_end(lab: &Lab) {
     for (name, down, up) in [
@@ -354,9 +371,10 @@ fn what_a_person_says_is_heard_at_the_other_end(lab: &Lab) {
     }
 }
 
-/// RFC 4724 section 4.1: BIRD's kernel answers, and BIRD does not. What is ours is announced at once, what was learned when
-/// the deferral time is over.
-fn a_restarted_node_waits_for_a_silent_peer_no_longer_than_it_may(lab: &Lab) {
+/// RFC 4724 section 4.1: the kernels of BIRD and FRR answer, and they do not. What is ours is announced at once, what was learned
+/// when the deferral time is over.
+fn a_restarted_node_waits_for_silent_peers_no_longer_than_it_may(lab: &Lab) {
+    const SILENT: [(&str, &str, &str); 2] = [("bird", "bird", OF_BIRD), ("frr", "bgpd", OF_FRR)];
     let (host, gobgp) = (lab.node("linnet").unwrap(), lab.node("gobgp").unwrap());
     let at_gobgp = |prefix: &str| shell(gobgp, &format!("gobgp global rib {prefix} 2>&1 || true"));
     let is_stale = |prefix: &str, stale: bool| {
@@ -365,33 +383,43 @@ fn a_restarted_node_waits_for_a_silent_peer_no_longer_than_it_may(lab: &Lab) {
     };
     let complete =
         |log: &str| log.lines().filter(|it| it.contains("routes are complete") && it.contains("ipv4")).count();
-    for prefix in [OURS, OF_FRR, OF_BIRD] {
+    for prefix in [OURS, OF_OPENBGPD, OF_FRR, OF_BIRD] {
         wait(lab, &format!("GoBGP to have {prefix}"), || is_stale(prefix, false));
     }
     let watch = Watch::begin(host).unwrap();
     let before = complete(&host.log("linnetd"));
-    lab.node("bird").unwrap().signal("bird", "STOP").unwrap();
+    for (name, daemon, _) in SILENT {
+        lab.node(name).unwrap().signal(daemon, "STOP").unwrap();
+    }
     host.signal("linnetd", "KILL").unwrap();
     host.start("linnetd").unwrap();
-    established(lab, &["frr", "openbgpd", "gobgp"]);
+    established(lab, &["openbgpd", "gobgp"]);
     wait(lab, "GoBGP to have ours afresh", || is_stale(OURS, false));
     // So far the deferral time is not over, and nothing that was learned is said or removed.
-    is_stale(OF_FRR, true).unwrap();
+    is_stale(OF_OPENBGPD, true).unwrap();
     let kernel = host.shell("ip route show proto 76").unwrap();
-    assert!([OF_FRR, OF_BIRD].iter().all(|prefix| kernel.contains(prefix)), "{kernel}");
-    assert_eq!(complete(&host.log("linnetd")), before, "BIRD was not waited for");
-    wait(lab, "GoBGP to have what FRR said, without BIRD's word", || is_stale(OF_FRR, false));
-    wait(lab, "what nobody announced to leave our kernel and GoBGP's table", || {
-        let kernel = shell(host, "ip route show proto 76")?;
-        holds(kernel.contains(OF_FRR) && !kernel.contains(OF_BIRD), kernel)?;
-        let seen = at_gobgp(OF_BIRD)?;
-        holds(!seen.contains("64500"), seen)
-    });
-    assert!(neighbor(lab, "bird").unwrap()["state"] != "Established");
-    lab.node("bird").unwrap().signal("bird", "CONT").unwrap();
-    established(lab, &["bird", "bird-internal"]);
-    wait(lab, "BIRD's route to be back", || is_stale(OF_BIRD, false));
-    let gone = watch.removed(&[OF_FRR]).unwrap();
+    assert!([OF_OPENBGPD, OF_FRR, OF_BIRD].iter().all(|prefix| kernel.contains(prefix)), "{kernel}");
+    let deferral = json(host, &["linnet", "bgp", "neighbor", "-o", "json"]).unwrap()["deferral"].clone();
+    let waits_for = deferral["peers"].as_array().cloned().unwrap_or_default();
+    assert!(SILENT.iter().all(|(name, ..)| waits_for.iter().any(|peer| peer == name)), "{deferral}");
+    assert_eq!(complete(&host.log("linnetd")), before, "the silent peers were not waited for");
+    wait(lab, "GoBGP to have what OpenBGPD said, without the others' word", || is_stale(OF_OPENBGPD, false));
+    for (name, _, prefix) in SILENT {
+        wait(lab, &format!("what {name} did not announce to leave our kernel and GoBGP's table"), || {
+            let kernel = shell(host, "ip route show proto 76")?;
+            holds(kernel.contains(OF_OPENBGPD) && !kernel.contains(prefix), kernel)?;
+            let seen = at_gobgp(prefix)?;
+            holds(!seen.contains("64500"), seen)
+        });
+        assert!(neighbor(lab, name).unwrap()["state"] != "Established", "{name} is not silent");
+    }
+    for (name, daemon, prefix) in SILENT {
+        lab.node(name).unwrap().signal(daemon, "CONT").unwrap();
+        established(lab, &[name]);
+        wait(lab, &format!("the route of {name} to be back"), || is_stale(prefix, false));
+    }
+    established(lab, &["bird-internal"]);
+    let gone = watch.removed(&[OF_OPENBGPD]).unwrap();
     assert!(gone.is_empty(), "{gone:?}\n{}", lab.dump());
 }
 

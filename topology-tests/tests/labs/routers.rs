@@ -35,6 +35,7 @@ fn a_host_beside_frr_bird_and_openbgpd() {
     let lab = Lab::up(&file, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
     keys_ttls_and_multihop_let_sessions_up(&lab);
     a_wrong_key_is_told_as_what_it_may_be(&lab);
+    routers_that_send_with_a_low_ttl_are_not_heard_until_they_have_gtsm(&lab);
     a_dynamic_peer_has_a_session_and_the_limit_holds(&lab);
     filters_change_what_frr_and_linnet_see(&lab);
     filters_that_are_reloaded_change_what_all_see_under_running_sessions(&lab);
@@ -65,6 +66,44 @@ fn a_wrong_key_is_told_as_what_it_may_be(lab: &Lab) {
         holds(said.contains("10.1.4.2 port 179: no answer") && said.contains("MD5"), &peer)?;
         holds(peer["state"] != "Established", &peer)
     });
+}
+
+/// RFC 5082 section 3: they answer with a TTL of 1, and the kernel lets nothing of that through.
+fn routers_that_send_with_a_low_ttl_are_not_heard_until_they_have_gtsm(lab: &Lab) {
+    let [linnet, frr, bird] = ["linnet", "frr", "bird"].map(|name| lab.node(name).unwrap());
+    let dropped = || {
+        let seen = linnet.shell("nstat -az TcpExtTCPMinTTLDrop | tail -1").unwrap();
+        seen.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let names = ["frr-low-ttl", "bird-low-ttl"];
+    bird.shell("birdc enable linnet_low_ttl").unwrap();
+    for name in names {
+        let before = dropped();
+        wait(lab, &format!("{name} to have our OPEN, and us to hear nothing"), || {
+            let shown = neighbor(linnet, name)?;
+            let kinds = shown["messages"].as_array().cloned().unwrap_or_default();
+            let open = kinds.iter().find(|kind| kind["kind"] == "OPEN").cloned().unwrap_or_default();
+            holds(
+                open["sent"].as_u64() >= Some(1) && open["received"] == 0 && shown["times_established"] == 0,
+                &shown,
+            )?;
+            holds(dropped() > before, before)
+        });
+    }
+    let frr_does = |line: &str| {
+        let line = format!("neighbor 10.1.5.1 {line}");
+        frr.exec(&["vtysh", "-c", "conf t", "-c", "router bgp 65001", "-c", &line]).unwrap().checked().unwrap();
+    };
+    let other = "sed 's/ttl security off/ttl security on/; /disabled yes/d' /etc/bird/bird.conf > /run/gtsm.conf";
+    frr_does("ttl-security hops 1");
+    bird.shell(&format!("{other} && birdc configure '\"/run/gtsm.conf\"'")).unwrap();
+    established(lab, &names);
+    // They are in nobody's way any more.
+    frr_does("shutdown");
+    bird.shell("birdc disable linnet_low_ttl").unwrap();
+    for name in names {
+        linnet.exec(&["linnet", "bgp", "disable", name]).unwrap().checked().unwrap();
+    }
 }
 
 fn a_dynamic_peer_has_a_session_and_the_limit_holds(lab: &Lab) {

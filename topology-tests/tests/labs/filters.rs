@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 use topology_tests::expect::{holds, wait};
 use topology_tests::lab::{Lab, Node, Options};
-use topology_tests::words::routes;
+use topology_tests::words::{path, routes, shell};
 
 /// What both FRRs announce.
 const SHARED: &str = "198.51.100.0/24";
@@ -25,6 +25,8 @@ fn filters_weights_and_blackholes_beside_frr_and_bird() {
     let lab = Lab::up(&file, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
     link_bandwidths_of_frr_and_bird_become_weights_in_the_kernel(&lab);
     communities_of_all_kinds_are_matched_and_removed(&lab);
+    each_condition_holds_for_the_one_route_that_it_is_for(&lab);
+    what_we_put_in_place_of_next_hop_and_communities_counts_here_and_reaches_both(&lab);
     an_as_path_pattern_rejects_and_says_so(&lab);
     what_we_set_reaches_bird(&lab);
     what_we_set_reaches_frr(&lab);
@@ -69,6 +71,58 @@ fn communities_of_all_kinds_are_matched_and_removed(lab: &Lab) {
             holds(path["communities"] == left, &path)
         });
     }
+}
+
+/// Each rule of the filter adds a community of its own, so that a route says which of them it met: origin 1, MED 2, next hop 3, length
+/// of the AS path 4, origin AS 5, family 6, neighbour AS 101 or 103.
+fn each_condition_holds_for_the_one_route_that_it_is_for(lab: &Lab) {
+    for (peer, routes, prefix6, neighbor) in [
+        ("frr-conditions", "100.65", "fd00:65::/48", "64512:101"),
+        ("bird-conditions", "100.64", "fd00:64::/48", "64512:103"),
+    ] {
+        let expected: [(String, &[&str]); 6] = [
+            (format!("{routes}.0.0/24"), &[]),
+            (format!("{routes}.1.0/24"), &["64512:1"]),
+            (format!("{routes}.2.0/24"), &["64512:2"]),
+            (format!("{routes}.3.0/24"), &["64512:3"]),
+            (format!("{routes}.4.0/24"), &["64512:4", "64512:5"]),
+            (prefix6.to_owned(), &["64512:6"]),
+        ];
+        for (prefix, met) in expected {
+            wait(lab, &format!("what {prefix} of {peer} meets"), || {
+                let path = path(lab, &prefix, peer)?;
+                holds(path["communities"] == serde_json::json!([met, &[neighbor]].concat()), &path)
+            });
+        }
+    }
+}
+
+/// On import and on export: the routes have a community of each of two kinds, and the one that is put in place is of the first.
+fn what_we_put_in_place_of_next_hop_and_communities_counts_here_and_reaches_both(lab: &Lab) {
+    let [linnet, frr, bird] = ["linnet", "frr-a", "bird"].map(|name| lab.node(name).unwrap());
+    for (peer, prefix, next_hop, left) in [
+        ("frr-conditions", "100.65.5.0/24", "10.2.1.3", ["64512:9", "64512:101", "65001:5:5"]),
+        ("bird-conditions", "100.64.5.0/24", "10.2.3.3", ["64512:9", "64512:103", "65003:5:5"]),
+    ] {
+        wait(lab, &format!("{prefix} with another next hop, and its large community alone"), || {
+            let path = path(lab, prefix, peer)?;
+            holds(path["next_hop"] == next_hop && path["communities"] == serde_json::json!(left), &path)?;
+            let kernel = shell(linnet, &format!("ip route show {prefix}"))?;
+            holds(kernel.contains(&format!("via {next_hop} ")), kernel)
+        });
+    }
+    wait(lab, "BIRD's route at FRR", || {
+        let seen = json(frr, &["vtysh", "-c", "show bgp ipv4 unicast 100.64.5.0/24 json"])?;
+        let paths = seen["paths"].as_array().cloned().unwrap_or_default();
+        let path = paths.iter().find(|path| path["peer"]["peerId"] == "10.2.1.1").cloned().unwrap_or_default();
+        holds(path["nexthops"][0]["ip"] == "10.2.1.5" && path["community"]["string"] == "64512:200", &seen)?;
+        holds(path["largeCommunity"]["string"] == "65003:5:5", &path)
+    });
+    wait(lab, "FRR's route at BIRD", || {
+        let seen = shell(bird, "birdc show route 100.65.5.0/24 table one_by_one all")?;
+        let lines = ["BGP.next_hop: 10.2.3.5", "BGP.community: (64512,200)", "BGP.large_community: (65001, 5, 5)"];
+        holds(lines.iter().all(|line| seen.lines().any(|seen| seen.trim() == *line)), &seen)
+    });
 }
 
 fn an_as_path_pattern_rejects_and_says_so(lab: &Lab) {

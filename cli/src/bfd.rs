@@ -27,6 +27,8 @@ pub(crate) struct Session {
     seconds: u64,
     multihop: bool,
     passive: bool,
+    /// What becomes of the peer's routes: as graceful restart says (`auto`), or they go at once (`drop`).
+    on_down: Option<String>,
     diagnostic: Option<String>,
     remote_diagnostic: Option<String>,
     local_discriminator: u32,
@@ -66,6 +68,7 @@ impl From<api::BfdSession> for Session {
             seconds: session.seconds,
             multihop: session.multihop,
             passive: session.passive,
+            on_down: present(session.on_down),
             diagnostic: present(session.diagnostic),
             remote_diagnostic: present(session.remote_diagnostic),
             local_discriminator: session.local_discriminator,
@@ -111,10 +114,11 @@ impl Session {
     /// For the page of its BGP peer.
     pub(crate) fn draw(&self, page: &mut Page) {
         page.line(format!(
-            "  BFD: {} for {}, {}; the peer says {}",
+            "  BFD: {} for {}, {}{}; the peer says {}",
             self.state,
             ago(self.seconds),
             self.way(),
+            self.on_down.as_deref().map(|word| format!(", on-down {word}")).unwrap_or_default(),
             self.remote_state
         ));
         let (sent, detection) = (millis(self.transmit_interval_us), millis(self.detection_time_us));
@@ -162,7 +166,7 @@ impl Present for Sessions {
         }
         let mut heads = vec!["PEER", "ADDRESS", "STATE", ">SINCE", "HOPS", ">SEND", ">TAKE", ">LOST AFTER", ">DOWNS"];
         if page.wide {
-            heads.extend(["REMOTE", ">LOCAL ID", ">REMOTE ID", "C", ">SENT", ">RECEIVED", ">DISCARDED"]);
+            heads.extend(["REMOTE", ">LOCAL ID", ">REMOTE ID", "C", "ON-DOWN", ">SENT", ">RECEIVED", ">DISCARDED"]);
         }
         heads.push("WHY");
         let mut table = Table::new(&heads);
@@ -185,6 +189,7 @@ impl Present for Sessions {
                     plain(session.local_discriminator.to_string()),
                     plain(dash(session.remote_discriminator.map(|id| id.to_string()).as_deref())),
                     plain(u8::from(session.control_plane_independent).to_string()),
+                    plain(dash(session.on_down.as_deref())),
                     plain(session.sent.to_string()),
                     plain(session.received.to_string()),
                     plain(session.discarded.to_string()),
@@ -217,6 +222,7 @@ pub(crate) fn example() -> api::BfdSession {
         address: "192.168.10.1".into(),
         state: "Up".into(),
         remote_state: "Up".into(),
+        on_down: "auto".into(),
         seconds: 253,
         local_discriminator: 712_345_678,
         remote_discriminator: 9,
@@ -246,6 +252,7 @@ mod tests {
             remote_state: "Down".into(),
             diagnostic: "control detection time expired".into(),
             multihop: true,
+            on_down: "drop".into(),
             seconds: 7,
             receive_interval_us: 300_000,
             transmit_interval_us: 1_000_000,

@@ -5,7 +5,11 @@ use std::time::Duration;
 use bgp_proto::bfd::SessionConfig;
 use bgpd::{BfdConfig, BfdHops, OnBfdDown};
 
+use super::conduct::word;
 use super::reader::Field;
+
+/// `on-down`
+pub const ON_DOWN: [(&str, OnBfdDown); 2] = [("auto", OnBfdDown::Auto), ("drop", OnBfdDown::Drop)];
 
 /// A host that is busy with something else for this long is no broken path.
 const BRISK: Duration = Duration::from_millis(150);
@@ -30,9 +34,7 @@ pub(super) fn bfd(field: &Field<'_>, unnumbered: bool) -> Option<Option<BfdConfi
         }
         Some(if multihop { BfdHops::Multi } else { BfdHops::Single })
     });
-    let on_down = section
-        .field("on-down")
-        .map_or(Some(OnBfdDown::Auto), |field| field.word(&[("auto", OnBfdDown::Auto), ("drop", OnBfdDown::Drop)]));
+    let on_down = section.field("on-down").map_or(Some(OnBfdDown::Auto), |field| field.word(&ON_DOWN));
     section.finish();
     let session = SessionConfig { min_interval: interval?, detect_mult: detect_mult?, passive: passive? };
     let detection = session.min_interval * u32::from(session.detect_mult);
@@ -55,10 +57,7 @@ pub(super) fn text(bfd: &BfdConfig) -> String {
         BfdHops::Single => "multihop = false, ",
         BfdHops::Multi => "multihop = true, ",
     };
-    let on_down = match bfd.on_down {
-        OnBfdDown::Auto => "auto",
-        OnBfdDown::Drop => "drop",
-    };
+    let on_down = word(&ON_DOWN, &bfd.on_down);
     format!(
         "{{ min-interval-ms = {}, multiplier = {detect_mult}, passive = {passive}, {multihop}on-down = \"{on_down}\" }}",
         min_interval.as_millis()

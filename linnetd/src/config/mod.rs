@@ -6,7 +6,7 @@
 mod add_path;
 mod aggregate;
 mod authentication;
-mod bfd;
+pub mod bfd;
 mod bgp;
 pub mod conduct;
 mod environment;

@@ -9,8 +9,8 @@ use bgp_proto::conduct::{DefaultOriginate, NextHopMode};
 use bgp_proto::session::{Established, State};
 use bgp_proto::types::{Family, HoldTime, PeerId, Prefix};
 use bgpd::{
-    AoKey, Authentication, BfdStatus, LimitAction, PeerStatus, PrefixLimit, RouteQuery, RouteScope, SetEnabledError,
-    Ttl, UnknownPeer,
+    AoKey, Authentication, BfdStatus, LimitAction, PeerConfig, PeerStatus, PrefixLimit, RouteQuery, RouteScope,
+    SetEnabledError, Ttl, UnknownPeer,
 };
 use futures_util::{Stream, stream};
 use linnet_api::bgp_routes_request::Scope;
@@ -26,6 +26,7 @@ use tonic::{Request, Response, Status};
 
 use super::{filter, notation, restart, watch};
 use crate::config::add_path_word;
+use crate::config::bfd::ON_DOWN;
 use crate::config::conduct::{LOCAL_AS_PREPEND, NEXT_HOP, REMOVE_PRIVATE_AS, word};
 use crate::daemon::Daemon;
 
@@ -105,13 +106,12 @@ impl Bgp for BgpService {
 
     async fn bfd(&self, _: Request<BfdRequest>) -> Result<Response<BfdReply>, Status> {
         let (report, peers) = (self.0.bgp().bfd().await, self.0.bgp().peers().await);
-        let name = |session: &BfdStatus| {
+        let peer = |session: &BfdStatus| {
             let is_its = |peer: &&PeerStatus| peer.bfd.as_ref().is_some_and(|bfd| bfd.target == session.target);
-            let peer = peers.iter().find(is_its);
-            peer.map_or("", |peer| peer.config.name.as_str())
+            peers.iter().find(is_its).map(|peer| &peer.config)
         };
         Ok(Response::new(BfdReply {
-            sessions: report.sessions.iter().map(|session| bfd(name(session), session)).collect(),
+            sessions: report.sessions.iter().map(|session| bfd(peer(session), session)).collect(),
             discards: report
                 .discards
                 .into_iter()
@@ -263,7 +263,7 @@ fn add_path(established: &Established) -> Vec<AddPathFamily> {
     established.send.families.iter().map(of_family).collect()
 }
 
-fn bfd(peer: &str, session: &BfdStatus) -> BfdSession {
+fn bfd(peer: Option<&PeerConfig>, session: &BfdStatus) -> BfdSession {
     let status = &session.status;
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let diagnostic = |diagnostic: Diagnostic| match diagnostic {
@@ -271,7 +271,8 @@ fn bfd(peer: &str, session: &BfdStatus) -> BfdSession {
         some => some.to_string(),
     };
     BfdSession {
-        peer: peer.to_owned(),
+        peer: peer.map(|peer| peer.name.clone()).unwrap_or_default(),
+        on_down: peer.and_then(|peer| peer.bfd).map_or("", |bfd| word(&ON_DOWN, &bfd.on_down)).into(),
         address: session.remote(),
         state: status.state.to_string(),
         remote_state: status.remote_state.to_string(),
@@ -414,7 +415,7 @@ fn neighbor(status: &PeerStatus, hold_time: HoldTime) -> Neighbor {
         role_strict: config.conduct.role.is_some_and(|local| local.strict),
         remote_role: established.and_then(|it| it.remote_role).map(|role| role.name().into()).unwrap_or_default(),
         graceful_shutdown: config.graceful_shutdown && !internal,
-        bfd: status.bfd.as_ref().map(|session| bfd(&config.name, session)),
+        bfd: status.bfd.as_ref().map(|session| bfd(Some(config), session)),
     }
 }
 

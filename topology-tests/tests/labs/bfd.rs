@@ -95,6 +95,7 @@ fn sessions_come_up_and_agree_on_intervals(lab: &Lab) {
         assert_eq!(bfd["multihop"], name.ends_with("-far"), "{bfd}");
         // FRR's `check-control-plane-failure` sets C.
         assert_eq!(bfd["control_plane_independent"], name.starts_with("frr"), "{bfd}");
+        assert_eq!(bfd["on_down"], if BIRD.contains(name) { "drop" } else { "auto" }, "{bfd}");
     }
     let frr = json(lab.node("frr").unwrap(), &["vtysh", "-c", "show bfd peers json"]).unwrap();
     let states: Vec<_> = frr.as_array().unwrap().iter().map(|peer| peer["status"].clone()).collect();

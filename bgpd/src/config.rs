@@ -127,11 +127,23 @@ pub struct GracefulRestart {
     pub long_lived_stale_time: u32,
 }
 
+impl GracefulRestart {
+    /// How long a restarted speaker waits at most for its peers' End-of-RIB.
+    #[must_use]
+    pub fn deferral(&self) -> Duration {
+        let asked = Duration::from_secs(u64::from(self.restart_time));
+        self.deferral_time.unwrap_or(asked.min(LONGEST_DEFERRAL))
+    }
+}
+
 impl Default for GracefulRestart {
     fn default() -> Self {
         Self { restart_time: 120, deferral_time: None, notification: true, long_lived_stale_time: 0 }
     }
 }
+
+/// The longest that a restarted speaker waits for its peers' routes unless it is told otherwise.
+const LONGEST_DEFERRAL: Duration = Duration::from_secs(60);
 
 /// What a peer may send that is not told less: some four Internet tables (1.2 million prefixes of both families in 2026).
 /// It is there so that no peer can fill the memory with prefixes for ever.

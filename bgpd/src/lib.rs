@@ -68,9 +68,7 @@ pub use forward::Forward;
 pub use mrt::MrtStatus;
 pub use prefix_limit::{LimitAction, PrefixLimit};
 pub use rpki::CacheStatus;
-pub use status::{
-    CapabilityStatus, DeferralStatus, LastDown, PeerRestart, PeerStatus, RouteQuery, RouteScope, RouteView,
-};
+pub use status::{CapabilityStatus, DeferralStatus, LastDown, PeerStatus, Restarts, RouteQuery, RouteScope, RouteView};
 
 /// What a speaker tells its owner, in the order in which it happened.
 ///
@@ -360,6 +358,7 @@ impl Bgp {
                 prefix_limit_reached: status.prefix_limit_reached,
                 restarts_in: status.restarts_in,
                 graceful_restart,
+                announced: status.announced,
                 restart: status.restart,
                 retained,
                 bfd: session,

@@ -36,7 +36,7 @@ use crate::outlet::Aside;
 use crate::prefix_limit::{PrefixHistory, PrefixLimit};
 use crate::rib_port::{Report, RibPort};
 use crate::rib_task::FromRib;
-use crate::status::{LastDown, PeerRestart};
+use crate::status::{LastDown, Restarts};
 use crate::watch::Carrier;
 
 /// Most messages of the RIB that go into the queue of a connection before it is written.
@@ -86,7 +86,9 @@ pub(crate) struct TaskStatus {
     pub(crate) remote: String,
     /// How the search for an unnumbered peer stands.
     pub(crate) discovery: Option<String>,
-    pub(crate) restart: PeerRestart,
+    /// What our OPEN said of restarts.
+    pub(crate) announced: Restarts,
+    pub(crate) restart: Restarts,
 }
 
 type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
@@ -126,7 +128,7 @@ pub(crate) struct Peer {
     /// What the session agreed on, kept until it is down.
     agreed: Option<Box<Established>>,
     /// What it said of restarts, kept beyond that.
-    restart: PeerRestart,
+    restart: Restarts,
     /// Octets of the RIB that the session's socket has not taken yet.
     owed: usize,
     /// Octets that were read since the RIB was last told of UPDATEs: a long message takes many reads, and all of them count.
@@ -176,7 +178,7 @@ impl Peer {
             outgoing: None,
             incoming: None,
             agreed: None,
-            restart: PeerRestart::default(),
+            restart: Restarts::default(),
             owed: 0,
             unbilled: 0,
             others_first: false,
@@ -441,6 +443,7 @@ impl Peer {
             remote: self.remote(),
             discovery: self.link.as_ref().map(|link| link.status(now)),
             untaken: self.session.untaken_for(now),
+            announced: self.session.opens().map(Restarts::announced).unwrap_or_default(),
             restart: self.restart.clone(),
             unsent_bytes: self.connections().map(Connection::queued).sum(),
         }
@@ -549,7 +552,7 @@ impl Peer {
         self.history.up = Some(now);
         self.retained_until = None;
         (self.owed, self.unbilled) = (0, 0);
-        self.restart = PeerRestart::of(&established);
+        self.restart = Restarts::of(&established);
         self.agreed = Some(established.clone());
         let carrier = self.carrier(established.direction);
         let outlet = self.connection(established.direction).map(|connection| {

@@ -42,8 +42,6 @@ const STOPS: &str = "this speaker was stopped";
 const NO_KEY: &str = "its key could not be set where it connected to";
 /// How long all sessions together may take to say their last words.
 const FAREWELL: Duration = Duration::from_millis(2500);
-/// The longest that a restarted speaker waits for its peers' routes unless it is told otherwise.
-const LONGEST_DEFERRAL: Duration = Duration::from_secs(60);
 /// What [`RibConfig::convergence`] suggests.
 const CONVERGENCE: Duration = Duration::from_secs(60);
 /// Tasks that no peer has any more and that still deliver last words, above which no dynamic peer is let in: each holds a
@@ -173,10 +171,7 @@ pub(crate) fn rib_config(config: &Config, restarted: bool) -> RibConfig {
         cluster_id: config.cluster_id,
         max_paths: config.max_paths,
         aggregates: config.aggregates.clone(),
-        deferral: restart_time(config).filter(|_| restarted).map(|asked| {
-            let configured = config.graceful_restart.and_then(|restart| restart.deferral_time);
-            configured.unwrap_or(asked.min(LONGEST_DEFERRAL))
-        }),
+        deferral: config.graceful_restart.filter(|_| restarted).map(|restart| restart.deferral()),
         awaited,
         convergence: CONVERGENCE,
         drain: config.drain,

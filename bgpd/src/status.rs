@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bgp_proto::rib;
-use bgp_proto::session::{Counters, Established, State};
+use bgp_proto::session::{Counters, Established, Opens, State};
 use bgp_proto::types::{Family, HoldTime, PeerId, Prefix};
 use bgp_proto::wire::capability::{self, AddPath};
 
@@ -59,8 +59,10 @@ pub struct PeerStatus {
     pub restarts_in: Option<Duration>,
     /// What our OPEN says of graceful restart, if it has it.
     pub graceful_restart: Option<GracefulRestart>,
+    /// What our OPEN of this session said of restarts; nothing while it is down.
+    pub announced: Restarts,
     /// What its OPEN said of restarts, of the last session while it is down.
-    pub restart: PeerRestart,
+    pub restart: Restarts,
     /// What of it is stale, by family; nothing of a family that has nothing stale.
     pub retained: Vec<rib::Retained>,
     /// BFD beside the session, if the peer has it.
@@ -76,18 +78,28 @@ pub struct LastDown {
     pub ago: Duration,
 }
 
-/// What a peer's OPEN said of its restarts.
+/// What an OPEN says of its sender's restarts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PeerRestart {
-    /// Its Graceful Restart capability (RFC 4724, RFC 8538), if both sides have one.
+pub struct Restarts {
+    /// Its Graceful Restart capability (RFC 4724, RFC 8538); of a peer's, if both sides have one.
     pub graceful: Option<capability::GracefulRestart>,
-    /// What both sides have of RFC 9494, a family each.
+    /// A family each of RFC 9494; of a peer's, what both sides have.
     pub long_lived: Vec<capability::LongLived>,
 }
 
-impl PeerRestart {
+impl Restarts {
+    /// Of the peer.
     pub(crate) fn of(established: &Established) -> Self {
         Self { graceful: established.graceful_restart.clone(), long_lived: established.long_lived.clone() }
+    }
+
+    /// Of ours.
+    pub(crate) fn announced(opens: &Opens) -> Self {
+        let open = opens.announced();
+        Self {
+            graceful: open.as_ref().and_then(|open| open.graceful_restart().cloned()),
+            long_lived: open.as_ref().and_then(|open| open.long_lived()).unwrap_or_default().to_vec(),
+        }
     }
 }
 

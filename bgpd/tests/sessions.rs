@@ -566,6 +566,8 @@ async fn a_restarted_speaker_says_so_and_decides_only_when_its_peers_have_said_a
     let sees = left.wait_peer("right", "up again", |peer| peer.counters.established == 2).await;
     let capability = sees.established.and_then(|established| established.graceful_restart).unwrap();
     assert!(capability.restarting && capability.families.iter().all(|family| family.1), "{capability:?}");
+    let announced = again.peers().await.into_iter().find_map(|peer| peer.announced.graceful);
+    assert_eq!(announced.as_ref(), Some(&capability), "what is shown is what the peer heard");
     // Both families are waited for, and what was decided by then holds what the peer had to say.
     let mut best = Vec::new();
     let mut converged = 0;

@@ -61,6 +61,10 @@ struct Neighbor {
     withheld: u64,
     /// Of the last session while it is down.
     graceful_restart: Option<GracefulRestart>,
+    /// What our OPEN of this session says.
+    announced_restart: Option<GracefulRestart>,
+    /// How long its End-of-RIB is awaited at most after a restart of this node.
+    deferral_seconds: Option<u32>,
     stale: Vec<Stale>,
     communication: Option<String>,
     /// How the last session ended, whatever attempts since then met with.
@@ -164,6 +168,8 @@ impl From<api::Neighbor> for Neighbor {
             unsent_bytes: neighbor.unsent_bytes,
             withheld: neighbor.withheld,
             graceful_restart: neighbor.graceful_restart.map(GracefulRestart::from),
+            announced_restart: neighbor.announced_restart.map(GracefulRestart::from),
+            deferral_seconds: neighbor.deferral_seconds,
             stale: neighbor.stale.into_iter().map(Stale::from).collect(),
             communication: present(neighbor.communication),
             last_down_seconds: (!neighbor.last_down.is_empty()).then_some(neighbor.last_down_seconds),
@@ -260,6 +266,8 @@ impl Neighbor {
         // Of a peer that is gone, it says how long what is left of it stays.
         let restart = self.graceful_restart.iter().filter(|_| peer.is_up() || !self.stale.is_empty());
         restart.flat_map(GracefulRestart::lines).for_each(|line| page.line(format!("  {line}")));
+        let ours = self.announced_restart.iter().flat_map(|ours| ours.our_lines(self.deferral_seconds));
+        ours.for_each(|line| page.line(format!("  {line}")));
         self.stale.iter().for_each(|stale| page.line(format!("  {}", stale.line(peer.is_up()))));
         page.line(format!(
             "  filters: import {}, export {}",
@@ -516,6 +524,19 @@ mod tests {
                     api::RestartFamily { family: "ipv6-unicast".into(), graceful: true, ..Default::default() },
                 ],
             }),
+            announced_restart: Some(api::GracefulRestart {
+                restart_seconds: 90,
+                notification: true,
+                restarting: true,
+                families: vec![api::RestartFamily {
+                    family: "ipv4-unicast".into(),
+                    graceful: true,
+                    forwarding: true,
+                    long_lived_stale_seconds: 600,
+                    long_lived_forwarding: true,
+                }],
+            }),
+            deferral_seconds: Some(60),
             stale: vec![api::StaleRoutes {
                 family: "ipv4-unicast".into(),
                 routes: 2,

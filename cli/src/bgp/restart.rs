@@ -1,4 +1,5 @@
-//! Restarts in `linnet bgp neighbor`: what a peer says of its own, what of it is stale, and whom this node waits for after its own.
+//! Restarts in `linnet bgp neighbor`: what a peer says of its own and we say of ours, what of it is stale, and whom this node
+//! waits for after its own.
 
 use linnet_api as api;
 use serde::Serialize;
@@ -37,7 +38,7 @@ impl Deferral {
     }
 }
 
-/// What a peer says of its restarts.
+/// What one side says of its restarts.
 #[derive(Debug, Serialize)]
 pub(super) struct GracefulRestart {
     restart_seconds: u32,
@@ -70,7 +71,21 @@ impl From<api::GracefulRestart> for GracefulRestart {
 }
 
 impl GracefulRestart {
+    /// Of the peer's.
     pub(super) fn lines(&self) -> Vec<String> {
+        self.told("", "it")
+    }
+
+    /// Of ours. `deferral`: how long the peer's End-of-RIB is awaited after a restart, in seconds.
+    pub(super) fn our_lines(&self, deferral: Option<u32>) -> Vec<String> {
+        let mut lines = self.told("our ", "we");
+        if let (Some(line), Some(seconds)) = (lines.first_mut(), deferral) {
+            line.push_str(&format!("; after a restart we wait {seconds} s at most for its End-of-RIB"));
+        }
+        lines
+    }
+
+    fn told(&self, whose: &str, who: &str) -> Vec<String> {
         let preserved = |yes: bool| if yes { " (forwarding preserved)" } else { "" };
         let graceful = self.families.iter().filter(|family| family.graceful);
         let graceful: Vec<_> =
@@ -80,8 +95,8 @@ impl GracefulRestart {
             false => format!("asks for {} s, {}", self.restart_seconds, graceful.join(", ")),
         }];
         words.extend(self.notification.then(|| "also across NOTIFICATIONs (RFC 8538)".to_owned()));
-        words.extend(self.restarting.then(|| "it had restarted".to_owned()));
-        let mut lines = vec![format!("graceful restart (RFC 4724): {}", words.join(", "))];
+        words.extend(self.restarting.then(|| format!("{who} had restarted")));
+        let mut lines = vec![format!("{whose}graceful restart (RFC 4724): {}", words.join(", "))];
         let long_lived = self.families.iter().filter(|family| family.long_lived_stale_seconds > 0);
         let long_lived: Vec<_> = long_lived
             .map(|family| {
@@ -90,7 +105,7 @@ impl GracefulRestart {
             })
             .collect();
         if !long_lived.is_empty() {
-            lines.push(format!("long-lived graceful restart (RFC 9494): {}", long_lived.join(", ")));
+            lines.push(format!("{whose}long-lived graceful restart (RFC 9494): {}", long_lived.join(", ")));
         }
         lines
     }

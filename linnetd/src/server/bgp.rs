@@ -375,6 +375,8 @@ fn neighbor(status: &PeerStatus, hold_time: HoldTime) -> Neighbor {
         unsent_bytes: status.unsent_bytes as u64,
         withheld: status.counts.withheld as u64,
         graceful_restart: restart::said(&status.restart),
+        announced_restart: restart::said(&status.announced),
+        deferral_seconds: status.graceful_restart.map(|restart| whole_seconds(restart.deferral())),
         stale: status.retained.iter().map(restart::stale).collect(),
         connect_retry_seconds: whole_seconds(config.connect_retry),
         idle_hold_seconds: whole_seconds(config.idle_hold),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bgp_proto::rib::Retained;
 use bgp_proto::types::Family;
-use bgpd::{DeferralStatus, PeerRestart};
+use bgpd::{DeferralStatus, Restarts};
 use linnet_api::{Deferral, GracefulRestart, RestartFamily, StaleRoutes};
 
 pub(super) fn deferral(status: DeferralStatus) -> Deferral {
@@ -16,8 +16,8 @@ pub(super) fn deferral(status: DeferralStatus) -> Deferral {
     }
 }
 
-/// What the peer said; `None` if that is nothing.
-pub(super) fn said(restart: &PeerRestart) -> Option<GracefulRestart> {
+/// What an OPEN says; `None` if that is nothing.
+pub(super) fn said(restart: &Restarts) -> Option<GracefulRestart> {
     let graceful = restart.graceful.as_ref()?;
     let of_family = |family: Family| {
         let named = graceful.families.iter().find(|(named, _)| *named == family);

@@ -40,9 +40,19 @@ fn is_counted(linnet: &Node, peer: &str) -> Result<(), String> {
     holds(stale["routes"] == shown["received"] && stale["routes"] != 0, &shown)?;
     holds(stale["remaining_seconds"].as_u64().is_some_and(|left| (1..=600).contains(&left)), stale)?;
     holds(said["restart_seconds"] == 3 && said["families"][0]["long_lived_stale_seconds"] == 600, said)?;
+    holds(shown["announced_restart"].is_null(), &shown)?;
     let agreed = "  long-lived graceful restart (RFC 9494): ipv4-unicast 600 s more";
     let kept = format!("  long-lived stale: {} route", stale["routes"]);
     says(linnet, &format!("linnet bgp neighbor {peer}"), &[agreed, &kept])
+}
+
+/// What this node's OPEN asks a peer for. `restarted`: it says that this node has restarted (R).
+fn is_asked(linnet: &Node, peer: &str, restarted: bool) -> Result<(), String> {
+    let shown = json(linnet, &["linnet", "bgp", "neighbor", peer, "-o", "json"])?["neighbors"][0].clone();
+    let (asked, family) = (&shown["announced_restart"], &shown["announced_restart"]["families"][0]);
+    holds(asked["restart_seconds"] == 3 && asked["restarting"] == restarted, asked)?;
+    holds(family["family"] == "ipv4-unicast" && family["long_lived_stale_seconds"] == 600, asked)?;
+    holds(family["forwarding"] == restarted && shown["deferral_seconds"] == 20, &shown)
 }
 
 /// Whom this node waits for after its own restart.
@@ -73,6 +83,9 @@ fn who_stays_away_for_longer_than_it_restarts_is_the_last_choice_and_stays_in_th
             let capabilities = shown["capabilities"].as_array().cloned().unwrap_or_default();
             holds(shown["state"] == "Established" && capabilities.iter().any(has), &shown)
         });
+    }
+    for name in ["frr", "bird"] {
+        is_asked(linnet, name, false).unwrap();
     }
     for prefix in [OF_FRR, OF_BIRD, NOT_KEPT] {
         wait(&lab, &format!("{prefix} in the kernel"), || is_in_kernel(linnet, prefix));

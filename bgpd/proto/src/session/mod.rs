@@ -20,15 +20,16 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::role::{LocalRole, Role};
 use crate::time::Instant;
 use crate::timers::{Jitter, Timer};
 use crate::types::{Asn, Family, FamilySet, HoldTime, Interface, RouterId};
 use crate::wire::capability::AddPath;
+use crate::wire::frame::next_frame;
 use crate::wire::notification::Cease;
-use crate::wire::{HEADER_LEN, Message, Notification, RouteRefresh, Update, UpdateContext};
+use crate::wire::{HEADER_LEN, MAX_MESSAGE_LEN, Message, Notification, Open, RouteRefresh, Update, UpdateContext};
 use connection::{Connection, Transport};
 use fsm::Event;
 use machine::{Again, Detail};
@@ -218,6 +219,18 @@ pub struct Opens {
     pub sent: Bytes,
     /// The peer's.
     pub received: Bytes,
+}
+
+impl Opens {
+    /// What ours says; `None` before it was sent.
+    #[must_use]
+    pub fn announced(&self) -> Option<Open> {
+        let frame = next_frame(&mut BytesMut::from(&self.sent[..]), MAX_MESSAGE_LEN).ok()??;
+        match Message::parse(frame, &UpdateContext::before_open()) {
+            Ok(Message::Open(open)) => Some(open),
+            _ => None,
+        }
+    }
 }
 
 /// Why a session went down, for the RIB (which keeps or drops routes) and for a person.

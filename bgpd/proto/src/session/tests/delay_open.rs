@@ -53,6 +53,7 @@ fn an_open_that_comes_meanwhile_is_answered_at_once_whoever_opened_the_connectio
         assert_eq!(said, [OPEN, KEEPALIVE], "RFC 4271 section 8.2.2, event 20");
         let opens = pair.sessions[A].opens().unwrap();
         assert_eq!((&opens.sent, &opens.received), (&open(&config(A)), &open(&config(B))));
+        assert_eq!(opens.announced(), Some(negotiate::local_open(&config(A), false)));
     }
 }
 

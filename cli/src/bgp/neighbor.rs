@@ -81,6 +81,8 @@ struct Neighbor {
     default_originate: Option<String>,
     max_prefixes_action: Option<String>,
     max_prefixes_warn_at: Option<u32>,
+    /// How long a session that was ended rests; absent where that grows each time, and where it does not start again.
+    max_prefixes_restart_after_seconds: Option<u32>,
     max_prefixes_warned: bool,
     prefix_limit_reached: u32,
     restarts_in_seconds: Option<u32>,
@@ -185,6 +187,7 @@ impl From<api::Neighbor> for Neighbor {
             default_originate: present(neighbor.default_originate),
             max_prefixes_action: present(neighbor.max_prefixes_action),
             max_prefixes_warn_at: some(neighbor.max_prefixes_warn_at),
+            max_prefixes_restart_after_seconds: some(neighbor.max_prefixes_restart_after_seconds),
             max_prefixes_warned: neighbor.max_prefixes_warned,
             prefix_limit_reached: neighbor.prefix_limit_reached,
             restarts_in_seconds: some(neighbor.restarts_in_seconds),
@@ -307,7 +310,12 @@ impl Neighbor {
                 0 => String::new(),
                 count => format!("; went above {}", times(count)),
             };
-            page.line(format!("  prefix limit: {action} above, a warning at {warn_at}{warned}{reached}"));
+            let after = match (action.as_str(), self.max_prefixes_restart_after_seconds) {
+                ("restart", Some(seconds)) => format!(" after {seconds} s"),
+                ("restart", None) => " after 60 s, and twice as long each time up to 3600 s".to_owned(),
+                _ => String::new(),
+            };
+            page.line(format!("  prefix limit: {action} above{after}, a warning at {warn_at}{warned}{reached}"));
         }
         if let Some(when) = &self.default_originate {
             page.line(format!("  default route: originated for this peer, {when}"));
@@ -507,6 +515,7 @@ mod tests {
             default_originate: "while 10.0.0.0/8".into(),
             max_prefixes_action: "restart".into(),
             max_prefixes_warn_at: 7500,
+            max_prefixes_restart_after_seconds: 300,
             prefix_limit_reached: 2,
             withheld: 2,
             graceful_restart: Some(api::GracefulRestart {
@@ -631,6 +640,25 @@ mod tests {
             let neighbor = api::Neighbor { peer, stale, graceful_restart, ..Default::default() };
             let page = plain(&one(neighbor), false);
             assert_eq!(page.contains("  graceful restart (RFC 4724): "), shown, "{page}");
+        }
+    }
+
+    #[test]
+    fn a_limit_says_when_a_session_that_went_above_starts_again() {
+        for (action, after, shown) in [
+            ("restart", 300, "restart above after 300 s, a warning at 75\n"),
+            ("restart", 0, "restart above after 60 s, and twice as long each time up to 3600 s, a warning at 75\n"),
+            ("stop", 0, "stop above, a warning at 75\n"),
+            ("warn", 0, "warn above, a warning at 75\n"),
+        ] {
+            let neighbor = api::Neighbor {
+                max_prefixes_action: action.into(),
+                max_prefixes_warn_at: 75,
+                max_prefixes_restart_after_seconds: after,
+                ..Default::default()
+            };
+            let page = plain(&one(neighbor), false);
+            assert!(page.contains(&format!("  prefix limit: {shown}")), "{page}");
         }
     }
 

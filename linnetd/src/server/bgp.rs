@@ -392,6 +392,10 @@ fn neighbor(status: &PeerStatus, hold_time: HoldTime) -> Neighbor {
             Some(LimitAction::Warn) => "warn".into(),
         },
         max_prefixes_warn_at: config.max_prefixes.map_or(0, PrefixLimit::warn_at),
+        max_prefixes_restart_after_seconds: match config.max_prefixes.map(|limit| limit.action) {
+            Some(LimitAction::Restart(Some(after))) => whole_seconds(after),
+            Some(LimitAction::Restart(None) | LimitAction::Stop | LimitAction::Warn) | None => 0,
+        },
         max_prefixes_warned: status.counts.warned,
         prefix_limit_reached: status.prefix_limit_reached,
         restarts_in_seconds: status.restarts_in.map_or(0, whole_seconds),

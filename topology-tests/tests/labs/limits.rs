@@ -80,7 +80,9 @@ fn our_limit_warns_restarts_and_stops(lab: &Lab, router: &str) {
             let until = if session == "stopped" { "down until it is reset" } else { "starts again in " };
             let error = shown["last_error"].as_str().unwrap_or_default();
             holds(error.contains("Cease / Maximum Number of Prefixes Reached: the peer sent more than 2"), error)?;
-            holds(error.contains(until), error)
+            holds(error.contains(until), error)?;
+            let after = &shown["max_prefixes_restart_after_seconds"];
+            holds(after.as_u64() == (session == "restarted").then_some(5), after)
         });
     }
     wait(lab, &format!("{router} to be warned of and left alone"), || {

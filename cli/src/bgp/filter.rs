@@ -186,6 +186,7 @@ fn described(route: &Route) -> String {
     if !route.communities.is_empty() {
         words.push(format!("communities {}", route.communities.join(" ")));
     }
+    words.extend(route.seldom());
     words.extend(route.hints.iter().cloned());
     words.join(", ")
 }

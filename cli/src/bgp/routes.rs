@@ -31,6 +31,18 @@ pub(super) struct Route {
     #[serde(skip_serializing_if = "Option::is_none")]
     link_bandwidth: Option<f64>,
     pub(super) origin: String,
+    /// Only to Customer (RFC 9234).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    otc: Option<u32>,
+    /// Of a route that was reflected (RFC 4456), as the next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    originator_id: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cluster_list: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aggregator: Option<Aggregator>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    atomic_aggregate: bool,
     best: bool,
     multipath: bool,
     stale: bool,
@@ -43,6 +55,13 @@ pub(super) struct Route {
     pub(super) hints: Vec<String>,
     reason: Option<String>,
     age_seconds: u64,
+}
+
+/// Who made an aggregate of routes.
+#[derive(Debug, Serialize)]
+struct Aggregator {
+    asn: u32,
+    router_id: String,
 }
 
 impl From<api::BgpRoute> for Route {
@@ -59,6 +78,11 @@ impl From<api::BgpRoute> for Route {
             med: route.med,
             communities: route.communities,
             origin: route.origin,
+            otc: route.otc,
+            originator_id: present(route.originator_id),
+            cluster_list: route.cluster_list,
+            aggregator: route.aggregator.map(|it| Aggregator { asn: it.asn, router_id: it.router_id }),
+            atomic_aggregate: route.atomic_aggregate,
             best: route.best,
             multipath: route.multipath,
             stale: route.stale,
@@ -84,6 +108,19 @@ impl Route {
 }
 
 impl Route {
+    /// What few routes have: by whom they were reflected or aggregated, and where they must not go.
+    pub(super) fn seldom(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        words.extend(self.otc.map(|asn| format!("otc {asn}")));
+        words.extend(self.originator_id.as_ref().map(|id| format!("originator {id}")));
+        if !self.cluster_list.is_empty() {
+            words.push(format!("clusters {}", self.cluster_list.join(" ")));
+        }
+        words.extend(self.aggregator.as_ref().map(|it| format!("aggregator {} {}", it.asn, it.router_id)));
+        words.extend(self.atomic_aggregate.then(|| "atomic-aggregate".to_owned()));
+        words
+    }
+
     /// With the path identifier, where there are several paths to the prefix (RFC 7911).
     fn prefix_and_path(&self) -> String {
         match self.path_id {
@@ -106,7 +143,8 @@ impl Writer {
         match format {
             Format::Table => Self::Table { table: Box::new(Table::new(&[&heads[..], &["WHY"]].concat())), wide: false },
             Format::Wide => {
-                let wide = [&heads[..], &[">AGE", "VALIDATION", "COMMUNITIES", "TUNNELS", "WHY"]].concat();
+                let wide =
+                    [&heads[..], &[">AGE", "VALIDATION", "COMMUNITIES", "ATTRIBUTES", "TUNNELS", "WHY"]].concat();
                 Self::Table { table: Box::new(Table::new(&wide)), wide: true }
             }
             Format::Json => Self::Json { any: false },
@@ -168,6 +206,7 @@ fn row(route: &Route, wide: bool) -> Vec<(String, Tone)> {
             ago(route.age_seconds),
             dash(route.validation.as_deref()),
             route.communities.join(" "),
+            route.seldom().join(", "),
             route.tunnels.join(", "),
         ]);
     }
@@ -241,6 +280,11 @@ mod tests {
             peer: "tor-b".into(),
             as_path: "65002 65009 64513".into(),
             med: Some(10),
+            otc: Some(65002),
+            originator_id: "192.0.2.7".into(),
+            cluster_list: vec!["192.0.2.1".into(), "192.0.2.2".into()],
+            aggregator: Some(api::Aggregator { asn: 64513, router_id: "192.0.2.9".into() }),
+            atomic_aggregate: true,
             reason: "lost at 2, as-path length: 3 > 2".into(),
             ..best.clone()
         };

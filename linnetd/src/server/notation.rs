@@ -3,7 +3,7 @@
 use bgp_proto::rib::RouteView;
 use bgp_proto::types::{NextHop, Prefix};
 use bgp_proto::wire::aspath::{AsPath, SegmentKind};
-use bgp_proto::wire::attributes::{Attributes, Origin};
+use bgp_proto::wire::attributes::{Aggregator, Attributes, Origin};
 use bgp_proto::wire::community::{Community, LargeCommunity};
 use bgp_proto::wire::tunnel::Tunnel;
 
@@ -62,6 +62,10 @@ pub(super) fn mac(address: [u8; 6]) -> String {
     address.map(|byte| format!("{byte:02x}")).join(":")
 }
 
+fn aggregator(aggregator: Aggregator) -> linnet_api::Aggregator {
+    linnet_api::Aggregator { asn: aggregator.asn.0, router_id: aggregator.router_id.to_string() }
+}
+
 /// Empty where the speaker stands for itself.
 fn next_hop(next_hop: NextHop) -> String {
     if next_hop.address().is_unspecified() { String::new() } else { next_hop.to_string() }
@@ -91,6 +95,11 @@ pub(super) fn bare_route(prefix: Prefix, peer: &str, attributes: &Attributes) ->
         med: attributes.med,
         communities: communities(attributes),
         origin: origin(attributes.origin).into(),
+        otc: attributes.otc.map(|asn| asn.0),
+        originator_id: attributes.originator_id.map(|id| id.to_string()).unwrap_or_default(),
+        cluster_list: attributes.cluster_list.iter().map(|cluster| cluster.0.to_string()).collect(),
+        aggregator: attributes.aggregator.map(aggregator),
+        atomic_aggregate: attributes.atomic_aggregate,
         tunnels: attributes.tunnels.iter().map(tunnel).collect(),
         weight: attributes.weight,
         hints: attributes
@@ -106,9 +115,33 @@ pub(super) fn bare_route(prefix: Prefix, peer: &str, attributes: &Attributes) ->
 
 #[cfg(test)]
 mod tests {
-    use bgp_proto::types::Asn;
+    use std::net::IpAddr;
+
+    use bgp_proto::types::{Asn, ClusterId, RouterId};
 
     use super::*;
+
+    #[test]
+    fn what_reflectors_and_aggregates_say_of_a_route_is_told_and_nothing_of_one_without() {
+        let bare = Attributes::new(Origin::Igp, AsPath::default(), NextHop::from(IpAddr::from([192, 0, 2, 1])));
+        let attributes = Attributes {
+            atomic_aggregate: true,
+            aggregator: Some(Aggregator { asn: Asn(65001), router_id: RouterId([192, 0, 2, 9].into()) }),
+            originator_id: Some(RouterId([192, 0, 2, 7].into())),
+            cluster_list: [[10, 0, 0, 1], [10, 0, 0, 2]].map(|id| ClusterId(id.into())).into(),
+            otc: Some(Asn(4_200_000_000)),
+            ..bare.clone()
+        };
+        let told = |attributes| {
+            let route = bare_route("10.0.0.0/8".parse().unwrap(), "a", attributes);
+            let aggregator = route.aggregator.map(|it| (it.asn, it.router_id));
+            (route.atomic_aggregate, aggregator, route.originator_id, route.cluster_list, route.otc)
+        };
+        assert_eq!(told(&bare), (false, None, String::new(), vec![], None));
+        let aggregator = Some((65001, "192.0.2.9".into()));
+        let clusters = vec!["10.0.0.1".into(), "10.0.0.2".into()];
+        assert_eq!(told(&attributes), (true, aggregator, "192.0.2.7".into(), clusters, Some(4_200_000_000)));
+    }
 
     #[test]
     fn paths_and_communities_read_as_on_every_router() {

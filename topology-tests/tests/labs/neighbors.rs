@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use topology_tests::expect::{holds, json, wait, without_objects};
 use topology_tests::lab::{Lab, Options};
 use topology_tests::words::{neighbor, reload, routes};
@@ -17,6 +17,11 @@ const OF_BIRD: &str = "192.0.2.0/26";
 const OF_SITE_B: &str = "192.0.2.64/26";
 const OF_OPENBGPD: &str = "192.0.2.128/26";
 const AGGREGATE: &str = "100.64.0.0/16";
+
+/// Our only path to a prefix.
+fn path(lab: &Lab, prefix: &str) -> Result<Value, String> {
+    Ok(json(lab.node("linnet").unwrap(), &["linnet", "bgp", "routes", prefix, "-o", "json"])?["routes"][0].clone())
+}
 
 /// FRR's view of a prefix: path, next hop, and the rest.
 fn at_frr(lab: &Lab, prefix: &str) -> Result<Value, String> {
@@ -89,6 +94,8 @@ fn a_providers_route_goes_to_customers_alone_and_a_leak_is_rejected(lab: &Lab) {
         let seen = at_bird(lab, "linnet", OF_FRR);
         holds(seen.contains("BGP.otc: 65001"), seen)
     });
+    let ours = path(lab, OF_FRR).unwrap();
+    assert_eq!(ours["otc"], 65001, "{ours}");
     wait(lab, "FRR, our provider, to have our customer's route, and not our peer's", || {
         let (customers, peers) = (at_frr(lab, OF_BIRD)?, at_frr(lab, OF_OPENBGPD)?);
         holds(customers["paths"][0]["valid"] == true, &customers)?;
@@ -245,6 +252,9 @@ fn an_aggregate_stands_for_what_is_inside(lab: &Lab) {
         let inside = at_bird(lab, "linnet", "100.64.1.0/24");
         holds(!inside.contains("BGP.as_path"), inside)
     });
+    let ours = path(lab, AGGREGATE).unwrap();
+    assert_eq!(ours["aggregator"], json!({"asn": 64500, "router_id": "10.5.0.1"}), "{ours}");
+    assert_eq!(ours["atomic_aggregate"], true, "{ours}");
     wait(lab, "our kernel to have what is inside, and to refuse the rest", || {
         let routes = kernel();
         holds(routes.contains("unreachable 100.64.0.0/16") && routes.contains("100.64.1.0/24 via 10.5.0.5"), &routes)

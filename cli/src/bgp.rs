@@ -29,6 +29,8 @@ struct Summary {
     router_id: String,
     local_asn: u32,
     drain: Drain,
+    /// Of nobody configured, since the start.
+    refused_connections: u64,
     peers: Vec<Peer>,
 }
 
@@ -96,6 +98,7 @@ impl From<api::BgpSummaryReply> for Summary {
             router_id: reply.router_id,
             local_asn: reply.local_asn,
             drain: reply.drain.into(),
+            refused_connections: reply.refused_connections,
             peers: reply.peers.into_iter().map(Peer::from).collect(),
         }
     }
@@ -141,6 +144,13 @@ impl Present for Summary {
             table.push(row);
         }
         page.table(&table);
+        if self.refused_connections > 0 {
+            page.line("");
+            page.line(format!(
+                "{} refused, from no peer's address or beyond the limit of dynamic peers; the log names the last",
+                neighbor::count(self.refused_connections, "connection")
+            ));
+        }
     }
 }
 
@@ -198,6 +208,7 @@ mod tests {
             router_id: "192.168.10.11".into(),
             local_asn: 64512,
             peers: vec![up, down],
+            refused_connections: 17,
             drain: Some(api::Drain { state: "draining".into(), remaining_seconds: 7, untold: vec![] }),
         })
     }
@@ -210,6 +221,12 @@ mod tests {
     #[test]
     fn a_wide_summary_has_families_and_past_errors() {
         insta::assert_snapshot!(plain(&summary(), true));
+    }
+
+    #[test]
+    fn a_summary_has_no_word_of_strangers_where_none_came() {
+        let page = plain(&Summary::from(api::BgpSummaryReply::default()), false);
+        assert!(!page.contains("refused"), "{page}");
     }
 
     #[test]

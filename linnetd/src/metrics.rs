@@ -100,6 +100,8 @@ async fn text(daemon: &Daemon) -> String {
     let mut registry = Registry::with_prefix("linnet");
     gauge(&mut registry, "uptime_seconds", "Seconds since linnetd started", daemon.uptime().as_secs());
     register_peers(&mut registry, daemon).await;
+    let help = "Connections refused because no peer has their address, or a dynamic prefix was at its limit";
+    counter(&mut registry, "bgp_connections_refused", help, daemon.bgp().refused());
     register_caches(&mut registry, daemon).await;
     register_watchers(&mut registry, daemon).await;
     if let Some(kernel) = daemon.kernel() {
@@ -120,7 +122,8 @@ async fn register_peers(registry: &mut Registry, daemon: &Daemon) {
     let (up, received, accepted, advertised) =
         (PeerGauges::default(), PeerGauges::default(), PeerGauges::default(), PeerGauges::default());
     let (stale, withheld, unsent) = (PeerGauges::default(), PeerGauges::default(), PeerGauges::default());
-    let (established, withdrawn) = (PeerCounters::default(), PeerCounters::default());
+    let (established, withdrawn, discarded) =
+        (PeerCounters::default(), PeerCounters::default(), PeerCounters::default());
     for peer in daemon.bgp().peers().await {
         let label = [("peer", peer.config.name.clone())];
         let set = |family: &PeerGauges, value: usize| {
@@ -135,6 +138,7 @@ async fn register_peers(registry: &mut Registry, daemon: &Daemon) {
         set(&unsent, peer.unsent_bytes);
         established.get_or_create(&label).inc_by(peer.counters.established);
         withdrawn.get_or_create(&label).inc_by(peer.counters.treated_as_withdraw);
+        discarded.get_or_create(&label).inc_by(peer.counters.attributes_discarded);
     }
     register_bfd(registry, daemon).await;
     registry.register("bgp_peer_up", "1 if the session is Established", up);
@@ -146,6 +150,8 @@ async fn register_peers(registry: &mut Registry, daemon: &Daemon) {
     registry.register("bgp_peer_unsent_bytes", "Bytes that wait for the peer to read", unsent);
     registry.register("bgp_peer_established", "Times the session came up", established);
     registry.register("bgp_peer_treated_as_withdraw", "UPDATEs treated as withdraw (RFC 7606)", withdrawn);
+    let help = "Attributes that were malformed and left out of the routes that they came with (RFC 7606)";
+    registry.register("bgp_peer_attributes_discarded", help, discarded);
 }
 
 async fn register_watchers(registry: &mut Registry, daemon: &Daemon) {
@@ -187,9 +193,7 @@ async fn register_watchers(registry: &mut Registry, daemon: &Daemon) {
             ("mrt_bytes", "Bytes in finished MRT files", mrt.octets),
             ("mrt_lost", "Times that updates are missing in MRT files because the disk was too slow", mrt.lost),
         ] {
-            let counter = Counter::<u64, AtomicU64>::default();
-            counter.inner().store(value, Ordering::Relaxed);
-            registry.register(name, help, counter);
+            counter(registry, name, help, value);
         }
         let failing = u64::from(mrt.last_error.is_some());
         gauge(registry, "mrt_failing", "1 while MRT files cannot be written", failing);
@@ -270,9 +274,7 @@ async fn register_kernel(registry: &mut Registry, kernel: &Kernel) {
         ("fib_comparisons", "Full compares of the kernel with what is wanted", compared.count),
         ("fib_differences_found", "Differences that full compares found", compared.found),
     ] {
-        let counter = Counter::<u64, AtomicU64>::default();
-        counter.inner().store(value, Ordering::Relaxed);
-        registry.register(name, help, counter);
+        counter(registry, name, help, value);
     }
     let unrepaired = compared.last.map_or(0, |last| last.unrepaired as u64);
     gauge(registry, "fib_differences_unrepaired", "Differences that the last full compare left", unrepaired);
@@ -287,6 +289,12 @@ async fn register_kernel(registry: &mut Registry, kernel: &Kernel) {
     let ready = endpoints.iter().filter(|endpoint| endpoint.error.is_none()).count();
     gauge(registry, "endpoints", "Endpoints on this host", endpoints.len() as u64);
     gauge(registry, "endpoints_ready", "Of these, ready", ready as u64);
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    let counter = Counter::<u64, AtomicU64>::default();
+    counter.inner().store(value, Ordering::Relaxed);
+    registry.register(name, help, counter);
 }
 
 fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {

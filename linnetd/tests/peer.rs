@@ -6,8 +6,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use linnet_api::{DrainRequest, Neighbor, NeighborRequest, ReloadRequest, UndrainRequest};
-use support::{Rack, shown, wait_for_both_sides};
+use linnet_api::{BgpSummaryRequest, DrainRequest, Neighbor, NeighborRequest, ReloadRequest, UndrainRequest};
+use support::{HOST, Rack, shown, wait_for_both_sides};
 
 /// The router announces 198.51.100.0/24 with 400 communities, 1,600 octets of the 4,096 that a message may have. A second
 /// session with it, between other addresses, hears of it.
@@ -92,6 +92,31 @@ async fn a_route_that_we_make_too_long_for_a_message_is_withdrawn_and_counted_an
     rack.until("it is announced again", || hears("198.51.100.0/24").then_some(()));
     let now = neighbor(&rack, "second").await;
     assert_eq!((now.withheld, now.times_established), (0, 1), "{}", shown(&now));
+}
+
+#[tokio::test]
+async fn connections_of_nobody_configured_are_counted_in_the_summary_and_the_metrics() {
+    let rack = Rack::new("");
+    rack.configure("", "[metrics]\nlisten = \"127.0.0.1:9476\"\n");
+    let _daemon = rack.start();
+    wait_for_both_sides(&rack);
+    let mut bgp = rack.bgp().await;
+    for strangers in 0..=2 {
+        if strangers > 0 {
+            // From the host's own address, which is no peer's; it reads until it is closed.
+            let connect = format!("timeout 30 cat < /dev/tcp/{HOST}/179");
+            rack.host.command("bash").args(["-c", &connect]).output().unwrap();
+        }
+        let summary = bgp.summary(BgpSummaryRequest {}).await.unwrap().into_inner();
+        assert_eq!(summary.refused_connections, strangers, "{}", rack.dump());
+        let metrics = rack.http("/metrics");
+        for counted in [
+            format!("linnet_bgp_connections_refused_total {strangers}\n"),
+            "linnet_bgp_peer_attributes_discarded_total{peer=\"router\"} 0\n".into(),
+        ] {
+            assert!(metrics.contains(&counted), "{counted} is not in\n{metrics}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -48,6 +48,7 @@ impl Bgp for BgpService {
             router_id: config.bgp.router_id.to_string(),
             local_asn: config.bgp.asn.0,
             peers: self.0.bgp().peers().await.iter().map(peer).collect(),
+            refused_connections: self.0.bgp().refused(),
             drain: Some(super::node::drain(&self.0).await),
         }))
     }

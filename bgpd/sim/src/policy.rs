@@ -126,10 +126,14 @@ pub fn change(set: &Set, attributes: &mut Attributes, local_as: Asn) {
     }
     attributes.local_pref = adjusted(set.local_pref, attributes.local_pref, 100);
     attributes.med = adjusted(set.med, attributes.med, 0);
+    if let Some(origin) = set.origin {
+        attributes.origin = origin;
+    }
     change_communities(set, attributes, local_as);
     let mut asns = vec![local_as; usize::from(set.prepend)];
     asns.extend(&set.prepend_as);
-    asns.extend(attributes.as_path.asns());
+    let goes = |asn: u32| set.remove_as.iter().any(|range| range.first.0 <= asn && asn <= range.last.0);
+    asns.extend(attributes.as_path.asns().filter(|asn| !goes(asn.0)));
     let unset = attributes.as_path.segments.iter().all(|(kind, _)| *kind == SegmentKind::Sequence);
     if unset {
         attributes.as_path = AsPath::sequence(asns);

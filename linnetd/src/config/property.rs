@@ -125,16 +125,26 @@ fn set() -> impl Strategy<Value = Set> {
     let next_hop = option::of(address().prop_map(SetNextHop::Address));
     let bandwidth = option::of((1u64..=Bandwidth::MOST).prop_map(|bits| Bandwidth::from_bits(bits).unwrap()));
     let communities = (vec(community(), 0..3), vec(pattern(), 0..3), vec(community(), 0..3));
-    let numbers = (option::of(any::<u32>()), adjust(), adjust(), vec(1u32.., 0..3), 0u8..=32);
+    let origin = option::of(prop_oneof![Just(Origin::Igp), Just(Origin::Egp), Just(Origin::Incomplete)]);
+    let path = (prop_oneof![Just(Vec::new()), as_ranges()], vec(1u32.., 0..3), 0u8..=32);
+    let numbers = (option::of(any::<u32>()), adjust(), adjust(), origin, path);
     (numbers, communities, bandwidth, next_hop, set_hints()).prop_map(
-        |((weight, local_pref, med, asns, prepend), (replace, remove, add), link_bandwidth, next_hop, hints)| Set {
+        |(
+            (weight, local_pref, med, origin, (remove_as, asns, prepend)),
+            (replace, remove, add),
+            link_bandwidth,
+            next_hop,
+            hints,
+        )| Set {
             weight,
             local_pref,
             med,
+            origin,
             replace_communities: replace,
             remove_communities: remove,
             add_communities: add,
             link_bandwidth,
+            remove_as,
             prepend_as: asns.into_iter().map(Asn).collect(),
             prepend,
             next_hop,

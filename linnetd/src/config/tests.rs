@@ -431,7 +431,7 @@ name = "from-tor"
 rules = [
   { match = { prefix-list = "bogons", not = { peer = "tor-a", as-path = ["^65001 .* (65002|65003)$"] } }, then = "reject" },
   { match = { family = "ipv4-unicast", origin-as = [65001, "64512-65534"], neighbor-as = 65001, as-path-length = "le 10" }, set = { weight = 10, local-pref = "+50", med = "-5", remove-community = ["65001:*", "rt:*"] }, then = "next" },
-  { match = { next-hop = ["192.0.2.0/24", "fd00::1"], origin = "igp", source = ["external"], med = "ge 1 le 9", local-pref = 100 }, set = { replace-community = ["64512:1:1"], link-bandwidth = "10G", prepend-as = [65001, 65001], next-hop = "192.0.2.9", mtu = 1400, source = "10.0.0.9", source6 = "auto", overlay = "never" }, then = "accept" },
+  { match = { next-hop = ["192.0.2.0/24", "fd00::1"], origin = "igp", source = ["external"], med = "ge 1 le 9", local-pref = 100 }, set = { origin = "incomplete", replace-community = ["64512:1:1"], link-bandwidth = "10G", remove-as = [65001, "65100-65199"], prepend-as = [65001, 65001], next-hop = "192.0.2.9", mtu = 1400, source = "10.0.0.9", source6 = "auto", overlay = "never" }, then = "accept" },
   { match = { prefix = ["0.0.0.0/0"] }, then = "accept" },
   { match = { prefix = ["10.0.0.0/8 le 24"], community = ["65001:100"] }, set = { local-pref = 200, add-community = ["64512:1", "no-export"], add-large-community = ["64512:1:2"], med = 5, prepend = 2 }, then = "accept" },
   { match = { large-community = ["1:2:3"], local = false }, then = "reject" },

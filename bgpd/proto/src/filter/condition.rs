@@ -8,7 +8,7 @@ use super::as_path::AsPathPattern;
 use super::community::{CommunityPattern, all_of};
 use super::number::{AsnRange, NumberMatch};
 use super::prefix_match::{PrefixList, PrefixMatch};
-use super::text::{list, number_or_string, quoted};
+use super::text::{list, number_or_string, numbers_or_strings, quoted};
 use crate::rib::decision::DEFAULT_LOCAL_PREF;
 use crate::types::{Family, Prefix};
 use crate::wire::attributes::{Attributes, Origin};
@@ -212,9 +212,7 @@ impl Condition {
             Self::Family(families) => list(families),
             Self::AsPath(patterns) => list(patterns),
             Self::AsPathLength(range) | Self::Med(range) | Self::LocalPref(range) => number_or_string(range),
-            Self::OriginAs(ranges) | Self::NeighborAs(ranges) => {
-                format!("[{}]", ranges.iter().map(number_or_string).collect::<Vec<_>>().join(", "))
-            }
+            Self::OriginAs(ranges) | Self::NeighborAs(ranges) => numbers_or_strings(ranges),
             Self::Community(patterns) => list(patterns),
             Self::NextHop(prefixes) => list(prefixes),
             Self::Peer(names) => list(names),

@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use super::community::{AnyCommunity, CommunityPattern, all_of};
-use super::number::Adjust;
+use super::number::{Adjust, AsnRange};
 use crate::hints::Hints;
 use crate::rib::decision::DEFAULT_LOCAL_PREF;
 use crate::types::{Asn, NextHop};
-use crate::wire::attributes::Attributes;
+use crate::wire::attributes::{Attributes, Origin};
 use crate::wire::community::{Bandwidth, ExtendedCommunity};
 
 /// Changes to a route's attributes, made in the order of the fields.
@@ -19,6 +19,8 @@ pub struct Set {
     pub local_pref: Option<Adjust>,
     /// MULTI_EXIT_DISC; a change of one that is not there starts from 0.
     pub med: Option<Adjust>,
+    /// ORIGIN.
+    pub origin: Option<Origin>,
     /// In place of all communities of their kinds.
     pub replace_communities: Vec<AnyCommunity>,
     /// Communities that go.
@@ -27,6 +29,9 @@ pub struct Set {
     pub add_communities: Vec<AnyCommunity>,
     /// The link bandwidth, said by our own AS, in place of any other.
     pub link_bandwidth: Option<Bandwidth>,
+    /// AS numbers that go from the AS path, wherever they stand in it; a set loses its members, and goes with the last one.
+    /// Who finds itself in the path rejects the route before any filter sees it; others cannot find a number that is gone.
+    pub remove_as: Vec<AsnRange>,
     /// AS numbers to put in front, in this order.
     pub prepend_as: Vec<Asn>,
     /// Times to put our own AS in front of that.
@@ -65,7 +70,12 @@ impl Set {
         };
         attributes.local_pref = adjusted(self.local_pref, attributes.local_pref, DEFAULT_LOCAL_PREF);
         attributes.med = adjusted(self.med, attributes.med, 0);
+        attributes.origin = self.origin.unwrap_or(attributes.origin);
         self.change_communities(attributes, local_as);
+        if !self.remove_as.is_empty() {
+            let goes = |asn| self.remove_as.iter().any(|range| range.contains(asn));
+            attributes.as_path = attributes.as_path.rewritten(|asn| (!goes(asn)).then_some(asn));
+        }
         attributes.as_path.prepend_all(&self.prepend_as);
         attributes.as_path.prepend(local_as, usize::from(self.prepend));
         if let Some(SetNextHop::Address(address)) = self.next_hop
@@ -128,11 +138,12 @@ impl Set {
     /// Each change by its key in configuration with its value, as it is written there.
     #[must_use]
     pub fn entries(&self) -> Vec<(&'static str, String)> {
-        use super::text::{list, number_or_string, quoted};
+        use super::text::{list, number_or_string, numbers_or_strings, quoted};
         let mut entries = Vec::new();
         entries.extend(self.weight.map(|weight| ("weight", weight.to_string())));
         entries.extend(self.local_pref.map(|change| ("local-pref", number_or_string(change))));
         entries.extend(self.med.map(|change| ("med", number_or_string(change))));
+        entries.extend(self.origin.map(|origin| ("origin", quoted(origin))));
         let mut lists = |key, list: String, empty: bool| {
             if !empty {
                 entries.push((key, list));
@@ -142,9 +153,11 @@ impl Set {
         lists("remove-community", list(&self.remove_communities), self.remove_communities.is_empty());
         lists("add-community", list(&self.add_communities), self.add_communities.is_empty());
         entries.extend(self.link_bandwidth.map(|bandwidth| ("link-bandwidth", quoted(bandwidth))));
+        if !self.remove_as.is_empty() {
+            entries.push(("remove-as", numbers_or_strings(&self.remove_as)));
+        }
         if !self.prepend_as.is_empty() {
-            let numbers: Vec<String> = self.prepend_as.iter().map(ToString::to_string).collect();
-            entries.push(("prepend-as", format!("[{}]", numbers.join(", "))));
+            entries.push(("prepend-as", numbers_or_strings(&self.prepend_as)));
         }
         if self.prepend > 0 {
             entries.push(("prepend", self.prepend.to_string()));

@@ -186,16 +186,18 @@ fn what_depends_on_the_prefix_is_known_to() {
 
 #[test]
 fn set_leaves_attributes_canonical() {
-    let mut attributes = route(&[65001], &["0:3", "0:5", "1:2:3", "rt:1:1", "lb:1:10G"]);
+    let mut attributes = route(&[65001, 64512, 65002], &["0:3", "0:5", "1:2:3", "rt:1:1", "lb:1:10G"]);
     attributes.med = Some(7);
     let set = Set {
         weight: Some(9),
         local_pref: Some(Adjust::Down(1)),
         med: Some(Adjust::Up(3)),
+        origin: Some(Origin::Egp),
         replace_communities: many(&["9:9:9", "8:8:8"]),
         remove_communities: many(&["0:4-9", "rt:*"]),
         add_communities: many(&["0:1", "0:3", "soo:2:2"]),
         link_bandwidth: Some("400M".parse().unwrap()),
+        remove_as: many(&["64512-65000", "65002"]),
         prepend_as: vec![Asn(7), Asn(8)],
         prepend: 2,
         next_hop: Some(SetNextHop::Address([192, 0, 2, 9].into())),
@@ -203,6 +205,7 @@ fn set_leaves_attributes_canonical() {
     };
     set.apply(&mut attributes, US);
     assert_eq!((attributes.weight, attributes.local_pref, attributes.med), (9, Some(99), Some(10)));
+    assert_eq!(attributes.origin, Origin::Egp);
     assert_eq!(*attributes.communities, [Community(1), Community(3)]);
     let large = |n| LargeCommunity { global: n, local1: n, local2: n };
     assert_eq!(*attributes.large_communities, [large(8), large(9)]);
@@ -220,6 +223,30 @@ fn set_leaves_attributes_canonical() {
     six.apply(&mut attributes, US);
     assert_eq!(attributes.next_hop, before);
     assert!(Set::default().is_empty() && !set.is_empty());
+}
+
+#[test]
+fn as_numbers_go_from_sequences_and_sets_and_what_is_left_is_a_path() {
+    for (path, remove, left) in [
+        ("65001 65002 65001 65003", vec!["65001"], "65002 65003"),
+        ("65001 64512 65534 1", vec!["64512-65534"], "1"),
+        ("65001 65002", vec!["1", "3-9"], "65001 65002"),
+        ("65001 {65002,65003} 4", vec!["65002"], "65001 {65003} 4"),
+        ("65001 {65002,65003} 4", vec!["65002", "65003"], "65001 4"),
+        ("{65002} {65003}", vec!["65002"], "{65003}"),
+        ("65001 {65002}", vec!["0-4294967295"], ""),
+        ("", vec!["65001"], ""),
+    ] {
+        let mut attributes = Attributes { as_path: path.parse().unwrap(), ..route(&[], &[]) };
+        let set = Set { remove_as: many(&remove), ..Set::default() };
+        set.apply(&mut attributes, US);
+        // Parsing joins sequences that stand side by side: so does removing what was between them.
+        assert_eq!(attributes.as_path, left.parse().unwrap(), "{path} without {remove:?}");
+        // What goes in front comes after that.
+        let both = Set { prepend: 1, prepend_as: vec![Asn(65001)], ..set };
+        both.apply(&mut attributes, US);
+        assert_eq!(attributes.as_path.to_string(), format!("64512 65001 {left}").trim_end().to_owned());
+    }
 }
 
 #[test]
@@ -269,12 +296,19 @@ fn a_rule_shows_as_it_is_written() {
     let rule = Rule {
         conditions: vec![prefixes(&["10.0.0.0/8 le 24"]), Condition::Med("le 5".parse().unwrap())],
         except: vec![Condition::OriginAs(many(&["65001", "64512-64999"]))],
-        set: Set { prepend: 2, remove_communities: vec![CommunityPattern::Any], hints, ..Set::default() },
+        set: Set {
+            origin: Some(Origin::Incomplete),
+            remove_as: many(&["65001", "64512-64999"]),
+            prepend: 2,
+            remove_communities: vec![CommunityPattern::Any],
+            hints,
+            ..Set::default()
+        },
         then: Then::Next,
     };
     assert_eq!(
         rule.to_string(),
         "{ match = { prefix = [\"10.0.0.0/8 le 24\"], med = \"le 5\", not = { origin-as = [65001, \"64512-64999\"] } }, \
-         set = { remove-community = [\"*\"], prepend = 2, mtu = 1400, source = \"auto\" }, then = \"next\" }"
+         set = { origin = \"incomplete\", remove-community = [\"*\"], remove-as = [65001, \"64512-64999\"], prepend = 2, mtu = 1400, source = \"auto\" }, then = \"next\" }"
     );
 }

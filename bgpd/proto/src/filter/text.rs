@@ -12,6 +12,11 @@ pub(super) fn list<T: Display>(items: &[T]) -> String {
     format!("[{}]", items.iter().map(quoted).collect::<Vec<_>>().join(", "))
 }
 
+/// The same, of what may be plain numbers.
+pub(super) fn numbers_or_strings<T: Display>(items: &[T]) -> String {
+    format!("[{}]", items.iter().map(number_or_string).collect::<Vec<_>>().join(", "))
+}
+
 /// A plain number as a number, anything else as a string.
 pub(super) fn number_or_string(value: impl Display) -> String {
     let text = value.to_string();

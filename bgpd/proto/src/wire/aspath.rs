@@ -410,6 +410,16 @@ mod tests {
         }
 
         #[test]
+        fn what_is_left_of_a_path_is_one_that_reads_as_it_is(path in arbitrary::as_path(), gone: u32) {
+            let left = path.rewritten(|asn| (asn.0 & 3 != gone & 3).then_some(asn));
+            let wanted: Vec<Asn> = path.asns().filter(|asn| asn.0 & 3 != gone & 3).collect();
+            prop_assert_eq!(left.asns().collect::<Vec<_>>(), wanted);
+            let mut value = Vec::new();
+            left.encode(true, &mut value);
+            prop_assert_eq!(AsPath::parse(&value, true), Ok(left));
+        }
+
+        #[test]
         fn two_octets_and_as4_path_together_lose_nothing(path in arbitrary::as_path()) {
             // An empty path fits into two octets: no AS4_PATH goes with it.
             prop_assume!(!path.segments.is_empty());

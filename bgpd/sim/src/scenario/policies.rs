@@ -6,13 +6,16 @@ use bgp_proto::conduct::DefaultOriginate;
 use bgp_proto::filter::community::{AnyCommunity, CommunityPattern};
 use bgp_proto::filter::number::{Adjust, AsnRange, NumberMatch};
 use bgp_proto::filter::{Condition, Filter, PrefixMatch, Rule, Set, SetNextHop, Source, Then, Validation};
-use bgp_proto::types::{Family, Prefix};
+use bgp_proto::types::{Asn, Family, Prefix};
 use bgp_proto::wire::attributes::Origin;
 use bgp_proto::wire::community::{Community, LargeCommunity};
 
 use super::{Scenario, Shape, next_hop, own_prefix};
 use crate::random::Random;
 use crate::topology::{NodeId, PeerSpec};
+
+/// No node's AS.
+const NOBODY: Asn = Asn(65500);
 
 impl Scenario {
     /// Rules that ask for the state: they refuse by it, or tag.
@@ -92,7 +95,14 @@ impl Scenario {
         let alone = self.topology.links.iter().all(|link| !self.is_inside(link.ends));
         let [import, export] = rules;
         let [taken, given] = sets;
-        for rules in [import, export] {
+        for (rules, set) in [(import, &mut *taken), (export, &mut *given)] {
+            // Numbers of nobody, which the rules behind see and nobody else does: a path that is shorter than where it came from
+            // could be better than it, and there would be no one stable state.
+            if self.rules.percent(15) {
+                let marks = Set { prepend_as: vec![NOBODY; 1 + self.rules.below(2)], ..Set::default() };
+                rules.push(Rule { set: marks, then: Then::Next, ..Rule::default() });
+                set.remove_as = vec![AsnRange::from(NOBODY)];
+            }
             for _ in 0..self.rules.below(4) {
                 let (conditions, except) = (self.conditions(node), self.rules.percent(30));
                 let except = if except { self.conditions(node) } else { Vec::new() };
@@ -129,6 +139,10 @@ impl Scenario {
             }
             if self.rules.percent(15) {
                 given.prepend_as = vec![self.topology.node(node).asn; 1 + self.rules.below(2)];
+            }
+            // Before it come weight, preference and the length of the path, which grows with each AS.
+            if self.rules.percent(15) {
+                given.origin = Some(self.rules.pick(&[Origin::Igp, Origin::Egp, Origin::Incomplete]));
             }
         }
         if self.rules.percent(15) {

@@ -8,6 +8,7 @@ use bgp_proto::filter::{Set, SetNextHop};
 use bgp_proto::hints::{Hint, Hints};
 use bgp_proto::types::Asn;
 
+use super::conditions::{ORIGINS, as_range};
 use super::{Around, some, spoken};
 use crate::config::OverlayMode;
 use crate::config::reader::{Field, Section};
@@ -21,6 +22,7 @@ pub(super) fn read(field: &Field<'_>, around: &Around<'_>) -> Option<Set> {
     let weight = section.field("weight").map_or(Some(None), |field| field.integer(0..=u32::MAX).map(Some));
     let local_pref = section.field("local-pref").map_or(Some(None), |field| adjust(&field).map(Some));
     let med = section.field("med").map_or(Some(None), |field| adjust(&field).map(Some));
+    let origin = section.field("origin").map_or(Some(None), |field| field.word(&ORIGINS).map(Some));
     let replace = section.field("replace-community").map_or(Some(Vec::new()), |field| replacement(&field));
     let remove = section.field("remove-community").map_or(Some(Vec::new()), |field| some(&field, spoken));
     // `add-community` has all kinds; `add-large-community` is from before it had.
@@ -35,6 +37,7 @@ pub(super) fn read(field: &Field<'_>, around: &Around<'_>) -> Option<Set> {
         }
         bandwidth.map(Some)
     });
+    let remove_as = section.field("remove-as").map_or(Some(Vec::new()), |field| some(&field, as_range));
     let prepend_as = section.field("prepend-as").map_or(Some(Vec::new()), |field| numbers(&field));
     let prepend = section.field("prepend").map_or(Some(0), |field| field.integer(0..=32));
     let next_hop = section.field("next-hop").map_or(Some(None), |field| next_hop(&field).map(Some));
@@ -46,10 +49,12 @@ pub(super) fn read(field: &Field<'_>, around: &Around<'_>) -> Option<Set> {
         weight: weight?,
         local_pref: local_pref?,
         med: med?,
+        origin: origin?,
         replace_communities: replace?,
         remove_communities: remove?,
         add_communities,
         link_bandwidth: link_bandwidth?,
+        remove_as: remove_as?,
         prepend_as: prepend_as?,
         prepend: prepend?,
         next_hop: next_hop?,

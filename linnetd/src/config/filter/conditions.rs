@@ -12,7 +12,8 @@ use crate::config::reader::{Field, Section, nearest, quoted};
 use crate::config::rooms::warn_host_bits;
 
 const FAMILIES: [(&str, Family); 2] = [("ipv4-unicast", Family::Ipv4Unicast), ("ipv6-unicast", Family::Ipv6Unicast)];
-const ORIGINS: [(&str, Origin); 3] = [("igp", Origin::Igp), ("egp", Origin::Egp), ("incomplete", Origin::Incomplete)];
+pub(super) const ORIGINS: [(&str, Origin); 3] =
+    [("igp", Origin::Igp), ("egp", Origin::Egp), ("incomplete", Origin::Incomplete)];
 
 /// What must hold, and what may not.
 pub(super) fn read(field: &Field<'_>, lists: &[Arc<PrefixList>]) -> Option<(Vec<Condition>, Vec<Condition>)> {
@@ -118,7 +119,7 @@ fn number(field: &Field<'_>) -> Option<NumberMatch> {
     if field.is_integer() { field.integer(0..=u32::MAX).map(NumberMatch::exactly) } else { spoken(field) }
 }
 
-fn as_range(field: &Field<'_>) -> Option<AsnRange> {
+pub(super) fn as_range(field: &Field<'_>) -> Option<AsnRange> {
     if field.is_integer() {
         return field.integer(0..=u32::MAX).map(|number| AsnRange::from(Asn(number)));
     }

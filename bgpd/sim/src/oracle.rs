@@ -374,7 +374,14 @@ fn tell(
         NextHop::V4(address) => address.is_unspecified(),
         NextHop::V6 { global, .. } => global.is_unspecified(),
     };
-    if ourselves || means_nothing {
+    if let Some(SetNextHop::Address(address)) = wanted
+        && address.is_ipv4() == (prefix.family() == Family::Ipv4Unicast)
+    {
+        if route.from.is_some() && (ourselves || address != sent.next_hop.address()) {
+            sent.tunnels = Box::default();
+        }
+        sent.next_hop = NextHop::from(address);
+    } else if ourselves || means_nothing {
         if route.from.is_some() && sent.next_hop != own {
             sent.tunnels = Box::default();
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bgp_proto::filter::number::Adjust;
-use bgp_proto::filter::{Condition, Filter, Set, SetNextHop, Source, Then, Validation};
+use bgp_proto::filter::{Condition, Filter, PrefixMatch, Set, SetNextHop, Source, Then, Validation};
 use bgp_proto::types::{Asn, NextHop, Prefix};
 use bgp_proto::wire::aspath::{AsPath, SegmentKind};
 use bgp_proto::wire::attributes::Attributes;
@@ -41,13 +41,17 @@ pub fn ask<'f>(
 
 fn holds(condition: &Condition, prefix: Prefix, attributes: &Attributes, peer: &str, source: Source) -> bool {
     let asns: Vec<u32> = attributes.as_path.asns().map(|asn| asn.0).collect();
-    let one_of = |texts: Vec<String>, text: &str| texts.iter().any(|known| known == text);
-    match condition {
-        Condition::Prefix(entries) => entries.iter().any(|entry| {
+    let is_among = |entries: &[PrefixMatch]| {
+        entries.iter().any(|entry| {
             let length = prefix.length();
             entry.ge <= length && length <= entry.le && entry.prefix.contains(prefix)
-        }),
-        Condition::PrefixList(_) | Condition::Validation(_) => false,
+        })
+    };
+    let one_of = |texts: Vec<String>, text: &str| texts.iter().any(|known| known == text);
+    match condition {
+        Condition::Prefix(entries) => is_among(entries),
+        Condition::PrefixList(lists) => lists.iter().any(|list| is_among(list.entries())),
+        Condition::Validation(_) => false,
         Condition::Family(families) => {
             one_of(families.iter().map(ToString::to_string).collect(), &prefix.family().to_string())
         }

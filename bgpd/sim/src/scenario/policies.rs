@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bgp_proto::conduct::DefaultOriginate;
 use bgp_proto::filter::community::{AnyCommunity, CommunityPattern};
 use bgp_proto::filter::number::{Adjust, AsnRange, NumberMatch};
-use bgp_proto::filter::{Condition, Filter, PrefixMatch, Rule, Set, SetNextHop, Source, Then, Validation};
+use bgp_proto::filter::{Condition, Filter, PrefixList, PrefixMatch, Rule, Set, SetNextHop, Source, Then, Validation};
 use bgp_proto::types::{Asn, Family, Prefix};
 use bgp_proto::wire::attributes::Origin;
 use bgp_proto::wire::community::{Community, LargeCommunity};
@@ -135,7 +135,11 @@ impl Scenario {
         }
         if external {
             if self.rules.percent(20) {
-                given.next_hop = Some(self.rules.pick(&[SetNextHop::Own, SetNextHop::Unchanged]));
+                // Our end of the session, where it is not known by its link alone.
+                let end = self.topology.link(node, peer).filter(|_| self.topology.interface(node, peer).is_none());
+                let end = end.map(|link| SetNextHop::Address(self.topology.address(node, link)));
+                given.next_hop =
+                    Some(self.rules.pick(&[SetNextHop::Own, SetNextHop::Unchanged, end.unwrap_or(SetNextHop::Own)]));
             }
             if self.rules.percent(15) {
                 given.prepend_as = vec![self.topology.node(node).asn; 1 + self.rules.below(2)];
@@ -167,7 +171,7 @@ impl Scenario {
             4 => "^$".to_owned(),
             _ => format!("^{asn} .* {second}$"),
         };
-        let condition = match self.rules.below(12) {
+        let condition = match self.rules.below(15) {
             0 => Condition::Prefix(own_prefix(any, self.rules.below(8)).map(PrefixMatch::exact).into_iter().collect()),
             1 => Condition::Family(vec![self.rules.pick(&Family::ALL)]),
             2 | 3 => Condition::AsPath(pattern.parse().into_iter().collect()),
@@ -181,9 +185,22 @@ impl Scenario {
             8 => Condition::NextHop(Prefix::new(address.into(), 32).into_iter().collect()),
             9 => Condition::Peer(vec![neighbours[self.rules.below(neighbours.len())].to_string()]),
             10 => Condition::Origin(vec![self.rules.pick(&[Origin::Igp, Origin::Egp, Origin::Incomplete])]),
-            _ => Condition::Source(vec![self.rules.pick(&Source::ALL)]),
+            11 => Condition::Source(vec![self.rules.pick(&Source::ALL)]),
+            12 => Condition::Med(NumberMatch { ge: self.rules.below(3) as u32, le: 2 }),
+            13 => Condition::LocalPref(NumberMatch { ge: self.rules.pick(&[90, 100, 101]), le: 200 }),
+            _ => Condition::PrefixList(vec![self.prefix_list(any)]),
         };
         if self.rules.percent(15) { Vec::new() } else { vec![condition] }
+    }
+
+    /// One prefix of a node, and those of a length in which it has some.
+    fn prefix_list(&mut self, node: NodeId) -> Arc<PrefixList> {
+        let one = own_prefix(node, self.rules.below(8)).map(PrefixMatch::exact);
+        let some = own_prefix(node, 0).and_then(|prefix| {
+            let around = Prefix::new(prefix.address(), self.rules.pick(&[8, 16, 24]))?;
+            Some(PrefixMatch { prefix: around, ge: 24, le: self.rules.pick(&[24, 32]) })
+        });
+        Arc::new(PrefixList::new("some".to_owned(), one.into_iter().chain(some).collect()))
     }
 
     /// Tags that no other rule relies on, to add and to remove.

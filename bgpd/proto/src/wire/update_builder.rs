@@ -3,14 +3,14 @@
 //! A message holds prefixes in one place only, and MP_REACH_NLRI or MP_UNREACH_NLRI is its first attribute: RFC 7606 section
 //! 5.1 asks for both, so that a receiver which stumbles over another attribute has found the prefixes already.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::attribute_list::AttributeList;
 use super::attributes::{Attributes, OPTIONAL, code, flag};
-use super::frame::{MessageType, begin, end};
-use super::update::UpdateContext;
+use super::frame::{MessageType, begin, end, next_frame};
+use super::update::{Update, UpdateContext};
 use super::{HEADER_LEN, MAX_MESSAGE_LEN, RefreshMark, RouteRefresh, mp, nlri};
-use crate::types::{Family, NextHop, Nlri};
+use crate::types::{Family, NextHop, Nlri, PathId};
 
 /// Packs prefixes that share a set of attributes into as few UPDATEs as fit, the attributes encoded once.
 #[derive(Debug)]
@@ -66,17 +66,20 @@ impl UpdateBuilder {
             self.announce_family(part[0].prefix.family(), attributes, part, out)
                 .inspect_err(|_| out.truncate(start))?;
         }
+        debug_assert!(self.say(&out[start..], nlri, &[]), "{nlri:?} with {attributes:?} is {:?}", &out[start..]);
         Ok(())
     }
 
     /// Whole messages, one behind the other, that withdraw `nlri` (all of one family).
     pub fn withdraw(&self, nlri: &[Nlri], out: &mut Vec<u8>) {
+        let start = out.len();
         for part in of_one_family(nlri) {
             match part[0].prefix.family() {
                 Family::Ipv4Unicast => self.withdraw_classic(part, out),
                 family @ Family::Ipv6Unicast => self.withdraw_mp(family, part, out),
             }
         }
+        debug_assert!(self.say(&out[start..], &[], nlri), "without {nlri:?} is {:?}", &out[start..]);
     }
 
     /// The End-of-RIB marker of `family` (RFC 4724 section 2).
@@ -184,6 +187,26 @@ impl UpdateBuilder {
             None => Ok(()),
             Some(fault) => Err(Unsendable::Unsound { code: fault.code, reason: fault.reason }),
         }
+    }
+
+    /// Whether the messages say this and nothing else to our own parser, which finds no fault in them. Of what reaches peers, attributes
+    /// alone come from others and are read again each time ([`Self::proofread`]); all else is read in debug builds, and with them
+    /// in every test.
+    fn say(&self, messages: &[u8], announced: &[Nlri], withdrawn: &[Nlri]) -> bool {
+        let context = UpdateContext { families: Family::ALL.into_iter().collect(), ..self.context.clone() };
+        let (mut rest, mut said) = (BytesMut::from(messages), (Vec::new(), Vec::new()));
+        while let Ok(Some(frame)) = next_frame(&mut rest, self.limit()) {
+            let Ok(update) = Update::parse(&frame.body, &context) else { return false };
+            if !update.faults.is_empty() {
+                return false;
+            }
+            said.0.extend(update.announced.into_iter().flat_map(|announcement| announcement.nlri));
+            said.1.extend(update.withdrawn);
+        }
+        let add_path = |entry: &Nlri| self.context.add_path.contains(entry.prefix.family());
+        let told = |entry: &Nlri| if add_path(entry) { *entry } else { Nlri { path_id: PathId(0), ..*entry } };
+        let told = |all: &[Nlri]| all.iter().map(told).collect::<Vec<_>>();
+        rest.is_empty() && said == (told(announced), told(withdrawn))
     }
 
     /// Octets for prefixes in a message whose attributes take `octets`, if they hold one.

@@ -93,7 +93,7 @@ pub(crate) struct Scenario {
 }
 
 /// The scenarios, in the order in which they run.
-pub(crate) const SCENARIOS: [Scenario; 17] = [
+pub(crate) const SCENARIOS: [Scenario; 21] = [
     Scenario { name: "S1", title: "1 x 1,000,000 IPv4 to 1", prefixes_each: 1_000_000, ..PLAIN },
     Scenario { name: "S2", title: "10 x 100,000 distinct, to all", senders: 10, ..PLAIN },
     Scenario { name: "S3", title: "10 x the same 100,000, to all", senders: 10, overlap: Overlap::Competing, ..PLAIN },
@@ -175,6 +175,29 @@ pub(crate) const SCENARIOS: [Scenario; 17] = [
         prefixes_each: 100,
         ..KERNEL
     },
+    Scenario {
+        name: "fc-smoke",
+        title: "FC with 100 and 3 changes: does it run at all?",
+        prefixes_each: 100,
+        changes: 3,
+        fib: Some(Fib::Changes),
+        ..KERNEL
+    },
+    Scenario {
+        name: "fd-smoke",
+        title: "FD with 100: does it run at all?",
+        prefixes_each: 100,
+        fib: Some(Fib::SessionLost),
+        ..KERNEL
+    },
+    Scenario {
+        name: "fdl-smoke",
+        title: "FDL with 100: does it run at all?",
+        prefixes_each: 100,
+        fib: Some(Fib::LinkLost),
+        ..KERNEL
+    },
+    Scenario { name: "fn-smoke", title: "FN with 100: does it run at all?", prefixes_each: 100, ..TWO_LINKS },
 ];
 
 /// One sender, one receiver, a table like the Internet's.

@@ -66,6 +66,26 @@ fn routes_go_into_the_kernel_and_out_by_linnet_bird_frr_and_without_any() {
 }
 
 #[test]
+fn what_befalls_routes_in_the_kernel_is_measured_with_linnet_and_bird() {
+    let report = report("fc-smoke,fd-smoke,fdl-smoke,fn-smoke", "linnet,bird");
+    let trials = report["trials"].as_array().expect("trials");
+    let ran: Vec<_> = trials.iter().map(|trial| (trial["scenario"].as_str(), trial["daemon"].as_str())).collect();
+    let scenarios = ["fc-smoke", "fd-smoke", "fdl-smoke", "fn-smoke"].into_iter();
+    let wanted: Vec<_> =
+        scenarios.flat_map(|scenario| ["linnet", "bird"].map(|daemon| (Some(scenario), Some(daemon)))).collect();
+    assert_eq!(ran, wanted, "{report:#}");
+    for trial in trials {
+        assert!(trial["error"].is_null(), "{trial:#}");
+        if trial["scenario"] == "fc-smoke" {
+            // Three withdrawals and three announcements.
+            assert_eq!((&trial["changes"]["count"], &trial["changes"]["lost"]), (&6.into(), &0.into()), "{trial:#}");
+        } else {
+            assert!(trial["fib"]["lost_ms"].as_f64().is_some_and(|lost| lost > 0.0), "{trial:#}");
+        }
+    }
+}
+
+#[test]
 fn an_interrupted_run_leaves_nothing_behind() {
     // A rest of an hour: only the signal can end it.
     let mut child = bench("smoke", &["--daemons", "bird", "--settle", "3600"])

@@ -28,7 +28,7 @@ use clap::{Args, Parser, Subcommand};
 
 use daemon::Daemon;
 use interrupt::Interrupt;
-use report::{Machine, Median, Report, Trial, Version};
+use report::{KERNEL, Machine, Median, Report, Trial, Version};
 use scenario::{Fib, SCENARIOS, Scenario};
 use trial::Settings;
 use workload::Workload;
@@ -188,9 +188,6 @@ fn settings(linnetd: Option<&PathBuf>) -> Result<Settings> {
     let linnetd = std::path::absolute(linnetd.unwrap_or(&beside))?;
     Ok(Settings { linnetd, settle: None, timeout: Duration::from_secs(120), keep: false, before: Vec::new() })
 }
-
-/// The row of the kernel without a daemon.
-const KERNEL: &str = "kernel";
 
 /// All runs of one scenario. The daemons take turns, so that what the machine does meanwhile meets all of them alike.
 fn run_scenario(run: &Run, scenario: Scenario, settings: &Settings, interrupt: &Interrupt, report: &mut Report) {

@@ -8,6 +8,9 @@ use crate::daemon::Daemon;
 use crate::scenario::Scenario;
 use crate::trial::Figures;
 
+/// The row of the kernel without a daemon.
+pub(crate) const KERNEL: &str = "kernel";
+
 /// Everything that one run of the harness found.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -133,26 +136,30 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 }
 
 /// The medians as tables in Markdown, each also as a ratio to BIRD's where BIRD ran: what receivers got, and what came of
-/// routes in the kernel.
+/// routes in the kernel, there also as a ratio to the kernel's own limit.
 pub(crate) fn table(medians: &[Median]) -> String {
     let (kernel, receivers): (Vec<&Median>, Vec<&Median>) = medians.iter().partition(|median| median.in_kernel);
-    let both = [(receivers_table(&receivers), receivers), (kernel_table(&kernel), kernel)];
-    let some = both.into_iter().filter(|(_, medians)| !medians.is_empty()).map(|(table, _)| table);
+    let all = [
+        (receivers_table(&receivers), &receivers),
+        (kernel_table(&kernel), &kernel),
+        (kernel_ratios_table(&kernel), &kernel),
+    ];
+    let some = all.into_iter().filter(|(_, medians)| !medians.is_empty()).map(|(table, _)| table);
     some.collect::<Vec<_>>().join("\n")
 }
 
-/// One figure as a ratio to BIRD's in the same scenario.
-fn ratio(medians: &[&Median], own: &Median, of: fn(&Median) -> Option<f64>) -> String {
-    let bird = medians.iter().find(|other| other.scenario == own.scenario && other.daemon == Daemon::Bird.name());
-    match (of(own), bird.and_then(|bird| of(bird))) {
-        (Some(own), Some(birds)) if birds > 0.0 => format!("{:.2}", own / birds),
-        _ => "-".to_owned(),
-    }
+/// One figure out of the medians of a row, where it has it.
+type Column = fn(&Median) -> Option<f64>;
+
+/// One figure as a ratio to that of the row `whose` in the same scenario.
+fn ratio(medians: &[&Median], own: &Median, whose: &str, of: Column) -> Option<f64> {
+    let other = medians.iter().find(|other| other.scenario == own.scenario && other.daemon == whose)?;
+    of(other).filter(|theirs| *theirs > 0.0).and_then(|theirs| Some(of(own)? / theirs))
 }
 
-fn pair(p50: Option<f64>, p99: Option<f64>) -> String {
+fn pair(p50: Option<f64>, p99: Option<f64>, decimals: usize) -> String {
     match (p50, p99) {
-        (Some(p50), Some(p99)) => format!("{p50:.3} / {p99:.3}"),
+        (Some(p50), Some(p99)) => format!("{p50:.decimals$} / {p99:.decimals$}"),
         _ => "-".to_owned(),
     }
 }
@@ -176,6 +183,7 @@ fn receivers_table(medians: &[&Median]) -> String {
     ];
     let mut rows = vec![head.map(str::to_owned)];
     for median in medians {
+        let bird = |of: Column| shown(ratio(medians, median, Daemon::Bird.name(), of), 2);
         rows.push([
             median.scenario.to_owned(),
             median.daemon.to_owned(),
@@ -185,11 +193,11 @@ fn receivers_table(medians: &[&Median]) -> String {
             shown(median.quiet_s, 3),
             shown(median.cpu_s, 2),
             shown(median.memory_mib, 1),
-            pair(median.announce_p50_ms, median.announce_p99_ms),
-            pair(median.withdraw_p50_ms, median.withdraw_p99_ms),
-            ratio(medians, median, |median| median.wall_s),
-            ratio(medians, median, |median| median.cpu_s),
-            ratio(medians, median, |median| median.memory_mib),
+            pair(median.announce_p50_ms, median.announce_p99_ms, 3),
+            pair(median.withdraw_p50_ms, median.withdraw_p99_ms, 3),
+            bird(|median| median.wall_s),
+            bird(|median| median.cpu_s),
+            bird(|median| median.memory_mib),
             shown(median.foreign_share, 2),
         ]);
     }
@@ -210,8 +218,6 @@ fn kernel_table(medians: &[&Median]) -> String {
         "MiB",
         "held MiB",
         "held CPU s",
-        "wall/bird",
-        "CPU/bird",
         "foreign",
     ];
     let mut rows = vec![head.map(str::to_owned)];
@@ -224,14 +230,51 @@ fn kernel_table(medians: &[&Median]) -> String {
             shown(median.cpu_s, 2),
             shown(median.gone_s, 3),
             shown(median.lost_ms, 1),
-            pair(median.announce_p50_ms, median.announce_p99_ms),
-            pair(median.withdraw_p50_ms, median.withdraw_p99_ms),
+            pair(median.announce_p50_ms, median.announce_p99_ms, 3),
+            pair(median.withdraw_p50_ms, median.withdraw_p99_ms, 3),
             shown(median.memory_mib, 1),
             shown(median.held_mib, 1),
             shown(median.held_cpu_s, 2),
-            ratio(medians, median, |median| median.wall_s),
-            ratio(medians, median, |median| median.cpu_s),
             shown(median.foreign_share, 2),
+        ]);
+    }
+    aligned(&rows)
+}
+
+/// What the bars are about: each figure of the table before as a ratio to BIRD's, and what the kernel itself limits as a
+/// ratio to the kernel's.
+fn kernel_ratios_table(medians: &[&Median]) -> String {
+    let head = [
+        "scenario",
+        "daemon",
+        "wall/bird",
+        "gone/bird",
+        "lost/bird",
+        "ann/bird",
+        "wdr/bird",
+        "CPU/bird",
+        "MiB/bird",
+        "held/bird",
+        "wall/kernel",
+        "gone/kernel",
+    ];
+    let mut rows = vec![head.map(str::to_owned)];
+    for median in medians {
+        let bird = |of: Column| ratio(medians, median, Daemon::Bird.name(), of);
+        let kernel = |of: Column| ratio(medians, median, KERNEL, of);
+        rows.push([
+            median.scenario.to_owned(),
+            median.daemon.to_owned(),
+            shown(bird(|median| median.wall_s), 2),
+            shown(bird(|median| median.gone_s), 2),
+            shown(bird(|median| median.lost_ms), 2),
+            pair(bird(|median| median.announce_p50_ms), bird(|median| median.announce_p99_ms), 2),
+            pair(bird(|median| median.withdraw_p50_ms), bird(|median| median.withdraw_p99_ms), 2),
+            shown(bird(|median| median.cpu_s), 2),
+            shown(bird(|median| median.memory_mib), 2),
+            shown(bird(|median| median.held_mib), 2),
+            shown(kernel(|median| median.wall_s), 2),
+            shown(kernel(|median| median.gone_s), 2),
         ]);
     }
     aligned(&rows)
@@ -265,6 +308,7 @@ fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trial::{ChangeFigures, FibFigures};
 
     #[test]
     fn a_median_is_the_middle_and_of_an_even_number_the_mean_of_two() {
@@ -289,6 +333,70 @@ mod tests {
         let linnet = table.lines().last().expect("a row");
         assert!(linnet.contains("| linnet |") && linnet.contains(" 0.50 |"), "{table}");
         assert!(table.lines().all(|line| line.len() == linnet.len()), "{table}");
+    }
+
+    /// The medians of one trial of a scenario in the kernel.
+    fn in_kernel(scenario: &str, daemon: &'static str, figures: Figures) -> Median {
+        let scenario = Scenario::named(scenario).expect("a scenario");
+        let trial = Trial { scenario: scenario.name, daemon, run: 1, figures: Some(figures), error: None };
+        Median::of(&scenario, daemon, &[&trial])
+    }
+
+    /// A table in and out, and held between.
+    fn held(wall_s: f64, gone_s: f64, mib: f64) -> Figures {
+        let fib = FibFigures { gone_s: Some(gone_s), held_mib: Some(mib), held_cpu_s: Some(0.0), lost_ms: None };
+        Figures { wall_s, cpu_s: wall_s, memory_mib: mib * 1.5, fib: Some(fib), ..Figures::default() }
+    }
+
+    fn lost(lost_ms: f64) -> Figures {
+        let fib = FibFigures { lost_ms: Some(lost_ms), ..FibFigures::default() };
+        Figures { wall_s: 0.01, cpu_s: 0.0, memory_mib: 8.0, fib: Some(fib), ..Figures::default() }
+    }
+
+    fn changes(announce: [f64; 2], withdraw: [f64; 2]) -> Figures {
+        let changes = ChangeFigures {
+            count: 300,
+            lost: 0,
+            announce_p50_ms: announce[0],
+            announce_p99_ms: announce[1],
+            withdraw_p50_ms: withdraw[0],
+            withdraw_p99_ms: withdraw[1],
+            cpu_s: 0.0,
+        };
+        Figures { wall_s: 0.01, memory_mib: 8.0, changes: Some(changes), ..Figures::default() }
+    }
+
+    #[test]
+    fn whether_a_bar_is_met_is_read_off_a_table_of_ratios_to_bird_and_to_the_kernel() {
+        let limit = FibFigures { gone_s: Some(0.5), ..FibFigures::default() };
+        let limit = Figures { wall_s: 1.0, cpu_s: 1.0, fib: Some(limit), ..Figures::default() };
+        let medians = [
+            in_kernel("F5", "linnet", held(2.0, 2.0, 60.0)),
+            in_kernel("F5", "bird", held(4.0, 5.0, 75.0)),
+            in_kernel("F5", KERNEL, limit),
+            in_kernel("FC", "linnet", changes([0.18, 0.24], [0.16, 0.18])),
+            in_kernel("FC", "bird", changes([0.2, 0.3], [0.2, 0.2])),
+            in_kernel("FN", "linnet", lost(1.0)),
+            in_kernel("FN", "bird", lost(4.0)),
+            in_kernel("FD", "linnet", lost(2.0)),
+        ];
+        assert_eq!(
+            kernel_ratios_table(&medians.iter().collect::<Vec<_>>()),
+            "\
+| scenario | daemon | wall/bird | gone/bird | lost/bird |    ann/bird |    wdr/bird | CPU/bird | MiB/bird | held/bird | wall/kernel | gone/kernel |
+|----------|--------|----------:|----------:|----------:|------------:|------------:|---------:|---------:|----------:|------------:|------------:|
+| F5       | linnet |      0.50 |      0.40 |         - |           - |           - |     0.50 |     0.80 |      0.80 |        2.00 |        4.00 |
+| F5       | bird   |      1.00 |      1.00 |         - |           - |           - |     1.00 |     1.00 |      1.00 |        4.00 |       10.00 |
+| F5       | kernel |      0.25 |      0.10 |         - |           - |           - |     0.25 |        - |         - |        1.00 |        1.00 |
+| FC       | linnet |      1.00 |         - |         - | 0.90 / 0.80 | 0.80 / 0.90 |        - |     1.00 |         - |           - |           - |
+| FC       | bird   |      1.00 |         - |         - | 1.00 / 1.00 | 1.00 / 1.00 |        - |     1.00 |         - |           - |           - |
+| FN       | linnet |      1.00 |         - |      0.25 |           - |           - |        - |     1.00 |         - |           - |           - |
+| FN       | bird   |      1.00 |         - |      1.00 |           - |           - |        - |     1.00 |         - |           - |           - |
+| FD       | linnet |         - |         - |         - |           - |           - |        - |        - |         - |           - |           - |
+"
+        );
+        let both = table(&medians);
+        assert_eq!(both.matches("| F5       | linnet |").count(), 2, "figures, and their ratios:\n{both}");
     }
 
     #[test]

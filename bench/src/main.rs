@@ -73,7 +73,7 @@ struct Run {
     #[arg(long, value_delimiter = ',', default_value = "linnet,bird,frr,gobgp,openbgpd")]
     daemons: Vec<Daemon>,
     /// Which scenarios (`bench list`)
-    #[arg(long, value_delimiter = ',', default_value = "S1,S2,S3,S4,S5,S6,S7,idle,F1,F5,FC,FD", value_parser = parse_scenario)]
+    #[arg(long, value_delimiter = ',', default_value = "S1,S2,S3,S4,S5,S6,S7,idle,F1,F5,FC,FD,FN,FN5", value_parser = parse_scenario)]
     scenarios: Vec<Scenario>,
     /// Runs of each scenario and daemon
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]

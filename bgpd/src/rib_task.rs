@@ -646,17 +646,20 @@ impl Keeper {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{IpAddr, Ipv4Addr};
     use std::time::Duration;
 
     use bgp_proto::conduct::Conduct;
-    use bgp_proto::types::{Asn, NextHop};
+    use bgp_proto::session::DownReason;
+    use bgp_proto::types::{Asn, NextHop, Nlri, PathId};
     use bgp_proto::wire::aspath::AsPath;
     use bgp_proto::wire::attributes::Origin;
+    use bgp_proto::wire::capability::GracefulRestart;
+    use bgp_proto::wire::update::{Announcement, Update};
 
     use super::*;
     use crate::own;
-    use crate::rib_port::{SessionTag, Ticket, tests::established};
+    use crate::rib_port::{RibPort, SessionTag, Ticket, tests::established};
 
     pub(crate) fn internal_peer() -> PeerPolicy {
         PeerPolicy {
@@ -711,5 +714,48 @@ pub(crate) mod tests {
         }
         assert!(peer.try_recv().is_err(), "the peer was told before the owner");
         assert!(matches!(peer.recv().await, Some(FromRib::Send { .. })));
+    }
+
+    #[tokio::test]
+    async fn that_retained_routes_are_dropped_is_said_before_they_go_and_that_all_is_decided_behind_them() {
+        let (order, orders) = mpsc::unbounded_channel();
+        let (reports, reported) = mpsc::unbounded_channel();
+        let (events, mut told) = mpsc::channel(16);
+        let config = RibConfig { tell_best: true, convergence: Duration::ZERO, ..own::tests::config() };
+        start(config, Clock::start(), orders, reported, events);
+
+        let (to, _peer) = mpsc::unbounded_channel();
+        let _ = order.send(Order::SetPeer { peer: PeerId(1), task: 1, policy: internal_peer(), to });
+        let mut port = RibPort::new(reports, None, RibPort::budget(), PeerId(1), 1);
+        let mut session = established();
+        session.receive.families.insert(Family::Ipv4Unicast);
+        session.graceful_restart = Some(GracefulRestart {
+            restarting: false,
+            notification: false,
+            restart_seconds: 600,
+            families: vec![(Family::Ipv4Unicast, true)],
+        });
+        let mut next = async || loop {
+            match told.recv().await {
+                Some(Event::Converged(_)) => {}
+                other => return other,
+            }
+        };
+        port.up(session, Box::default(), Weak::new());
+        let next_hop = NextHop::V4(Ipv4Addr::new(192, 0, 2, 1));
+        let attributes = Arc::new(Attributes::new(Origin::Igp, AsPath::default(), next_hop));
+        let nlri = vec![Nlri { prefix: "198.51.100.0/24".parse().unwrap(), path_id: PathId(0) }];
+        let announced = vec![Announcement { attributes, nlri }];
+        port.push(Report::Updates(vec![Update { announced, ..Update::default() }]), 1);
+        assert!(matches!(next().await, Some(Event::Up { .. })));
+        assert!(matches!(next().await, Some(Event::Best(paths)) if paths[0].paths.len() == 1));
+
+        port.down(Some(Duration::from_secs(600)), String::new(), DownReason::HoldTimerExpired);
+        assert_eq!(next().await, Some(Event::Down { peer: "peer".to_owned(), reason: String::new() }), "all is kept");
+        port.drop_retained();
+        let next_hop = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        assert_eq!(next().await, Some(Event::Dropped { next_hop, link: None }));
+        assert!(matches!(next().await, Some(Event::Best(gone)) if gone[0].paths.is_empty()));
+        assert_eq!(next().await, Some(Event::Decided));
     }
 }

@@ -11,7 +11,7 @@ use bgp_proto::rib::{Aggregate, Aggregates};
 use bgp_proto::session::{RemoteAs, State};
 use bgp_proto::types::{Asn, HoldTime};
 use bgpd::{Authentication, Event, PeerConfig, RouteQuery, RouteScope, Secret, SetEnabledError, Shutdown, Ttl};
-use support::{ASN, Speaker, attributes, pair, prefix, wait_for};
+use support::{ASN, Ending, Speaker, attributes, numbered, pair, prefix, wait_for};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -56,6 +56,48 @@ async fn that_all_is_decided_is_said_once_after_a_peer_was_dropped_and_behind_ev
         other => Err(format!("paths left each time: {other:?}")),
     })
     .await;
+}
+
+/// Two speakers of which `left` has three routes of `right`'s, which may restart.
+async fn with_three_routes() -> (Speaker, Speaker) {
+    let restart = |config: &mut bgpd::Config, _: &mut PeerConfig| {
+        config.graceful_restart = Some(bgpd::GracefulRestart { restart_time: 600, ..Default::default() })
+    };
+    let (left, right) = pair(restart, restart).await;
+    right.originate((0..3).map(|number| (numbered(number), attributes(None)))).await;
+    left.wait_best("three routes", |best| best.len() == 3).await;
+    (left, right)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_a_closed_sessions_routes_are_dropped_is_said_before_they_go_and_that_all_is_decided_behind_them() {
+    let (left, right) = with_three_routes().await;
+    let address = IpAddr::V4(right.config.router_id.0);
+    right.bgp.stop(Shutdown::Cease).await;
+    let told = left.wait_ending(Ending::Decided).await;
+    assert_eq!(told, [Ending::Dropped(address), Ending::Down, Ending::Gone(3), Ending::Decided]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_a_removed_peers_routes_are_dropped_is_said_before_they_go_and_that_all_is_decided_behind_them() {
+    let (mut left, right) = with_three_routes().await;
+    let address = IpAddr::V4(right.config.router_id.0);
+    left.reconfigure(|config| config.peers.clear()).await;
+    let told = left.wait_ending(Ending::Decided).await;
+    // Whether the session's end or the peer's comes first, it is.
+    let told: Vec<_> = told.into_iter().filter(|step| *step != Ending::Down).collect();
+    assert_eq!(told, [Ending::Dropped(address), Ending::Gone(3), Ending::Decided]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_that_are_kept_for_a_peer_that_restarts_are_said_to_be_dropped_only_when_the_peer_is_removed() {
+    let (mut left, right) = with_three_routes().await;
+    let address = IpAddr::V4(right.config.router_id.0);
+    right.bgp.stop(Shutdown::Silent).await;
+    assert_eq!(left.wait_ending(Ending::Down).await, [Ending::Down]);
+    left.reconfigure(|config| config.peers.clear()).await;
+    let told = left.wait_ending(Ending::Decided).await;
+    assert_eq!(told, [Ending::Down, Ending::Dropped(address), Ending::Gone(3), Ending::Decided]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -90,6 +90,31 @@ pub struct Told {
     pub sessions: Vec<Event>,
     /// How many best paths there were each time all was decided.
     pub decided: Vec<usize>,
+    /// How a peer's end was told, in order.
+    pub ending: Vec<Ending>,
+}
+
+/// One step of a peer's end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Ending {
+    /// The session went down.
+    Down,
+    /// What the peer with this address announced is dropped.
+    Dropped(IpAddr),
+    /// There is no path any more to some prefixes: how many, told together or one after another.
+    Gone(usize),
+    /// All is decided.
+    Decided,
+}
+
+impl Told {
+    fn note_gone(&mut self, count: usize) {
+        match self.ending.last_mut() {
+            Some(Ending::Gone(before)) => *before += count,
+            _ if count > 0 => self.ending.push(Ending::Gone(count)),
+            _ => {}
+        }
+    }
 }
 
 impl Speaker {
@@ -121,6 +146,8 @@ impl Speaker {
                 let mut told = told.lock().unwrap();
                 match event {
                     Event::Best(changes) => {
+                        let gone = changes.iter().filter(|change| change.paths.is_empty()).count();
+                        told.note_gone(gone);
                         for change in changes {
                             if change.paths.is_empty() {
                                 told.best.remove(&change.prefix);
@@ -130,12 +157,17 @@ impl Speaker {
                         }
                     }
                     Event::Converged(_) => told.converged += 1,
-                    Event::Dropped { .. } => {}
+                    Event::Dropped { next_hop, .. } => told.ending.push(Ending::Dropped(next_hop)),
                     Event::Decided => {
+                        told.ending.push(Ending::Decided);
                         let left = told.best.len();
                         told.decided.push(left);
                     }
-                    Event::Up { .. } | Event::Down { .. } => told.sessions.push(event),
+                    Event::Up { .. } => told.sessions.push(event),
+                    Event::Down { .. } => {
+                        told.ending.push(Ending::Down);
+                        told.sessions.push(event);
+                    }
                 }
             }
         });
@@ -195,6 +227,15 @@ impl Speaker {
 
     pub async fn wait_no_prefix(&self, prefix: Prefix) {
         self.wait_best(&format!("no path to {prefix}"), |best| !best.contains_key(&prefix)).await;
+    }
+
+    /// Waits until a peer's end has been told as far as `last`, and says all of it.
+    pub async fn wait_ending(&self, last: Ending) -> Vec<Ending> {
+        wait_for(&format!("{last:?}"), || async {
+            let told = self.told.lock().unwrap();
+            if told.ending.contains(&last) { Ok(told.ending.clone()) } else { Err(format!("{:?}", told.ending)) }
+        })
+        .await
     }
 
     pub async fn originate(&self, routes: impl IntoIterator<Item = (Prefix, Attributes)>) {

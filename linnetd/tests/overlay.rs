@@ -202,6 +202,43 @@ fn a_tunnel_that_is_switched_off_takes_packets_until_peers_have_heard_of_it_and_
 }
 
 #[test]
+fn auto_follows_a_link_on_which_the_other_host_is_adjacent_there_and_back_and_no_packet_is_lost() {
+    let (_router, one, two) = routed("auto");
+    let daemons = [one.start(), two.start()];
+    until("both go by the tunnel", &[&one, &two], || {
+        one.leads("10.244.2.0/24", "linnet.vxlan") && two.leads("10.244.1.0/24", "linnet.vxlan")
+    });
+    let streams = [one.stream(&two), two.stream(&one)];
+    // A cable between the two. Only a route says that the address that the other announces as next hop is on it.
+    one.namespace.run(&format!("ip link add eth1 type veth peer name eth1 netns {}", two.namespace.name));
+    for host in [&one, &two] {
+        host.namespace.run(&format!("ip addr add 10.94.0.{}/24 dev eth1", host.number));
+        host.namespace.run("ip link set eth1 up");
+    }
+    let works = || one.namespace.try_run("ping -c1 -W1 10.94.0.2").status.success();
+    until("the cable works", &[&one, &two], works);
+    for round in 1..=5 {
+        for (host, other) in [(&one, &two), (&two, &one)] {
+            host.namespace.run(&format!("ip route add 10.9{}.0.1/32 dev eth1", other.number));
+        }
+        until(&format!("both go by the cable, round {round}"), &[&one, &two], || {
+            one.leads("10.244.2.0/24", "via 10.92.0.1 dev eth1") && two.leads("10.244.1.0/24", "via 10.91.0.1 dev eth1")
+        });
+        for (host, other) in [(&one, &two), (&two, &one)] {
+            host.namespace.run(&format!("ip route del 10.9{}.0.1/32 dev eth1", other.number));
+        }
+        until(&format!("both go by the tunnel again, round {round}"), &[&one, &two], || {
+            one.leads("10.244.2.0/24", "linnet.vxlan") && two.leads("10.244.1.0/24", "linnet.vxlan")
+        });
+    }
+    drop(daemons);
+    for stream in streams {
+        let (sent, lost) = stream.end();
+        assert!(lost.is_empty(), "{} of {sent} packets were lost: {lost:?}\n{}{}", lost.len(), one.dump(), two.dump());
+    }
+}
+
+#[test]
 fn a_node_that_is_renumbered_is_reached_at_its_new_address_after_a_reload() {
     let (router, one, two) = routed("auto");
     let daemons = [one.start(), two.start()];

@@ -16,12 +16,12 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 pub(crate) use self::compare::Different;
 pub(crate) use self::group::Group;
 use self::group::Kind;
-use self::wire::{Content, buckets_question, deletion, gateway, question};
+use self::wire::{Content, Object, buckets_question, deletion, gateway, question};
 pub(crate) use self::wire::{RTM_DELNEXTHOP, RTM_NEWNEXTHOP, read};
 use crate::{
     FibError, PROTOCOL,
     kernel_route::KernelHop,
-    netlink::{Batch, Message, Refusal, Socket},
+    netlink::{Answer, Batch, Message, Refusal, Socket},
     paths::FamilyPath,
 };
 
@@ -60,23 +60,18 @@ pub(crate) struct NextHops {
 
 /// Whether the kernel has such objects.
 pub(crate) fn supported(socket: &mut Socket) -> Result<bool, FibError> {
-    match socket.dump_octets(&question(), read) {
-        Ok(_) => Ok(true),
-        // A kernel older than 5.3 does not know the question.
-        Err(FibError::Kernel { source, .. }) if source.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(false),
-        Err(error) => Err(error),
-    }
+    Ok(ask(socket, &question(), read)?.is_some())
 }
 
-/// Whether the kernel has groups with a backup (Linux 5.13). A refusal of one would not tell: the kernel calls much invalid, a
-/// member that went with its link a moment ago too.
-fn has_backups(socket: &mut Socket) -> Result<bool, FibError> {
-    match socket.dump_octets(&buckets_question(), |_| None::<()>) {
-        Ok(_) => Ok(true),
-        Err(FibError::Kernel { source, .. }) if source.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-            tracing::info!("the kernel has no groups of next hops with a backup; routes go without");
-            Ok(false)
-        }
+/// What the kernel tells of what it has; `None`: it does not know the question, as one that is older than what was asked for.
+fn ask<T>(
+    socket: &mut Socket,
+    question: &Message,
+    pick: impl FnMut(&Answer<'_>) -> Option<T>,
+) -> Result<Option<Vec<T>>, FibError> {
+    match socket.dump_octets(question, pick) {
+        Ok(found) => Ok(Some(found)),
+        Err(FibError::Kernel { source, .. }) if source.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -85,17 +80,28 @@ impl NextHops {
     /// Asks the kernel whether it has such objects, and which. Without `wanted` none is made, and those of an earlier run
     /// go when no route has them.
     pub(crate) fn start(wanted: bool, socket: &mut Socket) -> Result<NextHops, FibError> {
+        NextHops::start_asking(wanted, socket, &question(), &buckets_question())
+    }
+
+    fn start_asking(
+        wanted: bool,
+        socket: &mut Socket,
+        objects: &Message,
+        buckets: &Message,
+    ) -> Result<NextHops, FibError> {
         let mut next_hops = NextHops { last: LAST, ..NextHops::default() };
-        match next_hops.read(socket) {
-            Ok(_) => {
-                next_hops.enabled = wanted;
-                next_hops.no_backups = !has_backups(socket)?;
-            }
-            // A kernel older than 5.3 does not know the question.
-            Err(FibError::Kernel { source, .. }) if source.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                tracing::info!("the kernel has no next-hop objects; routes name their next hops themselves");
-            }
-            Err(error) => return Err(error),
+        // Linux 5.3.
+        let Some(objects) = ask(socket, objects, read)? else {
+            tracing::info!("the kernel has no next-hop objects; routes name their next hops themselves");
+            return Ok(next_hops);
+        };
+        next_hops.take(objects);
+        next_hops.enabled = wanted;
+        // Linux 5.13. A refusal of a group would not tell: the kernel calls much invalid, a member that went with its link a
+        // moment ago too.
+        next_hops.no_backups = ask(socket, buckets, |_| None::<()>)?.is_none();
+        if next_hops.no_backups {
+            tracing::info!("the kernel has no groups of next hops with a backup; routes go without");
         }
         Ok(next_hops)
     }
@@ -143,6 +149,11 @@ impl NextHops {
     /// Reads all objects anew. Returns the groups that were there and are not any more: their routes went with them.
     pub(crate) fn read(&mut self, socket: &mut Socket) -> Result<Vec<u32>, FibError> {
         let objects = socket.dump_octets(&question(), read)?;
+        Ok(self.take(objects))
+    }
+
+    /// Takes in what there is. Returns the groups that were there and are not any more.
+    fn take(&mut self, objects: Vec<Object>) -> Vec<u32> {
         self.taken.clear();
         let mut hops = HashMap::new();
         let mut by_number = HashMap::new();
@@ -170,7 +181,7 @@ impl NextHops {
         let before = std::mem::replace(&mut self.groups, groups);
         self.owners.retain(|_, id| self.groups.contains_key(id));
         self.ours.retain(|id| self.groups.contains_key(id) || self.hops.values().any(|hop| hop == id));
-        Ok(before.into_keys().filter(|id| !self.groups.contains_key(id)).collect())
+        before.into_keys().filter(|id| !self.groups.contains_key(id)).collect()
     }
 
     /// The group of a path, which leads to this then: its own, changed where that must be, one of an earlier run, or a new one.
@@ -354,5 +365,27 @@ impl NextHops {
             self.hops.retain(|_, other| *other != id);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A kind of question that no kernel knows. It refuses this as one before 5.3 refuses that for next-hop objects.
+    fn unknown() -> Message {
+        Message { kind: 254, ..question() }
+    }
+
+    #[test]
+    fn what_a_kernel_does_not_know_it_says_itself_and_routes_go_without() {
+        let mut socket = Socket::open().expect("a socket");
+        let mut start = |objects, buckets| {
+            let next_hops = NextHops::start_asking(true, &mut socket, &objects, &buckets).expect("an answer");
+            (next_hops.enabled(), next_hops.no_backups)
+        };
+        assert!(!start(unknown(), unknown()).0, "no objects");
+        assert_eq!(start(question(), unknown()), (true, true), "objects, and no backups");
+        assert_eq!(start(question(), buckets_question()), (true, false), "both");
     }
 }

@@ -384,3 +384,47 @@ async fn rules_lead_to_a_table_of_linnets_own_and_are_kept_changed_and_cleaned_u
     assert!(cleanup.status.success(), "{}", shown(&cleanup));
     assert_eq!(rack.host.linnet_state(), Vec::<String>::new());
 }
+
+/// Two links to one router, a session on each, and a kernel that is to have no next-hop objects.
+#[test]
+fn without_next_hop_objects_a_route_names_both_of_its_next_hops_and_loses_and_regains_one_with_its_link() {
+    let rack = Rack::new(
+        "protocol bgp second {\n  local 10.98.0.2 as 65001;\n  neighbor 10.98.0.1 as 64512;\n  connect retry time 1;\n  \
+         connect delay time 1;\n  error wait time 1, 2;\n  ipv4 { import all; export where source = RTS_STATIC; };\n}",
+    );
+    rack.host.run(&format!("ip link add eth1 type veth peer name eth1 netns {}", rack.router.name));
+    for (namespace, end) in [(&rack.host, 1), (&rack.router, 2)] {
+        namespace.run(&format!("ip addr add 10.98.0.{end}/24 dev eth1"));
+        namespace.run("ip link set eth1 up");
+    }
+    let peer = "[fib]\nnext-hop-objects = false\n[[bgp.peer]]\nname = \"second\"\naddress = \"10.98.0.2\"\nasn = 65001\n\
+                connect-retry = 1\nimport = \"all\"\nexport = \"all\"";
+    rack.configure("max-paths = 2", peer);
+    let daemon = rack.start();
+    let both = || {
+        let shown = rack.host.run("ip route show 203.0.113.0/24");
+        let hop = |hop: &str| shown.lines().filter(|line| line.trim().starts_with(hop)).count() == 1;
+        let both = hop("nexthop via 10.99.0.2 dev eth0 weight 1") && hop("nexthop via 10.98.0.2 dev eth1 weight 1");
+        (both && shown.starts_with("203.0.113.0/24 proto 76") && shown.lines().count() == 3).then_some(())
+    };
+    rack.until("two next hops", both);
+    rack.router.run("ip link set eth1 down");
+    let first_alone = || {
+        (rack.host.run("ip route show 203.0.113.0/24").trim_end()
+            == "203.0.113.0/24 via 10.99.0.2 dev eth0 proto 76 metric 76")
+            .then_some(())
+    };
+    rack.until("the first next hop alone", first_alone);
+    rack.router.run("ip link set eth1 up");
+    rack.until("two next hops again", both);
+    // And the other one, by the end of its session alone.
+    let ended = rack.birdc("disable host");
+    let second_alone = || rack.host.run("ip route show 203.0.113.0/24").contains("via 10.98.0.2 dev eth1 proto 76");
+    rack.until("the second next hop alone", || second_alone().then_some(()));
+    assert!(ended.contains("disabled"), "{ended}");
+    rack.birdc("enable host");
+    rack.until("two next hops at the end", both);
+    assert_eq!(rack.host.run("ip nexthop show"), "", "{}", rack.dump());
+    daemon.signal("TERM");
+    assert!(daemon.end().success(), "{}", rack.dump());
+}

@@ -9,7 +9,10 @@ use fib_sync::{
     Encapsulation, Fib, FibError, FibEvent, Hop, OverlaySpec, OverlayStatus, PrivateKey, PublicKey, Target, TunnelEnd,
     overlay::WIREGUARD_DEVICE,
 };
-use support::{node::has_wireguard, *};
+use support::{
+    node::{Node, has_wireguard},
+    *,
+};
 use tokio::sync::mpsc::Receiver;
 
 fn spec(secret: u8) -> OverlaySpec {
@@ -251,5 +254,48 @@ fn a_whole_fleet_is_taken_in_and_one_prefix_moves_without_the_others() {
         eprintln!("{nodes} peers, {} prefixes: {whole:?}; one moved: {:?}", nodes * each, began.elapsed());
         let held = fib.peers().await.expect("peers");
         assert_eq!(held.iter().map(|peer| peer.prefixes).max(), Some(each as usize + 2));
+    });
+}
+
+#[test]
+fn over_an_ipv6_underlay_pods_of_two_nodes_talk_in_both_families_with_packets_of_full_size() {
+    with_wireguard(|| async {
+        ip("link add one type veth peer name two");
+        let encapsulation = Encapsulation::WireGuard { port: 51820 };
+        let one = Node::new(encapsulation, "one", &["fd00:20::1/64"], &["10.244.1.5", "fd00:244:1::5"]).await;
+        let two = Node::new(encapsulation, "two", &["fd00:20::2/64"], &["10.244.2.5", "fd00:244:2::5"]).await;
+        // 80 octets: IPv6, UDP, WireGuard's header and its tag.
+        assert_eq!((one.overlay.mtu, two.overlay.mtu), (1420, 1420));
+        one.knows(&["10.244.2.0/24", "fd00:244:2::/64"], &two.overlay).await;
+        two.knows(&["10.244.1.0/24", "fd00:244:1::/64"], &one.overlay).await;
+        until("the underlay works", || one.pod.pings("10.244.2.5").is_ok()).await;
+        for arguments in ["fd00:244:2::5", "-M do -s 1392 10.244.2.5", "-M do -s 1372 fd00:244:2::5"] {
+            one.pod.pings(arguments).unwrap_or_else(|error| panic!("{arguments}: {error}"));
+        }
+        two.pod.pings("10.244.1.5").expect("the way back");
+        assert!(one.pod.pings("-M do -s 1393 10.244.2.5").is_err(), "more than fits on the way");
+        assert_eq!(
+            one.host.run(peers)[0].split_once(' ').map(|(_, rest)| rest.to_owned()).as_deref(),
+            Some("[fd00:20::2]:51820 10.244.2.0/24 fd00:20::2/128 fd00:244:2::/64")
+        );
+        let told = one.fib.peers().await.expect("peers");
+        assert!(told.len() == 1 && told[0].handshake.is_some() && told[0].sent > 0 && told[0].received > 0, "{told:?}");
+    });
+}
+
+#[test]
+fn the_mtu_follows_the_underlay_on_the_device_and_on_routes() {
+    with_wireguard(|| async {
+        let (fib, _events, made) = started(7).await;
+        fib.wish(vec![put("10.1.0.0/16", to(end_at("192.168.0.9", 1)))]).await;
+        assert_eq!(made.mtu, 1440);
+        for (underlay, within) in [(9000, 8940), (1400, 1340)] {
+            ip(&format!("link set up1 mtu {underlay}"));
+            let device = format!("mtu {within} ");
+            let follow = || {
+                ip(&format!("link show {WIREGUARD_DEVICE}")).contains(&device) && routes()[0].ends_with(device.trim())
+            };
+            until("device and route follow", follow).await;
+        }
     });
 }

@@ -212,3 +212,30 @@ fn pods_of_two_nodes_talk_in_both_families_with_packets_of_full_size() {
         assert!(one.pod.pings("-M do -s 1433 10.244.2.5").is_err());
     });
 }
+
+#[test]
+fn the_mtu_follows_the_underlay_on_the_device_and_on_routes() {
+    for objects in [true, false] {
+        with_ip6tnl(move || async move {
+            let (fib, _events) = started(objects).await;
+            fib.wish(wishes()).await;
+            for (underlay, within) in [(9000, 8960), (1400, 1360)] {
+                ip(&format!("link set up1 mtu {underlay}"));
+                let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+                while fib.status().await.iter().any(|status| !status.installed || status.mtu != Some(within)) {
+                    assert!(std::time::Instant::now() < end, "{:#?}", fib.status().await);
+                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                }
+                let device = ip(&format!("link show {IP6TNL_DEVICE}"));
+                assert!(device.contains(&format!("mtu {within} ")), "{device}");
+                for family in ["-4", "-6"] {
+                    let shown = ip(&format!("-o {family} route show proto 76"));
+                    let told = shown.lines().filter(|line| line.contains(&format!("mtu {within}"))).count();
+                    assert_eq!(told, 4, "{shown}");
+                }
+                let check = fib.check().await.expect("a compare");
+                assert!(check.differences.is_empty(), "{check:#?}");
+            }
+        });
+    }
+}

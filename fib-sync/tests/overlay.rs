@@ -303,6 +303,28 @@ fn the_mtu_follows_the_underlay_on_the_device_and_on_routes() {
 }
 
 #[test]
+fn the_mtu_of_ip_in_ip_follows_the_underlay_on_the_device_and_on_routes() {
+    in_namespace(|| async {
+        if !has_ipip() {
+            return;
+        }
+        link("up1", &["192.168.0.1/24"]);
+        let (fib, _events) = start().await;
+        let made = fib.overlay(Some(spec_of(Encapsulation::IpIp, "192.168.0.1"))).await.expect("the overlay");
+        assert_eq!(made.expect("the overlay").mtu, 1480);
+        let end = TunnelEnd::IpIp { endpoint: "192.168.7.1".parse().expect("an address") };
+        fib.wish(vec![put("10.1.0.0/16", tunnel(end))]).await;
+        for (underlay, within) in [(9000, "mtu 8980"), (1400, "mtu 1380")] {
+            ip(&format!("link set up1 mtu {underlay}"));
+            let follow = || {
+                ip(&format!("link show {IPIP_DEVICE}")).contains(&format!("{within} ")) && routes()[0].ends_with(within)
+            };
+            until("device and route follow", follow).await;
+        }
+    });
+}
+
+#[test]
 fn the_mtu_of_a_route_is_what_fits_on_the_way_to_its_end_also_when_that_moves_to_another_link() {
     in_namespace(|| async {
         link("up1", &["192.168.0.1/24"]);

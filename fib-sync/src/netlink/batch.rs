@@ -158,7 +158,8 @@ pub(super) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Answer<'_>> {
 }
 
 /// What an NLMSG_ERROR says: `Ok` is an acknowledgement. The original request's header lies between the number and the
-/// attributes; its payload too, unless the socket asked to be spared it (NETLINK_CAP_ACK).
+/// attributes; its payload too, unless the socket asked to be spared it (NETLINK_CAP_ACK). Or what an NLMSG_DONE says, in which
+/// nothing lies between them: `Ok` is the whole of a table.
 pub(super) fn verdict(answer: &Answer<'_>) -> Result<(), Refusal> {
     let Some((number, rest)) = answer.payload.split_first_chunk::<4>() else {
         return Err(Refusal { errno: libc::EBADMSG, message: "a cut-off netlink error".into() });
@@ -170,7 +171,11 @@ pub(super) fn verdict(answer: &Answer<'_>) -> Result<(), Refusal> {
     let mut message = String::new();
     if answer.flags & NLM_F_ACK_TLVS != 0 {
         let length = rest.first_chunk::<4>().map_or(0, |bytes| u32::from_ne_bytes(*bytes) as usize);
-        let skip = if answer.flags & NLM_F_CAPPED != 0 { HEADER } else { length.next_multiple_of(4).max(HEADER) };
+        let skip = match answer.kind {
+            NLMSG_DONE => 0,
+            _ if answer.flags & NLM_F_CAPPED != 0 => HEADER,
+            _ => length.next_multiple_of(4).max(HEADER),
+        };
         for attribute in NlasIterator::new(rest.get(skip..).unwrap_or_default()).map_while(Result::ok) {
             if NlaBuffer::kind(&attribute) == ATTR_MESSAGE {
                 message = String::from_utf8_lossy(attribute.value()).trim_end_matches('\0').to_owned();
@@ -185,13 +190,17 @@ mod tests {
     use super::*;
 
     fn error(number: i32, flags: u16, tail: &[u8]) -> Vec<u8> {
+        said(NLMSG_ERROR, number, flags, tail)
+    }
+
+    fn said(kind: u16, number: i32, flags: u16, tail: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0; HEADER];
         bytes.extend(number.to_ne_bytes());
         bytes.extend(tail);
         let length = bytes.len() as u32;
         let mut header = NetlinkBuffer::new(&mut bytes);
         header.set_length(length);
-        header.set_message_type(NLMSG_ERROR);
+        header.set_message_type(kind);
         header.set_flags(flags);
         header.set_sequence_number(7);
         bytes
@@ -213,6 +222,19 @@ mod tests {
         let bytes = error(-22, NLM_F_ACK_TLVS | NLM_F_CAPPED, &tail);
         let answer = messages(&bytes).next().expect("one message");
         assert_eq!(verdict(&answer), Err(Refusal { errno: 22, message: "nope".into() }));
+    }
+
+    #[test]
+    fn a_table_that_ends_with_an_error_is_not_whole() {
+        let mut tail = 9u16.to_ne_bytes().to_vec();
+        tail.extend(ATTR_MESSAGE.to_ne_bytes());
+        tail.extend(b"nope\0\0\0\0");
+        for (number, flags, whole) in [(0, 0, true), (-12, NLM_F_ACK_TLVS, false)] {
+            let bytes = said(NLMSG_DONE, number, flags, &tail);
+            let answer = messages(&bytes).next().expect("one message");
+            let refusal = Refusal { errno: 12, message: "nope".into() };
+            assert_eq!(verdict(&answer), if whole { Ok(()) } else { Err(refusal) });
+        }
     }
 
     #[test]

@@ -235,10 +235,9 @@ impl Socket {
                 }
                 torn |= answer.flags & NLM_F_DUMP_INTR != 0;
                 match answer.kind {
-                    NLMSG_DONE => done = true,
-                    NLMSG_ERROR => {
+                    NLMSG_DONE | NLMSG_ERROR => {
                         done = true;
-                        // A strict check says so of a table that has no route yet.
+                        // The kernel may give up in the middle. A strict check says so of a table that has no route yet.
                         match verdict(&answer) {
                             Err(refusal) if refusal.errno != libc::ENOENT => {
                                 return Err(FibError::Kernel {

@@ -5,7 +5,8 @@
 //! Who runs where: the roster (one task) knows who the peers are and takes what the listeners accepted; each peer has one
 //! task, which owns its session and its connections; the RIB has a task of its own. A session tells the RIB what one read
 //! of its socket brought, within a budget of bytes that all share; the RIB tells a session what to send, within what it
-//! knows the session's socket has not taken yet. Nobody holds a lock, and no task waits for one thing alone.
+//! knows the session's socket has not taken yet. No task waits for one thing alone, and none holds a lock while it waits: what finds
+//! the next one at rest is done in its place, and everything else queues.
 
 pub mod authentication;
 pub mod bfd;

@@ -64,9 +64,24 @@ impl Update {
             return Ok(Self { end_of_rib: ipv4.then_some(Family::Ipv4Unicast), ..Self::default() });
         }
 
-        // 2. The prefixes of both classic fields, and 3. the attributes with those that they hold.
-        let mut withdrawn = classic_nlri(fields.withdrawn, context)?;
+        // 2. The prefixes of both classic fields.
+        let withdrawn = classic_nlri(fields.withdrawn, context)?;
+        if ipv4 && fields.attributes.is_empty() && fields.nlri.is_empty() {
+            return Ok(Self { withdrawn, ..Self::default() });
+        }
+        Self::parse_rest(&fields, withdrawn, context)
+    }
+
+    /// What a message says that does not only withdraw.
+    #[inline(never)] // A list of attributes takes a thousand octets of stack, which a withdrawal need not touch.
+    fn parse_rest(
+        fields: &Fields<'_>,
+        mut withdrawn: Vec<Nlri>,
+        context: &UpdateContext,
+    ) -> Result<Self, Notification> {
+        let ipv4 = context.families.contains(Family::Ipv4Unicast);
         let mut nlri = classic_nlri(fields.nlri, context)?;
+        // 3. The attributes, with the prefixes that they hold.
         let mut list = AttributeList::empty();
         list.parse(fields.attributes, context)?;
         if !ipv4 && !fields.have_no_classic_prefix() {

@@ -193,7 +193,7 @@ impl UpdateBuilder {
     /// alone come from others and are read again each time ([`Self::proofread`]); all else is read in debug builds, and with them
     /// in every test.
     fn say(&self, messages: &[u8], announced: &[Nlri], withdrawn: &[Nlri]) -> bool {
-        let context = UpdateContext { families: Family::ALL.into_iter().collect(), ..self.context.clone() };
+        let context = UpdateContext { families: Family::ALL.into_iter().collect(), ..self.context };
         let (mut rest, mut said) = (BytesMut::from(messages), (Vec::new(), Vec::new()));
         while let Ok(Some(frame)) = next_frame(&mut rest, self.limit()) {
             let Ok(update) = Update::parse(&frame.body, &context) else { return false };

@@ -2,7 +2,7 @@
 //!
 //! One task owns the translation ([`Routes`]); everything that changes it comes to that task, so that no two writers race
 //! for a route. Many at once wait in the engine's backlog for the kernel, each prefix once, and a few go past them. While the task
-//! waits, it lets a single change be made by whoever brings it: see [`desk`].
+//! waits, it lets a single change be made by whoever brings it (`forwarding/desk.rs`).
 
 mod desk;
 

@@ -5,27 +5,29 @@
 //! waits, it lets a single change be made by whoever brings it (`forwarding/desk.rs`).
 
 mod desk;
+mod inbox;
+mod wanted;
 
 use std::collections::BTreeSet;
-use std::future::{pending, ready};
+use std::future::pending;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bgp_proto::rib::BestPath;
 use bgp_proto::types::{Family, Prefix};
 use bgpd::Bgp;
-use fib_sync::{Encapsulation, Fib, FibConfig, FibEvent, Landed, OverlaySpec, OverlayStatus, Queued, Reach, Submitted};
+use fib_sync::{Fib, FibConfig, FibEvent, Landed, OverlayStatus, Queued, Reach, Submitted};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use self::desk::{Aside, Desk};
-use crate::config::{self, Config, OverlayMode};
-use crate::overlay_key::{self, KeyError};
-use crate::routes::{Defaults, Local, Neighbour, Routes, Settings, Tracking, Verdict, Way};
+use self::inbox::{Dues, Inbox, Next};
+use self::wanted::Wanted;
+use crate::config::{self, Config};
+use crate::routes::{Defaults, Local, Neighbour, Routes, Tracking, Verdict, Way};
 
 /// What no host has, so that nothing but a default route leads there: addresses of documentation (RFC 5737, RFC 3849).
 const FAR_AWAY: [IpAddr; 2] =
@@ -92,61 +94,6 @@ impl State {
             (way, reason)
         };
         self.routes.judge_unused(prefix, paths).into_iter().map(why).collect()
-    }
-}
-
-/// What the configuration wants of the overlay.
-#[derive(Clone, Debug)]
-struct Wanted {
-    overlay: config::Overlay,
-    local: IpAddr,
-    /// Where this node's key is.
-    state_directory: PathBuf,
-    /// `bgp.cluster-cidrs`.
-    cluster: Vec<Prefix>,
-}
-
-impl Wanted {
-    fn new(config: &Config) -> Self {
-        Self {
-            overlay: config.overlay,
-            local: config.node.address,
-            state_directory: config.state_directory.clone(),
-            cluster: config.bgp.cluster_cidrs.clone(),
-        }
-    }
-
-    fn is_any(&self) -> bool {
-        self.overlay.mode != OverlayMode::Never
-    }
-
-    /// For the engine. With WireGuard this reads the node's key, or makes it.
-    fn spec(&self) -> Result<Option<OverlaySpec>, KeyError> {
-        if !self.is_any() {
-            return Ok(None);
-        }
-        let config::Overlay { vni, port, mtu, .. } = self.overlay;
-        let (encapsulation, key) = match self.overlay.encapsulation {
-            config::Encapsulation::Vxlan => (Encapsulation::Vxlan { vni, port }, None),
-            config::Encapsulation::IpIp if self.local.is_ipv6() => (Encapsulation::Ip6Tnl, None),
-            config::Encapsulation::IpIp => (Encapsulation::IpIp, None),
-            config::Encapsulation::WireGuard => {
-                let key = overlay_key::load_or_make(&self.state_directory)?;
-                (Encapsulation::WireGuard { port }, Some(Arc::new(key)))
-            }
-        };
-        Ok(Some(OverlaySpec { encapsulation, local: self.local, mtu, key }))
-    }
-
-    /// What ways are judged by, with this device.
-    fn settings(&self, device: Option<Encapsulation>) -> Settings {
-        let config::Overlay { mode, encapsulation, .. } = self.overlay;
-        Settings {
-            mode,
-            overlay: device.filter(|_| self.is_any()),
-            sealed: encapsulation == config::Encapsulation::WireGuard,
-            cluster: self.cluster.clone(),
-        }
     }
 }
 
@@ -303,62 +250,6 @@ struct Task {
     look_again: Option<Instant>,
     /// Peers that are gone; their routes use backups until the speaker has decided about all that they announced.
     dropped: BTreeSet<Neighbour>,
-}
-
-/// What the task waits for.
-struct Inbox {
-    commands: mpsc::Receiver<Command>,
-    kernel: mpsc::Receiver<FibEvent>,
-    /// What the speaker that is followed has decided.
-    decided: Option<mpsc::Receiver<bgpd::Event>>,
-    /// Where the task's state lies meanwhile.
-    desk: Arc<Desk>,
-}
-
-/// What a wait ended with.
-enum Next {
-    /// `None`: the speaker has ended.
-    Speaker(Option<bgpd::Event>),
-    /// `None`: the program is ending.
-    Command(Option<Command>),
-    Landed(Landed),
-    Kernel(FibEvent),
-    /// Something has changed past the task.
-    LeftOver,
-    TellSpeaker,
-    LookAgain,
-    MakeOverlay,
-    RetireOverlays,
-    /// Nothing is there.
-    Nothing,
-}
-
-/// When the task has something to do by itself.
-struct Dues {
-    tell_speaker: Option<Instant>,
-    look_again: Option<Instant>,
-    make_overlay: Option<Instant>,
-    retire_overlays: Option<Instant>,
-}
-
-impl Inbox {
-    /// Waits. `others_first`: the speaker had its turn, so that now all else has one.
-    async fn next(&mut self, dues: Dues, submitted: &mut Option<(u64, Queued)>, others_first: bool) -> Next {
-        tokio::select! {
-            biased;
-            // What waits for nothing is first: after a rest, to look at all the others takes as long as to follow the change.
-            event = next(&mut self.decided), if !others_first => Next::Speaker(event),
-            command = self.commands.recv() => Next::Command(command),
-            landed = landed(submitted) => Next::Landed(landed),
-            Some(event) = self.kernel.recv() => Next::Kernel(event),
-            () = self.desk.left_over() => Next::LeftOver,
-            () = due(dues.tell_speaker) => Next::TellSpeaker,
-            () = due(dues.look_again) => Next::LookAgain,
-            () = due(dues.make_overlay) => Next::MakeOverlay,
-            () = due(dues.retire_overlays) => Next::RetireOverlays,
-            () = ready(()), if others_first => Next::Nothing,
-        }
-    }
 }
 
 async fn run(mut task: Box<Task>, mut inbox: Inbox) {
@@ -682,14 +573,6 @@ impl Task {
     }
 }
 
-/// What became of the last plan. May be dropped and called again.
-async fn landed(submitted: &mut Option<(u64, Queued)>) -> Landed {
-    match submitted {
-        Some((_, queued)) => queued.landed().await,
-        None => pending().await,
-    }
-}
-
 /// Follows a speaker without programming anything (`fib.install = false`).
 ///
 /// `lost` is notified when the speaker ends.
@@ -713,16 +596,10 @@ fn log_down(peer: &str, reason: &str) {
     warn!(peer, reason, "the session is down");
 }
 
-async fn next(events: &mut Option<mpsc::Receiver<bgpd::Event>>) -> Option<bgpd::Event> {
-    match events {
-        Some(events) => events.recv().await,
-        None => pending().await,
-    }
-}
-
-async fn due(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
+/// What became of the last plan. May be dropped and called again.
+async fn landed(submitted: &mut Option<(u64, Queued)>) -> Landed {
+    match submitted {
+        Some((_, queued)) => queued.landed().await,
         None => pending().await,
     }
 }

@@ -375,6 +375,42 @@ fn a_network_that_holds_long_lived_stale_routes_has_not_come_to_rest() {
     assert_eq!(checks::all(&network), Ok(()));
 }
 
+/// How many ASes the route has passed that a node uses.
+fn hops(network: &Network, node: u16) -> Option<usize> {
+    let best = network.speaker(NodeId(node))?.rib().best();
+    let change = best.into_iter().find(|change| change.prefix == prefix())?;
+    Some(change.paths.first()?.attributes.as_path.asns().count())
+}
+
+#[test]
+fn a_path_is_used_while_its_neighbour_restarts_and_then_only_where_there_is_no_other() {
+    // The last node hears of the route from the first, and by way of the second.
+    let mut topology = nodes(&[65001, 65002, 65003]);
+    for (a, b) in [(0, 2), (0, 1), (1, 2)] {
+        join(&mut topology, a, b, false);
+    }
+    originate(&mut topology, 0);
+    for spec in &mut topology.nodes {
+        (spec.graceful_restart, spec.notification, spec.long_lived) = (Some(60), true, 900);
+    }
+    let mut network = running(topology);
+    rest(&mut network);
+    // The hold timer expires 60 to 90 s after the link went, and the first may take 60 s to restart.
+    let after = |network: &mut Network, link: usize, wait: Duration| {
+        network.partition(link, true);
+        network.run_until(network.now() + wait);
+        hops(network, 2)
+    };
+    assert_eq!(after(&mut network, 0, Duration::from_secs(110)), Some(1), "it may restart");
+    assert_eq!(after(&mut network, 0, Duration::from_secs(45)), Some(2), "it is no last choice (RFC 9494 section 4.3)");
+    // Both are stale now, and the shorter is the better one again.
+    assert_eq!(after(&mut network, 2, Duration::from_secs(155)), Some(1), "what is stale does not stay");
+    network.partition(0, false);
+    network.partition(2, false);
+    rest(&mut network);
+    assert_eq!(checks::all(&network), Ok(()));
+}
+
 /// A chain whose nodes keep routes across NOTIFICATIONs or not, with its last node's view of the first one's route while
 /// `happens` and for two minutes after: whether it was there all the time.
 fn kept_while(notification: bool, happens: impl FnOnce(&mut Network)) -> bool {

@@ -85,6 +85,8 @@ pub struct Network {
 const MOST_EVENTS: u64 = 20_000_000;
 /// Most times that a speaker may ask to be woken at one moment.
 const MOST_WAKES: u32 = 100;
+/// What an operator who stops a session says to the one at the other end (RFC 9003).
+pub const OPERATORS_WORDS: &str = "Rack 7 gets new power supplies, größere, until 18:00";
 
 impl Network {
     /// A network in which nothing runs yet. `seed` feeds the speakers' jitter and the network's.
@@ -405,7 +407,8 @@ impl Network {
             if enabled {
                 speaker.start_peer(peer.as_peer(), now);
             } else {
-                let cease = Stop::Cease(Notification::cease(Cease::AdministrativeShutdown));
+                let cease = Notification::cease_saying(Cease::AdministrativeShutdown, OPERATORS_WORDS);
+                let cease = Stop::Cease(cease);
                 speaker.stop_peer(peer.as_peer(), cease, now);
             }
         });

@@ -14,7 +14,7 @@ use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Aggregator, Attributes, Origin};
 use bgp_proto::wire::capability::AddPath;
 use bgp_proto::wire::community::Community;
-use bgp_sim::network::{Death, Network};
+use bgp_sim::network::{Death, Network, OPERATORS_WORDS};
 use bgp_sim::topology::{LinkSpec, NodeId, NodeSpec, PeerSpec, Topology};
 use bgp_sim::transcript::Transcript;
 use bgp_sim::{checks, oracle};
@@ -373,6 +373,25 @@ fn a_network_that_holds_long_lived_stale_routes_has_not_come_to_rest() {
     rest(&mut network);
     assert!(network.now() > died + Duration::from_secs(960), "{} s", (network.now() - died).as_secs());
     assert_eq!(checks::all(&network), Ok(()));
+}
+
+#[test]
+fn what_an_operator_says_who_stops_a_session_is_known_at_the_other_end_until_it_is_up_again() {
+    let mut network = running(chain());
+    rest(&mut network);
+    let heard = |network: &Network| {
+        let session = network.speaker(NodeId(1))?.session(NodeId(0).as_peer())?;
+        session.communication().map(str::to_owned)
+    };
+    assert_eq!(heard(&network), None);
+    network.enable(NodeId(0), NodeId(1), false);
+    // In which it tries to connect again and again, and fails.
+    network.run_until(network.now() + Duration::from_secs(600));
+    assert!(!network.is_up(NodeId(1), NodeId(0)));
+    assert_eq!(heard(&network).as_deref(), Some(OPERATORS_WORDS));
+    network.enable(NodeId(0), NodeId(1), true);
+    rest(&mut network);
+    assert_eq!((heard(&network), checks::all(&network)), (None, Ok(())));
 }
 
 /// How many ASes the route has passed that a node uses.

@@ -159,8 +159,8 @@ impl RibPort {
         self.tell(Report::DropRetained, None);
     }
 
-    /// What one read of few `octets` brought: goes past the queue if it may. Whether others have a turn now, and then
-    /// [`RibPort::follow_up`] must follow.
+    /// What one read of few `octets` brought: goes past the queue if it may. Returns whether others need a turn to go on with it;
+    /// behind that, [`RibPort::follow_up`] must follow.
     #[must_use]
     pub(crate) fn hand_over(&mut self, updates: Vec<Update>, octets: usize) -> bool {
         // What was reported before goes before.

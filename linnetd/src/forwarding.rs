@@ -1,6 +1,6 @@
 //! Keeps the kernel's forwarding at what BGP and this host say: events in, changes to [`fib_sync`] out, in order.
 //!
-//! One task owns the translation ([`Routes`]); everything that changes it comes to that task, so that no two writers race
+//! One task owns the translation ([`Routes`]), and nobody else changes it while that task works, so that no two writers race
 //! for a route. Many at once wait in the engine's backlog for the kernel, each prefix once, and a few go past them. While the task
 //! waits, it lets a single change be made by whoever brings it (`forwarding/desk.rs`).
 

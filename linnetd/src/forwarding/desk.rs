@@ -115,7 +115,8 @@ install = true
         let thread = std::thread::spawn(move || {
             // SAFETY: a network namespace is per thread, and nothing in this thread has used the old one.
             #[expect(unsafe_code, reason = "there is no other way to it")]
-            unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }.expect("root");
+            unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }
+                .expect("a network namespace: run the tests as root");
             ip("link set lo up");
             ip("link add eth0 type veth peer name router");
             ip("address add 192.0.2.1/24 dev eth0");

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use super::desk::Desk;
 use super::{Command, landed};
 
-/// What the task waits for.
+/// The ways by which something comes to the task.
 pub(super) struct Inbox {
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) kernel: mpsc::Receiver<FibEvent>,

@@ -31,9 +31,15 @@ thread_local! {
 }
 
 /// A connection with a queue.
+///
+/// What was read is acknowledged when the owner says so ([`Connection::acknowledge`]), behind all that it brought about. The kernel
+/// would do so within the read, wherever a peer says more than we do, and after a rest to send that one segment takes longer than
+/// what there is to decide: a tenth of a change's way into the kernel (docs/performance.md).
 #[derive(Debug)]
 pub(crate) struct Connection {
     outlet: Arc<Outlet>,
+    /// A read has emptied the socket.
+    unacknowledged: bool,
 }
 
 /// What a read brought.
@@ -48,7 +54,8 @@ pub(crate) enum Read {
 
 impl Connection {
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { outlet: Arc::new(Outlet::new(stream)) }
+        acknowledge_later(&stream);
+        Self { outlet: Arc::new(Outlet::new(stream)), unacknowledged: false }
     }
 
     pub(crate) fn socket(&self) -> &TcpStream {
@@ -85,10 +92,12 @@ impl Connection {
     }
 
     /// One read, seen by `with`.
-    pub(crate) fn read(&self, with: impl FnOnce(&[u8])) -> Read {
+    pub(crate) fn read(&mut self, with: impl FnOnce(&[u8])) -> Read {
         READ_BUFFER.with_borrow_mut(|buffer| match self.read_into(buffer) {
             Ok(Some(0)) => Read::End("the peer closed the connection".to_owned()),
             Ok(Some(octets)) => {
+                // With more to come, the kernel acknowledges every other segment whatever it was told.
+                self.unacknowledged = octets < buffer.len();
                 with(&buffer[..octets]);
                 Read::Bytes(octets)
             }
@@ -109,6 +118,16 @@ impl Connection {
         match read {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
             Ok(()) | Err(_) => Ok(brought),
+        }
+    }
+
+    /// Acknowledges what was read, unless something that was sent since has. A peer that sends the next little only when the last was
+    /// acknowledged (Nagle's algorithm, RFC 9293 section 3.7.4) would wait 40 ms for the kernel to do so by itself.
+    pub(crate) fn acknowledge(&mut self) {
+        if std::mem::take(&mut self.unacknowledged) {
+            // If it cannot, the kernel's own timer does it.
+            let _ = SockRef::from(self.socket()).set_tcp_quickack(true);
+            acknowledge_later(self.socket());
         }
     }
 
@@ -143,6 +162,11 @@ impl Connection {
     }
 }
 
+/// `TCP_QUICKACK` of tcp(7), which is no state: each time it says what is from now on. If it cannot, it is as with any other socket.
+fn acknowledge_later(socket: &TcpStream) {
+    let _ = SockRef::from(socket).set_tcp_quickack(false);
+}
+
 /// Opens a connection to a peer. `scope`: the number of the interface that a link-local address is on.
 pub(crate) async fn connect(peer: PeerConfig, scope: u32) -> io::Result<TcpStream> {
     let socket = if peer.address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
@@ -173,5 +197,57 @@ pub(crate) async fn connect(peer: PeerConfig, scope: u32) -> io::Result<TcpStrea
             let seconds = CONNECT_TIMEOUT.as_secs_f32();
             Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {seconds} s: {hint}")))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::TcpListener;
+    use std::os::fd::AsRawFd as _;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// What a peer has sent and we have not acknowledged.
+    #[allow(unsafe_code, reason = "there is no other way to ask")]
+    fn unacknowledged(peer: &std::net::TcpStream) -> libc::c_int {
+        let mut octets = 0;
+        // SAFETY: SIOCOUTQ, which has the number of TIOCOUTQ, writes one int (tcp(7)).
+        let outcome = unsafe { libc::ioctl(peer.as_raw_fd(), libc::TIOCOUTQ, &raw mut octets) };
+        assert_eq!(outcome, 0, "{}", io::Error::last_os_error());
+        octets
+    }
+
+    /// The kernel's own timer is 40 ms, and a machine may be busy for longer than that: one of many tries has to show it.
+    #[tokio::test]
+    async fn what_is_read_is_acknowledged_when_the_owner_says_so_and_neither_before_nor_much_later() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        peer.set_nodelay(true).unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let mut connection = Connection::new(TcpStream::from_std(socket).unwrap());
+        let mut tries = Vec::new();
+        for _ in 0..50 {
+            let sent = Instant::now();
+            peer.write_all(b"a little").unwrap();
+            connection.ready(true).await.unwrap();
+            let mut seen = 0;
+            assert!(matches!(connection.read(|bytes| seen = bytes.len()), Read::Bytes(8)));
+            assert_eq!(seen, 8);
+            let not_by_the_read = unacknowledged(&peer) == 8;
+            connection.acknowledge();
+            let when_told = unacknowledged(&peer) == 0 && sent.elapsed() < Duration::from_millis(30);
+            while unacknowledged(&peer) > 0 {
+                assert!(sent.elapsed() < Duration::from_secs(5), "it is never acknowledged");
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            if not_by_the_read && when_told {
+                return;
+            }
+            tries.push((not_by_the_read, when_told));
+        }
+        panic!("acknowledged not by the read, and when told to: {tries:?}");
     }
 }

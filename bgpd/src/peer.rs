@@ -217,6 +217,7 @@ impl Peer {
             }
             self.ring();
             self.settle();
+            self.acknowledge();
         }
         // The last words of a session that was ended. Nobody waits for them: whoever asks or sends something now hears at
         // once that this task takes no more, and a dynamic peer that is back already is heard by the next one.

@@ -78,8 +78,8 @@ impl Peer {
         let now = self.clock.now();
         // Not by `connection`, which would borrow the session too.
         let connection = match direction {
-            Direction::Outgoing => &self.outgoing,
-            Direction::Incoming => &self.incoming,
+            Direction::Outgoing => &mut self.outgoing,
+            Direction::Incoming => &mut self.incoming,
         };
         let Some(connection) = connection else { return Read::Nothing };
         let session = &mut self.session;
@@ -96,6 +96,11 @@ impl Peer {
         self.hear_of_aside();
         *self.slot(direction) = None;
         self.session.handle_closed(self.clock.now(), direction, reason);
+    }
+
+    /// Behind all that was read, and what it brought about.
+    pub(super) fn acknowledge(&mut self) {
+        [&mut self.outgoing, &mut self.incoming].into_iter().flatten().for_each(Connection::acknowledge);
     }
 
     pub(super) fn write(&mut self, direction: Direction) {

@@ -31,6 +31,10 @@ struct Entry {
 }
 
 impl Entry {
+    fn has_ends(&self) -> bool {
+        self.path.as_ref().is_some_and(|path| ends(path).next().is_some())
+    }
+
     fn is_idle(&self) -> bool {
         self.path.is_none() && self.users == [0; 2]
     }
@@ -69,8 +73,8 @@ impl Paths {
         if entry.path == path {
             return [None, None];
         }
-        let has_tunnels = |path: &Option<Arc<Path>>| path.as_ref().is_some_and(|path| tunnels(path).next().is_some());
-        let tunnels_changed = has_tunnels(&entry.path) || has_tunnels(&path);
+        let before = entry.path.iter().flat_map(|path| ends(path));
+        let tunnels_changed = !before.eq(path.iter().flat_map(|path| ends(path)));
         let rekeyed = entry.path.as_deref().and_then(peer) != path.as_deref().and_then(peer);
         let void = if path.is_none() { std::mem::take(&mut entry.resolved) } else { [None, None] };
         entry.path = path;
@@ -110,7 +114,7 @@ impl Paths {
         self.voided |= void.is_some();
         let entry = &self.entries[id.0 as usize];
         if unused {
-            self.tunnels_changed |= entry.path.as_ref().is_some_and(|path| tunnels(path).next().is_some());
+            self.tunnels_changed |= entry.has_ends();
             self.unused.push(id);
         }
         void
@@ -218,9 +222,19 @@ pub(crate) fn tunnels(path: &Path) -> impl Iterator<Item = TunnelEnd> + '_ {
     })
 }
 
-/// The WireGuard peer of a path.
+/// The ends of the tunnels of a path, and of the idle one.
+pub(crate) fn ends(path: &Path) -> impl Iterator<Item = TunnelEnd> + '_ {
+    tunnels(path).chain(path.idle_tunnel)
+}
+
+/// What is sent goes encrypted, by some hop at least.
+pub(crate) fn is_sealed(path: &Path) -> bool {
+    tunnels(path).any(|end| is_wireguard(&end))
+}
+
+/// The WireGuard peer that has the prefixes of a path's routes.
 pub(crate) fn peer(path: &Path) -> Option<PublicKey> {
-    tunnels(path).find_map(|end| match end {
+    ends(path).find_map(|end| match end {
         TunnelEnd::WireGuard { key, .. } => Some(key),
         TunnelEnd::Vxlan { .. } | TunnelEnd::IpIp { .. } => None,
     })
@@ -235,13 +249,20 @@ pub(crate) fn gateways(path: &Path) -> impl Iterator<Item = IpAddr> + '_ {
     })
 }
 
-/// The order of hops means nothing, nor does naming one twice; a backup is another hop.
+fn is_wireguard(end: &TunnelEnd) -> bool {
+    matches!(end, TunnelEnd::WireGuard { .. })
+}
+
+/// The order of hops means nothing, nor does naming one twice; a backup is another hop. A prefix is one peer's, and that of a hop
+/// goes before the one that is idle.
 fn normal(path: Path) -> Path {
     let target = normal_target(path.target);
-    let sealed = |hop: &Hop| matches!(hop, Hop::Tunnel(TunnelEnd::WireGuard { .. }));
-    let other = |backup: &Hop| !sealed(backup) && target.hops().all(|(hop, _)| hop != backup && !sealed(hop));
+    let sealed = |hop: &Hop| matches!(hop, Hop::Tunnel(end) if is_wireguard(end));
+    let has_peer = target.hops().any(|(hop, _)| sealed(hop));
+    let other = |backup: &Hop| !has_peer && !sealed(backup) && target.hops().all(|(hop, _)| hop != backup);
     let backup = path.backup.filter(other);
-    Path { target, backup, ..path }
+    let idle_tunnel = path.idle_tunnel.filter(|end| !has_peer && is_wireguard(end));
+    Path { target, backup, idle_tunnel, ..path }
 }
 
 /// Of WireGuard peers the least stays: a prefix can be one peer's only.

@@ -8,7 +8,7 @@ use crate::{
     kernel_route::{KernelHop, KernelPath, Kind},
     links::Links,
     overlay::{self, Encapsulation, Overlay},
-    paths::{peer, tunnels},
+    paths::{is_sealed, tunnels},
     reach::{Answer, Answers},
     route::{Hop, Path, Target, TunnelEnd},
 };
@@ -88,7 +88,7 @@ pub(crate) fn resolve(path: &Path, v6: bool, view: View<'_>) -> Resolution {
             let made = if !hops.is_empty() {
                 let source = tunnel_source(path, source, view).filter(|source| source.is_ipv6() == v6).or(source);
                 made(Kind::Unicast, hops, mtu).map(|made| KernelPath { source, ..made })
-            } else if peer(path).is_some() && view.overlay.is_none_or(|overlay| overlay.status.key.is_some()) {
+            } else if is_sealed(path) && view.overlay.is_none_or(|overlay| overlay.status.key.is_some()) {
                 // What is to be encrypted must not take another way, such as a default route, while it cannot be.
                 made(Kind::Unreachable, Vec::new(), path.mtu)
             } else {
@@ -104,7 +104,7 @@ pub(crate) fn resolve(path: &Path, v6: bool, view: View<'_>) -> Resolution {
 /// WireGuard, which takes from a peer what comes from its prefixes or its end and nothing else.
 fn tunnel_source(path: &Path, wanted: Option<IpAddr>, view: View<'_>) -> Option<IpAddr> {
     let local = view.overlay?.spec.local;
-    let chosen = if peer(path).is_some() { None } else { wanted };
+    let chosen = if is_sealed(path) { None } else { wanted };
     let tunnelled = tunnels(path).next().is_some() && view.links.owner(local).is_some();
     chosen.or(tunnelled.then_some(local))
 }

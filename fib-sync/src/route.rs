@@ -20,6 +20,11 @@ pub struct Path {
     /// backup (Linux 5.13), it moves them by itself the moment the link of the only hop is lost. Not beside WireGuard, where a
     /// prefix is one peer's.
     pub backup: Option<Hop>,
+    /// A tunnel by which nothing is sent now, because the hops lead past it, while the other node may still or already send by
+    /// it: what comes that way is taken all the same, and the routes can move to it at any time. WireGuard has to be told, by a
+    /// peer with the prefixes of the routes; a hop of WireGuard's goes before it, as a prefix is one peer's. Other
+    /// encapsulations take what comes, and for them this means nothing.
+    pub idle_tunnel: Option<TunnelEnd>,
     /// Path MTU in octets (RTAX_MTU). `None`: the device's. For a tunnel no more than the overlay's.
     pub mtu: Option<u32>,
     /// Source address for packets that this host itself sends (RTA_PREFSRC). While no device has it, routes go without.
@@ -28,7 +33,7 @@ pub struct Path {
 
 impl From<Target> for Path {
     fn from(target: Target) -> Self {
-        Self { target, backup: None, mtu: None, source: None }
+        Self { target, backup: None, idle_tunnel: None, mtu: None, source: None }
     }
 }
 

@@ -6,11 +6,11 @@ mod support;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use fib_sync::{
-    Change, Encapsulation, FibError, FibEvent, PathId, Target, TunnelEnd,
+    Change, Encapsulation, FibError, FibEvent, Path, PathId, Target, TunnelEnd,
     overlay::{IPIP_DEVICE, VXLAN_DEVICE, checksum},
 };
 use support::{
-    node::{Node, VXLAN, end_of, has_ip6tnl, has_ipip, spec, spec_of, tunnel},
+    node::{Node, VXLAN, end_of, has_ip6tnl, has_ipip, has_wireguard, spec, spec_of, tunnel},
     stream::Stream,
     *,
 };
@@ -156,10 +156,10 @@ async fn paths_move(encapsulation: Encapsulation, links: [[&str; 2]; 2], familie
         Node::new(encapsulation, "two", &underlay(1), &pods(1)).await,
     ];
     let ends = [end_of(&nodes[1].overlay), end_of(&nodes[0].overlay)];
-    let tell = |ways: &Ways, target: Target| Change::Path(ways.path, Some(target.into()));
+    let tell = |ways: &Ways, path: Path| Change::Path(ways.path, Some(path));
     for (number, node) in nodes.iter().enumerate() {
         let put = |ways: &&Ways| Change::Put(ways.blocks[number].parse().expect("a prefix"), ways.path);
-        let mut changes: Vec<Change> = families.iter().map(|ways| tell(ways, tunnel(ends[number]))).collect();
+        let mut changes: Vec<Change> = families.iter().map(|ways| tell(ways, tunnel(ends[number]).into())).collect();
         changes.extend(families.iter().map(put));
         node.fib.change(changes).await;
     }
@@ -181,9 +181,9 @@ async fn paths_move(encapsulation: Encapsulation, links: [[&str; 2]; 2], familie
     let streams: Vec<(PathId, Stream)> = families.iter().flat_map(both).collect();
     for round in 0..ROUNDS {
         for (number, node) in nodes.iter().enumerate() {
-            let to = |ways: &&Ways| {
-                tell(ways, if round % 2 == 0 { via(&[ways.neighbours[number]]) } else { tunnel(ends[number]) })
-            };
+            let direct =
+                |ways: &Ways| Path { idle_tunnel: Some(ends[number]), ..via(&[ways.neighbours[number]]).into() };
+            let to = |ways: &&Ways| tell(ways, if round % 2 == 0 { direct(ways) } else { tunnel(ends[number]).into() });
             node.fib.change(families.iter().map(to).collect()).await;
             let status = node.fib.status().await;
             assert!(status.iter().all(|status| status.installed && status.error.is_none()), "{status:?}");
@@ -220,6 +220,17 @@ fn no_packet_is_lost_when_a_path_moves_between_ip_in_ip_and_a_link() {
             paths_move(Encapsulation::Ip6Tnl, [LINKS[1], LINKS[0]], &[&WAYS4, &WAYS6]).await;
         }
     });
+}
+
+#[test]
+fn no_packet_is_lost_when_a_path_moves_between_wireguard_and_a_link() {
+    for links in [LINKS, [LINKS[1], LINKS[0]]] {
+        in_namespace(move || async move {
+            if has_wireguard() {
+                paths_move(Encapsulation::WireGuard { port: 51820 }, links, &[&WAYS4, &WAYS6]).await;
+            }
+        });
+    }
 }
 
 #[test]

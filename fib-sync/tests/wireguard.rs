@@ -3,14 +3,15 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::{net::UdpSocket, sync::Arc};
 
 use fib_sync::{
-    Encapsulation, Fib, FibError, FibEvent, Hop, OverlaySpec, OverlayStatus, PrivateKey, PublicKey, Target, TunnelEnd,
-    overlay::WIREGUARD_DEVICE,
+    Encapsulation, Fib, FibError, FibEvent, Hop, OverlaySpec, OverlayStatus, Path, PrivateKey, PublicKey, Target,
+    TunnelEnd, overlay::WIREGUARD_DEVICE,
 };
 use support::{
-    node::{Node, has_wireguard},
+    node::{Node, end_of, has_wireguard},
+    stream::Stream,
     *,
 };
 use tokio::sync::mpsc::Receiver;
@@ -42,6 +43,10 @@ async fn started(secret: u8) -> (Fib, Receiver<FibEvent>, OverlayStatus) {
 
 fn end_at(endpoint: &str, key: u8) -> TunnelEnd {
     TunnelEnd::WireGuard { endpoint: endpoint.parse().expect("an address"), port: 51820, key: PublicKey([key; 32]) }
+}
+
+fn hops_of(target: &Target) -> Vec<Hop> {
+    target.hops().map(|(hop, _)| hop.clone()).collect()
 }
 
 fn to(end: TunnelEnd) -> Target {
@@ -113,6 +118,115 @@ fn peers_and_their_prefixes_follow_the_routes() {
         let told = fib.peers().await.expect("peers");
         assert_eq!(told.len(), 2);
         assert!(told.iter().all(|peer| peer.prefixes == 2 && peer.handshake.is_none() && peer.sent == 0), "{told:?}");
+    });
+}
+
+/// Direct, with the tunnel left open beside it.
+fn beside(end: TunnelEnd) -> Path {
+    Path { idle_tunnel: Some(end), ..via(&["192.168.0.9"]).into() }
+}
+
+#[test]
+fn the_peer_of_a_path_that_leads_past_its_tunnel_has_the_prefixes_all_the_same() {
+    with_wireguard(|| async {
+        let (fib, _events, _) = started(7).await;
+        fib.sweep(false).await;
+        fib.sweep(true).await;
+        let (one, two) = (end_at("192.168.7.1", 1), end_at("192.168.7.2", 2));
+        let direct = "10.1.0.0/16 via 192.168.0.9 dev up1 metric 76";
+        fib.wish(vec![put("10.1.0.0/16", beside(one))]).await;
+        let of_one = ["1 192.168.7.1:51820 10.1.0.0/16 192.168.7.1/32"];
+        assert_eq!((peers(), routes()), (of_one.map(str::to_owned).to_vec(), vec![direct.to_owned()]));
+        // To the tunnel and back, as the same path and as another: the peer stands as it is.
+        let path = fib_sync::PathId(900);
+        let prefix = "10.9.0.0/16".parse().expect("a prefix");
+        let tell = |to: Path| fib_sync::Change::Path(path, Some(to));
+        fib.change(vec![tell(beside(two)), fib_sync::Change::Put(prefix, path)]).await;
+        let both = peers();
+        assert_eq!(both[1], "2 192.168.7.2:51820 10.9.0.0/16 192.168.7.2/32");
+        for to in [to(two).into(), beside(two), to(two).into()] {
+            fib.change(vec![tell(to)]).await;
+            assert_eq!(peers(), both);
+        }
+        for target in [to(one).into(), beside(one)] {
+            fib.wish(vec![put("10.1.0.0/16", target)]).await;
+            assert_eq!(peers(), both);
+        }
+        assert_eq!(routes()[0], direct);
+        // Told to nobody, a peer is put right as others are.
+        run("wg", &["set", WIREGUARD_DEVICE, "peer", &PublicKey([1; 32]).to_string(), "remove"]).expect("wg");
+        until("the peer is back", || peers() == both).await;
+
+        // What is sent by a tunnel goes before what only comes by one.
+        let mixed = Target::Forward([via(&["192.168.0.9"]), to(two)].iter().flat_map(hops_of).collect());
+        fib.wish(vec![put("10.1.0.0/16", Path { idle_tunnel: Some(one), ..mixed.into() })]).await;
+        assert_eq!(peers(), ["2 192.168.7.2:51820 10.1.0.0/16 10.9.0.0/16 192.168.7.2/32"]);
+        // The other node offers another key, then none, and then its path is gone.
+        fib.change(vec![tell(beside(end_at("192.168.7.2", 3)))]).await;
+        fib.wish(vec![put("10.1.0.0/16", beside(one))]).await;
+        assert_eq!(peers()[1], "3 192.168.7.2:51820 10.9.0.0/16 192.168.7.2/32");
+        fib.change(vec![tell(via(&["192.168.0.9"]).into())]).await;
+        assert_eq!((peers(), routes().len()), (of_one.map(str::to_owned).to_vec(), 2));
+        fib.wish(vec![remove("10.1.0.0/16")]).await;
+        assert_eq!(peers(), [""; 0]);
+    });
+}
+
+#[test]
+fn a_restart_takes_over_the_peers_of_paths_that_lead_past_their_tunnel() {
+    with_wireguard(|| async {
+        let (first, events, _) = started(7).await;
+        let (one, two) = (end_at("192.168.7.1", 1), end_at("192.168.7.2", 2));
+        first.wish(vec![put("10.1.0.0/16", beside(one)), put("10.2.0.0/16", beside(two))]).await;
+        let before = peers();
+        assert_eq!(before.len(), 2);
+        end(first, events).await;
+        let (second, _events, _) = started(7).await;
+        assert_eq!(peers(), before);
+        second.wish(vec![put("10.1.0.0/16", beside(one))]).await;
+        assert_eq!(peers(), before);
+        second.sweep(false).await;
+        second.sweep(true).await;
+        assert_eq!(peers(), before[..1]);
+    });
+}
+
+#[test]
+fn of_two_nodes_one_moves_into_the_tunnel_before_the_other_and_no_packet_is_lost_nor_with_the_first_handshake() {
+    with_wireguard(|| async {
+        ip("link add one type veth peer name two");
+        let encapsulation = Encapsulation::WireGuard { port: 51820 };
+        let one = Node::new(encapsulation, "one", &["192.168.1.1/24"], &["10.244.1.5"]).await;
+        let two = Node::new(encapsulation, "two", &["192.168.1.2/24"], &["10.244.2.5"]).await;
+        let ways = [(&one, "10.244.2.0/24", "192.168.1.2", &two), (&two, "10.244.1.0/24", "192.168.1.1", &one)];
+        for (node, prefix, gateway, other) in ways {
+            let direct = Path { idle_tunnel: Some(end_of(&other.overlay)), ..via(&[gateway]).into() };
+            node.fib.wish(vec![put(prefix, direct)]).await;
+        }
+        until("the link works", || one.pod.pings("10.244.2.5").is_ok() && two.pod.pings("10.244.1.5").is_ok()).await;
+        let stream = |from: &Node, to: &Node, address: &str| {
+            let bound: std::net::SocketAddr = format!("{address}:7000").parse().expect("an address");
+            let receiver = to.pod.run(move || UdpSocket::bind(bound).expect("a socket"));
+            let sender = from.pod.run(|| UdpSocket::bind("0.0.0.0:0").expect("a socket"));
+            Stream::start(sender, receiver, bound)
+        };
+        let streams = [stream(&one, &two, "10.244.2.5"), stream(&two, &one, "10.244.1.5")];
+        for (node, prefix, _, other) in ways {
+            let told = node.fib.peers().await.expect("peers");
+            assert!(told.len() == 1 && told[0].prefixes == 2, "{told:?}");
+            let before = told[0].sent;
+            node.fib.wish(vec![put(prefix, to(end_of(&other.overlay)))]).await;
+            // One sends by the tunnel and the other by the link, for many packets.
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+            while node.fib.peers().await.expect("peers")[0].sent < before + 5000 {
+                assert!(std::time::Instant::now() < deadline, "nothing is sent by the tunnel");
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        }
+        for stream in streams {
+            let (sent, missing) = stream.end();
+            assert_eq!(missing, [0u64; 0], "of {sent} packets");
+        }
     });
 }
 

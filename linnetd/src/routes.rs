@@ -234,14 +234,21 @@ impl Group {
         };
         let made = |target| defaults.path(target, v6, self.all_ways());
         let backup = self.backup.as_ref().and_then(|verdict| verdict.hop.clone());
+        let idle = |verdicts: &[Verdict]| {
+            let used = verdicts.iter().filter(|verdict| verdict.hop.is_some());
+            used.filter_map(|verdict| verdict.idle_tunnel).min()
+        };
         let by_dropped = self.ways().iter().any(|way| dropped.contains(&way.neighbour()));
         match (self.target().filter(|_| backup.is_none() || !by_dropped), backup) {
             (Some(target), backup) => {
                 // Two next hops may be reached by one router.
                 let backup = backup.filter(|backup| target.hops().all(|(hop, _)| hop != backup));
-                Some(Path { backup, ..made(target) })
+                Some(Path { backup, idle_tunnel: idle(&self.verdicts), ..made(target) })
             }
-            (None, Some(backup)) => Some(made(Target::Forward(vec![backup]))),
+            (None, Some(backup)) => {
+                let idle_tunnel = idle(self.backup.as_slice());
+                Some(Path { idle_tunnel, ..made(Target::Forward(vec![backup])) })
+            }
             (None, None) => self.ways().iter().any(|way| way.is_sealed(settings)).then(|| made(Target::Unreachable)),
         }
     }

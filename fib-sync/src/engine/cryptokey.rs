@@ -13,7 +13,7 @@ use crate::{
     FibError,
     ledger::Ledger,
     overlay::{Encapsulation, PeerStatus, PublicKey},
-    paths::{peer, tunnels},
+    paths::{self, peer},
     route::TunnelEnd,
     table::Want,
 };
@@ -36,7 +36,7 @@ impl Engine {
         let ledger = &self.ledger;
         if ends {
             let ours = overlay.status.key;
-            peers.want(ledger.paths.wanted().flat_map(|(_, path)| tunnels(path)).filter_map(|end| match end {
+            peers.want(ledger.paths.wanted().flat_map(|(_, path)| paths::ends(path)).filter_map(|end| match end {
                 // A peer with the key of this node itself is one that the kernel refuses without a word.
                 TunnelEnd::WireGuard { endpoint, port, key } if Some(key) != ours => {
                     Some((key, (endpoint, port).into()))

@@ -13,7 +13,7 @@ use crate::{
     FibError, KernelAnswer, PROTOCOL, PathId, ResolvedHop, RouteStatus, Totals,
     kernel_route::{KernelHop, KernelPath, Kind, ip, mtu_of, read, type_word},
     overlay::{ip6tnl, link_local, wireguard},
-    paths::{Resolved, tunnels},
+    paths::{self, Resolved, tunnels},
     reach::question,
     route::{TunnelEnd, Weight},
     table::{Slot, Want},
@@ -55,9 +55,10 @@ impl Engine {
             TunnelEnd::WireGuard { key, .. } => self.peers.as_ref().and_then(|peers| peers.complaint(key)),
             TunnelEnd::Vxlan { .. } | TunnelEnd::IpIp { .. } => self.neighbours.complaint(end),
         };
-        let refused = ends
+        let refused = path
             .iter()
-            .find_map(|end| entry(end).map(|why| format!("the kernel refused the overlay's entry for it: {why}")));
+            .flat_map(|path| paths::ends(path))
+            .find_map(|end| entry(&end).map(|why| format!("the kernel refused the overlay's entry for it: {why}")));
         let told = |hop: &KernelHop| ResolvedHop {
             via: hop.via,
             device: self.links.name(hop.link),

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use fib_sync::{Encapsulation, Hop, Reach};
+use fib_sync::{Encapsulation, Hop, Reach, TunnelEnd};
 
 use super::{Offer, Settings, Way};
 use crate::config::OverlayMode;
@@ -12,13 +12,19 @@ use crate::config::OverlayMode;
 pub struct Verdict {
     /// What the kernel is told; `None`: the way cannot be used.
     pub hop: Option<Hop>,
+    /// The tunnel that the way may change to and the other node may use already, where the hop leads past it.
+    pub idle_tunnel: Option<TunnelEnd>,
     /// Why, for a person.
     pub reason: String,
 }
 
 impl Verdict {
     fn none(reason: String) -> Self {
-        Self { hop: None, reason }
+        Self { hop: None, idle_tunnel: None, reason }
+    }
+
+    fn tunnel(end: TunnelEnd, reason: String) -> Self {
+        Self { hop: Some(Hop::Tunnel(end)), idle_tunnel: None, reason }
     }
 }
 
@@ -30,7 +36,8 @@ impl Verdict {
 ///    the next hop: IPv6 pods over an IPv4 underlay. Of several tunnels, the one of our overlay's encapsulation counts;
 /// 3. `overlay.mode`, or what a filter sets in its place: `always` takes a tunnel that can be used, `never` none. With WireGuard and `always`, what leads to pods
 ///    goes by such a tunnel or not at all;
-/// 4. `auto` goes direct where the kernel has the next hop on a link;
+/// 4. `auto` goes direct where the kernel has the next hop on a link, and leaves open a tunnel that could be used: the other node
+///    finds out when its way changes at a time of its own;
 /// 5. else it takes a tunnel that can be used;
 /// 6. else it follows the kernel's own route to the next hop.
 pub(super) fn judge<'r>(
@@ -70,7 +77,7 @@ pub(super) fn judge<'r>(
         }
         OverlayMode::Never => direct(),
         OverlayMode::Always => match tunnel {
-            Some(Ok(hop)) => Verdict { hop: Some(hop), reason: format!("{says} \"always\"") },
+            Some(Ok(end)) => Verdict::tunnel(end, format!("{says} \"always\"")),
             Some(Err(why)) => Verdict::none(format!("{says} \"always\", and {why}")),
             None if way.is_sealed(settings) => Verdict::none(format!(
                 "{says} \"always\", and {} announces no WireGuard key for its pods: nothing is sent there in the \
@@ -80,9 +87,11 @@ pub(super) fn judge<'r>(
             None => untunnelled(),
         },
         OverlayMode::Auto => match (next_hop, tunnel) {
-            (Some(reach), _) if is_on_link(way.next_hop, reach) && carries(way.next_hop, v6) => direct(),
+            (Some(reach), tunnel) if is_on_link(way.next_hop, reach) && carries(way.next_hop, v6) => {
+                Verdict { idle_tunnel: tunnel.and_then(Result::ok), ..direct() }
+            }
             (_, None) => untunnelled(),
-            (_, Some(Ok(hop))) => Verdict { hop: Some(hop), reason: not_adjacent(way.next_hop, next_hop) },
+            (_, Some(Ok(end))) => Verdict::tunnel(end, not_adjacent(way.next_hop, next_hop)),
             (_, Some(Err(why))) => {
                 let mut verdict = direct();
                 verdict.reason = format!("{}; its tunnel cannot be used: {why}", verdict.reason);
@@ -130,7 +139,7 @@ fn direct(next_hop: IpAddr, v6: bool, reach: Option<&Reach>) -> Verdict {
     if !carries(via, v6) {
         return Verdict::none(format!("an IPv6 prefix cannot be forwarded to {via}, which is IPv4, without a tunnel"));
     }
-    Verdict { hop: Some(Hop::Direct { via, device: Some(device.clone()), onlink }), reason }
+    Verdict { hop: Some(Hop::Direct { via, device: Some(device.clone()), onlink }), idle_tunnel: None, reason }
 }
 
 /// Whether the kernel forwards by this neighbour: IPv4 by an IPv6 one too (RFC 8950, `via inet6`), and not the other way round.
@@ -139,7 +148,7 @@ fn carries(via: IpAddr, v6: bool) -> bool {
 }
 
 /// The tunnel, or why it cannot be used.
-fn tunnel(offer: Offer, v6: bool, settings: &Settings, reach: Option<&Reach>) -> Result<Hop, String> {
+fn tunnel(offer: Offer, v6: bool, settings: &Settings, reach: Option<&Reach>) -> Result<TunnelEnd, String> {
     let end = offer.end();
     let endpoint = end.endpoint();
     match (offer, settings.overlay) {
@@ -170,7 +179,7 @@ fn tunnel(offer: Offer, v6: bool, settings: &Settings, reach: Option<&Reach>) ->
         }
     }
     match reach {
-        Some(Reach::Adjacent { .. } | Reach::Routed { .. }) => Ok(Hop::Tunnel(end)),
+        Some(Reach::Adjacent { .. } | Reach::Routed { .. }) => Ok(end),
         Some(Reach::Local) => Err(format!("the tunnel's end {endpoint} is this host itself")),
         Some(Reach::Unreachable { error }) => Err(format!("the tunnel's end {endpoint} is out of reach: {error}")),
         None => Err(format!("how the kernel reaches the tunnel's end {endpoint} is not known yet")),

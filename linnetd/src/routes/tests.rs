@@ -68,14 +68,21 @@ struct World {
     routes: Routes,
     paths: BTreeMap<PathId, Target>,
     backups: BTreeMap<PathId, Hop>,
+    idle_tunnels: BTreeMap<PathId, TunnelEnd>,
     wants: BTreeMap<IpNetwork, PathId>,
     held: BTreeMap<IpNetwork, String>,
 }
 
 impl World {
     fn new(settings: Settings) -> Self {
-        let (paths, backups, wants, held) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { routes: Routes::new(settings), paths, backups, wants, held }
+        Self {
+            routes: Routes::new(settings),
+            paths: BTreeMap::new(),
+            backups: BTreeMap::new(),
+            idle_tunnels: BTreeMap::new(),
+            wants: BTreeMap::new(),
+            held: BTreeMap::new(),
+        }
     }
 
     /// Carries the plan out; what changed in the kernel, as a person writes it, by prefix.
@@ -87,7 +94,9 @@ impl World {
                 Change::Path(path, target) => {
                     self.paths.remove(&path);
                     self.backups.remove(&path);
+                    self.idle_tunnels.remove(&path);
                     self.backups.extend(target.as_ref().and_then(|target| Some((path, target.backup.clone()?))));
+                    self.idle_tunnels.extend(target.as_ref().and_then(|target| Some((path, target.idle_tunnel?))));
                     self.paths.extend(target.map(|target| (path, target.target)));
                 }
                 Change::Put(prefix, path) => left.extend(self.wants.insert(prefix, path)),

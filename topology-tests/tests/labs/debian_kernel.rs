@@ -279,6 +279,53 @@ echo "wireguard: nothing is left but the key"
 lab down two-subnets
 "#;
 
+/// WireGuard with mode "auto", after `WORDS`: a host has the other on its link when it has a route to it without a gateway, as the
+/// router answers for each on the other's link.
+const WIREGUARD_MOVES: &str = r#"
+trap shown ERR
+overlay_of() { # HOST MODE
+    local file=$(dirname "$lab")/two-subnets/$1.toml
+    sed -e '/^encapsulation/d' -e "s/^mode = .*/mode = \"$2\"\nencapsulation = \"wireguard\"/" "$file" > new
+    cat new > "$file"
+}
+for host in h1 h2; do overlay_of "$host" auto; done
+lab up "$lab"
+for n in 1 2; do
+    lab exec router -- sysctl -q -w net.ipv4.conf.eth$n.proxy_arp=1 net.ipv4.neigh.eth$n.proxy_delay=0
+    lab exec router -- ip route add 10.244.$n.0/24 via 10.$n.0.2
+done
+is_link() { within 60 route h$1 -4 10.244.$((3 - $1)).0/24 "via 10.$((3 - $1)).0.2 dev eth1"; }
+is_tunnel() { within 60 route h$1 -4 10.244.$((3 - $1)).0/24 'dev linnet.wg'; }
+peer() { lab exec h$1 -- wg show linnet.wg allowed-ips | grep -F "10.244.$((3 - $1)).0/24"; }
+to_link() { lab exec h$1 -- ip route add 10.$((3 - $1)).0.2/32 dev eth1; is_link "$1"; peer "$1"; }
+to_tunnel() { lab exec h$1 -- ip route del 10.$((3 - $1)).0.2/32 dev eth1; is_tunnel "$1"; peer "$1"; }
+for n in 1 2; do is_tunnel $n; to_link $n; done
+lab exec h1 -- linnet overlay list | grep -E '^10.2.0.2 +direct +10.2.0.2:51820'
+direct() { lab exec h1:client-1 -- ping -n -q -c 1 -W 2 10.244.2.20; }
+within 60 direct
+streams=
+stream() { # HOST POD TARGET
+    lab exec "h$1:$2" -- ping -n -q -c 60000 -i 0.02 -W 10 "$3" > "moving$1" &
+    streams="$streams $!"
+}
+ended() {
+    # A shell lets what it starts in the background ignore this signal; ping does not.
+    kill -s INT $(pidof ping)
+    wait $streams
+    streams=
+    for n in 1 2; do grep ' 0% packet loss' moving$n || { cat moving$n; return 1; }; done
+}
+stream 1 client-1 10.244.2.20
+stream 2 client-2 10.244.1.10
+for round in 1 2 3; do
+    for n in 1 2; do to_tunnel $n; sleep 1; done
+    for n in 1 2; do to_link $n; sleep 1; done
+done
+ended
+echo "wireguard: between link and tunnel, one host before the other, without a packet lost"
+lab down two-subnets
+"#;
+
 /// Runs a script on two hosts with different subnets, which is to end with these words.
 fn on_two_subnets(script: &str, last: &str) -> Result<String, MachineError> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/two-subnets.clab.yml");
@@ -305,6 +352,16 @@ fn two_hosts_on_different_subnets_reach_each_others_pods_by_ipip_on_debians_kern
 #[test]
 fn two_hosts_on_different_subnets_reach_each_others_pods_by_wireguard_on_debians_kernel() -> Result<(), MachineError> {
     on_two_subnets(WIREGUARD, "wireguard: nothing is left but the key").map(drop)
+}
+
+#[test]
+fn two_hosts_move_between_link_and_wireguard_at_different_times_and_lose_no_packet_on_debians_kernel()
+-> Result<(), MachineError> {
+    on_two_subnets(
+        WIREGUARD_MOVES,
+        "wireguard: between link and tunnel, one host before the other, without a packet lost",
+    )
+    .map(drop)
 }
 
 /// IP in IPv6 between hosts without an address of IPv4, after `WORDS`.

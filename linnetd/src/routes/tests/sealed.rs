@@ -1,4 +1,5 @@
-//! With WireGuard and mode "always": what leads to pods of other nodes goes encrypted, or not at all.
+//! With WireGuard and mode "always": what leads to pods of other nodes goes encrypted, or not at all. With "auto": what comes
+//! encrypted is taken, also where nothing is sent so.
 
 use fib_sync::PublicKey;
 
@@ -129,4 +130,60 @@ fn a_filter_decides_for_its_routes_whether_pods_are_reached_in_the_clear() {
             "{configured:?} {said:?} {key}: {settled:?}"
         );
     }
+}
+
+/// Where the path to a prefix leads, and the tunnel that is left open beside it.
+fn ways_open(world: &World, prefix: &str) -> (String, Option<IpAddr>) {
+    let path = world.wants[&prefix.parse().unwrap()];
+    (shown(&world.paths[&path]), world.idle_tunnels.get(&path).map(TunnelEnd::endpoint))
+}
+
+#[test]
+fn with_auto_a_tunnel_is_left_open_while_the_way_is_direct_and_with_never_and_always_none_is() {
+    let on_one_link = &[("10.0.0.5", "link eth0")];
+    let end = Some(ip("10.0.0.5"));
+    for (mode, wanted) in [
+        (OverlayMode::Auto, ("via 10.0.0.5 dev eth0", end)),
+        (OverlayMode::Never, ("via 10.0.0.5 dev eth0", None)),
+        (OverlayMode::Always, ("wireguard 10.0.0.5:4500", None)),
+    ] {
+        let mut world = world(Settings { mode, ..sealed(Some(WIREGUARD), &[]) }, on_one_link);
+        world.take_in(&[best("10.244.5.0/24", vec![with_key("10.0.0.5")])]);
+        world.settle();
+        let (leads, open) = ways_open(&world, "10.244.5.0/24");
+        assert_eq!((leads.as_str(), open), wanted, "{mode:?}");
+    }
+    // There is no device of ours, or none of theirs.
+    for (overlay, best_path) in [(None, with_key("10.0.0.5")), (Some(WIREGUARD), path("10.0.0.5", None))] {
+        let mut world = world(Settings { mode: OverlayMode::Auto, ..sealed(overlay, &[]) }, on_one_link);
+        world.take_in(&[best("10.244.5.0/24", vec![best_path])]);
+        world.settle();
+        assert_eq!(ways_open(&world, "10.244.5.0/24"), ("via 10.0.0.5 dev eth0".to_owned(), None));
+    }
+}
+
+#[test]
+fn a_way_that_moves_between_link_and_tunnel_has_the_same_tunnel_open_all_the_while() {
+    let mut world = world(
+        Settings { mode: OverlayMode::Auto, ..sealed(Some(WIREGUARD), &[]) },
+        &[("10.0.0.5", "link eth0"), ("10.0.0.6", "link eth0")],
+    );
+    world.take_in(&[
+        best("10.244.5.0/24", vec![with_key("10.0.0.5")]),
+        best("10.244.6.0/24", vec![with_key("10.0.0.6"), with_key("10.0.0.5")]),
+    ]);
+    world.settle();
+    let open = |world: &World| ways_open(world, "10.244.5.0/24");
+    assert_eq!(open(&world), ("via 10.0.0.5 dev eth0".to_owned(), Some(ip("10.0.0.5"))));
+    // A prefix is one peer's: that of the lowest end point.
+    assert_eq!(ways_open(&world, "10.244.6.0/24").1, Some(ip("10.0.0.5")));
+    world.handle_reach([(ip("10.0.0.5"), reach("via 10.0.0.1"))]);
+    world.settle();
+    assert_eq!(open(&world), ("wireguard 10.0.0.5:4500".to_owned(), None));
+    world.handle_reach([(ip("10.0.0.5"), reach("link eth0"))]);
+    world.settle();
+    assert_eq!(open(&world), ("via 10.0.0.5 dev eth0".to_owned(), Some(ip("10.0.0.5"))));
+    world.take_in(&[best("10.244.5.0/24", vec![path("10.0.0.5", None)])]);
+    world.settle();
+    assert_eq!(open(&world), ("via 10.0.0.5 dev eth0".to_owned(), None));
 }

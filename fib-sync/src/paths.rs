@@ -94,11 +94,13 @@ impl Paths {
     /// One route more.
     pub(crate) fn add_user(&mut self, id: PathId, v6: bool) {
         let entry = self.entry(id);
+        let back = entry.users == [0; 2] && entry.has_ends();
         let users = &mut entry.users[usize::from(v6)];
         *users += 1;
         if *users == 1 && entry.resolved[usize::from(v6)].is_none() {
             self.unresolved.push((id, v6));
         }
+        self.tunnels_changed |= back;
     }
 
     /// One route less. Returns what the path was resolved to, if nobody has it any more.

@@ -234,6 +234,24 @@ fn no_packet_is_lost_when_a_path_moves_between_wireguard_and_a_link() {
 }
 
 #[test]
+fn entries_are_back_with_a_route_by_a_path_that_had_none_for_a_while() {
+    in_namespace(|| async {
+        link("up1", &["192.168.0.1/24"]);
+        let (fib, _events) = start().await;
+        fib.overlay(Some(spec("192.168.0.1"))).await.expect("the overlay");
+        let (path, prefix) = (PathId(7), "10.1.0.0/16".parse().expect("a prefix"));
+        let told = Change::Path(path, Some(tunnel(far("192.168.7.1", 1)).into()));
+        fib.change(vec![told, Change::Put(prefix, path)]).await;
+        let before = entries();
+        assert_eq!(before.lines().count(), 3, "{before}");
+        fib.change(vec![Change::Remove(prefix)]).await;
+        assert_eq!(entries(), "");
+        fib.change(vec![Change::Put(prefix, path)]).await;
+        assert_eq!(entries(), before);
+    });
+}
+
+#[test]
 fn entries_come_with_the_first_route_by_an_end_and_go_with_the_last() {
     in_namespace(|| async {
         link("up1", &["192.168.0.1/24"]);

@@ -17,7 +17,7 @@ use std::time::Duration;
 use bgp_proto::rib::BestPath;
 use bgp_proto::types::{Family, Prefix};
 use bgpd::Bgp;
-use fib_sync::{Fib, FibConfig, FibEvent, Landed, OverlayStatus, Queued, Reach, Submitted};
+use fib_sync::{Encapsulation, Fib, FibConfig, FibEvent, Landed, OverlayStatus, Queued, Reach, Submitted};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::yield_now;
 use tokio::time::Instant;
@@ -129,7 +129,7 @@ impl Forwarding {
         let (publish, overlay) = watch::channel(None);
         let wanted = Wanted::new(config);
         let state = State {
-            routes: Routes::new(wanted.settings(None)),
+            routes: Routes::new(wanted.settings(None, None)),
             overlay_error: None,
             unswept: if fib.adopted() > 0 { Family::ALL.to_vec() } else { Vec::new() },
             tracking: Tracking::default(),
@@ -143,6 +143,7 @@ impl Forwarding {
             publish,
             overlay_due: None,
             overlays_retire: None,
+            lingering: None,
             submitted: None,
             rests: false,
             speaker: None,
@@ -236,6 +237,8 @@ struct Task {
     overlay_due: Option<Instant>,
     /// When overlay devices that are not wanted go.
     overlays_retire: Option<Instant>,
+    /// Of the device that was the overlay's and stays until then.
+    lingering: Option<Encapsulation>,
     /// The last plan, by its number, for as long as the kernel has not answered: while it takes one in, the next is made.
     submitted: Option<(u64, Queued)>,
     /// It waits, and for no answer of the kernel's.
@@ -424,7 +427,12 @@ impl Task {
     fn leave_overlay(&mut self) {
         self.overlay_due = None;
         self.state.overlay_error = None;
-        self.publish.send_if_modified(|current| current.take().is_some());
+        let mut left = None;
+        self.publish.send_if_modified(|current| {
+            left = current.take();
+            left.is_some()
+        });
+        self.lingering = left.map(|device| device.encapsulation).or(self.lingering);
         self.apply_settings();
     }
 
@@ -436,11 +444,15 @@ impl Task {
         } else if let Err(error) = self.fib.overlay(None).await {
             warn!(%error, "the overlay device cannot be removed; it is tried again");
             self.overlays_retire = Some(Instant::now() + OVERLAY_RETRY);
+        } else {
+            self.lingering = None;
+            self.apply_settings();
+            self.settle().await;
         }
     }
 
     async fn make_overlay(&mut self) {
-        self.overlay_due = None;
+        (self.overlay_due, self.lingering) = (None, None);
         let made = match self.state.wanted.spec() {
             Ok(spec) => self.fib.overlay(spec).await.map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
@@ -470,7 +482,7 @@ impl Task {
 
     fn apply_settings(&mut self) {
         let device = self.publish.borrow().as_ref().map(|device| device.encapsulation);
-        self.state.routes.set_settings(self.state.wanted.settings(device));
+        self.state.routes.set_settings(self.state.wanted.settings(device, self.lingering));
     }
 
     /// Says what this host has of its own.

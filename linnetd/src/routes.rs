@@ -41,6 +41,8 @@ pub struct Settings {
     pub mode: OverlayMode,
     /// Of our own overlay device; `None`: there is no device, so nothing is tunnelled.
     pub overlay: Option<Encapsulation>,
+    /// Of a device of ours that is not wanted any more and stays for what others send into it until they have heard of that.
+    pub lingering: Option<Encapsulation>,
     /// The overlay encrypts (WireGuard): with `always`, what leads to pods of other nodes goes encrypted or not at all.
     pub sealed: bool,
     /// Prefixes of pods; empty: see [`Way::pods`].

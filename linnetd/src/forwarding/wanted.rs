@@ -54,12 +54,13 @@ impl Wanted {
         Ok(Some(OverlaySpec { encapsulation, local: self.local, mtu, key }))
     }
 
-    /// What ways are judged by, with this device.
-    pub(super) fn settings(&self, device: Option<Encapsulation>) -> Settings {
+    /// What ways are judged by, with this device, or with one that lingers.
+    pub(super) fn settings(&self, device: Option<Encapsulation>, lingering: Option<Encapsulation>) -> Settings {
         let config::Overlay { mode, encapsulation, .. } = self.overlay;
         Settings {
             mode,
             overlay: device.filter(|_| self.is_any()),
+            lingering,
             sealed: encapsulation == config::Encapsulation::WireGuard,
             cluster: self.cluster.clone(),
         }

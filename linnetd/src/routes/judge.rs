@@ -48,7 +48,12 @@ pub(super) fn judge<'r>(
 ) -> Verdict {
     let link = way.link.map(|link| Reach::Adjacent { device: link.to_string(), mtu: 0 });
     let next_hop = link.as_ref().or_else(|| reach(way.next_hop));
-    let direct = || direct(way.next_hop, v6, next_hop);
+    // What others still send by a tunnel that this node has left.
+    let left = settings.lingering.and_then(|device| {
+        let offer = way.offer(Some(device))?;
+        tunnel(offer, v6, Some(device), reach(offer.end().endpoint())).ok()
+    });
+    let direct = || Verdict { idle_tunnel: left, ..direct(way.next_hop, v6, next_hop) };
     let untunnelled = || {
         let mut verdict = direct();
         if v6 && settings.overlay == Some(Encapsulation::IpIp) {
@@ -64,7 +69,7 @@ pub(super) fn judge<'r>(
     if let (true, Some(Reach::Unreachable { .. })) = (one_family, next_hop) {
         return direct();
     }
-    let tunnel = offer.map(|offer| tunnel(offer, v6, settings, reach(offer.end().endpoint())));
+    let tunnel = offer.map(|offer| tunnel(offer, v6, settings.overlay, reach(offer.end().endpoint())));
     let (mode, says) = match way.hints.overlay {
         Some(mode) => (mode, "a filter sets overlay ="),
         None => (settings.mode, "overlay.mode is"),
@@ -148,10 +153,10 @@ fn carries(via: IpAddr, v6: bool) -> bool {
 }
 
 /// The tunnel, or why it cannot be used.
-fn tunnel(offer: Offer, v6: bool, settings: &Settings, reach: Option<&Reach>) -> Result<TunnelEnd, String> {
+fn tunnel(offer: Offer, v6: bool, ours: Option<Encapsulation>, reach: Option<&Reach>) -> Result<TunnelEnd, String> {
     let end = offer.end();
     let endpoint = end.endpoint();
-    match (offer, settings.overlay) {
+    match (offer, ours) {
         (_, None) => return Err("this node has no overlay device".into()),
         (Offer::Vxlan { port: theirs, .. }, Some(Encapsulation::Vxlan { port: ours, .. })) => {
             if theirs != ours {

@@ -29,7 +29,7 @@ fn settings(mode: OverlayMode) -> Settings {
 }
 
 fn with_overlay(mode: OverlayMode, overlay: Option<Encapsulation>) -> Settings {
-    Settings { mode, overlay, sealed: false, cluster: Vec::new() }
+    Settings { mode, overlay, lingering: None, sealed: false, cluster: Vec::new() }
 }
 
 fn ip(text: &str) -> IpAddr {

@@ -10,7 +10,7 @@ const KEY: [u8; 32] = [7; 32];
 
 fn sealed(overlay: Option<Encapsulation>, cluster: &[&str]) -> Settings {
     let cluster = cluster.iter().map(|block| prefix(block)).collect();
-    Settings { mode: OverlayMode::Always, overlay, sealed: true, cluster }
+    Settings { mode: OverlayMode::Always, overlay, lingering: None, sealed: true, cluster }
 }
 
 fn with_key(next_hop: &str) -> BestPath {
@@ -186,4 +186,20 @@ fn a_way_that_moves_between_link_and_tunnel_has_the_same_tunnel_open_all_the_whi
     world.take_in(&[best("10.244.5.0/24", vec![path("10.0.0.5", None)])]);
     world.settle();
     assert_eq!(open(&world), ("via 10.0.0.5 dev eth0".to_owned(), None));
+}
+
+#[test]
+fn a_device_that_is_left_takes_what_comes_for_as_long_as_it_lingers() {
+    let mut world = world(sealed(Some(WIREGUARD), &[]), &[("10.0.0.5", "via 10.0.0.1")]);
+    world.take_in(&[best("10.244.5.0/24", vec![with_key("10.0.0.5")])]);
+    world.settle();
+    let open = |world: &World| ways_open(world, "10.244.5.0/24");
+    assert_eq!(open(&world), ("wireguard 10.0.0.5:4500".to_owned(), None));
+    let never = Settings { mode: OverlayMode::Never, ..sealed(None, &[]) };
+    world.set_settings(Settings { lingering: Some(WIREGUARD), ..never.clone() });
+    world.settle();
+    assert_eq!(open(&world), ("via 10.0.0.1 dev eth0".to_owned(), Some(ip("10.0.0.5"))));
+    world.set_settings(never);
+    world.settle();
+    assert_eq!(open(&world), ("via 10.0.0.1 dev eth0".to_owned(), None));
 }

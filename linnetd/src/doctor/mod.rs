@@ -4,6 +4,7 @@
 //! what Linnet can put right itself, it puts right whether somebody looks or not.
 
 mod checksum;
+mod clock;
 mod forwarding;
 mod overlay;
 mod paths;
@@ -96,6 +97,7 @@ pub async fn examine(daemon: &Arc<Daemon>, tell: &mpsc::Sender<Progress>) -> Vec
         sections.push(overlay::examine(&view).await);
         sections.push(reverse_path::examine(&view).await);
         sections.extend(checksum::examine(&view));
+        sections.extend(clock::examine(&view).await);
         sections.push(routes::examine(&view, daemon.bgp().unresolved_prefixes().await).await);
         sections.push(paths::examine(&view).await);
     }

@@ -514,8 +514,11 @@ lab exec h2 -- sh -c 'ip link set linnet.wg down; ip link set linnet.wg up'
 within 60 route h1 -4 10.244.2.0/24 'dev linnet.wg'
 within 60 route h2 -4 10.244.1.0/24 'dev linnet.wg'
 for n in 1 2 3 4 5; do if ping_pod; then false; fi; done
+if lab exec h1 -- linnet doctor > doctor; then false; fi
+grep -E 'clock was set back: the last WireGuard handshake with 10.2.0.2:51820 is 3[45][0-9]{2} s in the future' doctor || { cat doctor; false; }
 lab exec h1 -- sh -c 'rm /var/lib/linnet/wireguard.key; kill -s HUP "$(pidof linnetd)"'
 within 60 ping_pod
+lab exec h1 -- linnet doctor | tee doctor | grep '^0 faults' || { cat doctor; false; }
 echo "clock: with a new key WireGuard goes on"
 lab down two-subnets
 "#;

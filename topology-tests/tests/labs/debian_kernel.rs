@@ -544,12 +544,17 @@ fn tests_of_fib_sync(name: &str) -> PathBuf {
 
 /// Runs them on a kernel that has every kind of device, and has to have it.
 fn passes(tests: &str, kernel: Kernel, modules: &[&str]) -> Result<(), MachineError> {
+    pass(tests, "", kernel, modules)
+}
+
+/// Those with this in their name.
+fn pass(tests: &str, named: &str, kernel: Kernel, modules: &[&str]) -> Result<(), MachineError> {
     let tests = tests_of_fib_sync(tests).display().to_string();
     let mut machine = Machine::debian(kernel).program(&tests).program("ping").program("bridge").program("wg");
     for module in modules {
         machine = machine.module(*module);
     }
-    let script = format!("ping -V; LINNET_TEST_ALL_DEVICES=1 {tests} 2>&1");
+    let script = format!("ping -V; LINNET_TEST_ALL_DEVICES=1 {tests} {named} 2>&1");
     let ran = machine.processors(2).deadline(DEADLINE).script(script).run()?;
     assert_eq!(ran.status, 0, "{}", ran.output);
     Ok(())
@@ -571,6 +576,12 @@ fn routes_by_ip_in_ipv6_lead_to_each_end_by_one_device_on_debians_kernels() -> R
 #[test]
 fn overlays_are_made_changed_and_retired_on_debians_kernel() -> Result<(), MachineError> {
     passes("overlay", Kernel::V6_1, &["ip6_tunnel"])
+}
+
+#[test]
+fn paths_of_ipv6_too_move_between_tunnels_and_links_without_a_packet_lost_on_debians_newer_kernel()
+-> Result<(), MachineError> {
+    pass("overlay", "no_packet_is_lost", Kernel::V6_12, &["ip6_tunnel"])
 }
 
 #[test]

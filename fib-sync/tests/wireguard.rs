@@ -10,7 +10,7 @@ use fib_sync::{
     TunnelEnd, overlay::WIREGUARD_DEVICE,
 };
 use support::{
-    node::{Node, end_of, has_wireguard},
+    node::{Node, end_of, has_wireguard, spec_of},
     stream::Stream,
     *,
 };
@@ -22,6 +22,7 @@ fn spec(secret: u8) -> OverlaySpec {
         local: "192.168.0.1".parse().expect("an address"),
         mtu: None,
         key: Some(Arc::new(PrivateKey::new([secret; 32]))),
+        hold_sessions: false,
     }
 }
 
@@ -227,6 +228,59 @@ fn of_two_nodes_one_moves_into_the_tunnel_before_the_other_and_no_packet_is_lost
             let (sent, missing) = stream.end();
             assert_eq!(missing, [0u64; 0], "of {sent} packets");
         }
+    });
+}
+
+/// What `wg` shows of the only peer.
+fn shown(what: &str) -> String {
+    let shown = run("wg", &["show", WIREGUARD_DEVICE, what]).expect("wg");
+    shown.trim().split_once('\t').map(|(_, shown)| shown.to_owned()).unwrap_or_default()
+}
+
+#[test]
+fn where_sessions_are_held_one_stands_before_anything_is_sent_and_one_of_two_nodes_sees_to_that() {
+    with_wireguard(|| async {
+        ip("link add one type veth peer name two");
+        let encapsulation = Encapsulation::WireGuard { port: 51820 };
+        let one = Node::new(encapsulation, "one", &["192.168.1.1/24"], &["10.244.1.5"]).await;
+        let two = Node::new(encapsulation, "two", &["192.168.1.2/24"], &["10.244.2.5"]).await;
+        let nodes = [(&one, "10.244.2.0/24", &two), (&two, "10.244.1.0/24", &one)];
+        for (node, prefix, other) in nodes {
+            let gateway = other.overlay.local.to_string();
+            let direct = Path { idle_tunnel: Some(end_of(&other.overlay)), ..via(&[&gateway]).into() };
+            node.fib.wish(vec![put(prefix, direct)]).await;
+        }
+        let keepalives = || {
+            let mut kept = nodes.map(|(node, ..)| node.host.run(|| shown("persistent-keepalive")));
+            kept.sort();
+            kept
+        };
+        let handshakes = || nodes.map(|(node, ..)| node.host.run(|| shown("latest-handshakes")));
+        assert_eq!((keepalives(), handshakes()), (["off"; 2].map(str::to_owned), ["0"; 2].map(str::to_owned)));
+        let hold = async |hold_sessions| {
+            for (node, ..) in nodes {
+                let spec = spec_of(encapsulation, &node.overlay.local.to_string());
+                node.fib.overlay(Some(OverlaySpec { hold_sessions, ..spec })).await.expect("the overlay");
+            }
+        };
+        hold(true).await;
+        assert_eq!(keepalives(), ["10", "off"].map(str::to_owned));
+        until("a session stands", || handshakes().iter().all(|at| at != "0")).await;
+        let set = |seconds: &'static str| {
+            for (node, _, other) in nodes {
+                let key = other.overlay.key.expect("a key").to_string();
+                node.host
+                    .run(move || run("wg", &["set", WIREGUARD_DEVICE, "peer", &key, "persistent-keepalive", seconds]))
+                    .expect("wg");
+            }
+        };
+        set("99");
+        for (node, ..) in nodes {
+            node.fib.check().await.expect("a compare");
+        }
+        assert_eq!(keepalives(), ["10", "off"].map(str::to_owned));
+        hold(false).await;
+        assert_eq!(keepalives(), ["off"; 2].map(str::to_owned));
     });
 }
 

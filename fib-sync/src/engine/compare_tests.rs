@@ -109,7 +109,13 @@ fn the_overlays_device_and_entries_are_compared_as_well() {
         link("up1", &["10.0.1.1/24"]);
         let (mut engine, _events) = engine();
         let encapsulation = Encapsulation::Vxlan { vni: 4096, port: 4789 };
-        let spec = OverlaySpec { encapsulation, local: IpAddr::from([10, 0, 1, 1]), mtu: None, key: None };
+        let spec = OverlaySpec {
+            encapsulation,
+            local: IpAddr::from([10, 0, 1, 1]),
+            mtu: None,
+            key: None,
+            hold_sessions: false,
+        };
         engine.obey(Command::Overlay(Some(spec), oneshot::channel().0));
         let mac = [2, 0, 0, 0, 0, 7];
         let endpoint = IpAddr::from(Ipv4Addr::new(10, 0, 1, 7));

@@ -36,6 +36,7 @@ impl Engine {
         let ledger = &self.ledger;
         if ends {
             let ours = overlay.status.key;
+            peers.hold(ours.filter(|_| overlay.spec.hold_sessions));
             peers.want(ledger.paths.wanted().flat_map(|(_, path)| paths::ends(path)).filter_map(|end| match end {
                 // A peer with the key of this node itself is one that the kernel refuses without a word.
                 TunnelEnd::WireGuard { endpoint, port, key } if Some(key) != ours => {

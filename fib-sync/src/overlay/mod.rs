@@ -91,6 +91,9 @@ pub struct OverlaySpec {
     pub mtu: Option<u32>,
     /// WireGuard's, and needed there.
     pub key: Option<Arc<PrivateKey>>,
+    /// WireGuard's: sessions with all peers are held while nothing is sent, so that a path can move into its tunnel at any time
+    /// and no packet has to wait for a handshake. One of two nodes, each of which wants it, sends a keepalive now and then.
+    pub hold_sessions: bool,
 }
 
 /// What the overlay is: also what the node announces about itself.

@@ -23,7 +23,7 @@ pub fn spec_of(encapsulation: Encapsulation, local: &str) -> OverlaySpec {
         let octets = local.bytes().cycle().take(32).collect::<Vec<u8>>();
         Arc::new(PrivateKey::new(octets.try_into().expect("32 octets")))
     });
-    OverlaySpec { encapsulation, local: local.parse().expect("an address"), mtu: None, key }
+    OverlaySpec { encapsulation, local: local.parse().expect("an address"), mtu: None, key, hold_sessions: false }
 }
 
 /// Set where the kernel has to have all kinds of devices, so that no test is content with less.

@@ -51,7 +51,8 @@ impl Wanted {
                 (Encapsulation::WireGuard { port }, Some(Arc::new(key)))
             }
         };
-        Ok(Some(OverlaySpec { encapsulation, local: self.local, mtu, key }))
+        let hold_sessions = self.overlay.mode == OverlayMode::Auto;
+        Ok(Some(OverlaySpec { encapsulation, local: self.local, mtu, key, hold_sessions }))
     }
 
     /// What ways are judged by, with this device, or with one that lingers.

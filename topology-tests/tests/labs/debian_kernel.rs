@@ -301,7 +301,8 @@ peer() { lab exec h$1 -- wg show linnet.wg allowed-ips | grep -F "10.244.$((3 - 
 to_link() { lab exec h$1 -- ip route add 10.$((3 - $1)).0.2/32 dev eth1; is_link "$1"; peer "$1"; }
 to_tunnel() { lab exec h$1 -- ip route del 10.$((3 - $1)).0.2/32 dev eth1; is_tunnel "$1"; peer "$1"; }
 for n in 1 2; do is_tunnel $n; to_link $n; done
-lab exec h1 -- linnet overlay list | grep -E '^10.2.0.2 +direct +10.2.0.2:51820'
+held() { lab exec h1 -- linnet overlay list | grep -E '^10.2.0.2 +direct +10.2.0.2:51820 +00:0'; }
+within 60 held
 direct() { lab exec h1:client-1 -- ping -n -q -c 1 -W 2 10.244.2.20; }
 within 60 direct
 streams=

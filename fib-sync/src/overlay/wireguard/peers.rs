@@ -21,6 +21,9 @@ use crate::{FibError, netlink::Refusal};
 /// Nobody's key: prefixes are given to it to be rid of them, because kernels before 6.16 take prefixes away only with all of a
 /// peer. It has no end point, so that nothing is ever sent to it.
 const NOBODY: PublicKey = PublicKey(*b"linnet: prefixes on the way out.");
+/// Between two keepalives that hold a session. WireGuard drops one after 180 seconds. Who began it begins the next when it sends
+/// after 120 seconds, and when it hears something after 165: which leaves 15, whoever of the two sends keepalives.
+const KEEPALIVE: u16 = 10;
 /// Prefixes in one change of a peer's.
 const CHUNK: usize = 512;
 
@@ -34,6 +37,8 @@ struct There {
     prefixes: usize,
     /// It has what Linnet gives no peer.
     strange: bool,
+    /// Seconds between keepalives.
+    keepalive: u16,
 }
 
 /// Peers and prefixes, wanted and there.
@@ -45,6 +50,8 @@ pub(crate) struct Peers {
     hosts: HashMap<IpNetwork, PublicKey>,
     /// Addresses of hosts that are nobody's any more.
     stale: Vec<IpNetwork>,
+    /// Wanted, where sessions are held: this node's own key.
+    holder: Option<PublicKey>,
     there: HashMap<PublicKey, There>,
     allowed: HashMap<IpNetwork, PublicKey>,
     /// What the kernel refused, and why.
@@ -67,9 +74,11 @@ impl Peers {
                 seen: peer.endpoint,
                 prefixes: peer.allowed.len(),
                 strange: peer.strange,
+                keepalive: peer.keepalive,
             };
-            let same = known.is_some_and(|known| known.prefixes == there.prefixes)
-                && peer.allowed.iter().all(|prefix| owned.get(prefix) == Some(&peer.key));
+            let is_same = |known: There| known.prefixes == there.prefixes && known.keepalive == there.keepalive;
+            let same =
+                known.is_some_and(is_same) && peer.allowed.iter().all(|prefix| owned.get(prefix) == Some(&peer.key));
             if peer.strange || self.known && !same {
                 touched.push(peer.key);
             }
@@ -95,6 +104,17 @@ impl Peers {
         let before = std::mem::replace(&mut self.hosts, hosts);
         self.stale.extend(before.into_keys().filter(|host| !self.hosts.contains_key(host)));
         self.refused.retain(|key, _| self.ends.contains_key(key));
+    }
+
+    /// Whether sessions with all peers are held while nothing is sent; `ours`: this node's key, if so.
+    pub(crate) fn hold(&mut self, ours: Option<PublicKey>) {
+        self.holder = ours;
+    }
+
+    /// One of two nodes is enough, and each knows which: were both to begin a session at the same moment, neither would come about
+    /// before WireGuard begins anew after five seconds.
+    fn keepalive(&self, key: PublicKey) -> u16 {
+        if self.holder.is_some_and(|ours| ours < key) { KEEPALIVE } else { 0 }
     }
 
     /// What is wrong with a peer.
@@ -148,10 +168,13 @@ impl Peers {
                 }
             }
         }
-        let mut changes = Vec::new();
+        let (mut changes, mut silent) = (Vec::new(), HashSet::new());
         for (key, mut prefixes) in puts {
             let there = self.there.get(&key).copied();
             let strange = there.is_some_and(|there| there.strange);
+            if there.is_none() || strange {
+                silent.insert(key);
+            }
             if strange {
                 // Made anew, which is the way to be rid of a preshared key that nobody announced.
                 changes.push(PeerChange::Remove(key));
@@ -170,6 +193,13 @@ impl Peers {
                 }
             }
         }
+        let kept =
+            |key: &PublicKey| self.there.get(key).filter(|_| !silent.contains(key)).map_or(0, |there| there.keepalive);
+        let held = self.ends.keys().filter(|_| ends).map(|key| (*key, self.keepalive(*key)));
+        changes.extend(
+            held.filter(|(key, keepalive)| kept(key) != *keepalive)
+                .map(|(key, keepalive)| PeerChange::Keepalive(key, keepalive)),
+        );
         changes
     }
 
@@ -249,6 +279,11 @@ impl Peers {
             self.refused.remove(&key);
             match change {
                 PeerChange::Put { endpoint, allowed, .. } => self.put(key, *endpoint, allowed),
+                PeerChange::Keepalive(_, seconds) => {
+                    if let Some(there) = self.there.get_mut(&key) {
+                        there.keepalive = *seconds;
+                    }
+                }
                 PeerChange::Remove(_) => self.forget(key),
             }
         }

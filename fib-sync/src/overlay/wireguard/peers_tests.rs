@@ -10,6 +10,7 @@ use crate::overlay::wireguard::wire::FoundPeer;
 struct Kernel {
     peers: BTreeMap<PublicKey, Option<SocketAddr>>,
     allowed: BTreeMap<IpNetwork, PublicKey>,
+    keepalives: BTreeMap<PublicKey, u16>,
 }
 
 impl Kernel {
@@ -21,8 +22,14 @@ impl Kernel {
                     *there = endpoint.or(*there);
                     self.allowed.extend(allowed.iter().map(|prefix| (*prefix, *key)));
                 }
+                PeerChange::Keepalive(key, 0) => drop(self.keepalives.remove(key)),
+                PeerChange::Keepalive(key, seconds) => {
+                    assert!(self.peers.contains_key(key), "a peer is there before it is sent keepalives");
+                    self.keepalives.insert(*key, *seconds);
+                }
                 PeerChange::Remove(key) => {
                     self.peers.remove(key);
+                    self.keepalives.remove(key);
                     self.allowed.retain(|_, owner| owner != key);
                 }
             }
@@ -37,6 +44,7 @@ impl Kernel {
             received: 0,
             sent: 0,
             strange: false,
+            keepalive: self.keepalives.get(key).copied().unwrap_or(0),
             allowed: self.allowed.iter().filter(|(_, owner)| *owner == key).map(|(prefix, _)| *prefix).collect(),
         };
         FoundDevice { peers: self.peers.iter().map(peer).collect(), ..FoundDevice::default() }
@@ -186,4 +194,31 @@ fn a_change_of_one_prefix_among_very_many_is_one_change_of_one_peer() {
     kernel.change(&changes);
     peers.note(&changes, Vec::new());
     assert_eq!(peers.removals(&all[7..8], |prefix| owner(prefix).is_some(), false, true), []);
+}
+
+#[test]
+fn where_sessions_are_held_the_node_with_the_lesser_key_sends_keepalives_and_nobody_else_can_stop_or_start_them() {
+    let (mut peers, mut kernel) = (Peers::default(), Kernel::default());
+    let routes = Routes::from([(prefix(1), key(1)), (prefix(2), key(3))]);
+    peers.read(kernel.device());
+    peers.hold(Some(key(2)));
+    let touched = [prefix(1), prefix(2)];
+    follow(&mut peers, &mut kernel, &routes, &touched, true);
+    assert_eq!(kernel.keepalives, BTreeMap::from([(key(3), KEEPALIVE)]));
+    let right = kernel.clone();
+    assert_eq!(peers.read(kernel.device()), []);
+    kernel.change(&[PeerChange::Keepalive(key(1), 25), PeerChange::Keepalive(key(3), 0)]);
+    let mut touchers = peers.read(kernel.device());
+    touchers.sort();
+    assert_eq!(touchers, [key(1), key(3)]);
+    follow(&mut peers, &mut kernel, &routes, &[], true);
+    assert_eq!(kernel, right);
+    // Made anew, it is sent them again.
+    kernel.change(&[PeerChange::Remove(key(3))]);
+    peers.read(kernel.device());
+    follow(&mut peers, &mut kernel, &routes, &touched, true);
+    assert_eq!(kernel, right);
+    peers.hold(None);
+    follow(&mut peers, &mut kernel, &routes, &[], true);
+    assert_eq!(kernel, Kernel { keepalives: BTreeMap::new(), ..right });
 }

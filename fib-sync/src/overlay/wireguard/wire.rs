@@ -39,8 +39,10 @@ pub(crate) struct FoundPeer {
     pub(crate) handshake: Option<Duration>,
     pub(crate) received: u64,
     pub(crate) sent: u64,
-    /// It has a preshared key or sends keepalives, which Linnet asks for of none.
+    /// It has a preshared key, which Linnet gives none.
     pub(crate) strange: bool,
+    /// Seconds between keepalives that are sent to it; 0: none.
+    pub(crate) keepalive: u16,
     pub(crate) allowed: Vec<IpNetwork>,
 }
 
@@ -67,6 +69,8 @@ pub(crate) enum PeerChange {
     /// Make the peer if it is not there; give it this end point, unless there is none to give, and these prefixes, which are
     /// taken from the peers that have them.
     Put { key: PublicKey, endpoint: Option<SocketAddr>, allowed: Vec<IpNetwork> },
+    /// Send the peer a keepalive after so many seconds of silence, the first at once; 0: never.
+    Keepalive(PublicKey, u16),
     /// Remove the peer with its prefixes.
     Remove(PublicKey),
 }
@@ -74,7 +78,7 @@ pub(crate) enum PeerChange {
 impl PeerChange {
     pub(crate) fn key(&self) -> PublicKey {
         match self {
-            Self::Put { key, .. } | Self::Remove(key) => *key,
+            Self::Put { key, .. } | Self::Keepalive(key, _) | Self::Remove(key) => *key,
         }
     }
 
@@ -88,6 +92,11 @@ impl PeerChange {
                 }
                 WireguardPeer(attributes)
             }
+            Self::Keepalive(key, seconds) => WireguardPeer(vec![
+                WireguardPeerAttribute::PublicKey(key.0),
+                WireguardPeerAttribute::Flags(WireguardPeerFlags::UpdateOnly),
+                WireguardPeerAttribute::PersistentKeepalive(*seconds),
+            ]),
             Self::Remove(key) => WireguardPeer(vec![
                 WireguardPeerAttribute::PublicKey(key.0),
                 WireguardPeerAttribute::Flags(WireguardPeerFlags::RemoveMe | WireguardPeerFlags::UpdateOnly),
@@ -99,7 +108,7 @@ impl PeerChange {
     pub(super) fn octets(&self) -> usize {
         match self {
             Self::Put { allowed, .. } => 80 + allowed.len() * 44,
-            Self::Remove(_) => 56,
+            Self::Keepalive(..) | Self::Remove(_) => 64,
         }
     }
 }
@@ -191,13 +200,14 @@ fn read_peer(peer: &WireguardPeer) -> Option<FoundPeer> {
         received: 0,
         sent: 0,
         strange: false,
+        keepalive: 0,
         allowed: Vec::new(),
     };
     for attribute in &peer.0 {
         match attribute {
             WireguardPeerAttribute::PublicKey(octets) => key = Some(PublicKey(*octets)),
             WireguardPeerAttribute::PresharedKey(octets) => found.strange |= *octets != [0; 32],
-            WireguardPeerAttribute::PersistentKeepalive(seconds) => found.strange |= *seconds != 0,
+            WireguardPeerAttribute::PersistentKeepalive(seconds) => found.keepalive = *seconds,
             WireguardPeerAttribute::Endpoint(address) => found.endpoint = Some(*address),
             WireguardPeerAttribute::LastHandshake(time) => {
                 let seconds = u64::try_from(time.seconds).ok().filter(|seconds| *seconds != 0);
@@ -259,6 +269,16 @@ mod tests {
             let device = read(&answer(&made)).expect("a device");
             let [peer] = device.peers.as_slice() else { panic!("{device:?}") };
             prop_assert_eq!((peer.key, peer.endpoint, &peer.allowed), (PublicKey(key), endpoint, &allowed));
+        }
+
+        #[test]
+        fn keepalives_are_written_as_the_kernel_would_read_them(key in any::<[u8; 32]>(), seconds: u16) {
+            let change = PeerChange::Keepalive(PublicKey(key), seconds);
+            let made = changes(40, std::slice::from_ref(&change));
+            prop_assert!(made.payload.len() <= change.octets() + 40);
+            let device = read(&answer(&made)).expect("a device");
+            let [peer] = device.peers.as_slice() else { panic!("{device:?}") };
+            prop_assert_eq!((peer.key, peer.keepalive), (PublicKey(key), seconds));
         }
 
         #[test]

@@ -13,6 +13,7 @@ use bgp_proto::bfd;
 use bgp_proto::bmp::Stage;
 use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::Filter;
+use bgp_proto::prefix_limit::PrefixLimit;
 use bgp_proto::rib::{Aggregates, Drain};
 use bgp_proto::rtr::ClientConfig;
 use bgp_proto::session::{RemoteAs, SendHoldTime, SessionConfig};
@@ -20,7 +21,6 @@ use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, Interface, P
 use bgp_proto::wire::capability::AddPath;
 
 use crate::authentication::Authentication;
-use crate::prefix_limit::PrefixLimit;
 
 /// A BGP speaker.
 #[derive(Clone, Debug, PartialEq)]
@@ -145,10 +145,6 @@ impl Default for GracefulRestart {
 /// The longest that a restarted speaker waits for its peers' routes unless it is told otherwise.
 const LONGEST_DEFERRAL: Duration = Duration::from_secs(60);
 
-/// What a peer may send that is not told less: some four Internet tables (1.2 million prefixes of both families in 2026).
-/// It is there so that no peer can fill the memory with prefixes for ever.
-pub const MOST_PREFIXES: u32 = 5_000_000;
-
 /// One peer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeerConfig {
@@ -192,7 +188,7 @@ pub struct PeerConfig {
     /// What it sends with the community BLACKHOLE, and is accepted, is to be discarded (RFC 7999).
     pub blackhole: bool,
     /// Most prefixes it may send, all families together, those that the import filter rejects too, because they are kept
-    /// with the reason. `None`: [`MOST_PREFIXES`].
+    /// with the reason. `None`: [`bgp_proto::prefix_limit::MOST_PREFIXES`].
     pub max_prefixes: Option<PrefixLimit>,
     /// In place of the speaker's.
     pub hold_time: Option<HoldTime>,

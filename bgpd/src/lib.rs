@@ -23,7 +23,6 @@ mod outlet;
 mod own;
 mod peer;
 mod place;
-mod prefix_limit;
 mod reconfigure;
 mod rib_port;
 mod rib_task;
@@ -59,6 +58,7 @@ use roster::{Command, ListedPeer, Listing, Roster, ToRib};
 
 pub use authentication::{AoAlgorithm, AoKey, AoKeys, Authentication, Secret};
 pub use bfd::{BfdReport, BfdStatus};
+pub use bgp_proto::prefix_limit::{LimitAction, PrefixLimit};
 pub use bgp_proto::rib::Drain;
 pub use bmp::{StationState, StationStatus};
 pub use config::{
@@ -67,7 +67,6 @@ pub use config::{
 };
 pub use forward::Forward;
 pub use mrt::MrtStatus;
-pub use prefix_limit::{LimitAction, PrefixLimit};
 pub use rpki::CacheStatus;
 pub use status::{CapabilityStatus, DeferralStatus, LastDown, PeerStatus, Restarts, RouteQuery, RouteScope, RouteView};
 

@@ -123,6 +123,7 @@ mod tests {
 
     use bgp_proto::conduct::{DefaultOriginate, LocalAsPrepend, NextHopMode, RemovePrivateAs};
     use bgp_proto::filter::Filter;
+    use bgp_proto::prefix_limit::PrefixLimit;
     use bgp_proto::role::{LocalRole, Role};
     use bgp_proto::session::{RemoteAs, SendHoldTime};
     use bgp_proto::types::{Asn, Family, FamilySet, HoldTime, RouterId};
@@ -130,7 +131,6 @@ mod tests {
     use super::*;
     use crate::authentication::{AoAlgorithm, AoKey, AoKeys, Secret};
     use crate::config::Ttl;
-    use crate::prefix_limit::PrefixLimit;
 
     fn tcp_ao(ids: &[u8]) -> Option<Authentication> {
         let key = |id: &u8| AoKey {

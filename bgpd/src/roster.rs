@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bgp_proto::bfd::Target;
+use bgp_proto::prefix_limit::{MOST_PREFIXES, PrefixLimit};
 use bgp_proto::rib::{Awaited, PeerPolicy, RibConfig};
 use bgp_proto::time::Instant;
 use bgp_proto::types::{PeerId, Prefix};
@@ -21,12 +22,11 @@ use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::bfd::{self, Bfd, Teller, Told};
 use crate::clock::Clock;
-use crate::config::{Config, GracefulRestart, MOST_PREFIXES, PeerConfig, PeerKey};
+use crate::config::{Config, GracefulRestart, PeerConfig, PeerKey};
 use crate::key_ring::{Fault, Keys};
 use crate::link::{Located, Whereabouts};
 use crate::listener::{Accepted, Listener};
 use crate::peer::{Peer, PeerCommand};
-use crate::prefix_limit::PrefixLimit;
 use crate::reconfigure::session_config;
 use crate::rib_port::{Envelope, RibPort};
 use crate::rib_task::{Desk, FromRib, Order};

@@ -20,6 +20,7 @@ pub mod discovery;
 pub mod filter;
 pub mod hints;
 pub mod mrt;
+pub mod prefix_limit;
 pub mod rib;
 pub mod role;
 pub mod rtr;

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
+use crate::prefix_limit::{Hold, LimitAction, MOST_PREFIXES, PrefixHistory, PrefixLimit};
 use crate::rib::{self, BestChange, Drain, PeerPolicy, Rib, RibConfig};
 use crate::rtr::Changes;
 use crate::session::{self, Direction, DownReason, Established, Session, SessionConfig, State, Stop};
@@ -35,6 +36,10 @@ pub enum Output {
     Best(Vec<BestChange>),
     /// See [`crate::rib::Output::Converged`].
     Converged(Family),
+    /// See [`crate::rib::Output::ManyPrefixes`].
+    ManyPrefixes(PeerId),
+    /// A peer sent more than it may: its session ends, for as long as [`Speaker::held`] says.
+    TooManyPrefixes(PeerId),
 }
 
 /// A BGP speaker.
@@ -55,7 +60,22 @@ struct Peer {
     session: Session,
     /// While Established: what was agreed on, for when it is over.
     established: Option<Box<Established>>,
+    /// When it last came up.
+    up: Option<Instant>,
+    limit: PrefixLimit,
+    prefixes: PrefixHistory,
     unsent: Unsent,
+}
+
+impl Peer {
+    /// Starts a session again that is down for its prefixes; whether it was.
+    fn release(&mut self, now: Instant) -> bool {
+        let held = self.prefixes.hold.take().is_some();
+        if held {
+            self.session.start(now);
+        }
+        held
+    }
 }
 
 /// What was handed out for a peer and not yet reported as sent, oldest first. The RIB counts the bytes of its own UPDATEs
@@ -117,7 +137,24 @@ impl Speaker {
         }
         let mut session = Session::new(session, self.seed ^ (u64::from(peer.0) << 32));
         session.start(now);
-        self.peers.insert(peer, Peer { session, established: None, unsent: Unsent::default() });
+        let limit = PrefixLimit { action: LimitAction::Stop, ..PrefixLimit::new(MOST_PREFIXES) };
+        let (prefixes, unsent) = (PrefixHistory::default(), Unsent::default());
+        self.peers.insert(peer, Peer { session, established: None, up: None, limit, prefixes, unsent });
+    }
+
+    /// Says what happens above the limit of the peer's policy; until it is said, the session ends and stays down. Another one than
+    /// before starts a session again that the old one keeps down.
+    pub fn set_prefix_limit(&mut self, peer: PeerId, limit: PrefixLimit, now: Instant) {
+        let Some(known) = self.peers.get_mut(&peer) else { return };
+        if std::mem::replace(&mut known.limit, limit) != limit && known.release(now) {
+            self.ready.insert(peer);
+        }
+    }
+
+    /// For how long the peer's session is kept down because it sent more prefixes than it may; `None`: it is not.
+    #[must_use]
+    pub fn held(&self, peer: PeerId) -> Option<Hold> {
+        self.peers.get(&peer)?.prefixes.hold
     }
 
     /// See [`Rib::set_segment`].
@@ -135,14 +172,28 @@ impl Speaker {
         self.dirty = true;
     }
 
-    /// Ends a peer's session.
+    /// Ends a peer's session. To reset one that is down for its prefixes is to start it.
     pub fn stop_peer(&mut self, peer: PeerId, how: Stop, now: Instant) {
-        self.with_session(peer, |session| session.stop(now, how));
+        let Some(known) = self.peers.get_mut(&peer) else { return };
+        let released = match how {
+            Stop::Reset(_) => known.release(now),
+            Stop::Cease(_) | Stop::Silent => {
+                known.prefixes.hold = None;
+                false
+            }
+        };
+        if !released {
+            known.session.stop(now, how);
+        }
+        self.ready.insert(peer);
     }
 
-    /// Starts a stopped peer's session again.
+    /// Starts a stopped peer's session again, one that is down for its prefixes too.
     pub fn start_peer(&mut self, peer: PeerId, now: Instant) {
-        self.with_session(peer, |session| session.start(now));
+        let Some(known) = self.peers.get_mut(&peer) else { return };
+        known.prefixes.hold = None;
+        known.session.start(now);
+        self.ready.insert(peer);
     }
 
     /// See [`Session::request_refresh`].
@@ -256,6 +307,9 @@ impl Speaker {
                 known.session.handle_timeout(now);
                 self.ready.insert(*peer);
             }
+            if known.prefixes.until().is_some_and(|due| due <= now) && known.release(now) {
+                self.ready.insert(*peer);
+            }
         }
         if self.rib.poll_timeout().is_some_and(|due| due <= now) {
             self.rib.handle_timeout(now);
@@ -266,8 +320,8 @@ impl Speaker {
     /// When to call [`Speaker::handle_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let sessions = self.peers.values().filter_map(|known| known.session.poll_timeout());
-        sessions.chain(self.rib.poll_timeout()).min()
+        let of_peer = |known: &Peer| known.session.poll_timeout().into_iter().chain(known.prefixes.until()).min();
+        self.peers.values().filter_map(of_peer).chain(self.rib.poll_timeout()).min()
     }
 
     /// What to do next. Sessions go before the RIB, and the RIB decides only when no session has anything left to say, so
@@ -327,7 +381,7 @@ impl Speaker {
             session::Output::Up(established) => {
                 self.rib.handle_up(peer, &established, now);
                 self.dirty = true;
-                known.established = Some(established);
+                (known.established, known.up) = (Some(established), Some(now));
                 self.outputs.push_back(Output::Up(peer));
             }
             session::Output::Down(reason) => {
@@ -360,10 +414,14 @@ impl Speaker {
             }
             rib::Output::Best(changes) => self.outputs.push_back(Output::Best(changes)),
             rib::Output::Converged(family) => self.outputs.push_back(Output::Converged(family)),
-            rib::Output::ManyPrefixes(_) => {}
+            rib::Output::ManyPrefixes(peer) => self.outputs.push_back(Output::ManyPrefixes(peer)),
             rib::Output::TooManyPrefixes(peer) => {
+                let Some(known) = self.peers.get_mut(&peer) else { return };
                 let cease = Notification::cease(Cease::MaximumNumberOfPrefixesReached);
-                self.stop_peer(peer, Stop::Cease(cease), now);
+                known.session.stop(now, Stop::Cease(cease));
+                known.prefixes.exceeded(known.limit, false, known.up, now);
+                self.ready.insert(peer);
+                self.outputs.push_back(Output::TooManyPrefixes(peer));
             }
         }
     }

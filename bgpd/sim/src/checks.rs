@@ -97,6 +97,14 @@ pub fn reports_add_up(network: &Network) -> Result<(), String> {
     Ok(())
 }
 
+/// Nobody has more of a neighbour than its limit lets through, or was not warned in time.
+///
+/// # Errors
+/// Who of whom.
+pub fn limits_hold(network: &Network) -> Result<(), String> {
+    network.limits_hold()
+}
+
 /// What one side of a session believes to have sent, the other holds as received, by path identifier, rejected paths
 /// included.
 ///

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use bgp_proto::prefix_limit::{LimitAction, PrefixLimit};
 use bgp_proto::rib::Drain;
 use bgp_proto::rtr::Vrp;
 use bgp_proto::time::Instant;
@@ -37,6 +38,8 @@ pub enum Action {
     Configure(NodeId, NodeId, bool),
     /// See [`Network::set_policy`].
     SetPolicy(NodeId, NodeId, PeerSpec),
+    /// See [`Network::set_limit`].
+    SetLimit(NodeId, NodeId, Option<PrefixLimit>),
     /// See [`Network::originate`].
     Originate(NodeId, Vec<(Prefix, Attributes)>),
     /// See [`Network::withdraw`].
@@ -68,6 +71,7 @@ impl Network {
             Action::LosePath(node, peer, independent) => self.lose_path(node, peer, independent),
             Action::Configure(node, peer, present) => self.configure(node, peer, present),
             Action::SetPolicy(node, peer, policy) => self.set_policy(node, peer, policy),
+            Action::SetLimit(node, peer, limit) => self.set_limit(node, peer, limit),
             Action::Originate(node, routes) => self.originate(node, &routes),
             Action::Withdraw(node, prefixes) => self.withdraw(node, &prefixes),
             Action::Refresh(node, peer, family) => self.refresh(node, peer, family),
@@ -89,6 +93,7 @@ impl Network {
             let peers: Vec<NodeId> = self.topology().node(node).peers.keys().copied().collect();
             for peer in peers {
                 self.deafen(node, peer, false);
+                self.set_limit(node, peer, None);
                 self.configure(node, peer, true);
                 self.enable(node, peer, true);
             }
@@ -158,6 +163,31 @@ pub fn schedule_path_losses(network: &mut Network, random: &mut Random, span: Du
         if random.percent(50) {
             let later = time + random.between(Duration::ZERO, Duration::from_millis(300));
             network.at(later, Action::LosePath(peer, node, independent));
+        }
+    }
+}
+
+/// Schedules limits that neighbours may be above already, or come to be, and their end: each in force for a while, or until all is
+/// healed. From a stream of chance of their own, as drains.
+pub fn schedule_limits(network: &mut Network, random: &mut Random, span: Duration) {
+    for _ in 0..random.below(8) {
+        let mut ends = network.topology().links[random.below(network.topology().links.len())].ends;
+        random.shuffle(&mut ends);
+        let [node, peer] = ends;
+        let waits = [None, Some(Duration::from_secs(5)), Some(Duration::from_secs(45))];
+        let action = match random.below(100) {
+            0..20 => LimitAction::Stop,
+            20..90 => LimitAction::Restart(random.pick(&waits)),
+            90.. => LimitAction::Warn,
+        };
+        let limit =
+            PrefixLimit { limit: 1 + random.below(12) as u32, warn_at_percent: random.pick(&[1, 50, 75, 100]), action };
+        let time = network.now() + random.between(Duration::ZERO, span);
+        network.at(time, Action::SetLimit(node, peer, Some(limit)));
+        let later = time + random.between(Duration::from_millis(1), Duration::from_secs(100));
+        let more = Some(PrefixLimit { limit: limit.limit + 2, ..limit }).filter(|_| random.percent(50));
+        if random.percent(40) && later < network.now() + span {
+            network.at(later, Action::SetLimit(node, peer, more));
         }
     }
 }

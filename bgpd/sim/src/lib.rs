@@ -18,6 +18,7 @@
 
 pub mod checks;
 pub mod faults;
+mod limits;
 pub mod network;
 mod node;
 pub mod oracle;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use bgp_proto::prefix_limit::PrefixLimit;
 use bgp_proto::rib::Drain;
 use bgp_proto::rtr::{Changes, Vrp};
 use bgp_proto::session::{State, Stop};
@@ -16,6 +17,7 @@ use bgp_proto::wire::attributes::Attributes;
 use bgp_proto::wire::notification::Cease;
 
 use crate::faults::Action;
+use crate::limits::Limits;
 use crate::node::Node;
 use crate::random::Random;
 use crate::tcp::{Connection, ConnectionId, End};
@@ -48,6 +50,8 @@ pub(crate) enum Event {
     Linger(ConnectionId, usize),
     /// A speaker's timer.
     Wake(NodeId),
+    /// A session that was down for its prefixes starts again.
+    LimitOver(NodeId, NodeId),
     /// Something is done to the network.
     Act(Action),
 }
@@ -68,6 +72,7 @@ pub struct Network {
     pub(crate) sending: BTreeSet<(ConnectionId, usize)>,
     /// What must never happen, and did.
     pub(crate) violations: Vec<String>,
+    pub(crate) limits: Limits,
     seed: u64,
     events: BTreeMap<(Instant, u64), Event>,
     sequence: u64,
@@ -104,6 +109,7 @@ impl Network {
             transcript,
             sending: BTreeSet::new(),
             violations: Vec::new(),
+            limits: Limits::default(),
             seed,
             events: BTreeMap::new(),
             sequence: 0,
@@ -218,6 +224,7 @@ impl Network {
             Event::Read(id, side) => self.read(id, side),
             Event::Linger(id, side) => self.give_up(id, side),
             Event::Wake(node) => self.wake(node),
+            Event::LimitOver(node, peer) => self.limit_over(node, peer),
             Event::Act(action) => self.act(action),
         }
         self.settle();
@@ -280,7 +287,7 @@ impl Network {
         }
     }
 
-    fn wake(&mut self, node: NodeId) {
+    pub(crate) fn wake(&mut self, node: NodeId) {
         let state = &mut self.nodes[node.index()];
         if state.wake.is_none_or(|wake| wake > self.now) {
             return;
@@ -301,13 +308,17 @@ impl Network {
 
     fn obey(&mut self, node: NodeId, output: Output) {
         match output {
-            Output::Connect(peer) => self.open(node, neighbour(peer)),
+            Output::Connect(peer) => {
+                self.is_to_be_free(node, neighbour(peer));
+                self.open(node, neighbour(peer));
+            }
             Output::Close(peer, direction) => self.close(node, neighbour(peer), direction),
             Output::Send(peer, direction, bytes) => self.send(node, neighbour(peer), direction, bytes),
             Output::Up(peer) => {
                 self.stir();
                 self.last_up = self.now;
                 self.note(format_args!("{node} up {}", neighbour(peer)));
+                self.came_up(node, neighbour(peer));
             }
             Output::Down(peer, reason) => {
                 self.stir();
@@ -318,6 +329,8 @@ impl Network {
                 self.stir();
                 self.note(format_args!("{node} converged {family}"));
             }
+            Output::ManyPrefixes(peer) => self.warned(node, neighbour(peer)),
+            Output::TooManyPrefixes(peer) => self.exceeded(node, neighbour(peer)),
             Output::Best(changes) => {
                 self.stir();
                 self.note(format_args!("{node} best: {} changes", changes.len()));
@@ -355,6 +368,7 @@ impl Network {
                 if let Some((session, policy)) = session.zip(self.topology.peer_policy(node, *peer)) {
                     speaker.add_peer(peer.as_peer(), session, policy, self.now);
                     speaker.set_segment(peer.as_peer(), self.topology.segment(node, *peer));
+                    speaker.set_prefix_limit(peer.as_peer(), self.topology.prefix_limit(node, *peer), self.now);
                 }
             }
             state.disabled.clear();
@@ -389,6 +403,8 @@ impl Network {
         state.speaker = None;
         state.wake = None;
         state.reported.clear();
+        self.limits.forget(node);
+        let state = &mut self.nodes[node.index()];
         state.dark |= death == Death::Power;
         self.drop_connections_of(node, death);
         self.stir();
@@ -403,6 +419,7 @@ impl Network {
             return;
         }
         self.note(format_args!("{node} {} {peer}", if enabled { "enables" } else { "disables" }));
+        self.limits.release(node, peer);
         self.tell(node, |speaker, now| {
             if enabled {
                 speaker.start_peer(peer.as_peer(), now);
@@ -418,6 +435,7 @@ impl Network {
     /// Ends a session that then starts again by itself.
     pub fn reset_session(&mut self, node: NodeId, peer: NodeId) {
         self.note(format_args!("{node} resets its session with {peer}"));
+        self.limits.release(node, peer);
         let reset = Stop::Reset(Notification::cease(Cease::AdministrativeReset));
         self.tell(node, |speaker, now| speaker.stop_peer(peer.as_peer(), reset, now));
         self.settle();
@@ -444,11 +462,13 @@ impl Network {
         self.note(format_args!("{node} {} {peer}", if present { "adds" } else { "removes" }));
         let session = self.topology.session_config(node, peer, false);
         let Some((session, policy)) = session.zip(self.topology.peer_policy(node, peer)) else { return };
-        let segment = self.topology.segment(node, peer);
+        let (segment, limit) = (self.topology.segment(node, peer), self.topology.prefix_limit(node, peer));
+        self.limits.forget_peer(node, peer);
         self.tell(node, |speaker, now| {
             if present {
                 speaker.add_peer(peer.as_peer(), session, policy, now);
                 speaker.set_segment(peer.as_peer(), segment);
+                speaker.set_prefix_limit(peer.as_peer(), limit, now);
             } else {
                 speaker.remove_peer(peer.as_peer(), now);
             }
@@ -457,21 +477,49 @@ impl Network {
     }
 
     /// Changes what a node's policy says of a neighbour, with its session up: filters, client, next-hop-self. What the OPEN
-    /// says stays as it is.
+    /// says stays as it is, and so does its limit.
     pub fn set_policy(&mut self, node: NodeId, peer: NodeId, policy: PeerSpec) {
         let Some(known) = self.topology.nodes[node.index()].peers.get_mut(&peer) else { return };
-        let PeerSpec { families, hold_time, send_hold, passive, local_as, add_path, extensions, .. } = *known;
-        *known = PeerSpec { families, hold_time, send_hold, passive, local_as, add_path, extensions, ..policy };
+        let PeerSpec { families, hold_time, send_hold, passive, local_as, add_path, extensions, max_prefixes, .. } =
+            *known;
+        *known = PeerSpec {
+            families,
+            hold_time,
+            send_hold,
+            passive,
+            local_as,
+            add_path,
+            extensions,
+            max_prefixes,
+            ..policy
+        };
         self.note(format_args!("{node} has another policy for {peer}"));
+        self.set_terms(node, peer);
+    }
+
+    /// Changes what a node lets a neighbour send, with its session up.
+    pub fn set_limit(&mut self, node: NodeId, peer: NodeId, limit: Option<PrefixLimit>) {
+        let before = self.topology.prefix_limit(node, peer);
+        let Some(known) = self.topology.nodes[node.index()].peers.get_mut(&peer) else { return };
+        known.max_prefixes = limit;
+        if self.topology.prefix_limit(node, peer) != before {
+            self.note(format_args!("{node} has another limit for {peer}: {limit:?}"));
+            self.limits.release(node, peer);
+            self.set_terms(node, peer);
+        }
+    }
+
+    fn set_terms(&mut self, node: NodeId, peer: NodeId) {
         if self.nodes[node.index()].removed.contains(&peer) {
             return;
         }
         let Some(policy) = self.topology.peer_policy(node, peer) else { return };
-        let segment = self.topology.segment(node, peer);
+        let (segment, limit) = (self.topology.segment(node, peer), self.topology.prefix_limit(node, peer));
         self.tell(node, |speaker, now| {
             if let Some(config) = speaker.session(peer.as_peer()).map(|session| session.config().clone()) {
                 speaker.add_peer(peer.as_peer(), config, policy, now);
                 speaker.set_segment(peer.as_peer(), segment);
+                speaker.set_prefix_limit(peer.as_peer(), limit, now);
             }
         });
         self.settle();

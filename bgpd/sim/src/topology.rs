@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::Filter;
+use bgp_proto::prefix_limit::{MOST_PREFIXES, PrefixLimit};
 use bgp_proto::rib::{Aggregate, Awaited, Drain, PeerPolicy, RibConfig};
 use bgp_proto::rtr::Vrp;
 use bgp_proto::session::{Extensions, LocalRestart, RemoteAs, SendHoldTime, SessionConfig};
@@ -106,8 +107,8 @@ pub struct PeerSpec {
     pub add_path: AddPath,
     /// The AS that the external neighbour knows the node by (RFC 7705), where that is not its own.
     pub local_as: Option<Asn>,
-    /// Most prefixes of the neighbour; with more, its session ends and stays down until it is enabled again.
-    pub max_prefixes: Option<u32>,
+    /// Most prefixes of the neighbour, and what happens above; `None`: [`MOST_PREFIXES`].
+    pub max_prefixes: Option<PrefixLimit>,
     /// The neighbour may have packets dropped here (RFC 7999).
     pub blackhole: bool,
     /// What else is between the two.
@@ -295,6 +296,13 @@ impl Topology {
         if self.links[link].over_ipv6 { "2001:db8::/64" } else { "192.0.2.0/24" }.parse().ok()
     }
 
+    /// What a node lets a neighbour send.
+    #[must_use]
+    pub fn prefix_limit(&self, node: NodeId, peer: NodeId) -> PrefixLimit {
+        let known = self.peer(node, peer).and_then(|known| known.max_prefixes);
+        known.unwrap_or(PrefixLimit::new(MOST_PREFIXES))
+    }
+
     /// For the RIB of the node's speaker; `None` if it does not have this neighbour.
     #[must_use]
     pub fn peer_policy(&self, node: NodeId, peer: NodeId) -> Option<PeerPolicy> {
@@ -312,9 +320,9 @@ impl Topology {
             import: known.import.clone(),
             export: known.export.clone(),
             blackhole: known.blackhole,
-            max_prefixes: known.max_prefixes,
+            max_prefixes: Some(self.prefix_limit(node, peer).hard()),
             graceful_shutdown: known.graceful_shutdown,
-            warn_prefixes: None,
+            warn_prefixes: known.max_prefixes.map(PrefixLimit::warn_at),
         })
     }
 }

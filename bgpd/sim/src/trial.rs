@@ -28,10 +28,14 @@ const STILL: Duration = Duration::from_secs(300);
 /// The longest that a network may take to come to rest.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
+/// The stream of chance for faults of every kind that there was from the beginning.
+const FAULTS: u64 = 2;
 /// The stream of chance for who is drained when.
 const DRAINS: u64 = 5;
 /// The stream of chance for which paths BFD loses.
 const PATH_LOSSES: u64 = 20;
+/// The stream of chance for how much neighbours may send.
+const LIMITS: u64 = 22;
 /// The stream of chance for who no longer reaches which next hop.
 const UNREACHABLE: u64 = 14;
 
@@ -44,25 +48,36 @@ const SLICES: u32 = 8;
 /// What did not hold, for a person.
 pub fn run(seed: u64, echo: Option<fn(&str)>) -> Result<Report, String> {
     let mut scenario = Scenario::from_seed(seed);
-    let mut random = Random::new(seed, 2);
     let mut network = Network::new(scenario.topology(), seed, Transcript::new(echo));
     let shape = scenario.to_string();
-    let mut drains = Random::new(seed, DRAINS);
-    let mut unreachable = Random::new(seed, UNREACHABLE);
-    let mut losses = Random::new(seed, PATH_LOSSES);
-    let outcome = play(&mut network, &mut scenario, &mut random, &mut drains, &mut unreachable, &mut losses);
+    let outcome = play(&mut network, &mut scenario, &mut Chances::new(seed));
     let outcome = outcome.map_err(|error| format!("{shape}: {error}"));
     outcome.map(|()| Report { hash: network.transcript().hash(), lines: network.transcript().lines(), shape })
 }
 
-fn play(
-    network: &mut Network,
-    scenario: &mut Scenario,
-    random: &mut Random,
-    drains: &mut Random,
-    unreachable: &mut Random,
-    losses: &mut Random,
-) -> Result<(), String> {
+/// Each kind of misfortune has a stream of its own, so that the seeds of old go on to stand for the same ones.
+struct Chances {
+    random: Random,
+    drains: Random,
+    unreachable: Random,
+    losses: Random,
+    limits: Random,
+}
+
+impl Chances {
+    fn new(seed: u64) -> Self {
+        Self {
+            random: Random::new(seed, FAULTS),
+            drains: Random::new(seed, DRAINS),
+            unreachable: Random::new(seed, UNREACHABLE),
+            losses: Random::new(seed, PATH_LOSSES),
+            limits: Random::new(seed, LIMITS),
+        }
+    }
+}
+
+fn play(network: &mut Network, scenario: &mut Scenario, chances: &mut Chances) -> Result<(), String> {
+    let Chances { random, drains, unreachable, losses, limits } = chances;
     // 1. All start, at about the same time: connections cross.
     for node in network.topology().ids() {
         let time = network.now() + random.between(Duration::ZERO, Duration::from_secs(2));
@@ -79,9 +94,11 @@ fn play(
     faults::schedule_vrps(network, scenario, span);
     faults::schedule_unreachable(network, unreachable, span);
     faults::schedule_path_losses(network, losses, span);
+    faults::schedule_limits(network, limits, span);
     for _ in 0..SLICES {
         network.run_until(network.now() + span / SLICES);
-        checks::reports_add_up(network).map_err(|error| format!("amid the faults: {error}"))?;
+        let checked = checks::reports_add_up(network).and_then(|()| checks::limits_hold(network));
+        checked.map_err(|error| format!("amid the faults: {error}"))?;
     }
     // 3. All is well again.
     network.heal();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bgp_proto::conduct::DefaultOriginate;
 use bgp_proto::filter::Filter;
+use bgp_proto::prefix_limit::{LimitAction, PrefixLimit};
 use bgp_proto::rib::Drain;
 use bgp_proto::session::{Extensions, SendHoldTime};
 use bgp_proto::types::{Asn, ClusterId, Family, HoldTime, Interface, NextHop, Prefix, RouterId};
@@ -523,16 +524,67 @@ fn a_route_of_an_extended_message_ends_before_the_link_that_takes_none() {
     assert_eq!(after_communities(&mut network, 1), ([true, true], [0, 0]));
 }
 
+/// The chain, in which the first node has one prefix more than the second lets it send; those beside the one that is always there.
+fn above_its_limit(limit: PrefixLimit) -> (Network, Vec<Prefix>) {
+    let mut topology = chain();
+    let more: Vec<Prefix> = (1..=limit.limit).map(|n| format!("10.2.{n}.0/24").parse().expect("a prefix")).collect();
+    topology.nodes[0].originated.extend(more.iter().map(|prefix| (*prefix, own_route())));
+    topology.nodes[1].peers.get_mut(&NodeId(0)).expect("a neighbour").max_prefixes = Some(limit);
+    (running(topology), more)
+}
+
+/// When, in seconds from the first time, the second node's session with the first ends within this time.
+fn ends(network: &mut Network, within: Duration) -> Vec<u64> {
+    let (mut ends, mut up, last) = (Vec::new(), network.ups_and_downs().1, network.now() + within);
+    while network.now() < last {
+        network.run_until(network.now() + Duration::from_millis(100));
+        let downs = network.ups_and_downs().1;
+        if std::mem::replace(&mut up, downs) != downs {
+            ends.push(network.now());
+        }
+    }
+    assert!(network.violations().is_empty(), "{:?}", network.violations());
+    ends.iter().map(|at| (*at - ends[0]).as_secs_f64().round() as u64).collect()
+}
+
+#[test]
+fn a_session_above_its_prefix_limit_starts_again_when_and_as_often_as_its_limit_says() {
+    let seconds = Duration::from_secs;
+    for (action, expected) in [
+        (LimitAction::Stop, &[0][..]),
+        (LimitAction::Restart(Some(seconds(300))), &[0, 300, 600, 900, 1200, 1500]),
+        (LimitAction::Restart(None), &[0, 60, 180, 420, 900]),
+        (LimitAction::Warn, &[]),
+    ] {
+        let (mut network, _) = above_its_limit(PrefixLimit { action, ..PrefixLimit::new(3) });
+        assert_eq!(ends(&mut network, seconds(1700)), expected, "{action:?}");
+        let warns = if action == LimitAction::Warn { 1 } else { expected.len() as u64 };
+        assert_eq!(network.warnings(), warns, "once a session, {action:?}");
+        assert_eq!(holds(&network, 2), action == LimitAction::Warn, "{action:?}");
+        // Whoever allows more has the session at once.
+        network.set_limit(NodeId(1), NodeId(0), Some(PrefixLimit { action, ..PrefixLimit::new(4) }));
+        network.run_until(network.now() + seconds(10));
+        assert!(network.is_up(NodeId(1), NodeId(0)) && holds(&network, 2), "{action:?}");
+        rest(&mut network);
+        assert_eq!(checks::all(&network), Ok(()));
+    }
+}
+
+#[test]
+fn a_good_session_makes_a_neighbour_above_its_limit_wait_the_shortest_time_again() {
+    let (mut network, more) = above_its_limit(PrefixLimit::new(3));
+    assert_eq!(ends(&mut network, Duration::from_secs(300)), [0, 60, 180]);
+    network.withdraw(NodeId(0), &more[..1]);
+    assert_eq!(ends(&mut network, Duration::from_secs(1000)), [0; 0], "three are no more than it may send");
+    network.originate(NodeId(0), &[(more[0], own_route())]);
+    assert_eq!(ends(&mut network, Duration::from_secs(230)), [0, 60, 180]);
+}
+
 #[test]
 fn a_neighbour_above_its_prefix_limit_is_ended_alone_each_time_until_it_says_less() {
-    const MOST: u32 = 3;
-    let mut topology = chain();
-    let more: Vec<Prefix> = (1..=MOST).map(|n| format!("10.2.{n}.0/24").parse().expect("a prefix")).collect();
-    topology.nodes[0].originated.extend(more.iter().map(|prefix| (*prefix, own_route())));
-    let limited = topology.nodes[1].peers.get_mut(&NodeId(0)).expect("a neighbour");
-    limited.max_prefixes = Some(MOST);
-    let mut network = running(topology);
-    // It stays down until somebody starts it again: a person, or the daemon's own timer.
+    let stop = PrefixLimit { action: LimitAction::Stop, ..PrefixLimit::new(3) };
+    let (mut network, more) = above_its_limit(stop);
+    // It stays down until somebody starts it again.
     let start_again = |network: &mut Network| {
         [false, true].into_iter().for_each(|enabled| network.enable(NodeId(1), NodeId(0), enabled));
     };

@@ -124,7 +124,8 @@ impl Scenario {
                 let up = preference > 100;
                 taken.local_pref = Some(if up { Adjust::Up(preference - 100) } else { Adjust::Down(100 - preference) });
             }
-            if alone && self.rules.percent(50) {
+            // Of providers it would outdo a customer's preference, where that has none.
+            if alone && self.rules.percent(50) && preference > 100 {
                 taken.weight = Some(preference);
             }
         }

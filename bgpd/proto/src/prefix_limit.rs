@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use bgp_proto::time::Instant;
+use crate::time::Instant;
 
-use crate::config::MOST_PREFIXES;
+/// What a peer may send that is not told less: some four Internet tables (1.2 million prefixes of both families in 2026).
+/// It is there so that no peer can fill the memory with prefixes for ever.
+pub const MOST_PREFIXES: u32 = 5_000_000;
 
 /// The first wait of a session that was ended for its prefixes; each further one is twice as long as the last.
 const FIRST_WAIT: Duration = Duration::from_secs(60);
@@ -43,7 +45,8 @@ impl PrefixLimit {
     }
 
     /// Above which the session ends.
-    pub(crate) fn hard(self) -> u32 {
+    #[must_use]
+    pub fn hard(self) -> u32 {
         match self.action {
             LimitAction::Stop | LimitAction::Restart(_) => self.limit,
             LimitAction::Warn => MOST_PREFIXES.max(self.limit),
@@ -60,7 +63,7 @@ impl PrefixLimit {
 
 /// How long a session that has ended for its prefixes stays down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hold {
+pub enum Hold {
     /// Until a person or a changed limit says otherwise.
     Stopped,
     /// Until then.
@@ -69,17 +72,18 @@ pub(crate) enum Hold {
 
 /// A peer's history with its limit.
 #[derive(Debug, Default)]
-pub(crate) struct PrefixHistory {
+pub struct PrefixHistory {
     /// Sessions that ended for it.
-    pub(crate) times: u32,
+    pub times: u32,
     /// Of these, one behind the other.
     in_a_row: u32,
-    pub(crate) hold: Option<Hold>,
+    /// The session is down for it.
+    pub hold: Option<Hold>,
 }
 
 impl PrefixHistory {
     /// The peer has sent more than it may; its session had been up since `up`.
-    pub(crate) fn exceeded(&mut self, limit: PrefixLimit, dynamic: bool, up: Option<Instant>, now: Instant) {
+    pub fn exceeded(&mut self, limit: PrefixLimit, dynamic: bool, up: Option<Instant>, now: Instant) {
         let good = up.is_some_and(|up| now.saturating_since(up) >= GOOD);
         self.times = self.times.saturating_add(1);
         self.in_a_row = if good { 1 } else { self.in_a_row.saturating_add(1) };
@@ -95,7 +99,8 @@ impl PrefixHistory {
     }
 
     /// When the session is to start again.
-    pub(crate) fn until(&self) -> Option<Instant> {
+    #[must_use]
+    pub fn until(&self) -> Option<Instant> {
         match self.hold {
             Some(Hold::Until(at)) => Some(at),
             Some(Hold::Stopped) | None => None,
@@ -103,7 +108,8 @@ impl PrefixHistory {
     }
 
     /// What a person reads of a session that is held down.
-    pub(crate) fn reason(&self, limit: PrefixLimit, now: Instant) -> Option<String> {
+    #[must_use]
+    pub fn reason(&self, limit: PrefixLimit, now: Instant) -> Option<String> {
         let ended = format!("the peer sent more than {} prefixes (max-prefixes)", limit.hard());
         match self.hold? {
             Hold::Stopped => Some(format!("{ended}: down until it is reset, or max-prefixes changes")),

@@ -16,6 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bgp_proto::bfd::{PathLoss, Told};
 use bgp_proto::prefix_limit::{MOST_PREFIXES, PrefixHistory, PrefixLimit};
 use bgp_proto::session::{Counters, Direction, DownReason, Established, Output, Session, SessionConfig, State, Stop};
 use bgp_proto::time::Instant;
@@ -28,7 +29,7 @@ use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
 use crate::authentication::Authentication;
-use crate::bfd::{BfdEar, PathLoss, Told};
+use crate::bfd::BfdEar;
 use crate::clock::{self, Clock};
 use crate::config::{OnBfdDown, PeerConfig};
 use crate::connection::Connection;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use bgp_proto::bfd::Target;
+use bgp_proto::bfd::{Target, Told};
 use bgp_proto::prefix_limit::{MOST_PREFIXES, PrefixLimit};
 use bgp_proto::rib::{Awaited, PeerPolicy, RibConfig};
 use bgp_proto::time::Instant;
@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 
-use crate::bfd::{self, Bfd, Teller, Told};
+use crate::bfd::{self, Bfd, Teller};
 use crate::clock::Clock;
 use crate::config::{Config, GracefulRestart, PeerConfig, PeerKey};
 use crate::key_ring::{Fault, Keys};

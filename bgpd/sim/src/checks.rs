@@ -21,6 +21,7 @@ const SMOOTH: Duration = Duration::from_secs(20);
 /// What is wrong, for a person.
 pub fn all(network: &Network) -> Result<(), String> {
     sessions_are_up(network)?;
+    paths_are_watched(network)?;
     loc_ribs_are_the_oracles(network)?;
     reports_add_up(network)?;
     what_is_sent_is_held(network)?;
@@ -103,6 +104,22 @@ pub fn reports_add_up(network: &Network) -> Result<(), String> {
 /// Who of whom.
 pub fn limits_hold(network: &Network) -> Result<(), String> {
     network.limits_hold()
+}
+
+/// Paths whose two ends watch them are up, and no others.
+///
+/// # Errors
+/// Which one is not.
+pub fn paths_are_watched(network: &Network) -> Result<(), String> {
+    network.paths_are_watched()
+}
+
+/// Nobody believes in a path that has been cut for longer than the longest detection time.
+///
+/// # Errors
+/// Who does.
+pub fn cut_paths_are_noticed(network: &Network) -> Result<(), String> {
+    network.cut_paths_are_noticed()
 }
 
 /// What one side of a session believes to have sent, the other holds as received, by path identifier, rejected paths

@@ -34,6 +34,8 @@ pub enum Action {
     ResetSession(NodeId, NodeId),
     /// See [`Network::lose_path`].
     LosePath(NodeId, NodeId, bool),
+    /// See [`Network::lose_datagrams`].
+    LoseDatagrams(usize, usize),
     /// See [`Network::configure`].
     Configure(NodeId, NodeId, bool),
     /// See [`Network::set_policy`].
@@ -69,6 +71,7 @@ impl Network {
             Action::Enable(node, peer, enabled) => self.enable(node, peer, enabled),
             Action::ResetSession(node, peer) => self.reset_session(node, peer),
             Action::LosePath(node, peer, independent) => self.lose_path(node, peer, independent),
+            Action::LoseDatagrams(link, percent) => self.lose_datagrams(link, percent),
             Action::Configure(node, peer, present) => self.configure(node, peer, present),
             Action::SetPolicy(node, peer, policy) => self.set_policy(node, peer, policy),
             Action::SetLimit(node, peer, limit) => self.set_limit(node, peer, limit),
@@ -85,6 +88,7 @@ impl Network {
     pub fn heal(&mut self) {
         for link in 0..self.topology().links.len() {
             self.partition(link, false);
+            self.lose_datagrams(link, 0);
         }
         for node in self.topology().ids() {
             self.drain(node, Drain::Off);
@@ -164,6 +168,17 @@ pub fn schedule_path_losses(network: &mut Network, random: &mut Random, span: Du
             let later = time + random.between(Duration::ZERO, Duration::from_millis(300));
             network.at(later, Action::LosePath(peer, node, independent));
         }
+    }
+}
+
+/// Schedules times in which links lose datagrams, few or all of them. From a stream of chance of their own, as drains.
+pub fn schedule_datagram_losses(network: &mut Network, random: &mut Random, span: Duration) {
+    for _ in 0..random.below(8) {
+        let link = random.below(network.topology().links.len());
+        let time = network.now() + random.between(Duration::ZERO, span);
+        network.at(time, Action::LoseDatagrams(link, random.pick(&[5, 30, 60, 100])));
+        let back = time + random.between(Duration::from_millis(1), Duration::from_secs(60));
+        network.at(back, Action::LoseDatagrams(link, 0));
     }
 }
 

@@ -16,6 +16,7 @@
 //! What TCP is here: two ordered streams of bytes for each connection, a bounded number of octets in flight, a handshake,
 //! FIN and RST. A partition or a dead host delays what is on its way, as retransmission would; it loses nothing.
 
+mod bfd;
 pub mod checks;
 pub mod faults;
 mod limits;

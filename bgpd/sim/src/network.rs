@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use bgp_proto::bfd::packet;
 use bgp_proto::prefix_limit::PrefixLimit;
 use bgp_proto::rib::Drain;
 use bgp_proto::rtr::{Changes, Vrp};
@@ -50,6 +51,10 @@ pub(crate) enum Event {
     Linger(ConnectionId, usize),
     /// A speaker's timer.
     Wake(NodeId),
+    /// A node's BFD.
+    WakeBfd(NodeId),
+    /// A datagram comes to this side of a link.
+    Datagram(usize, usize, [u8; packet::LEN]),
     /// A session that was down for its prefixes starts again.
     LimitOver(NodeId, NodeId),
     /// Something is done to the network.
@@ -62,11 +67,15 @@ pub struct Network {
     pub(crate) topology: Topology,
     pub(crate) now: Instant,
     pub(crate) nodes: Vec<Node>,
-    /// Links on which nothing moves.
-    pub(crate) cut: BTreeSet<usize>,
+    /// Links on which nothing moves, and since when.
+    pub(crate) cut: BTreeMap<usize, Instant>,
+    /// Of a hundred datagrams on a link, how many are lost.
+    pub(crate) lossy: BTreeMap<usize, usize>,
     pub(crate) connections: BTreeMap<ConnectionId, Connection>,
     pub(crate) next_connection: u64,
     pub(crate) random: Random,
+    /// For what is beside the streams of TCP.
+    pub(crate) chance: Random,
     pub(crate) transcript: Transcript,
     /// Sides of connections that may have something to send.
     pub(crate) sending: BTreeSet<(ConnectionId, usize)>,
@@ -86,6 +95,8 @@ pub struct Network {
     handled: u64,
 }
 
+/// The stream of chance for datagrams.
+const DATAGRAMS: u64 = 24;
 /// Most events of one simulation: more is a loop.
 const MOST_EVENTS: u64 = 20_000_000;
 /// Most times that a speaker may ask to be woken at one moment.
@@ -102,10 +113,12 @@ impl Network {
             topology,
             now: Instant::from_start(Duration::from_secs(1)),
             nodes,
-            cut: BTreeSet::new(),
+            cut: BTreeMap::new(),
+            lossy: BTreeMap::new(),
             connections: BTreeMap::new(),
             next_connection: 0,
             random: Random::new(seed, 1),
+            chance: Random::new(seed, DATAGRAMS),
             transcript,
             sending: BTreeSet::new(),
             violations: Vec::new(),
@@ -224,6 +237,8 @@ impl Network {
             Event::Read(id, side) => self.read(id, side),
             Event::Linger(id, side) => self.give_up(id, side),
             Event::Wake(node) => self.wake(node),
+            Event::WakeBfd(node) => self.wake_bfd(node),
+            Event::Datagram(link, side, octets) => self.take_datagram(link, side, octets),
             Event::LimitOver(node, peer) => self.limit_over(node, peer),
             Event::Act(action) => self.act(action),
         }
@@ -324,6 +339,7 @@ impl Network {
                 self.stir();
                 self.downs += 1;
                 self.note(format_args!("{node} down {}: {reason}", neighbour(peer)));
+                self.path_is_doubtful(node, neighbour(peer));
             }
             Output::Converged(family) => {
                 self.stir();
@@ -351,7 +367,7 @@ impl Network {
         if self.speaker(node).is_none() {
             let state = &mut self.nodes[node.index()];
             state.starts += 1;
-            let seed = self.seed ^ (u64::from(node.0) << 48) ^ (state.starts << 56);
+            let seed = self.seed_of(node);
             let mut speaker = Speaker::new(self.topology.rib_config(node, restarted), seed, self.now);
             for (prefix, attributes) in &self.topology.node(node).originated {
                 speaker.originate(*prefix, attributes.clone(), self.now);
@@ -363,7 +379,8 @@ impl Network {
             }
             let unreachable = self.topology.node(node).unreachable.iter().map(|next_hop| (*next_hop, true));
             speaker.set_unreachable(&unreachable.collect::<Vec<_>>());
-            for peer in self.topology.node(node).peers.keys().filter(|peer| !state.removed.contains(peer)) {
+            let removed = &self.nodes[node.index()].removed;
+            for peer in self.topology.node(node).peers.keys().filter(|peer| !removed.contains(peer)) {
                 let session = self.topology.session_config(node, *peer, restarted);
                 if let Some((session, policy)) = session.zip(self.topology.peer_policy(node, *peer)) {
                     speaker.add_peer(peer.as_peer(), session, policy, self.now);
@@ -371,10 +388,12 @@ impl Network {
                     speaker.set_prefix_limit(peer.as_peer(), self.topology.prefix_limit(node, *peer), self.now);
                 }
             }
+            let state = &mut self.nodes[node.index()];
             state.disabled.clear();
             state.speaker = Some(speaker);
             self.dirty.insert(node);
             self.note(format_args!("{node} starts"));
+            self.watch_paths(node);
         }
         if was_dark {
             for link in self.links_of(node) {
@@ -392,13 +411,14 @@ impl Network {
             Death::Cease => Some(Stop::Cease(Notification::cease(Cease::AdministrativeShutdown))),
             Death::Killed | Death::Reset | Death::Power => None,
         };
-        if let Some(stop) = stop {
+        if let Some(stop) = &stop {
             let peers: Vec<_> = self.topology.node(node).peers.keys().copied().collect();
             self.tell(node, |speaker, now| {
                 peers.iter().for_each(|peer| speaker.stop_peer(peer.as_peer(), stop.clone(), now));
             });
             self.settle();
         }
+        self.watch_no_more(node, stop.is_some(), death == Death::Power);
         let state = &mut self.nodes[node.index()];
         state.speaker = None;
         state.wake = None;
@@ -429,6 +449,7 @@ impl Network {
                 speaker.stop_peer(peer.as_peer(), cease, now);
             }
         });
+        self.watch_path(node, peer, enabled);
         self.settle();
     }
 
@@ -473,6 +494,7 @@ impl Network {
                 speaker.remove_peer(peer.as_peer(), now);
             }
         });
+        self.watch_path(node, peer, present);
         self.settle();
     }
 
@@ -591,6 +613,11 @@ impl Network {
         self.tell(node, |speaker, now| speaker.set_drain(drain, now));
         self.stir();
         self.settle();
+    }
+
+    /// For what a process draws in its present life.
+    pub(crate) fn seed_of(&self, node: NodeId) -> u64 {
+        self.seed ^ (u64::from(node.0) << 48) ^ (self.nodes[node.index()].starts << 56)
     }
 
     /// Whether the session is up, at this side.

@@ -7,6 +7,7 @@ use bgp_proto::speaker::Speaker;
 use bgp_proto::time::Instant;
 use bgp_proto::types::Prefix;
 
+use crate::bfd::Watch;
 use crate::topology::NodeId;
 
 /// A host and the process on it.
@@ -22,6 +23,8 @@ pub(crate) struct Node {
     pub(crate) wake: Option<Instant>,
     /// The moment of the last wake, and how many there were in it.
     pub(crate) woken: (Instant, u32),
+    /// The BFD of the host.
+    pub(crate) watch: Watch,
     /// Neighbours whose sessions an operator has stopped.
     pub(crate) disabled: BTreeSet<NodeId>,
     /// Neighbours that an operator has taken out.

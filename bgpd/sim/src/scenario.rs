@@ -12,6 +12,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use bgp_proto::bfd;
 use bgp_proto::conduct::{Conduct, DefaultOriginate, NextHopMode};
 use bgp_proto::rtr::Vrp;
 use bgp_proto::session::{Extensions, SendHoldTime};
@@ -74,6 +75,9 @@ const DEFAULTS: u64 = 19;
 
 /// The stream of chance for [`Scenario::leave_out_addresses`].
 const UNNUMBERED: u64 = 21;
+
+/// The stream of chance for [`Scenario::watch_paths`].
+const BFD: u64 = 23;
 
 /// The stream of chance for who validates, and what.
 const VALIDATION: u64 = 12;
@@ -142,6 +146,7 @@ impl Scenario {
         scenario.shorten_numbers(seed);
         scenario.offer_defaults(seed);
         scenario.leave_out_addresses(seed);
+        scenario.watch_paths(seed);
         scenario.validate();
         scenario
     }
@@ -256,6 +261,28 @@ impl Scenario {
         let mut random = Random::new(seed, UNNUMBERED);
         for link in &mut self.topology.links {
             link.unnumbered = random.percent(50) && link.over_ipv6;
+        }
+    }
+
+    /// Some neighbours watch the path between them, some of them at one end only; the BFD of some nodes outlives their processes.
+    fn watch_paths(&mut self, seed: u64) {
+        let mut random = Random::new(seed, BFD);
+        if random.percent(60) {
+            return;
+        }
+        for node in &mut self.topology.nodes {
+            node.bfd_outlives = random.percent(30);
+        }
+        for [a, b] in self.topology.links.iter().map(|link| link.ends) {
+            let ends = random.pick(&[0, 1, 2, 2, 2, 2]);
+            for (node, peer) in [(a, b), (b, a)].into_iter().take(ends) {
+                // Longer than people say it, for fewer events.
+                let min_interval = Duration::from_millis(random.pick(&[900, 2_000, 5_000]));
+                let bfd = bfd::SessionConfig { min_interval, detect_mult: random.pick(&[2, 3, 5]), passive: false };
+                if let Some(known) = self.topology.nodes[node.index()].peers.get_mut(&peer) {
+                    known.bfd = Some(bfd);
+                }
+            }
         }
     }
 

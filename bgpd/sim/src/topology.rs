@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bgp_proto::bfd;
 use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::Filter;
 use bgp_proto::prefix_limit::{MOST_PREFIXES, PrefixLimit};
@@ -78,6 +79,8 @@ pub struct NodeSpec {
     pub deferral: Duration,
     /// How far it is drained; outlives its process.
     pub drain: Drain,
+    /// Its BFD outlives its process, as one in hardware does, and says so (C).
+    pub bfd_outlives: bool,
     /// What it validates origins against (RFC 6811); `None`: it does not.
     pub vrps: Option<BTreeSet<Vrp>>,
     /// Next hops that its kernel does not reach (RFC 4271 section 9.1.2.1); outlives its process.
@@ -109,6 +112,8 @@ pub struct PeerSpec {
     pub local_as: Option<Asn>,
     /// Most prefixes of the neighbour, and what happens above; `None`: [`MOST_PREFIXES`].
     pub max_prefixes: Option<PrefixLimit>,
+    /// How it watches the path to the neighbour (RFC 5880); `None`: it does not.
+    pub bfd: Option<bfd::SessionConfig>,
     /// The neighbour may have packets dropped here (RFC 7999).
     pub blackhole: bool,
     /// What else is between the two.
@@ -203,6 +208,14 @@ impl Topology {
             return self.own_link_local(node).into();
         }
         if self.links[link].over_ipv6 { spec.address6.into() } else { spec.address4.into() }
+    }
+
+    /// The other end of a node's BFD session with a neighbour, should it have one.
+    #[must_use]
+    pub fn bfd_target(&self, node: NodeId, peer: NodeId) -> Option<bfd::Target> {
+        let link = self.link(node, peer)?;
+        let scope = if self.links[link].unnumbered { link as u32 + 1 } else { 0 };
+        Some(bfd::Target { address: self.address(peer, link), scope })
     }
 
     /// The interface of both ends of the link between two neighbours, where that is all that a session knows of it.

@@ -284,7 +284,7 @@ impl Network {
 
     /// Nothing moves on a link, or all that was held up goes on.
     pub fn partition(&mut self, link: usize, cut: bool) {
-        let changed = if cut { self.cut.insert(link) } else { self.cut.remove(&link) };
+        let changed = if cut { self.cut.insert(link, self.now).is_none() } else { self.cut.remove(&link).is_some() };
         if changed {
             let [a, b] = self.topology.links[link].ends;
             self.note(format_args!("link {a} {b} is {}", if cut { "cut" } else { "mended" }));
@@ -387,18 +387,18 @@ impl Network {
         self.connections.get(&id).is_some_and(|connection| connection.ends[side] == End::Open)
     }
 
-    fn is_blocked(&self, link: usize) -> bool {
-        self.cut.contains(&link) || self.topology.links[link].ends.iter().any(|node| self.nodes[node.index()].dark)
+    pub(crate) fn is_blocked(&self, link: usize) -> bool {
+        self.cut.contains_key(&link) || self.topology.links[link].ends.iter().any(|node| self.nodes[node.index()].dark)
     }
 
     /// The link to a neighbour, and which of its sides the node is.
-    fn side(&self, node: NodeId, peer: NodeId) -> Option<(usize, usize)> {
+    pub(crate) fn side(&self, node: NodeId, peer: NodeId) -> Option<(usize, usize)> {
         let link = self.topology.link(node, peer)?;
         Some((link, usize::from(self.topology.links[link].ends[1] == node)))
     }
 
     /// The node at this side, and its neighbour.
-    fn ends_of(&self, link: usize, side: usize) -> (NodeId, NodeId) {
+    pub(crate) fn ends_of(&self, link: usize, side: usize) -> (NodeId, NodeId) {
         let ends = self.topology.links[link].ends;
         (ends[side], ends[1 - side])
     }

@@ -36,6 +36,8 @@ const DRAINS: u64 = 5;
 const PATH_LOSSES: u64 = 20;
 /// The stream of chance for how much neighbours may send.
 const LIMITS: u64 = 22;
+/// The stream of chance for which links lose datagrams.
+const DATAGRAMS: u64 = 25;
 /// The stream of chance for who no longer reaches which next hop.
 const UNREACHABLE: u64 = 14;
 
@@ -62,6 +64,7 @@ struct Chances {
     unreachable: Random,
     losses: Random,
     limits: Random,
+    datagrams: Random,
 }
 
 impl Chances {
@@ -72,12 +75,13 @@ impl Chances {
             unreachable: Random::new(seed, UNREACHABLE),
             losses: Random::new(seed, PATH_LOSSES),
             limits: Random::new(seed, LIMITS),
+            datagrams: Random::new(seed, DATAGRAMS),
         }
     }
 }
 
 fn play(network: &mut Network, scenario: &mut Scenario, chances: &mut Chances) -> Result<(), String> {
-    let Chances { random, drains, unreachable, losses, limits } = chances;
+    let Chances { random, drains, unreachable, losses, limits, datagrams } = chances;
     // 1. All start, at about the same time: connections cross.
     for node in network.topology().ids() {
         let time = network.now() + random.between(Duration::ZERO, Duration::from_secs(2));
@@ -95,9 +99,11 @@ fn play(network: &mut Network, scenario: &mut Scenario, chances: &mut Chances) -
     faults::schedule_unreachable(network, unreachable, span);
     faults::schedule_path_losses(network, losses, span);
     faults::schedule_limits(network, limits, span);
+    faults::schedule_datagram_losses(network, datagrams, span);
     for _ in 0..SLICES {
         network.run_until(network.now() + span / SLICES);
         let checked = checks::reports_add_up(network).and_then(|()| checks::limits_hold(network));
+        let checked = checked.and_then(|()| checks::cut_paths_are_noticed(network));
         checked.map_err(|error| format!("amid the faults: {error}"))?;
     }
     // 3. All is well again.

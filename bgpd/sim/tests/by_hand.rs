@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bgp_proto::bfd;
 use bgp_proto::conduct::DefaultOriginate;
 use bgp_proto::filter::Filter;
 use bgp_proto::prefix_limit::{LimitAction, PrefixLimit};
@@ -36,6 +37,7 @@ fn node(number: u8, asn: u32) -> NodeSpec {
         long_lived: 0,
         drain: Drain::Off,
         unreachable: BTreeSet::new(),
+        bfd_outlives: false,
         vrps: None,
         aggregates: Vec::new(),
         originated: BTreeMap::new(),
@@ -68,6 +70,7 @@ fn join(topology: &mut Topology, a: u16, b: u16, client: bool) {
             segment: false,
             local_as: None,
             max_prefixes: None,
+            bfd: None,
             blackhole: false,
             extensions: Extensions::default(),
             import: open(),
@@ -702,6 +705,123 @@ fn a_path_that_bfd_loses_costs_its_routes_unless_the_neighbour_may_only_restart(
         let case = format!("graceful {graceful}, restarting {restarting}, C {independent}");
         assert_eq!(held_around_a_path_loss(graceful, restarting, independent), held, "{case}");
     }
+}
+
+/// The chain, whose first two nodes watch the path between them: 300 ms, three times.
+fn watched_chain(restart_time: Option<u16>) -> Topology {
+    let mut topology = chain();
+    for (node, peer) in [(0, 1), (1, 0)] {
+        topology.nodes[node].graceful_restart = restart_time;
+        topology.nodes[node].peers.get_mut(&NodeId(peer)).expect("they are joined").bfd = Some(Default::default());
+    }
+    topology
+}
+
+#[test]
+fn bfd_notices_a_cut_link_in_its_detection_time_and_loses_nothing_to_a_lossy_one() {
+    let mut topology = watched_chain(None);
+    topology.nodes[1].peers.get_mut(&NodeId(0)).expect("a neighbour").bfd =
+        Some(bfd::SessionConfig { detect_mult: 8, ..Default::default() });
+    topology.nodes[0].peers.get_mut(&NodeId(1)).expect("a neighbour").bfd =
+        Some(bfd::SessionConfig { detect_mult: 8, ..Default::default() });
+    let mut network = running(topology);
+    rest(&mut network);
+    assert_eq!(checks::all(&network), Ok(()));
+    network.lose_datagrams(0, 20);
+    network.run_until(network.now() + Duration::from_secs(200));
+    assert_eq!(network.ups_and_downs().1, 0, "one of five is lost, and eight would have to be");
+    network.lose_datagrams(0, 0);
+    network.run_until(network.now() + Duration::from_secs(1));
+    let cut = network.now();
+    network.partition(0, true);
+    // Eight intervals, of which the last packet may be one old; jitter makes them shorter for the sender alone.
+    network.run_until(cut + Duration::from_millis(8 * 300 - 310));
+    assert!(network.is_up(NodeId(0), NodeId(1)) && network.is_up(NodeId(1), NodeId(0)));
+    network.run_until(cut + Duration::from_millis(8 * 300 + 10));
+    assert!(!network.is_up(NodeId(0), NodeId(1)) && !network.is_up(NodeId(1), NodeId(0)));
+    assert!(!holds(&network, 2), "its route is withdrawn");
+    network.partition(0, false);
+    rest(&mut network);
+    assert_eq!(checks::all(&network), Ok(()));
+}
+
+/// How the route of a chain's first node fares at the last one: two seconds after its death, two seconds after the link to it is
+/// cut as well, and when a restart would have taken too long.
+fn held_around_a_death(graceful: bool, outlives: bool, death: Death) -> [bool; 3] {
+    let mut topology = watched_chain(graceful.then_some(60));
+    topology.nodes[0].bfd_outlives = outlives;
+    let mut network = running(topology);
+    rest(&mut network);
+    let died = network.now();
+    network.kill(NodeId(0), death);
+    let seen = |network: &mut Network, seconds: u64| {
+        network.run_until(died + Duration::from_secs(seconds));
+        holds(network, 2)
+    };
+    let after = seen(&mut network, 2);
+    assert!(!network.is_up(NodeId(1), NodeId(0)), "{death:?} is noticed at once");
+    seen(&mut network, 10);
+    network.partition(0, true);
+    let held = [after, seen(&mut network, 12), seen(&mut network, 64)];
+    network.partition(0, false);
+    network.start(NodeId(0), graceful);
+    rest(&mut network);
+    assert_eq!(checks::all(&network), Ok(()));
+    held
+}
+
+/// RFC 5882 section 4.3: what the other end's BFD says of the path depends on whether it dies with its process.
+#[test]
+fn a_bfd_that_dies_with_its_process_costs_no_route_of_a_graceful_restart_and_one_that_outlives_it_does() {
+    for (graceful, outlives, death, held) in [
+        (false, false, Death::Killed, [false, false, false]),
+        (false, true, Death::Killed, [false, false, false]),
+        (true, false, Death::Killed, [true, true, false]),
+        // Its host goes on forwarding and says so, until the link breaks.
+        (true, true, Death::Killed, [true, false, false]),
+        // A host without power could be one whose process restarts, unless its BFD would have outlived that.
+        (true, false, Death::Power, [true, true, false]),
+        (true, true, Death::Power, [false, false, false]),
+        (false, false, Death::Power, [false, false, false]),
+    ] {
+        let case = format!("graceful {graceful}, outlives {outlives}, {death:?}");
+        assert_eq!(held_around_a_death(graceful, outlives, death), held, "{case}");
+    }
+}
+
+#[test]
+fn the_late_death_of_an_old_bfd_session_costs_no_new_session_of_bgp() {
+    let mut network = running(watched_chain(Some(60)));
+    rest(&mut network);
+    network.kill(NodeId(0), Death::Killed);
+    // It is back before anybody could miss its BFD, of which nothing comes through for a while.
+    network.lose_datagrams(0, 100);
+    network.start(NodeId(0), true);
+    network.run_until(network.now() + Duration::from_millis(500));
+    assert!(network.is_up(NodeId(1), NodeId(0)), "the new session is up");
+    assert_eq!(network.path_is_up(NodeId(1), NodeId(0)), Some(true), "the old BFD session is not missed yet");
+    let downs = network.ups_and_downs().1;
+    network.run_until(network.now() + Duration::from_secs(3));
+    assert_eq!(network.path_is_up(NodeId(1), NodeId(0)), Some(false));
+    assert_eq!(network.ups_and_downs().1, downs, "the new session pays for the old one's death");
+    network.lose_datagrams(0, 0);
+    rest(&mut network);
+    assert_eq!(checks::all(&network), Ok(()));
+}
+
+/// RFC 5882 section 3.2.
+#[test]
+fn a_bfd_that_a_person_takes_away_says_nothing_about_the_path() {
+    let mut network = running(watched_chain(None));
+    rest(&mut network);
+    network.set_bfd(NodeId(0), NodeId(1), None);
+    network.run_until(network.now() + Duration::from_secs(5));
+    assert_eq!(network.path_is_up(NodeId(1), NodeId(0)), Some(false), "it was told AdminDown");
+    rest(&mut network);
+    assert_eq!((network.ups_and_downs().1, checks::all(&network)), (0, Ok(())));
+    network.set_bfd(NodeId(0), NodeId(1), Some(Default::default()));
+    rest(&mut network);
+    assert_eq!((network.path_is_up(NodeId(1), NodeId(0)), network.ups_and_downs().1), (Some(true), 0));
 }
 
 /// RFC 8950 over RFC 2545: each node passes on its own end of the next link, since the end of another means nothing there.

@@ -17,7 +17,7 @@ use tokio::task::AbortHandle;
 use super::complaints::Complaints;
 use super::interfaces;
 use super::socket::{self, BUFFER, Door};
-use super::{BfdReport, BfdStatus, Command, Settings, Teller, Told, Way, place};
+use super::{BfdReport, BfdStatus, Command, Settings, Teller, Way, place};
 use crate::clock::{self, Clock};
 
 /// Datagrams that one socket's task takes before others have their turn.
@@ -173,13 +173,7 @@ impl Engine {
         peer.teller.send_if_modified(|told| {
             let new = status.state == State::Up && !told.up;
             if new {
-                *told = Told {
-                    up: true,
-                    ups: told.ups + 1,
-                    detection_time: status.detection_time,
-                    control_plane_independent: status.control_plane_independent,
-                    ..*told
-                };
+                *told = told.of_a_session_up(&status);
             }
             new
         });
@@ -228,24 +222,7 @@ impl Engine {
                 tracing::info!(address, %cause, control_plane_independent, "BFD session down");
             }
         }
-        peer.teller.send_modify(|told| {
-            *told = match change {
-                Change::Up => Told {
-                    up: true,
-                    ups: told.ups + 1,
-                    detection_time: status.detection_time,
-                    control_plane_independent: status.control_plane_independent,
-                    ..*told
-                },
-                Change::Down { cause, control_plane_independent } => Told {
-                    up: false,
-                    downs: told.downs + 1,
-                    down: Some((cause, control_plane_independent)),
-                    control_plane_independent,
-                    ..*told
-                },
-            }
-        });
+        peer.teller.send_modify(|told| *told = told.after(change, &status));
     }
 
     /// Listens where sessions need it, and nowhere else.

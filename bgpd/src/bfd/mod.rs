@@ -17,31 +17,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bgp_proto::bfd::{Cause, Discard, Hops, SessionConfig, Status, Target};
+use bgp_proto::bfd::{Cause, Discard, Hops, SessionConfig, Status, Target, Told};
 use bgp_proto::types::Interface;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub(crate) use ear::{BfdEar, PathLoss};
+pub(crate) use ear::BfdEar;
 
 use crate::clock::Clock;
 use crate::config::{BfdHops, PeerConfig, Ttl};
-
-/// What a session of BGP is told of the one of BFD beside it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Told {
-    /// It is Up.
-    pub(crate) up: bool,
-    /// Times it came up.
-    pub(crate) ups: u64,
-    /// Times it went down.
-    pub(crate) downs: u64,
-    /// How it last went down, and whether the peer's BFD would have outlived its control plane (C).
-    pub(crate) down: Option<(Cause, bool)>,
-    /// The detection time when it last came up, which is the longest that it has while it is.
-    pub(crate) detection_time: Duration,
-    /// The peer's last C.
-    pub(crate) control_plane_independent: bool,
-}
 
 /// By what a peer's task hears of its BFD session; the sending half is the roster's, and outlives sessions.
 pub(crate) type Teller = Arc<watch::Sender<Told>>;

@@ -12,7 +12,6 @@
 mod defaults;
 mod judge;
 mod tracking;
-mod weights;
 
 #[cfg(test)]
 mod tests;
@@ -21,10 +20,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use bgp_proto::rib::{BestChange, BestPath};
+use bgp_proto::shares::Shares;
 use bgp_proto::types::{Interface, PeerId, Prefix};
 use bgp_proto::wire::attributes::Attributes;
 use bgp_proto::wire::tunnel::Tunnel;
-use fib_sync::{Change, Encapsulation, Hop, Path, PathId, PublicKey, Reach, Target, TunnelEnd};
+use fib_sync::{Change, Encapsulation, Path, PathId, PublicKey, Reach, Target, TunnelEnd, Weight};
 use hashbrown::DefaultHashBuilder;
 
 use crate::config::OverlayMode;
@@ -32,7 +32,6 @@ pub use defaults::Defaults;
 pub use judge::Verdict;
 use judge::judge;
 pub(crate) use tracking::Tracking;
-use weights::weights;
 
 /// What the translation depends on besides routes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -257,17 +256,11 @@ impl Group {
 
     /// Each usable way once, by its bandwidth if all of them have one; `None`: there is none.
     fn target(&self) -> Option<Target> {
-        let mut hops: BTreeMap<Hop, Option<u64>> = BTreeMap::new();
-        for (way, verdict) in self.ways().iter().zip(&self.verdicts) {
-            let Some(hop) = &verdict.hop else { continue };
-            let sum = |one: u64, other: u64| one.saturating_add(other);
-            hops.entry(hop.clone())
-                .and_modify(|known| *known = known.zip(way.bandwidth).map(|(one, other)| sum(one, other)))
-                .or_insert(way.bandwidth);
-        }
-        let bandwidths: Option<Vec<u64>> = hops.values().copied().collect();
-        let hops: Vec<Hop> = hops.into_keys().collect();
-        match bandwidths.and_then(|bandwidths| weights(&bandwidths)) {
+        let ways = self.ways().iter().zip(&self.verdicts);
+        let Shares { hops, weights } =
+            Shares::of(ways.filter_map(|(way, verdict)| Some((verdict.hop.clone()?, way.bandwidth))));
+        let weights = weights.and_then(|weights| weights.into_iter().map(Weight::new).collect::<Option<Vec<Weight>>>());
+        match weights {
             _ if hops.is_empty() => None,
             Some(weights) => Some(Target::Weighted(hops.into_iter().zip(weights).collect())),
             None => Some(Target::Forward(hops)),
@@ -650,8 +643,7 @@ fn way(prefix: Prefix, path: &BestPath, cluster: &[Prefix]) -> Way {
         next_hop: next_hop.to_canonical(),
         link,
         tunnels: offers(&path.attributes).into_iter().filter(leads_out).collect(),
-        // Less than one octet is more than nothing.
-        bandwidth: path.attributes.link_bandwidth().map(|bandwidth| (bandwidth as u64).max(1)),
+        bandwidth: path.bandwidth(),
         hints: path.attributes.hints.as_deref().copied().unwrap_or_default(),
     }
 }

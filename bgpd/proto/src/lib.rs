@@ -25,6 +25,7 @@ pub mod rib;
 pub mod role;
 pub mod rtr;
 pub mod session;
+pub mod shares;
 pub mod speaker;
 pub mod time;
 pub mod timers;

@@ -45,7 +45,7 @@ pub fn sessions_are_up(network: &Network) -> Result<(), String> {
     Ok(())
 }
 
-/// Every Loc-RIB holds what the oracle says, and nothing else.
+/// Every Loc-RIB holds what the oracle says, and nothing else, and what has several paths is shared among them as they say.
 ///
 /// # Errors
 /// The first prefix that differs.
@@ -57,7 +57,7 @@ pub fn loc_ribs_are_the_oracles(network: &Network) -> Result<(), String> {
         let held = speaker.rib().best().into_iter().map(|change| (change.prefix, change.paths)).collect();
         differ(*node, expected, &held)?;
     }
-    Ok(())
+    network.shares_are_the_oracles(&expected)
 }
 
 fn differ(node: NodeId, expected: &LocRib, held: &BTreeMap<Prefix, Vec<BestPath>>) -> Result<(), String> {

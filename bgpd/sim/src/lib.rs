@@ -27,6 +27,7 @@ pub mod policy;
 pub mod random;
 mod relations;
 pub mod scenario;
+mod shares;
 mod tcp;
 pub mod topology;
 pub mod transcript;

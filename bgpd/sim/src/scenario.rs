@@ -10,6 +10,7 @@ mod shape;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bgp_proto::bfd;
@@ -79,6 +80,9 @@ const UNNUMBERED: u64 = 21;
 /// The stream of chance for [`Scenario::watch_paths`].
 const BFD: u64 = 23;
 
+/// The stream of chance for [`Scenario::weigh_paths`].
+const BANDWIDTHS: u64 = 26;
+
 /// The stream of chance for who validates, and what.
 const VALIDATION: u64 = 12;
 
@@ -147,6 +151,7 @@ impl Scenario {
         scenario.offer_defaults(seed);
         scenario.leave_out_addresses(seed);
         scenario.watch_paths(seed);
+        scenario.weigh_paths(seed);
         scenario.validate();
         scenario
     }
@@ -281,6 +286,23 @@ impl Scenario {
                 let bfd = bfd::SessionConfig { min_interval, detect_mult: random.pick(&[2, 3, 5]), passive: false };
                 if let Some(known) = self.topology.nodes[node.index()].peers.get_mut(&peer) {
                     known.bfd = Some(bfd);
+                }
+            }
+        }
+    }
+
+    /// In some networks, nearly everybody says how much its links carry, and many share traffic by it.
+    fn weigh_paths(&mut self, seed: u64) {
+        let mut random = Random::new(seed, BANDWIDTHS);
+        if random.percent(75) {
+            return;
+        }
+        for node in &mut self.topology.nodes {
+            node.max_paths = random.pick(&[2, 4, 8]);
+            for filter in node.peers.values_mut().filter_map(|peer| peer.export.as_mut()) {
+                let said = random.pick(&["10G", "25G", "400M", "1G", "100G"]).parse().ok();
+                if let Some(last) = Arc::make_mut(filter).rules.last_mut().filter(|_| random.percent(95)) {
+                    last.set.link_bandwidth = said;
                 }
             }
         }

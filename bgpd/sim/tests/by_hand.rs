@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use bgp_proto::bfd;
 use bgp_proto::conduct::DefaultOriginate;
-use bgp_proto::filter::Filter;
+use bgp_proto::filter::{Filter, Rule, Set};
 use bgp_proto::prefix_limit::{LimitAction, PrefixLimit};
 use bgp_proto::rib::Drain;
 use bgp_proto::session::{Extensions, SendHoldTime};
+use bgp_proto::shares::Shares;
 use bgp_proto::types::{Asn, ClusterId, Family, HoldTime, Interface, NextHop, Prefix, RouterId};
 use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Aggregator, Attributes, Origin};
@@ -704,6 +705,40 @@ fn a_path_that_bfd_loses_costs_its_routes_unless_the_neighbour_may_only_restart(
     ] {
         let case = format!("graceful {graceful}, restarting {restarting}, C {independent}");
         assert_eq!(held_around_a_path_loss(graceful, restarting, independent), held, "{case}");
+    }
+}
+
+/// Two ways to the first node's route at the last one, by neighbours that say what they can carry.
+#[test]
+fn traffic_is_shared_as_link_bandwidths_say_where_every_path_has_one() {
+    let mut topology = nodes(&[65001, 65002, 65003, 65004]);
+    for (a, b) in [(0, 1), (0, 2), (1, 3), (2, 3)] {
+        join(&mut topology, a, b, false);
+    }
+    topology.nodes[3].max_paths = 2;
+    originate(&mut topology, 0);
+    let mut network = running(topology);
+    for (said, weights) in [
+        ([Some("10G"), Some("25G")], Some(vec![2, 5])),
+        ([Some("10G"), None], None),
+        ([Some("400M"), Some("10G")], Some(vec![1, 25])),
+        ([Some("10G"), Some("10G")], None),
+        ([None, None], None),
+    ] {
+        for (node, said) in [1u16, 2].into_iter().zip(said) {
+            let mut policy = network.topology().peer(NodeId(node), NodeId(3)).expect("a neighbour").clone();
+            let set = Set { link_bandwidth: said.map(|said| said.parse().expect("a bandwidth")), ..Set::default() };
+            let rules = vec![Rule { set, ..Rule::accept(vec![]) }];
+            policy.export = Some(Arc::new(Filter { name: "out".to_owned(), rules }));
+            network.set_policy(NodeId(node), NodeId(3), policy);
+        }
+        rest(&mut network);
+        assert_eq!(checks::all(&network), Ok(()), "{said:?}");
+        let best = network.speaker(NodeId(3)).expect("it runs").rib().best();
+        let paths = &best.iter().find(|change| change.prefix == prefix()).expect("it has it").paths;
+        assert_eq!(paths.len(), 2);
+        let shares = Shares::of(paths.iter().map(|path| (path.attributes.next_hop, path.bandwidth())));
+        assert_eq!(shares.weights, weights, "{said:?}");
     }
 }
 

@@ -189,6 +189,15 @@ pub struct BestPath {
     pub discard: bool,
 }
 
+impl BestPath {
+    /// What it can carry, in octets a second, if it says so.
+    #[must_use]
+    pub fn bandwidth(&self) -> Option<u64> {
+        // Less than one octet is more than nothing.
+        self.attributes.link_bandwidth().map(|bandwidth| (bandwidth as u64).max(1))
+    }
+}
+
 /// A route as a person sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouteView {

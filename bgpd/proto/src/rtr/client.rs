@@ -277,11 +277,10 @@ impl Client {
     #[must_use]
     pub fn intervals(&self) -> [Duration; 3] {
         let [refresh, retry, expire] = self.said;
-        [
-            REFRESH.choose(self.config.refresh, refresh),
-            RETRY.choose(self.config.retry, retry),
-            EXPIRE.choose(self.config.expire, expire),
-        ]
+        let expire = EXPIRE.choose(self.config.expire, expire);
+        // RFC 8210 section 6: expire is the longest, and each of them may be said by another, who does not know the others.
+        let in_time = |time: Duration| if time < expire { time } else { expire / 2 };
+        [in_time(REFRESH.choose(self.config.refresh, refresh)), in_time(RETRY.choose(self.config.retry, retry)), expire]
     }
 
     /// Why it last failed; `None` once an answer was complete again.

@@ -461,3 +461,31 @@ fn the_operators_intervals_win_over_the_caches() {
     assert_eq!(script.client.intervals(), [30, 20, 900].map(Duration::from_secs));
     assert_eq!(Arc::<[Vrp]>::default().len(), script.client.len());
 }
+
+#[test]
+fn data_is_asked_for_again_before_it_expires_whoever_says_which_interval() {
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    for (expire, said, intervals) in [
+        // A version 0 cache says none, and an operator only how long data counts.
+        (seconds(900), None, [450, 600, 900]),
+        (seconds(600), None, [300, 300, 600]),
+        (seconds(900), Some([7200, 7200, 9000]), [450, 450, 900]),
+        // A cache that contradicts itself.
+        (None, Some([7200, 20, 700]), [350, 20, 700]),
+        (None, Some([100, 20, 700]), [100, 20, 700]),
+    ] {
+        let config = ClientConfig { refresh: None, retry: None, expire, max_vrps: 10 };
+        let mut script = Script::new();
+        script.client = Client::new(config, at(0));
+        script.sleep(0);
+        script.client.handle_connected(at(0));
+        let one = Pdu::Prefix { announce: true, vrp: vrp("10.0.0.0/8", 8, 1) };
+        let timers = said.map(|said| said.map(Duration::from_secs));
+        script.version = if timers.is_some() { Version::V1 } else { Version::V0 };
+        script.hear(&[Pdu::CacheResponse { session: 7 }, one, Pdu::EndOfData { session: 7, serial: 1, timers }]);
+        assert_eq!(script.client.intervals(), intervals.map(Duration::from_secs), "{expire:?} {said:?}");
+        script.sleep(intervals[0]);
+        let query = send(&Pdu::SerialQuery { session: 7, serial: 1 }, script.version);
+        assert_eq!((script.said(), script.client.len()), (vec![query], 1), "{expire:?} {said:?}");
+    }
+}

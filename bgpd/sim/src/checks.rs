@@ -22,6 +22,7 @@ const SMOOTH: Duration = Duration::from_secs(20);
 pub fn all(network: &Network) -> Result<(), String> {
     sessions_are_up(network)?;
     paths_are_watched(network)?;
+    caches_are_followed(network)?;
     loc_ribs_are_the_oracles(network)?;
     reports_add_up(network)?;
     what_is_sent_is_held(network)?;
@@ -112,6 +113,14 @@ pub fn limits_hold(network: &Network) -> Result<(), String> {
 /// Which one is not.
 pub fn paths_are_watched(network: &Network) -> Result<(), String> {
     network.paths_are_watched()
+}
+
+/// Everybody validates by what its cache has, or by nothing if that has been away for too long.
+///
+/// # Errors
+/// Who does not.
+pub fn caches_are_followed(network: &Network) -> Result<(), String> {
+    network.caches_are_followed()
 }
 
 /// Nobody believes in a path that has been cut for longer than the longest detection time.

@@ -52,6 +52,12 @@ pub enum Action {
     Drain(NodeId, Drain),
     /// See [`Network::change_vrp`].
     ChangeVrp(NodeId, Vrp, bool),
+    /// See [`Network::run_cache`].
+    RunCache(NodeId, bool, bool),
+    /// See [`Network::cut_cache`].
+    CutCache(NodeId),
+    /// See [`Network::cache_forgets`].
+    CacheForgets(NodeId),
     /// See [`Network::set_unreachable`].
     SetUnreachable(NodeId, IpAddr, bool),
 }
@@ -80,6 +86,9 @@ impl Network {
             Action::Refresh(node, peer, family) => self.refresh(node, peer, family),
             Action::Drain(node, drain) => self.drain(node, drain),
             Action::ChangeVrp(node, vrp, there) => self.change_vrp(node, vrp, there),
+            Action::RunCache(node, running, has_data) => self.run_cache(node, running, has_data),
+            Action::CutCache(node) => self.cut_cache(node),
+            Action::CacheForgets(node) => self.cache_forgets(node),
             Action::SetUnreachable(node, next_hop, unreachable) => self.set_unreachable(node, next_hop, unreachable),
         }
     }
@@ -92,6 +101,8 @@ impl Network {
         }
         for node in self.topology().ids() {
             self.drain(node, Drain::Off);
+            self.run_cache(node, true, true);
+            self.fill_cache(node);
             let restarted = self.topology().node(node).graceful_restart.is_some();
             self.start(node, restarted);
             let peers: Vec<NodeId> = self.topology().node(node).peers.keys().copied().collect();
@@ -219,6 +230,29 @@ pub fn schedule_vrps(network: &mut Network, scenario: &mut Scenario, span: Durat
             Some(_) | None => (vrp, true),
         };
         network.at(time, Action::ChangeVrp(nodes[turn % nodes.len()], vrp, there));
+    }
+}
+
+/// Schedules what befalls RPKI caches: they stop for a while, begin anew with another session and maybe with nothing to say, lose
+/// their connection, or what they remember of the past.
+pub fn schedule_cache_faults(network: &mut Network, random: &mut Random, span: Duration) {
+    let nodes = network.topology().ids().filter(|node| network.topology().node(*node).cache.is_some());
+    let nodes: Vec<NodeId> = nodes.collect();
+    if nodes.is_empty() {
+        return;
+    }
+    for _ in 0..random.below(12) {
+        let node = random.pick(&nodes);
+        let time = network.now() + random.between(Duration::ZERO, span);
+        match random.below(4) {
+            0 | 1 => {
+                network.at(time, Action::RunCache(node, false, false));
+                let back = time + random.between(Duration::from_millis(1), Duration::from_secs(100));
+                network.at(back, Action::RunCache(node, true, random.percent(70)));
+            }
+            2 => network.at(time, Action::CutCache(node)),
+            _ => network.at(time, Action::CacheForgets(node)),
+        }
     }
 }
 

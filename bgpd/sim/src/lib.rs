@@ -17,6 +17,7 @@
 //! FIN and RST. A partition or a dead host delays what is on its way, as retransmission would; it loses nothing.
 
 mod bfd;
+pub mod cache;
 pub mod checks;
 pub mod faults;
 mod limits;
@@ -26,6 +27,7 @@ pub mod oracle;
 pub mod policy;
 pub mod random;
 mod relations;
+mod rtr;
 pub mod scenario;
 mod shares;
 mod tcp;

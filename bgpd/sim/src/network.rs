@@ -21,6 +21,7 @@ use crate::faults::Action;
 use crate::limits::Limits;
 use crate::node::Node;
 use crate::random::Random;
+use crate::rtr::Item;
 use crate::tcp::{Connection, ConnectionId, End};
 use crate::topology::{NodeId, PeerSpec, Topology};
 use crate::transcript::Transcript;
@@ -55,6 +56,10 @@ pub(crate) enum Event {
     WakeBfd(NodeId),
     /// A datagram comes to this side of a link.
     Datagram(usize, usize, [u8; packet::LEN]),
+    /// A node's client of its RPKI cache.
+    WakeRtr(NodeId),
+    /// Something comes to a node or its RPKI cache on this connection.
+    Rtr(NodeId, u64, Item),
     /// A session that was down for its prefixes starts again.
     LimitOver(NodeId, NodeId),
     /// Something is done to the network.
@@ -109,7 +114,7 @@ impl Network {
     #[must_use]
     pub fn new(topology: Topology, seed: u64, transcript: Transcript) -> Self {
         let nodes = topology.nodes.iter().map(|_| Node::default()).collect();
-        Self {
+        let mut network = Self {
             topology,
             now: Instant::from_start(Duration::from_secs(1)),
             nodes,
@@ -131,7 +136,9 @@ impl Network {
             last_up: Instant::START,
             downs: 0,
             handled: 0,
-        }
+        };
+        network.topology.ids().for_each(|node| network.run_cache(node, true, true));
+        network
     }
 
     /// What it is meant to be, with every change that was made since.
@@ -195,7 +202,7 @@ impl Network {
         self.settle();
         while let Some((&(time, _), _)) = self.events.first_key_value() {
             if time - self.active > still {
-                if !self.routes_wait() {
+                if !self.routes_wait() && !self.caches_wait() {
                     self.now = self.now.max(self.active + still);
                     return true;
                 }
@@ -237,6 +244,8 @@ impl Network {
             Event::Read(id, side) => self.read(id, side),
             Event::Linger(id, side) => self.give_up(id, side),
             Event::Wake(node) => self.wake(node),
+            Event::WakeRtr(node) => self.wake_rtr(node),
+            Event::Rtr(node, connection, item) => self.take_rtr(node, connection, item),
             Event::WakeBfd(node) => self.wake_bfd(node),
             Event::Datagram(link, side, octets) => self.take_datagram(link, side, octets),
             Event::LimitOver(node, peer) => self.limit_over(node, peer),
@@ -374,8 +383,10 @@ impl Network {
             }
             if let Some(vrps) = &self.topology.node(node).vrps {
                 speaker.set_validation(true);
-                let announced = vrps.iter().copied().collect();
-                speaker.change_vrps(&Changes { announced, withdrawn: Vec::new() }, self.now);
+                if self.topology.node(node).cache.is_none() {
+                    let announced = vrps.iter().copied().collect();
+                    speaker.change_vrps(&Changes { announced, withdrawn: Vec::new() }, self.now);
+                }
             }
             let unreachable = self.topology.node(node).unreachable.iter().map(|next_hop| (*next_hop, true));
             speaker.set_unreachable(&unreachable.collect::<Vec<_>>());
@@ -394,6 +405,7 @@ impl Network {
             self.dirty.insert(node);
             self.note(format_args!("{node} starts"));
             self.watch_paths(node);
+            self.start_rtr(node);
         }
         if was_dark {
             for link in self.links_of(node) {
@@ -418,6 +430,7 @@ impl Network {
             });
             self.settle();
         }
+        self.stop_rtr(node);
         self.watch_no_more(node, stop.is_some(), death == Death::Power);
         let state = &mut self.nodes[node.index()];
         state.speaker = None;
@@ -559,7 +572,7 @@ impl Network {
         self.settle();
     }
 
-    /// A node that validates learns of a VRP, or that there is none any more.
+    /// A node that validates learns of a VRP, or that there is none any more; from its cache, if it has one.
     pub fn change_vrp(&mut self, node: NodeId, vrp: Vrp, there: bool) {
         let Some(vrps) = &mut self.topology.nodes[node.index()].vrps else { return };
         let mut changes = Changes::default();
@@ -568,8 +581,11 @@ impl Network {
             false if vrps.remove(&vrp) => changes.withdrawn.push(vrp),
             true | false => return,
         }
-        self.note(format_args!("{node} hears of {changes:?}"));
-        self.tell(node, |speaker, now| speaker.change_vrps(&changes, now));
+        self.note(format_args!("{node} is to hear of {changes:?}"));
+        match self.topology.node(node).cache {
+            Some(_) => self.publish(node),
+            None => self.tell(node, |speaker, now| speaker.change_vrps(&changes, now)),
+        }
         self.settle();
     }
 

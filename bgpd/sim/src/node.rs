@@ -8,6 +8,7 @@ use bgp_proto::time::Instant;
 use bgp_proto::types::Prefix;
 
 use crate::bfd::Watch;
+use crate::rtr::Rpki;
 use crate::topology::NodeId;
 
 /// A host and the process on it.
@@ -23,6 +24,8 @@ pub(crate) struct Node {
     pub(crate) wake: Option<Instant>,
     /// The moment of the last wake, and how many there were in it.
     pub(crate) woken: (Instant, u32),
+    /// Its RPKI cache.
+    pub(crate) rpki: Rpki,
     /// The BFD of the host.
     pub(crate) watch: Watch,
     /// Neighbours whose sessions an operator has stopped.

@@ -441,7 +441,7 @@ fn introduce(conduct: Conduct, own: Asn, local_as: Asn, path: &mut AsPath) {
 /// RFC 6811 section 2, one VRP after the other.
 fn validation(ours: &NodeSpec, prefix: Prefix, path: &AsPath) -> Validation {
     let origin = path.asns().last().unwrap_or(ours.asn);
-    let covering: Vec<&Vrp> = ours.vrps.iter().flatten().filter(|vrp| vrp.prefix().contains(prefix)).collect();
+    let covering: Vec<&Vrp> = ours.counting_vrps().filter(|vrp| vrp.prefix().contains(prefix)).collect();
     let allows = |vrp: &&Vrp| vrp.asn() == origin && prefix.length() <= vrp.max_length();
     match (covering.is_empty(), covering.iter().any(allows)) {
         (true, _) => Validation::NotFound,

@@ -25,6 +25,7 @@ use bgp_proto::wire::community::{Community, LargeCommunity};
 use bgp_proto::wire::tunnel::Tunnel;
 use bytes::Bytes;
 
+use crate::cache::CacheSpec;
 use crate::random::Random;
 use crate::relations;
 use crate::topology::{NodeId, Topology};
@@ -82,6 +83,9 @@ const BFD: u64 = 23;
 
 /// The stream of chance for [`Scenario::weigh_paths`].
 const BANDWIDTHS: u64 = 26;
+
+/// The stream of chance for [`Scenario::ask_caches`].
+const CACHES: u64 = 28;
 
 /// The stream of chance for who validates, and what.
 const VALIDATION: u64 = 12;
@@ -153,6 +157,7 @@ impl Scenario {
         scenario.watch_paths(seed);
         scenario.weigh_paths(seed);
         scenario.validate();
+        scenario.ask_caches(seed);
         scenario
     }
 
@@ -314,6 +319,20 @@ impl Scenario {
             let known = (0..12).filter_map(|_| self.vrp()).collect();
             let validates = self.validation.as_mut().is_some_and(|random| random.percent(75));
             self.topology.nodes[node.index()].vrps = validates.then_some(known);
+        }
+    }
+
+    /// Most of those who validate hear from a cache what they know, of one kind or another.
+    fn ask_caches(&mut self, seed: u64) {
+        let mut random = Random::new(seed, CACHES);
+        for node in self.topology.nodes.iter_mut().filter(|node| node.vrps.is_some()) {
+            let spec = CacheSpec {
+                old: random.percent(20),
+                notifies: random.percent(70),
+                intervals: [random.pick(&[20, 100]), random.pick(&[3, 30]), random.pick(&[600, 7200])],
+                expire: random.pick(&[None, Some(15), Some(90)]),
+            };
+            node.cache = Some(spec).filter(|_| random.percent(80));
         }
     }
 

@@ -17,6 +17,7 @@ use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, Interface, P
 use bgp_proto::wire::attributes::Attributes;
 use bgp_proto::wire::capability::AddPath;
 
+use crate::cache::CacheSpec;
 use crate::two_octets::{self, Way};
 
 /// A node: its place in [`Topology::nodes`], and the number by which its neighbours know it as a peer.
@@ -83,6 +84,10 @@ pub struct NodeSpec {
     pub bfd_outlives: bool,
     /// What it validates origins against (RFC 6811); `None`: it does not.
     pub vrps: Option<BTreeSet<Vrp>>,
+    /// The cache that tells it so (RFC 8210); `None`: it knows by itself.
+    pub cache: Option<CacheSpec>,
+    /// The cache does not run, and what was heard from it counts no more when all is at rest.
+    pub cache_gone: bool,
     /// Next hops that its kernel does not reach (RFC 4271 section 9.1.2.1); outlives its process.
     pub unreachable: BTreeSet<IpAddr>,
     /// What it aggregates.
@@ -149,6 +154,13 @@ pub struct LinkSpec {
     pub reader_lag: Duration,
     /// Most octets of one direction that are on their way or wait for their reader.
     pub window: usize,
+}
+
+impl NodeSpec {
+    /// What counts of what it validates against.
+    pub fn counting_vrps(&self) -> impl Iterator<Item = &Vrp> {
+        self.vrps.iter().flatten().filter(|_| !self.cache_gone)
+    }
 }
 
 impl Topology {

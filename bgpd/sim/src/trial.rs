@@ -38,6 +38,8 @@ const PATH_LOSSES: u64 = 20;
 const LIMITS: u64 = 22;
 /// The stream of chance for which links lose datagrams.
 const DATAGRAMS: u64 = 25;
+/// The stream of chance for what befalls RPKI caches.
+const CACHES: u64 = 27;
 /// The stream of chance for who no longer reaches which next hop.
 const UNREACHABLE: u64 = 14;
 
@@ -65,6 +67,7 @@ struct Chances {
     losses: Random,
     limits: Random,
     datagrams: Random,
+    caches: Random,
 }
 
 impl Chances {
@@ -76,12 +79,13 @@ impl Chances {
             losses: Random::new(seed, PATH_LOSSES),
             limits: Random::new(seed, LIMITS),
             datagrams: Random::new(seed, DATAGRAMS),
+            caches: Random::new(seed, CACHES),
         }
     }
 }
 
 fn play(network: &mut Network, scenario: &mut Scenario, chances: &mut Chances) -> Result<(), String> {
-    let Chances { random, drains, unreachable, losses, limits, datagrams } = chances;
+    let Chances { random, drains, unreachable, losses, limits, datagrams, caches } = chances;
     // 1. All start, at about the same time: connections cross.
     for node in network.topology().ids() {
         let time = network.now() + random.between(Duration::ZERO, Duration::from_secs(2));
@@ -100,6 +104,7 @@ fn play(network: &mut Network, scenario: &mut Scenario, chances: &mut Chances) -
     faults::schedule_path_losses(network, losses, span);
     faults::schedule_limits(network, limits, span);
     faults::schedule_datagram_losses(network, datagrams, span);
+    faults::schedule_cache_faults(network, caches, span);
     for _ in 0..SLICES {
         network.run_until(network.now() + span / SLICES);
         let checked = checks::reports_add_up(network).and_then(|()| checks::limits_hold(network));

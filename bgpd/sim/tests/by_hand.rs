@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use bgp_proto::bfd;
 use bgp_proto::conduct::DefaultOriginate;
-use bgp_proto::filter::{Filter, Rule, Set};
+use bgp_proto::filter::{Condition, Filter, Rule, Set, Validation};
 use bgp_proto::prefix_limit::{LimitAction, PrefixLimit};
 use bgp_proto::rib::Drain;
+use bgp_proto::rtr::Vrp;
 use bgp_proto::session::{Extensions, SendHoldTime};
 use bgp_proto::shares::Shares;
 use bgp_proto::types::{Asn, ClusterId, Family, HoldTime, Interface, NextHop, Prefix, RouterId};
@@ -17,6 +18,7 @@ use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Aggregator, Attributes, Origin};
 use bgp_proto::wire::capability::AddPath;
 use bgp_proto::wire::community::Community;
+use bgp_sim::cache::CacheSpec;
 use bgp_sim::network::{Death, Network, OPERATORS_WORDS};
 use bgp_sim::topology::{LinkSpec, NodeId, NodeSpec, PeerSpec, Topology};
 use bgp_sim::transcript::Transcript;
@@ -40,6 +42,8 @@ fn node(number: u8, asn: u32) -> NodeSpec {
         unreachable: BTreeSet::new(),
         bfd_outlives: false,
         vrps: None,
+        cache: None,
+        cache_gone: false,
         aggregates: Vec::new(),
         originated: BTreeMap::new(),
         peers: BTreeMap::new(),
@@ -739,6 +743,57 @@ fn traffic_is_shared_as_link_bandwidths_say_where_every_path_has_one() {
         assert_eq!(paths.len(), 2);
         let shares = Shares::of(paths.iter().map(|path| (path.attributes.next_hop, path.bandwidth())));
         assert_eq!(shares.weights, weights, "{said:?}");
+    }
+}
+
+/// RFC 8210, of a cache of either version, that says when there is news or is asked now and then.
+#[test]
+fn routes_come_and_go_with_what_an_rpki_cache_says_and_outlive_it_by_the_expire_interval() {
+    let vrp = |asn: u32| Vrp::new(prefix(), 16, Asn(asn)).expect("a VRP");
+    let (middle, seconds) = (NodeId(1), Duration::from_secs);
+    for (old, notifies) in [(false, true), (false, false), (true, true), (true, false)] {
+        let cache = CacheSpec { old, notifies, intervals: [50, 10, 600], expire: Some(120) };
+        let mut topology = chain();
+        let reject = Rule::reject(vec![Condition::Validation(vec![Validation::Invalid])]);
+        let filter = Filter { name: "in".to_owned(), rules: vec![reject, Rule::accept(vec![])] };
+        topology.nodes[1].peers.get_mut(&NodeId(0)).expect("a neighbour").import = Some(Arc::new(filter));
+        (topology.nodes[1].vrps, topology.nodes[1].cache) = (Some([vrp(65009)].into()), Some(cache));
+        let mut network = running(topology);
+        let mut at_rest = |network: &mut Network, held: bool, what: &str| {
+            rest(network);
+            assert_eq!((holds(network, 1), holds(network, 2)), (held, held), "{what}, {cache:?}");
+            assert_eq!(checks::all(network), Ok(()), "{what}, {cache:?}");
+        };
+        at_rest(&mut network, false, "another AS may originate it");
+        network.change_vrp(middle, vrp(65001), true);
+        at_rest(&mut network, true, "this one as well");
+        network.change_vrp(middle, vrp(65001), false);
+        network.cache_forgets(middle);
+        at_rest(&mut network, false, "no longer, by a cache that cannot say what changed");
+        // A cache that stops leaves behind what it said, until that is too old.
+        network.run_until(network.now() + seconds(60));
+        network.run_cache(middle, false, false);
+        let stopped = network.now();
+        network.run_until(stopped + seconds(55));
+        assert!(!holds(&network, 1), "it is at most a minute old, and counts for two");
+        network.run_until(stopped + seconds(125));
+        assert!(holds(&network, 1), "what is that old does not count");
+        at_rest(&mut network, true, "nobody says anything");
+        network.run_cache(middle, true, false);
+        network.run_until(network.now() + seconds(100));
+        assert!(holds(&network, 1), "it has nothing to say yet");
+        network.fill_cache(middle);
+        at_rest(&mut network, false, "it has, in another session");
+        // One that is back soon is asked for what has changed since its former life, and cannot say.
+        network.change_vrp(middle, vrp(65001), true);
+        network.run_cache(middle, false, false);
+        network.run_until(network.now() + seconds(20));
+        network.run_cache(middle, true, true);
+        at_rest(&mut network, true, "it has changed its mind meanwhile");
+        assert_eq!(network.known_vrps(middle), Some(2));
+        network.cut_cache(middle);
+        network.change_vrp(middle, vrp(65001), false);
+        at_rest(&mut network, false, "it said so while the connection was lost");
     }
 }
 

@@ -143,6 +143,8 @@ impl Scenario {
                 long_lived: 0,
                 bfd_outlives: false,
                 vrps: None,
+                cache: None,
+                cache_gone: false,
                 drain: Drain::Off,
                 unreachable: BTreeSet::new(),
                 aggregates: Vec::new(),

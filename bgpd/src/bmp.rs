@@ -5,18 +5,17 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use bgp_proto::bmp::{self, PeerDown, PeerHeader, Stage, Statistic};
+use bgp_proto::bmp;
+use bgp_proto::monitor::station::Voice;
+use bgp_proto::monitor::{What, Witness};
 use bgp_proto::rib::PeerCounts;
-use bgp_proto::session::DownReason;
-use bgp_proto::types::{Asn, Family, HoldTime, RouterId};
-use bgp_proto::wire::capability::Capability;
-use bgp_proto::wire::{Message, Notification, Open, UpdateContext};
+use bgp_proto::types::{Asn, RouterId};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -25,7 +24,7 @@ use tokio::time::Instant;
 use crate::config::StationConfig;
 use crate::connection::{Connection, Read};
 use crate::rib_task::Order;
-use crate::watch::{Ending, Sight, Watch, What, Wish, Witness, each_message};
+use crate::watch::{Sight, Watch, Wish};
 
 /// Octets that a connection holds before the station's task takes no more from the RIB.
 const QUEUE: usize = 256 * 1024;
@@ -291,8 +290,8 @@ impl Station {
         let mut connection = Connection::new(stream);
         let description = concat!("Linnet ", env!("CARGO_PKG_VERSION"));
         connection.push(bmp::initiation(&self.speaker.name, description).into());
-        if self.config.stages.contains(&Stage::LocRib) {
-            connection.push(self.loc_rib_up().into());
+        if let Some(up) = self.voice().loc_rib_up(since_epoch(SystemTime::now())) {
+            connection.push(up.into());
         }
         let wish = Wish { stages: self.config.stages.clone(), table: true };
         let mut sights = Watch::begin(&self.orders, wish);
@@ -355,129 +354,33 @@ impl Station {
         }
     }
 
-    /// Says that Loc-RIB is monitored (RFC 9069 section 5.2): the OPENs are what a peer would have to send to hear it.
-    fn loc_rib_up(&self) -> Vec<u8> {
-        let families = Family::ALL.into_iter().map(Capability::Multiprotocol);
-        let open = Open {
-            asn: self.speaker.local_as,
-            hold_time: HoldTime::default(),
-            router_id: self.speaker.router_id,
-            capabilities: families.chain([Capability::FourOctetAs(self.speaker.local_as)]).collect(),
-        };
-        let open = Message::Open(open).encode(&context());
-        let header = self.loc_rib_header(SystemTime::now());
-        bmp::peer_up(&header, header.address, (0, 0), &open, &open)
-    }
-
-    fn loc_rib_header(&self, at: SystemTime) -> PeerHeader {
-        PeerHeader {
-            stage: Stage::LocRib,
-            address: IpAddr::V4(self.speaker.router_id.0),
-            asn: self.speaker.local_as,
-            router_id: self.speaker.router_id,
-            time: since_epoch(at),
-        }
-    }
-
-    /// Peer Up and Peer Down are said once for both sides of the policy where both are told: it is one peer.
-    fn adj_rib_in(&self) -> Option<Stage> {
-        let stages = &self.config.stages;
-        let adj = [Stage::PrePolicy, Stage::PostPolicy];
-        adj.into_iter().find(|stage| stages.contains(stage))
-    }
-
     fn tell(&self, connection: &mut Connection, sight: &Sight) {
-        let mut count = 0;
-        let mut push = |message: Vec<u8>| {
-            connection.push(message.into());
-            count += 1;
-        };
-        match &sight.what {
-            What::Up(of) => {
-                if let Some(stage) = self.adj_rib_in() {
-                    let carrier = &of.carrier;
-                    let ports = (carrier.local_port, carrier.remote_port);
-                    let local = of.established.local_address;
-                    let header = header(of, stage, sight.at);
-                    push(bmp::peer_up(&header, local, ports, &carrier.sent_open, &carrier.received_open));
-                }
-            }
-            What::Down(of, ending) => {
-                if let Some(stage) = self.adj_rib_in() {
-                    push(bmp::peer_down(&header(of, stage, sight.at), &reason(ending)));
-                }
-            }
-            What::Updates { of, stage, messages } => {
-                let header = match of {
-                    Some(of) => header(of, *stage, sight.at),
-                    None => self.loc_rib_header(sight.at),
-                };
-                each_message(messages).for_each(|message| push(bmp::route_monitoring(&header, message)));
-            }
-            What::Told => self.known.send_modify(|known| known.state = StationState::Up),
+        let messages = self.voice().say(since_epoch(sight.at), &sight.what);
+        if matches!(sight.what, What::Told) {
+            self.known.send_modify(|known| known.state = StationState::Up);
         }
-        if count > 0 {
-            self.known.send_modify(|known| known.messages += count);
+        if !messages.is_empty() {
+            self.known.send_modify(|known| known.messages += messages.len() as u64);
         }
+        messages.into_iter().for_each(|message| connection.push(message.into()));
+    }
+
+    fn voice(&self) -> Voice<'_> {
+        let Speaker { local_as, router_id, .. } = self.speaker;
+        Voice { stages: &self.config.stages, local_as, router_id }
     }
 
     fn report(&self, connection: &mut Connection, counted: Vec<Counted>) {
-        let Some(stage) = self.adj_rib_in() else { return };
-        let at = SystemTime::now();
+        let at = since_epoch(SystemTime::now());
         for (of, counts, by_family) in counted {
-            let rejected = u32::try_from(counts.received.saturating_sub(counts.accepted)).unwrap_or(u32::MAX);
-            let mut statistics = vec![Statistic::Rejected(rejected), Statistic::AdjRibIn(counts.received as u64)];
-            for (family, (received, _)) in Family::ALL.into_iter().zip(by_family) {
-                statistics.push(Statistic::AdjRibInOf(family.afi(), family.safi(), received as u64));
+            if let Some(report) = self.voice().statistics(at, &of, &counts, by_family) {
+                connection.push(report.into());
+                self.known.send_modify(|known| known.messages += 1);
             }
-            statistics.push(Statistic::AdjRibOut(counts.advertised as u64));
-            connection.push(bmp::stats_report(&header(&of, stage, at), &statistics).into());
-            self.known.send_modify(|known| known.messages += 1);
         }
-    }
-}
-
-fn header(of: &Witness, stage: Stage, at: SystemTime) -> PeerHeader {
-    PeerHeader {
-        stage,
-        address: of.address(),
-        asn: of.established.remote_as,
-        router_id: of.established.remote_id,
-        time: since_epoch(at),
     }
 }
 
 fn since_epoch(at: SystemTime) -> Duration {
     at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
-}
-
-/// RFC 7854 section 4.9.
-fn reason(ending: &Ending) -> PeerDown {
-    let bytes = |notification: &Notification| Message::Notification(notification.clone()).encode(&context()).to_vec();
-    match ending {
-        Ending::Removed => PeerDown::Deconfigured,
-        Ending::Down(reason) => match reason {
-            DownReason::Sent(notification) => PeerDown::Notified(bytes(notification)),
-            DownReason::Received(notification) => PeerDown::RemoteNotified(bytes(notification)),
-            DownReason::ConnectionLost(_) => PeerDown::RemoteClosed,
-            DownReason::HoldTimerExpired => PeerDown::Notified(bytes(&Notification::hold_timer_expired())),
-            DownReason::SendHoldTimerExpired => PeerDown::Notified(bytes(&Notification::send_hold_timer_expired())),
-            // Events 2 (ManualStop) and 8 (AutomaticStop) of RFC 4271 section 8.1.
-            DownReason::Stopped { silent: true } => PeerDown::Closed(2),
-            DownReason::Stopped { silent: false } => PeerDown::Closed(8),
-        },
-    }
-}
-
-/// OPEN and NOTIFICATION read the same in every session.
-fn context() -> UpdateContext {
-    UpdateContext {
-        four_octet_as: true,
-        external: true,
-        families: Default::default(),
-        add_path: Default::default(),
-        extended_next_hop: Default::default(),
-        link: None,
-        max_message_len: 4096,
-    }
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bgp_proto::bmp::Stage;
+use bgp_proto::monitor::{What, Witness, each_message};
 use bgp_proto::mrt::{self, Ends, Entry, IndexedPeer, MOST};
 use bgp_proto::rib::{Held, KnownPeer, PageStart};
 use bgp_proto::session::State;
@@ -19,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::config::MrtConfig;
 use crate::rib_task::{Known, Order};
-use crate::watch::{Sight, Watch, What, Wish, Witness, each_message};
+use crate::watch::{Sight, Watch, Wish};
 
 /// Octets of one file of updates, above which the next begins early.
 const LONGEST_UPDATES: u64 = 256 * 1024 * 1024;

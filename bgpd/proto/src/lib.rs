@@ -19,6 +19,7 @@ pub mod conduct;
 pub mod discovery;
 pub mod filter;
 pub mod hints;
+pub mod monitor;
 pub mod mrt;
 pub mod prefix_limit;
 pub mod rib;

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 
 use crate::prefix_limit::{Hold, LimitAction, MOST_PREFIXES, PrefixHistory, PrefixLimit};
-use crate::rib::{self, BestChange, Drain, PeerPolicy, Rib, RibConfig};
+use crate::rib::{self, BestChange, Drain, Held, PageStart, PeerPolicy, Rib, RibConfig, Seen};
 use crate::rtr::Changes;
 use crate::session::{self, Direction, DownReason, Established, Session, SessionConfig, State, Stop};
 use crate::time::Instant;
@@ -36,6 +36,8 @@ pub enum Output {
     Best(Vec<BestChange>),
     /// See [`crate::rib::Output::Converged`].
     Converged(Family),
+    /// What befell Adj-RIB-In, between the [`Output::Up`] and the [`Output::Down`] of its session; only if that was asked for.
+    Seen(Vec<Seen>),
     /// See [`crate::rib::Output::ManyPrefixes`].
     ManyPrefixes(PeerId),
     /// A peer sent more than it may: its session ends, for as long as [`Speaker::held`] says.
@@ -242,6 +244,16 @@ impl Speaker {
         self.dirty = true;
     }
 
+    /// Whether [`Output::Seen`] is told.
+    pub fn set_watched(&mut self, on: bool) {
+        self.rib.set_watched(on);
+    }
+
+    /// See [`Rib::walk`].
+    pub fn walk(&mut self, start: PageStart, limit: usize) -> (Vec<Held>, Option<PageStart>) {
+        self.rib.walk(start, limit)
+    }
+
     /// See [`Session::accepts_incoming`]; `false` for a peer that is not there.
     #[must_use]
     pub fn accepts_incoming(&self, peer: PeerId) -> bool {
@@ -338,8 +350,16 @@ impl Speaker {
             } else if self.dirty {
                 self.dirty = self.rib.run(now);
             } else {
-                return None;
+                self.tell_seen();
+                return self.outputs.pop_front();
             }
+        }
+    }
+
+    fn tell_seen(&mut self) {
+        let seen = self.rib.take_seen();
+        if !seen.is_empty() {
+            self.outputs.push_back(Output::Seen(seen));
         }
     }
 
@@ -370,6 +390,9 @@ impl Speaker {
     }
 
     fn handle_session(&mut self, peer: PeerId, output: session::Output, of_rib: bool, now: Instant) {
+        if matches!(output, session::Output::Up(_) | session::Output::Down(_)) {
+            self.tell_seen();
+        }
         let Some(known) = self.peers.get_mut(&peer) else { return };
         match output {
             session::Output::Connect => self.outputs.push_back(Output::Connect(peer)),

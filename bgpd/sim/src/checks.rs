@@ -26,6 +26,7 @@ pub fn all(network: &Network) -> Result<(), String> {
     loc_ribs_are_the_oracles(network)?;
     reports_add_up(network)?;
     what_is_sent_is_held(network)?;
+    stations_know(network)?;
     nothing_waits(network)
 }
 
@@ -113,6 +114,14 @@ pub fn limits_hold(network: &Network) -> Result<(), String> {
 /// Which one is not.
 pub fn paths_are_watched(network: &Network) -> Result<(), String> {
     network.paths_are_watched()
+}
+
+/// What monitoring stations were told comes to the tables that the nodes have.
+///
+/// # Errors
+/// The first path that differs.
+pub fn stations_know(network: &Network) -> Result<(), String> {
+    network.stations_know()
 }
 
 /// Everybody validates by what its cache has, or by nothing if that has been away for too long.

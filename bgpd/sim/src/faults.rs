@@ -56,6 +56,8 @@ pub enum Action {
     RunCache(NodeId, bool, bool),
     /// See [`Network::cut_cache`].
     CutCache(NodeId),
+    /// See [`Network::connect_station`].
+    ConnectStation(NodeId),
     /// See [`Network::cache_forgets`].
     CacheForgets(NodeId),
     /// See [`Network::set_unreachable`].
@@ -89,6 +91,7 @@ impl Network {
             Action::RunCache(node, running, has_data) => self.run_cache(node, running, has_data),
             Action::CutCache(node) => self.cut_cache(node),
             Action::CacheForgets(node) => self.cache_forgets(node),
+            Action::ConnectStation(node) => self.connect_station(node),
             Action::SetUnreachable(node, next_hop, unreachable) => self.set_unreachable(node, next_hop, unreachable),
         }
     }
@@ -252,6 +255,17 @@ pub fn schedule_cache_faults(network: &mut Network, random: &mut Random, span: D
             }
             2 => network.at(time, Action::CutCache(node)),
             _ => network.at(time, Action::CacheForgets(node)),
+        }
+    }
+}
+
+/// Schedules stations that begin anew, amid all else.
+pub fn schedule_stations(network: &mut Network, random: &mut Random, span: Duration) {
+    let nodes: Vec<NodeId> = network.topology().ids().filter(|node| network.topology().node(*node).monitored).collect();
+    for node in nodes {
+        for _ in 0..random.below(4) {
+            let time = network.now() + random.between(Duration::ZERO, span);
+            network.at(time, Action::ConnectStation(node));
         }
     }
 }

@@ -9,6 +9,9 @@
 //! * [`checks`] compares the two, and looks at what each side of a session believes of the other;
 //! * [`scenario`] and [`faults`] draw topologies and misfortunes from a seed, and [`trial`] is one whole run.
 //!
+//! Beside sessions and routes, prefix limits have their timers, BFD its datagrams, which links lose, RPKI its caches ([`cache`]),
+//! and nodes have monitoring stations, which replay what they are told.
+//!
 //! `cargo test -p bgp-sim` runs 200 fixed seeds and those in `seeds.txt`, which failed once. One seed's transcript is shown by
 //! `LINNET_SIM_SEED=7 cargo test -p bgp-sim one_seed -- --nocapture`; whoever looks for more runs
 //! `LINNET_SIM_RANGE=200..9000 cargo test -p bgp-sim many -- --ignored --nocapture`.
@@ -21,12 +24,14 @@ pub mod cache;
 pub mod checks;
 pub mod faults;
 mod limits;
+mod monitor;
 pub mod network;
 mod node;
 pub mod oracle;
 pub mod policy;
 pub mod random;
 mod relations;
+mod replay;
 mod rtr;
 pub mod scenario;
 mod shares;

@@ -19,6 +19,7 @@ use bgp_proto::wire::notification::Cease;
 
 use crate::faults::Action;
 use crate::limits::Limits;
+use crate::monitor::Monitor;
 use crate::node::Node;
 use crate::random::Random;
 use crate::rtr::Item;
@@ -60,6 +61,8 @@ pub(crate) enum Event {
     WakeRtr(NodeId),
     /// Something comes to a node or its RPKI cache on this connection.
     Rtr(NodeId, u64, Item),
+    /// A node tells its station the next page of the table.
+    Page(NodeId),
     /// A session that was down for its prefixes starts again.
     LimitOver(NodeId, NodeId),
     /// Something is done to the network.
@@ -246,6 +249,7 @@ impl Network {
             Event::Wake(node) => self.wake(node),
             Event::WakeRtr(node) => self.wake_rtr(node),
             Event::Rtr(node, connection, item) => self.take_rtr(node, connection, item),
+            Event::Page(node) => self.next_page(node),
             Event::WakeBfd(node) => self.wake_bfd(node),
             Event::Datagram(link, side, octets) => self.take_datagram(link, side, octets),
             Event::LimitOver(node, peer) => self.limit_over(node, peer),
@@ -343,17 +347,20 @@ impl Network {
                 self.last_up = self.now;
                 self.note(format_args!("{node} up {}", neighbour(peer)));
                 self.came_up(node, neighbour(peer));
+                self.station_hears_up(node, neighbour(peer));
             }
             Output::Down(peer, reason) => {
                 self.stir();
                 self.downs += 1;
                 self.note(format_args!("{node} down {}: {reason}", neighbour(peer)));
                 self.path_is_doubtful(node, neighbour(peer));
+                self.station_hears_down(node, neighbour(peer), reason);
             }
             Output::Converged(family) => {
                 self.stir();
                 self.note(format_args!("{node} converged {family}"));
             }
+            Output::Seen(seen) => self.station_hears(node, &seen),
             Output::ManyPrefixes(peer) => self.warned(node, neighbour(peer)),
             Output::TooManyPrefixes(peer) => self.exceeded(node, neighbour(peer)),
             Output::Best(changes) => {
@@ -363,6 +370,7 @@ impl Network {
                     let from: Vec<_> = change.paths.iter().map(|path| path.peer.0).collect();
                     self.transcript.note(self.now, format_args!("{node}   {} by {from:?}", change.prefix));
                 }
+                self.station_hears_best(node, &changes);
                 self.nodes[node.index()].hear(changes);
             }
         }
@@ -406,6 +414,7 @@ impl Network {
             self.note(format_args!("{node} starts"));
             self.watch_paths(node);
             self.start_rtr(node);
+            self.connect_station(node);
         }
         if was_dark {
             for link in self.links_of(node) {
@@ -436,6 +445,7 @@ impl Network {
         state.speaker = None;
         state.wake = None;
         state.reported.clear();
+        state.monitor = Monitor::default();
         self.limits.forget(node);
         let state = &mut self.nodes[node.index()];
         state.dark |= death == Death::Power;

@@ -8,6 +8,7 @@ use bgp_proto::time::Instant;
 use bgp_proto::types::Prefix;
 
 use crate::bfd::Watch;
+use crate::monitor::Monitor;
 use crate::rtr::Rpki;
 use crate::topology::NodeId;
 
@@ -24,6 +25,8 @@ pub(crate) struct Node {
     pub(crate) wake: Option<Instant>,
     /// The moment of the last wake, and how many there were in it.
     pub(crate) woken: (Instant, u32),
+    /// Its monitoring station.
+    pub(crate) monitor: Monitor,
     /// Its RPKI cache.
     pub(crate) rpki: Rpki,
     /// The BFD of the host.

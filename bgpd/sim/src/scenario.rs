@@ -87,6 +87,9 @@ const BANDWIDTHS: u64 = 26;
 /// The stream of chance for [`Scenario::ask_caches`].
 const CACHES: u64 = 28;
 
+/// The stream of chance for who is monitored.
+const MONITORED: u64 = 29;
+
 /// The stream of chance for who validates, and what.
 const VALIDATION: u64 = 12;
 
@@ -156,6 +159,7 @@ impl Scenario {
         scenario.leave_out_addresses(seed);
         scenario.watch_paths(seed);
         scenario.weigh_paths(seed);
+        scenario.monitor(seed);
         scenario.validate();
         scenario.ask_caches(seed);
         scenario
@@ -311,6 +315,13 @@ impl Scenario {
                 }
             }
         }
+    }
+
+    /// Stations are told of some nodes.
+    fn monitor(&mut self, seed: u64) {
+        let mut random = Random::new(seed, MONITORED);
+        let some = random.percent(40);
+        self.topology.nodes.iter_mut().for_each(|node| node.monitored = some && random.percent(50));
     }
 
     /// Some nodes know who may originate what.

@@ -80,6 +80,8 @@ pub struct NodeSpec {
     pub deferral: Duration,
     /// How far it is drained; outlives its process.
     pub drain: Drain,
+    /// A monitoring station is told of it (RFC 7854).
+    pub monitored: bool,
     /// Its BFD outlives its process, as one in hardware does, and says so (C).
     pub bfd_outlives: bool,
     /// What it validates origins against (RFC 6811); `None`: it does not.

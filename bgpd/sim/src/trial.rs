@@ -40,6 +40,8 @@ const LIMITS: u64 = 22;
 const DATAGRAMS: u64 = 25;
 /// The stream of chance for what befalls RPKI caches.
 const CACHES: u64 = 27;
+/// The stream of chance for which stations begin anew.
+const STATIONS: u64 = 30;
 /// The stream of chance for who no longer reaches which next hop.
 const UNREACHABLE: u64 = 14;
 
@@ -68,6 +70,7 @@ struct Chances {
     limits: Random,
     datagrams: Random,
     caches: Random,
+    stations: Random,
 }
 
 impl Chances {
@@ -80,12 +83,13 @@ impl Chances {
             limits: Random::new(seed, LIMITS),
             datagrams: Random::new(seed, DATAGRAMS),
             caches: Random::new(seed, CACHES),
+            stations: Random::new(seed, STATIONS),
         }
     }
 }
 
 fn play(network: &mut Network, scenario: &mut Scenario, chances: &mut Chances) -> Result<(), String> {
-    let Chances { random, drains, unreachable, losses, limits, datagrams, caches } = chances;
+    let Chances { random, drains, unreachable, losses, limits, datagrams, caches, stations } = chances;
     // 1. All start, at about the same time: connections cross.
     for node in network.topology().ids() {
         let time = network.now() + random.between(Duration::ZERO, Duration::from_secs(2));
@@ -105,6 +109,7 @@ fn play(network: &mut Network, scenario: &mut Scenario, chances: &mut Chances) -
     faults::schedule_limits(network, limits, span);
     faults::schedule_datagram_losses(network, datagrams, span);
     faults::schedule_cache_faults(network, caches, span);
+    faults::schedule_stations(network, stations, span);
     for _ in 0..SLICES {
         network.run_until(network.now() + span / SLICES);
         let checked = checks::reports_add_up(network).and_then(|()| checks::limits_hold(network));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bgp_proto::bfd;
 use bgp_proto::conduct::DefaultOriginate;
-use bgp_proto::filter::{Condition, Filter, Rule, Set, Validation};
+use bgp_proto::filter::{Condition, Filter, PrefixMatch, Rule, Set, Validation};
 use bgp_proto::prefix_limit::{LimitAction, PrefixLimit};
 use bgp_proto::rib::Drain;
 use bgp_proto::rtr::Vrp;
@@ -41,6 +41,7 @@ fn node(number: u8, asn: u32) -> NodeSpec {
         drain: Drain::Off,
         unreachable: BTreeSet::new(),
         bfd_outlives: false,
+        monitored: false,
         vrps: None,
         cache: None,
         cache_gone: false,
@@ -759,7 +760,7 @@ fn routes_come_and_go_with_what_an_rpki_cache_says_and_outlive_it_by_the_expire_
         topology.nodes[1].peers.get_mut(&NodeId(0)).expect("a neighbour").import = Some(Arc::new(filter));
         (topology.nodes[1].vrps, topology.nodes[1].cache) = (Some([vrp(65009)].into()), Some(cache));
         let mut network = running(topology);
-        let mut at_rest = |network: &mut Network, held: bool, what: &str| {
+        let at_rest = |network: &mut Network, held: bool, what: &str| {
             rest(network);
             assert_eq!((holds(network, 1), holds(network, 2)), (held, held), "{what}, {cache:?}");
             assert_eq!(checks::all(network), Ok(()), "{what}, {cache:?}");
@@ -795,6 +796,69 @@ fn routes_come_and_go_with_what_an_rpki_cache_says_and_outlive_it_by_the_expire_
         network.change_vrp(middle, vrp(65001), false);
         at_rest(&mut network, false, "it said so while the connection was lost");
     }
+}
+
+/// The chain, with a station of the node in the middle, which takes of the first node all but 10.2.0.0/16 and marks what it takes.
+fn monitored_chain() -> Topology {
+    let mut topology = chain();
+    topology.nodes.iter_mut().for_each(|node| node.graceful_restart = Some(60));
+    topology.nodes[1].monitored = true;
+    // Some of its own, in both families, which has no next hop.
+    let none = NextHop::V6 { global: Ipv6Addr::UNSPECIFIED, link_local: None };
+    for (own, attributes) in
+        [("10.9.0.0/16", own_route()), ("2001:db8:9::/48", Attributes { next_hop: none, ..own_route() })]
+    {
+        topology.nodes[1].originated.insert(own.parse().expect("a prefix"), attributes);
+    }
+    let refused = vec!["10.2.0.0/16".parse().expect("a prefix")];
+    let mark = Set { add_communities: vec![Community(7).into()], ..Set::default() };
+    let reject = Rule::reject(vec![Condition::Prefix(refused.into_iter().map(PrefixMatch::exact).collect())]);
+    let rules = vec![reject, Rule { set: mark, ..Rule::accept(vec![]) }];
+    let filter = Arc::new(Filter { name: "in".to_owned(), rules });
+    topology.nodes[1].peers.get_mut(&NodeId(0)).expect("a neighbour").import = Some(filter);
+    for other in ["10.2.0.0/16", "10.3.0.0/16", "10.4.0.0/16", "10.5.0.0/16"] {
+        topology.nodes[0].originated.insert(other.parse().expect("a prefix"), own_route());
+    }
+    topology
+}
+
+#[test]
+fn what_a_station_is_told_comes_to_the_tables_of_its_node_whatever_befalls_them() {
+    let mut network = running(monitored_chain());
+    let refused: Prefix = "10.2.0.0/16".parse().expect("a prefix");
+    let know = |network: &mut Network, what: &str| {
+        rest(network);
+        assert_eq!(checks::all(network), Ok(()), "{what}");
+    };
+    know(&mut network, "after the start");
+    network.withdraw(NodeId(0), &[refused]);
+    know(&mut network, "a refused path is gone");
+    network.originate(NodeId(0), &[(refused, own_route()), (prefix(), with_communities(3))]);
+    know(&mut network, "it is back, and another one has changed");
+    let open = network.topology().peer(NodeId(1), NodeId(2)).expect("a neighbour").clone();
+    network.set_policy(NodeId(1), NodeId(0), open);
+    know(&mut network, "another filter takes all as it is");
+    // It restarts gracefully, and says the same again, but for one path.
+    network.kill(NodeId(0), Death::Killed);
+    network.run_until(network.now() + Duration::from_secs(3));
+    network.withdraw(NodeId(0), &[prefix()]);
+    network.start(NodeId(0), true);
+    know(&mut network, "a neighbour has restarted");
+    // One that comes while paths change is told the table page by page, and what changes meanwhile.
+    network.connect_station(NodeId(1));
+    network.originate(NodeId(0), &[(prefix(), own_route())]);
+    network.run_until(network.now() + Duration::from_millis(25));
+    network.withdraw(NodeId(0), &["10.3.0.0/16", "10.5.0.0/16"].map(|text| text.parse().expect("a prefix")));
+    know(&mut network, "it came amid changes");
+    // One that comes while a neighbour restarts.
+    network.kill(NodeId(0), Death::Killed);
+    network.run_until(network.now() + Duration::from_secs(1));
+    network.connect_station(NodeId(1));
+    network.run_until(network.now() + Duration::from_secs(1));
+    network.start(NodeId(0), true);
+    know(&mut network, "it came while routes were kept for a neighbour");
+    network.reset_session(NodeId(1), NodeId(0));
+    know(&mut network, "a session was reset");
 }
 
 /// The chain, whose first two nodes watch the path between them: 300 ms, three times.

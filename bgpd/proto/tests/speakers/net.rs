@@ -299,7 +299,11 @@ impl Net {
                 }
                 Output::Best(changes) => self.nodes[node].best.extend(changes),
                 Output::Down(peer, reason) => self.nodes[node].downs.push((peer, reason)),
-                Output::Up(_) | Output::Converged(_) | Output::ManyPrefixes(_) | Output::TooManyPrefixes(_) => {}
+                Output::Up(_)
+                | Output::Converged(_)
+                | Output::Seen(_)
+                | Output::ManyPrefixes(_)
+                | Output::TooManyPrefixes(_) => {}
             }
         }
     }

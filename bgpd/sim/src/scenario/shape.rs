@@ -142,6 +142,7 @@ impl Scenario {
                 notification: false,
                 long_lived: 0,
                 bfd_outlives: false,
+                monitored: false,
                 vrps: None,
                 cache: None,
                 cache_gone: false,

@@ -12,6 +12,7 @@ mod long_lived;
 mod neighbors;
 mod reflector;
 mod rewrites;
+mod roles;
 mod routers;
 mod rpki;
 mod runner;

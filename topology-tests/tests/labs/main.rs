@@ -18,6 +18,7 @@ mod rpki;
 mod runner;
 mod segment;
 mod send_hold;
+mod strangers;
 mod tcp_ao;
 mod two_racks;
 mod unnumbered;

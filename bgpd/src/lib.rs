@@ -42,7 +42,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bgp_proto::rib::{self, BestChange, ExportTrial, ExportVerdict, PageStart, PeerCounts, Retained, Scope};
 use bgp_proto::rtr::Vrp;
-use bgp_proto::session::State;
+use bgp_proto::session::{DownReason, State, Stop};
 use bgp_proto::types::{Asn, Family, Interface, PeerId, Prefix, RouterId};
 use bgp_proto::wire::Notification;
 use bgp_proto::wire::attributes::Attributes;
@@ -167,6 +167,24 @@ pub enum SetEnabledError {
          give it a [[bgp.peer]] of its own, or lower the limit of its [[bgp.dynamic-peer]]"
     )]
     Dynamic {
+        /// Which.
+        name: String,
+    },
+}
+
+/// Why a peer's session was not reset.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResetError {
+    /// No peer has this name.
+    #[error(transparent)]
+    Unknown(#[from] UnknownPeer),
+    /// Its routes were to be kept, and would not be.
+    #[error(
+        "{name:?} and this node have not agreed on keeping routes across a NOTIFICATION (RFC 8538), so this reset would cost \
+         them: its session was left as it is; switch graceful restart with notifications on at both ends \
+         (graceful-restart = {{ notification = true }}), or reset it without keeping routes"
+    )]
+    CostsRoutes {
         /// Which.
         name: String,
     },
@@ -446,7 +464,25 @@ impl Bgp {
     /// No peer has this name.
     pub async fn reset(&self, peer: &str, communication: Option<&str>) -> Result<(), UnknownPeer> {
         let cease = administrative(Cease::AdministrativeReset, communication);
-        let _ = self.find(peer).await?.commands.send(PeerCommand::Reset(cease)).await;
+        let _ = self.find(peer).await?.commands.send(PeerCommand::Reset(Stop::Reset(cease))).await;
+        Ok(())
+    }
+
+    /// As [`Bgp::reset`], but never by a hard reset: both ends keep the other's routes, as stale, until the session is back (RFC
+    /// 8538 section 4). One that is not up has none to lose, and is only started again.
+    ///
+    /// # Errors
+    /// No peer has this name, or the two have not agreed on that: nothing is done.
+    pub async fn reset_keeping_routes(&self, peer: &str, communication: Option<&str>) -> Result<(), ResetError> {
+        let found = self.find(peer).await?;
+        let cease = administrative(Cease::AdministrativeReset, communication);
+        let (answer, status) = oneshot::channel();
+        let _ = found.commands.send(PeerCommand::Status(answer)).await;
+        let agreed = status.await.ok().and_then(|status| status.established);
+        if agreed.is_some_and(|agreed| agreed.retain(&DownReason::Sent(cease.clone())).is_none()) {
+            return Err(ResetError::CostsRoutes { name: peer.to_owned() });
+        }
+        let _ = found.commands.send(PeerCommand::Reset(Stop::PlainReset(cease))).await;
         Ok(())
     }
 

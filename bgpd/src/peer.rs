@@ -53,8 +53,8 @@ pub(crate) enum PeerCommand {
     Reconfigure(Box<PeerConfig>, Box<SessionConfig>),
     /// Asks for the peer's routes again.
     Refresh,
-    /// Ends the session with this Cease and starts it again.
-    Reset(Notification),
+    /// Ends the session like this, by [`Stop::Reset`] or [`Stop::PlainReset`].
+    Reset(Stop),
     /// Ends the session with this Cease; it stays down until `Enable`.
     Disable(Notification),
     /// Starts it again.
@@ -355,7 +355,7 @@ impl Peer {
                 }
             }
             PeerCommand::Reset(_) if self.prefixes.hold.is_some() => self.release(),
-            PeerCommand::Reset(cease) => self.end_session(Stop::Reset(cease)),
+            PeerCommand::Reset(how) => self.end_session(how),
             PeerCommand::Disable(cease) => {
                 self.disabled = true;
                 self.prefixes.hold = None;
@@ -416,7 +416,8 @@ impl Peer {
     fn end_session(&mut self, how: Stop) {
         self.history.cease = match &how {
             Stop::Cease(cease) | Stop::Reset(cease) => Some(cease.clone()),
-            Stop::Silent => None,
+            // The reason that the session gives tells of it.
+            Stop::PlainReset(_) | Stop::Silent => None,
         };
         self.session.stop(self.clock.now(), how);
     }

@@ -10,7 +10,9 @@ use bgp_proto::filter::{Condition, Filter, PrefixMatch, Rule};
 use bgp_proto::rib::{Aggregate, Aggregates};
 use bgp_proto::session::{RemoteAs, State};
 use bgp_proto::types::{Asn, HoldTime};
-use bgpd::{Authentication, Event, PeerConfig, RouteQuery, RouteScope, Secret, SetEnabledError, Shutdown, Ttl};
+use bgpd::{
+    Authentication, Event, PeerConfig, ResetError, RouteQuery, RouteScope, Secret, SetEnabledError, Shutdown, Ttl,
+};
 use support::{ASN, Ending, Speaker, attributes, numbered, pair, prefix, wait_for};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -373,6 +375,41 @@ async fn a_reset_ends_the_session_and_starts_it_again_and_a_soft_one_does_not() 
         if heard { Ok(()) } else { Err(format!("{told:?}")) }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_that_keeps_routes_costs_none_at_either_end_and_is_refused_where_it_would() {
+    let restart = |notification| {
+        move |config: &mut bgpd::Config, _: &mut PeerConfig| {
+            config.graceful_restart =
+                Some(bgpd::GracefulRestart { restart_time: 60, notification, ..Default::default() });
+        }
+    };
+    let (left, right) = pair(restart(true), restart(true)).await;
+    left.originate([(prefix("10.1.0.0/16"), attributes(None))]).await;
+    right.originate([(prefix("10.2.0.0/16"), attributes(None))]).await;
+    right.wait_prefix(prefix("10.1.0.0/16")).await;
+    left.wait_prefix(prefix("10.2.0.0/16")).await;
+    left.bgp.reset_keeping_routes("right", Some("new optics")).await.unwrap();
+    for (speaker, other, reason) in [
+        (&left, "right", "sent Cease / Administrative Reset: \"new optics\""),
+        (&right, "left", "received Cease / Administrative Reset: \"new optics\""),
+    ] {
+        let again = speaker.wait_peer(other, "up again", |peer| peer.counters.established == 2).await;
+        assert_eq!(again.last_down.map(|down| down.reason).as_deref(), Some(reason));
+        let told = speaker.told.lock().unwrap();
+        assert!(told.ending.iter().all(|ending| !matches!(ending, Ending::Gone(_))), "{:?}", told.ending);
+    }
+
+    let (left, _right) = pair(restart(true), restart(false)).await;
+    left.wait_established("right").await;
+    let error = left.bgp.reset_keeping_routes("right", None).await.unwrap_err();
+    assert_eq!(error, ResetError::CostsRoutes { name: "right".to_owned() });
+    assert_eq!(left.peer("right").await.unwrap().state, State::Established, "nothing was done");
+    // A session that is not up has nothing to lose.
+    left.bgp.set_enabled("right", false, None).await.unwrap();
+    left.bgp.reset_keeping_routes("right", None).await.unwrap();
+    assert!(matches!(left.bgp.reset_keeping_routes("nobody", None).await, Err(ResetError::Unknown(_))));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -153,7 +153,9 @@ pub(crate) enum BgpCommand {
     },
     /// Ends a session and starts it again.
     #[command(
-        after_help = "Examples:\n  linnet bgp reset tor-a\n  linnet bgp reset tor-a --message 'new optics, CHG-1234'\n  linnet bgp reset tor-a --soft"
+        after_help = "Where both ends keep routes across NOTIFICATIONs (RFC 8538), this is a hard reset, which costs them, unless --keep-routes is \
+        given.\n\nExamples:\n  linnet bgp reset tor-a\n  linnet bgp reset tor-a --message 'new optics, CHG-1234'\n  \
+        linnet bgp reset tor-a --keep-routes\n  linnet bgp reset tor-a --soft"
     )]
     Reset {
         /// A peer's name or address.
@@ -161,6 +163,9 @@ pub(crate) enum BgpCommand {
         /// Only apply filters again and exchange routes anew; the session stays up.
         #[arg(long)]
         soft: bool,
+        /// Both ends keep the other's routes until the session is back (RFC 8538); nothing is done where they would not.
+        #[arg(long, conflicts_with = "soft")]
+        keep_routes: bool,
         /// What to tell the person at the other end (RFC 9003), at most 255 octets.
         #[arg(long, value_name = "TEXT", conflicts_with = "soft", value_parser = communication)]
         message: Option<String>,

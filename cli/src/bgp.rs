@@ -160,8 +160,14 @@ pub(crate) async fn summary(client: &Client, print: &Printer) -> Result<Answer, 
     Ok(Answer::Yes)
 }
 
-pub(crate) async fn reset(client: &Client, peer: String, soft: bool, message: Option<String>) -> Result<Answer, Error> {
-    let request = api::BgpResetRequest { peer, soft, communication: message.unwrap_or_default() };
+pub(crate) async fn reset(
+    client: &Client,
+    peer: String,
+    soft: bool,
+    keep_routes: bool,
+    message: Option<String>,
+) -> Result<Answer, Error> {
+    let request = api::BgpResetRequest { peer, soft, keep_routes, communication: message.unwrap_or_default() };
     client.bgp().reset(request).await.map_err(|status| client.refused(status))?;
     Ok(Answer::Yes)
 }

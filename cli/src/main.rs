@@ -88,7 +88,9 @@ async fn run(args: Args) -> Result<Answer, Error> {
             BgpCommand::Rpki { prefix } => bgp::rpki(&client, &print, prefix).await,
             BgpCommand::Disable { peer, message } => bgp::set_enabled(&client, peer, false, message).await,
             BgpCommand::Enable { peer } => bgp::set_enabled(&client, peer, true, None).await,
-            BgpCommand::Reset { peer, soft, message } => bgp::reset(&client, peer, soft, message).await,
+            BgpCommand::Reset { peer, soft, keep_routes, message } => {
+                bgp::reset(&client, peer, soft, keep_routes, message).await
+            }
         },
         Command::Bfd { command: BfdCommand::List } => bfd::list(&client, &print).await,
         Command::Route { command } => match command {

@@ -29,6 +29,7 @@ fn wrong_use_is_2() {
         &["bgp", "disable"],
         &["bgp", "enable", "x", "--message", "x"],
         &["bgp", "reset", "x", "--soft", "--message", "x"],
+        &["bgp", "reset", "x", "--soft", "--keep-routes"],
         &["route", "get", "10.0.0"],
         &["bgp", "routes", "--rejected", "--received", "x"],
         &["endpoint", "add", "--name", "x"],

@@ -9,8 +9,8 @@ use bgp_proto::conduct::{DefaultOriginate, NextHopMode};
 use bgp_proto::session::{Established, State};
 use bgp_proto::types::{Family, HoldTime, PeerId, Prefix};
 use bgpd::{
-    AoKey, Authentication, BfdStatus, LimitAction, PeerConfig, PeerStatus, PrefixLimit, RouteQuery, RouteScope,
-    SetEnabledError, Ttl, UnknownPeer,
+    AoKey, Authentication, BfdStatus, LimitAction, PeerConfig, PeerStatus, PrefixLimit, ResetError, RouteQuery,
+    RouteScope, SetEnabledError, Ttl, UnknownPeer,
 };
 use futures_util::{Stream, stream};
 use linnet_api::bgp_routes_request::Scope;
@@ -95,13 +95,17 @@ impl Bgp for BgpService {
     }
 
     async fn reset(&self, request: Request<BgpResetRequest>) -> Result<Response<BgpResetReply>, Status> {
-        let BgpResetRequest { peer, soft, communication } = request.into_inner();
+        let BgpResetRequest { peer, soft, communication, keep_routes } = request.into_inner();
         let peer = self.peer_name(peer).await;
-        let done = match soft {
-            true => self.0.bgp().refresh(&peer).await,
-            false => self.0.bgp().reset(&peer, Some(&communication)).await,
+        let done = match (soft, keep_routes) {
+            (true, _) => self.0.bgp().refresh(&peer).await.map_err(ResetError::from),
+            (false, false) => self.0.bgp().reset(&peer, Some(&communication)).await.map_err(ResetError::from),
+            (false, true) => self.0.bgp().reset_keeping_routes(&peer, Some(&communication)).await,
         };
-        done.map_err(|error| unknown(&error))?;
+        done.map_err(|error| match error {
+            ResetError::Unknown(error) => unknown(&error),
+            ResetError::CostsRoutes { .. } => Status::failed_precondition(error.to_string()),
+        })?;
         Ok(Response::new(BgpResetReply {}))
     }
 

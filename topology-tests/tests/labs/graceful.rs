@@ -282,13 +282,25 @@ fn a_hard_reset_costs_routes_and_a_plain_one_does_not(lab: &Lab) {
     assert_eq!(lost(lab, "frr", || drop(linnet(lab, &["bgp", "reset", "frr"]))), [true, true], "our hard reset");
     assert_eq!(down(), "stopped here: Cease / Administrative Reset");
     // Its table shows what the next attempt met with by now.
-    let log = lab.node("frr").unwrap().log("bgpd");
-    let heard =
-        log.lines().rfind(|line| line.contains("NOTIFICATION") && line.contains("received from neighbor 10.6.0.1"));
-    assert!(
-        heard.is_some_and(|line| line.contains("Hard Reset") && line.contains("Administrative Reset")),
-        "{heard:?}"
-    );
+    let heard = || {
+        let log = lab.node("frr").unwrap().log("bgpd");
+        let is_it = |line: &&str| line.contains("NOTIFICATION") && line.contains("received from neighbor 10.6.0.1");
+        log.lines().rfind(is_it).unwrap_or_default().to_owned()
+    };
+    assert!(heard().contains("Hard Reset") && heard().contains("Administrative Reset"), "{}", heard());
+
+    let plain = |name: &'static str| move || drop(linnet(lab, &["bgp", "reset", name, "--keep-routes"]));
+    assert_eq!(lost(lab, "frr", plain("frr")), [false, false], "our plain reset of FRR");
+    assert_eq!(down(), "sent Cease / Administrative Reset");
+    assert!(!heard().contains("Hard Reset") && heard().contains("Administrative Reset"), "{}", heard());
+    assert_eq!(lost(lab, "gobgp", plain("gobgp")), [false, false], "our plain reset of GoBGP");
+    // The others would lose ours, and we theirs: nobody is asked to.
+    for name in ["bird", "openbgpd"] {
+        let before = times(lab, name).unwrap();
+        let said = lab.node("linnet").unwrap().exec(&["linnet", "bgp", "reset", name, "--keep-routes"]).unwrap();
+        assert!(!said.ok() && said.stderr.contains("would cost them"), "{said:?}");
+        assert_eq!(times(lab, name), Ok(before), "{name}");
+    }
 }
 
 /// What GoBGP keeps over a hold timer, as it does above, it must not keep now, and does not for a moment.

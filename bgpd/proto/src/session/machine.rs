@@ -17,6 +17,8 @@ pub(super) enum Detail {
     None,
     /// The owner's Cease.
     Stop(Notification),
+    /// The owner's Cease that is not to be made a hard reset.
+    PlainStop(Notification),
     /// What the parser, the negotiation or BFD found wrong, and the latter two's words.
     Fault(Notification, Option<String>),
     /// How the connection ended, in the shell's words.
@@ -146,6 +148,10 @@ impl Session {
             Action::SendStop => match detail.take() {
                 Some(Detail::Stop(cease)) => {
                     let cease = if cease.ends_routes() { self.final_word(direction, cease) } else { cease };
+                    ending.error = Some(format!("sent {cease}"));
+                    self.say(direction, &Message::Notification(cease));
+                }
+                Some(Detail::PlainStop(cease)) => {
                     ending.error = Some(format!("sent {cease}"));
                     self.say(direction, &Message::Notification(cease));
                 }
@@ -389,6 +395,7 @@ impl Ending {
                     None => format!("sent {notification}"),
                 }),
             ),
+            Detail::PlainStop(cease) => (DownReason::Sent(cease.clone()), None),
             Detail::Lost(reason) => (DownReason::ConnectionLost(reason.clone()), Some(reason.clone())),
             Detail::Received(notification) => {
                 (DownReason::Received(notification.clone()), Some(format!("received {notification}")))

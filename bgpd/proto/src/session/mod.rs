@@ -302,6 +302,8 @@ pub enum Stop {
     Cease(Notification),
     /// Send this Cease and start again after the idle hold time.
     Reset(Notification),
+    /// As [`Stop::Reset`], and never as a hard reset: both ends keep the other's routes if they have RFC 8538.
+    PlainReset(Notification),
     /// Close without a word: this process is about to restart, and the peer is to keep our routes (RFC 4724).
     Silent,
 }
@@ -411,6 +413,7 @@ impl Session {
         let (event, detail) = match how {
             Stop::Cease(cease) => (Event::ManualStop, Detail::Stop(cease)),
             Stop::Reset(cease) => (Event::AutomaticStop, Detail::Stop(cease)),
+            Stop::PlainReset(cease) => (Event::AutomaticStop, Detail::PlainStop(cease)),
             Stop::Silent => (Event::SilentStop, Detail::None),
         };
         if event == Event::AutomaticStop {

@@ -335,20 +335,26 @@ fn with_notification_support_only_a_hard_reset_costs_routes() {
         (cease(Cease::PeerDeConfigured), with_notification(B), None, None),
         (cease(Cease::OutOfResources), with_notification(B), None, kept),
         (Stop::Silent, with_notification(B), kept, kept),
+        (Stop::PlainReset(Notification::cease(Cease::AdministrativeReset)), with_notification(B), kept, kept),
         // A peer that does not keep routes across NOTIFICATIONs is sent what it understands.
         (cease(Cease::AdministrativeReset), with_restart(B), None, None),
         (cease(Cease::OutOfResources), with_restart(B), None, None),
+        (Stop::PlainReset(Notification::cease(Cease::AdministrativeReset)), with_restart(B), None, None),
     ] {
         let both = other == with_notification(B);
         let mut pair = Pair::established(with_notification(A), other);
         let agreed = [A, B].map(|side| pair.sessions[side].established().cloned().unwrap());
-        let sent = if let Stop::Reset(sent) | Stop::Cease(sent) = &how { Some(sent.clone()) } else { None };
+        let plain = matches!(how, Stop::PlainReset(_));
+        let sent = match &how {
+            Stop::Reset(sent) | Stop::Cease(sent) | Stop::PlainReset(sent) => Some(sent.clone()),
+            Stop::Silent => None,
+        };
         pair.stop(A, how);
         pair.settle();
         let (at_a, at_b) = (pair.downs(A).remove(0), pair.downs(B).remove(0));
         assert_eq!((agreed[A].retain(&at_a), agreed[B].retain(&at_b)), (ours, theirs), "{at_a} | {at_b}");
         if let (Some(sent), DownReason::Received(heard)) = (sent, at_b) {
-            let hard = both && sent.ends_routes();
+            let hard = both && !plain && sent.ends_routes();
             assert_eq!(heard, if hard { sent.hard_reset() } else { sent }, "hard: {hard}");
         }
     }

@@ -24,6 +24,9 @@ struct Routers {
     of_bird: &'static str,
     of_openbgpd: &'static str,
     unwanted: &'static str,
+    /// An aggregate of Linnet's, and what BIRD has inside of it.
+    aggregate: &'static str,
+    inside: [&'static str; 2],
     /// What stands before the number of a link, and between that and the number of an end of it.
     link: [&'static str; 2],
     /// What stands before the number of a node.
@@ -40,6 +43,8 @@ impl Routers {
             of_bird: "192.0.2.0/24",
             of_openbgpd: "192.0.2.0/25",
             unwanted: "203.0.113.0/24",
+            aggregate: "100.64.0.0/16",
+            inside: ["100.64.1.0/24", "100.64.2.0/24"],
             link: ["10.1.", "."],
             loopback: "10.255.0.",
         }
@@ -54,6 +59,8 @@ impl Routers {
             of_bird: "2001:db8:2::/48",
             of_openbgpd: "2001:db8:2::/49",
             unwanted: "2001:db8:113::/48",
+            aggregate: "2001:db8:6400::/40",
+            inside: ["2001:db8:6401::/48", "2001:db8:6402::/48"],
             link: ["fd00:1:", "::"],
             loopback: "fd00:255::",
         }
@@ -114,6 +121,7 @@ fn all_of_it(lab: &Routers) {
     routers_that_send_with_a_low_ttl_are_not_heard_until_they_have_gtsm(lab);
     a_dynamic_peer_has_a_session_and_the_limit_holds(lab);
     filters_change_what_frr_and_linnet_see(lab);
+    an_aggregate_of_either_family_stands_for_what_is_inside(lab);
     filters_that_are_reloaded_change_what_all_see_under_running_sessions(lab);
     capabilities_that_are_switched_off_are_not_announced(lab);
     refreshes_with_frr_and_bird_have_marks_and_cost_nothing(lab);
@@ -221,6 +229,36 @@ fn filters_change_what_frr_and_linnet_see(lab: &Routers) {
         let found = rejected.iter().find(|route| route["prefix"] == lab.unwanted);
         let reason = found.and_then(|route| route["reason"].as_str()).unwrap_or_default();
         holds(reason.contains("filter") && reason.contains("from-frr"), &rejected)
+    });
+}
+
+/// With `summary-only`; `neighbors.rs` has all that is said of one.
+fn an_aggregate_of_either_family_stands_for_what_is_inside(lab: &Routers) {
+    let [linnet, frr, bird, openbgpd] = ["linnet", "frr", "bird", "openbgpd"].map(|name| lab.node(name).unwrap());
+    let at_openbgpd = |prefix: &str| openbgpd.shell(&format!("bgpctl show rib detail {prefix} 2>&1 || true")).unwrap();
+    let is_there = |prefix: &str| at_openbgpd(prefix).contains("Last update");
+    bird.shell("birdc enable inside").unwrap();
+    wait(lab, "FRR and OpenBGPD to have the aggregate, and nothing of what is inside", || {
+        let seen = lab.at_frr(frr, lab.aggregate)?;
+        let path = &seen["paths"][0];
+        holds(path["atomicAggregate"] == true && path["aggregatorAs"] == 64512, &seen)?;
+        let seen = at_openbgpd(lab.aggregate);
+        holds(is_there(lab.aggregate) && seen.contains("64512") && !seen.contains("65002"), seen)?;
+        for inside in lab.inside {
+            holds(!is_there(inside) && lab.at_frr(frr, inside)?["paths"].is_null(), inside)?;
+        }
+        Ok(())
+    });
+    wait(lab, "our kernel to have what is inside, and to refuse the rest", || {
+        let routes = lab.kernel(linnet, "proto 76");
+        holds(routes.contains(&format!("unreachable {}", lab.aggregate)), &routes)?;
+        holds(lab.inside.iter().all(|inside| routes.contains(&format!("{inside} "))), &routes)
+    });
+    bird.shell("birdc disable inside").unwrap();
+    wait(lab, "the aggregate to go with its last contributor", || {
+        holds(lab.at_frr(frr, lab.aggregate)?["paths"].is_null() && !is_there(lab.aggregate), "it is there")?;
+        let routes = lab.kernel(linnet, "proto 76");
+        holds(!routes.contains(lab.aggregate) && lab.inside.iter().all(|inside| !routes.contains(inside)), &routes)
     });
 }
 

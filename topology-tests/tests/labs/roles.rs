@@ -1,5 +1,5 @@
-//! Route servers and their clients (RFC 9234; `labs/roles.clab.yml`): Linnet as either, with FRR and BIRD at the other end, and
-//! what no two can be to each other. `neighbors.rs` has providers, customers and peers. Needs root.
+//! Route servers and their clients (RFC 9234; `labs/roles.clab.yml`): Linnet as either, with FRR, BIRD and OpenBGPD at the other
+//! end, and what no two can be to each other. `neighbors.rs` has providers, customers and peers. Needs root.
 
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
 
@@ -21,9 +21,10 @@ struct Route {
 }
 
 /// From above: RFC 9234 section 5 has it marked, by whoever does it first.
-const OF_SERVERS: [Route; 4] = [
+const OF_SERVERS: [Route; 5] = [
     Route { prefix: "198.51.100.0/26", from: "frr-server", otc: Some(65001) },
     Route { prefix: "192.0.2.0/26", from: "bird-server", otc: Some(65003) },
+    Route { prefix: "198.51.100.128/26", from: "openbgpd-server", otc: Some(65012) },
     Route { prefix: "192.0.2.128/26", from: "silent-server", otc: Some(65005) },
     Route { prefix: "192.0.2.192/26", from: "silent-server", otc: Some(65099) },
 ];
@@ -83,23 +84,25 @@ fn frrs(lab: &Lab, node: &str, ours: &str) -> Result<Value, String> {
 }
 
 #[test]
-fn a_host_is_a_route_server_and_a_route_servers_client_to_frr_and_bird() {
+fn a_host_is_a_route_server_and_a_route_servers_client_to_frr_bird_and_openbgpd() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/roles.clab.yml");
     let lab = Lab::up(&file, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
-    either_role_is_agreed_with_frr_and_bird(&lab);
+    either_role_is_agreed_with_three_speakers(&lab);
     roles_that_contradict_or_are_missing_are_refused_by_whoever_minds(&lab);
     routes_of_a_route_server_are_marked_and_go_to_clients_alone(&lab);
     a_marked_route_from_below_is_ineligible_here(&lab);
     a_marked_route_of_ours_from_below_is_ineligible_at_frr_and_bird(&lab);
 }
 
-fn either_role_is_agreed_with_frr_and_bird(lab: &Lab) {
+fn either_role_is_agreed_with_three_speakers(lab: &Lab) {
     for (name, ours, theirs) in [
         ("frr-server", "rs-client", Some("rs")),
         ("bird-server", "rs-client", Some("rs")),
         ("silent-server", "rs-client", None),
         ("frr-client", "rs", Some("rs-client")),
         ("bird-client", "rs", Some("rs-client")),
+        ("openbgpd-server", "rs-client", Some("rs")),
+        ("openbgpd-client", "rs", Some("rs-client")),
         ("silent-client", "rs", None),
     ] {
         wait(lab, &format!("the session with {name} and its role"), || {
@@ -163,6 +166,26 @@ fn routes_of_a_route_server_are_marked_and_go_to_clients_alone(lab: &Lab) {
             has_only(lab, router, OF_SERVERS.iter().chain(&OF_CLIENTS), |route| Some(route.otc.unwrap_or(US)))
         });
     }
+    wait(
+        lab,
+        "OpenBGPD to have what its route server gives it, and nothing from its client but what is our clients'",
+        || {
+            let seen = |neighbor: &str| {
+                shell(lab.node("openbgpd").unwrap(), &format!("bgpctl show rib in neighbor {neighbor} 2>&1 || true"))
+            };
+            let (given, of_client) = (seen("to-server")?, seen("to-client")?);
+            let of_others = OF_SERVERS.iter().filter(|route| route.from != "openbgpd-server");
+            for route in of_others {
+                holds(given.contains(route.prefix) && !of_client.contains(route.prefix), (&given, &of_client))?;
+            }
+            let mut both = OF_CLIENTS.iter();
+            holds(
+                both.all(|route| given.contains(route.prefix) && of_client.contains(route.prefix)),
+                (&given, &of_client),
+            )?;
+            holds(!given.contains(LEAK) && !of_client.contains(LEAK), (&given, &of_client))
+        },
+    );
     for router in SERVERS {
         wait(lab, &format!("{router}, our route server, to have what is our clients', and nothing else"), || {
             has_only(lab, router, OF_CLIENTS.iter(), |_| None)

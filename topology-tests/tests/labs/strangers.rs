@@ -18,7 +18,8 @@ use topology_tests::words::{established, neighbor, path, shell};
 const STRANGERS: u32 = 10_000;
 /// `limit` of the dynamic peers.
 const MEMBERS: u32 = 1_000;
-/// Beside members: one that is looked at, one that waits for that, and the command line's.
+/// Beside members: one that is looked at, one that waits for that, those that a peer's task has not come to look at, and the command
+/// line's.
 const FEW: usize = 32;
 /// What a member may take, which has said nothing yet.
 const OF_A_MEMBER: usize = 64 << 10;
@@ -47,13 +48,14 @@ impl Crowd {
     fn gather(crowd: &Node, name: &str, first: Ipv4Addr, sources: u32, again: bool) -> Self {
         let limit: u32 = crowd.shell("ulimit -Hn").unwrap().trim().parse().unwrap_or(u32::MAX);
         let processes = STRANGERS.div_ceil(limit.saturating_sub(FEW as u32).max(1));
-        let (count, sources) = (STRANGERS.div_ceil(processes), sources.div_ceil(processes));
+        let (count, sources) = (STRANGERS.div_ceil(processes), sources / processes);
         let (mut states, mut running) = (Vec::new(), Vec::new());
         for number in 0..processes {
             let state = format!("/run/{name}-{number}");
             let first = Ipv4Addr::from(u32::from(first) + number * sources);
             let line = format!(
-                "exec python3 /etc/crowd.py {state} 10.14.0.1 {count} {first} {sources}{}",
+                "exec python3 /etc/crowd.py {state} 10.14.0.1 {count} {first} {}{}",
+                sources.max(1),
                 if again { " again" } else { "" }
             );
             running.push(crowd.spawn(None, &["sh", "-c", &line]).unwrap());
@@ -151,6 +153,7 @@ fn ten_thousand_strangers_at_a_time_cost_a_bound_and_no_session() {
     assert_eq!(neighbor(&lab, "frr").unwrap()["hold_time_seconds"], 6);
     strangers_are_sent_away_however_many_are_there(&lab);
     who_may_connect_is_held_up_to_the_limit_and_no_further(&lab);
+    more_connections_from_a_neighbours_own_address_touch_no_session(&lab);
     assert_eq!(neighbor(&lab, "frr").unwrap()["times_established"], 1);
 }
 
@@ -219,4 +222,22 @@ fn who_may_connect_is_held_up_to_the_limit_and_no_further(lab: &Lab) {
         holds(left.0 == 0 && left.1 <= files + FEW, left)
     });
     watch.end_within(MEMBERS as usize + FEW, MEMBERS as usize * OF_A_MEMBER + OF_STRANGERS);
+}
+
+/// RFC 4271 section 6.8: beside a session that is up, each of them is closed.
+fn more_connections_from_a_neighbours_own_address_touch_no_session(lab: &Lab) {
+    let [linnet, frr] = ["linnet", "frr"].map(|name| lab.node(name).unwrap());
+    let watch = Watch::begin(linnet.pid("linnetd").unwrap());
+    let before = keepalives(lab).unwrap();
+    let crowd = Crowd::gather(frr, "neighbours", Ipv4Addr::new(10, 14, 0, 2), 1, false);
+    wait(lab, "ten thousand connections of FRR's host to be closed", || {
+        let fate = crowd.fate(frr)?;
+        holds(fate.most >= u64::from(STRANGERS) && fate.closed >= u64::from(STRANGERS), &fate)
+    });
+    wait(lab, "a KEEPALIVE to FRR afterwards", || {
+        let now = keepalives(lab)?;
+        holds(now > before, now - before)
+    });
+    crowd.disperse();
+    watch.end_within(FEW, OF_STRANGERS);
 }

@@ -3,9 +3,7 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
-
-use fib_sync::{Change, Hop, Path, PathId};
+use fib_sync::{Change, Hop, Path, PathId, RouteStatus};
 use support::*;
 
 fn uplinks() {
@@ -90,15 +88,8 @@ fn while_the_backup_is_used_the_route_says_why() {
             ip("link set up1-peer down");
             until("packets leave by the backup", || device_to("10.8.0.1") == "up2").await;
             let why = "next hop 10.0.1.2: device up1 has no carrier; its backup is used";
-            let deadline = Instant::now() + Duration::from_secs(5);
-            let status = loop {
-                let status = fib.status().await.remove(0);
-                if status.error.as_deref() == Some(why) || Instant::now() > deadline {
-                    break status;
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            };
-            assert_eq!(status.error.as_deref(), Some(why));
+            let says_why = |status: &[RouteStatus]| status[0].error.as_deref() == Some(why);
+            let status = until_status(why, &fib, says_why).await.remove(0);
             assert!(status.installed && status.backup.is_none(), "{status:?}");
             assert_eq!(&*status.hops[0].device, "up2");
         });

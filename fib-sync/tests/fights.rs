@@ -104,11 +104,7 @@ fn who_changes_a_route_now_and_then_is_told_though_it_is_in_its_place() {
         for change in 1..=3 {
             assert_eq!(error(&fib).await, "", "before change {change}");
             meddler.tell("route replace 10.244.1.0/24 via 10.0.1.9 metric 76 proto 76");
-            let deadline = Instant::now() + Duration::from_secs(10);
-            while fib.status().await[0].repairs < change {
-                assert!(Instant::now() < deadline, "{:?}", fib.status().await);
-                pass().await;
-            }
+            until_status("it is put back", &fib, |status| status[0].repairs >= change).await;
             assert_eq!(routes(), ["10.244.1.0/24 via 10.0.1.2 dev up1 metric 76"]);
         }
         let said = error(&fib).await;

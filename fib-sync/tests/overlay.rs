@@ -51,18 +51,57 @@ async fn two_nodes(underlay: [&str; 2], mtu: u32) {
     }
     b.pod.pings("10.244.1.5").expect("the way back");
     // TCP brings its checksums along half done, which is where tunnels over veth have failed.
-    let server = b.pod.run(|| std::net::TcpListener::bind("10.244.2.5:0")).expect("a listener");
-    let port = server.local_addr().expect("its address").port();
-    let client = a.pod.run(move || std::net::TcpStream::connect(("10.244.2.5", port))).expect("a connection");
-    let (mut incoming, _) = server.accept().expect("the connection");
+    let carried = carry(&a.pod, &b.pod, "10.244.2.5");
+    if let Err(error) = carried {
+        let shown = [("a", &a.host), ("a's pod", &a.pod), ("b", &b.host), ("b's pod", &b.pod)];
+        let shown = shown.map(|(whose, namespace)| format!("=== {whose}\n{}", namespace.state()));
+        panic!("TCP from a's pod to b's: {error}\n{}", shown.join("\n"));
+    }
+}
+
+/// A mebibyte by TCP from one pod to another. Each wait has an end, and says what was waited for.
+fn carry(from: &Other, to: &Other, address: &'static str) -> Result<(), String> {
+    use std::{
+        io::{ErrorKind, Read, Write},
+        net::{TcpListener, TcpStream},
+        time::{Duration, Instant},
+    };
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let said = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
+    let server = to.run(move || TcpListener::bind((address, 0))).map_err(said("listen"))?;
+    server.set_nonblocking(true).map_err(said("listen"))?;
+    let server_address = server.local_addr().map_err(said("listen"))?;
+    let client = from.run(move || TcpStream::connect_timeout(&server_address, PATIENCE)).map_err(said("connect"))?;
+    client.set_write_timeout(Some(PATIENCE)).map_err(said("write"))?;
+    let deadline = Instant::now() + PATIENCE;
+    let mut incoming = loop {
+        match server.accept() {
+            Ok((incoming, _)) => break incoming,
+            // The client has its answer, and ours has not come: what goes this way is lost.
+            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(error) => return Err(format!("accept what is connected at the other end: {error}")),
+        }
+    };
+    incoming.set_nonblocking(false).map_err(said("read"))?;
+    incoming.set_read_timeout(Some(Duration::from_secs(5))).map_err(said("read"))?;
     let sent = vec![7; 1 << 20];
     let copy = sent.clone();
-    let sender = std::thread::spawn(move || std::io::Write::write_all(&mut { client }, &copy));
-    let mut received = Vec::new();
-    incoming.set_read_timeout(Some(std::time::Duration::from_secs(5))).expect("a time-out");
-    std::io::Read::read_to_end(&mut incoming, &mut received).expect("all of it");
-    sender.join().expect("no panic").expect("sent");
-    assert!(received == sent);
+    let sender = std::thread::spawn(move || { client }.write_all(&copy));
+    let (mut received, mut some) = (Vec::<u8>::new(), vec![0; 64 << 10]);
+    while received.len() <= sent.len() {
+        if Instant::now() > deadline + PATIENCE {
+            return Err(format!("{} octets of {} in {PATIENCE:?} or more", received.len(), sent.len()));
+        }
+        match incoming.read(&mut some) {
+            Ok(0) => break,
+            Ok(length) => received.extend(&some[..length]),
+            Err(error) => return Err(format!("after {} octets of {}: {error}", received.len(), sent.len())),
+        }
+    }
+    sender.join().map_err(|_| "the sender panicked".to_owned())?.map_err(said("write"))?;
+    if received == sent { Ok(()) } else { Err(format!("{} octets came, not those that were sent", received.len())) }
 }
 
 #[test]

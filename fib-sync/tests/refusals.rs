@@ -6,7 +6,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use fib_sync::{Fib, FibConfig, Hop, Path, Reach, Target};
+use fib_sync::{Fib, FibConfig, Hop, Path, Reach, RouteStatus, Target};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use support::*;
 
@@ -22,30 +22,18 @@ fn both() -> [FibConfig; 2] {
 
 /// Waits until each route is in the kernel and nothing is wrong with it.
 async fn until_all_is_well(what: &str, fib: &Fib, routes: usize) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        let status = fib.status().await;
-        let well = status.iter().filter(|status| status.installed && status.error.is_none()).count();
-        if well == routes && support::routes().len() >= routes {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{what}: {status:#?}\n{}", support::routes().join("\n"));
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let well = |status: &&RouteStatus| status.installed && status.error.is_none();
+    let all = |status: &[RouteStatus]| status.iter().filter(well).count() == routes;
+    until_status(what, fib, |status| all(status) && support::routes().len() >= routes).await;
 }
 
 /// Waits until each route says why it is not as it should be, in these words.
 async fn until_each_says(what: &str, fib: &Fib, words: &[&str]) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        let status = fib.status().await;
+    let wanted = |status: &[RouteStatus]| {
         let said = |word: &&str| status.iter().any(|status| status.error.as_deref().is_some_and(|e| e.contains(word)));
-        if words.iter().all(said) && status.iter().all(|status| status.error.is_some()) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{what}: {words:?}: {status:#?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+        words.iter().all(said) && status.iter().all(|status| status.error.is_some())
+    };
+    until_status(&format!("{what}: {words:?}"), fib, wanted).await;
 }
 
 /// The right to change routes, of this thread alone; programs that it runs have it all the same.
@@ -159,11 +147,8 @@ fn routes_follow_an_address_that_is_taken_away_and_given_again() {
                 // Another of the same nets: next hops are there again, the source is not.
                 ip("addr add 10.0.1.9/24 dev up1");
                 ip("addr add fd00:1::9/64 dev up1 nodad");
-                let deadline = Instant::now() + Duration::from_secs(10);
-                while fib.status().await.iter().filter(|status| status.error.is_none()).count() != 2 {
-                    assert!(Instant::now() < deadline, "{:#?}", fib.status().await);
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
+                let two = |status: &[RouteStatus]| status.iter().filter(|status| status.error.is_none()).count() == 2;
+                until_status("the next hops are there again", &fib, two).await;
                 ip("addr add 10.0.1.1/24 dev up1");
                 ip("addr add fd00:1::1/64 dev up1 nodad");
                 until_all_is_well(&format!("given again, {round}"), &fib, 4).await;

@@ -5,7 +5,7 @@ mod support;
 
 use std::net::IpAddr;
 
-use fib_sync::{Fib, FibEvent, Hop, Path, Reach, Target, Weight};
+use fib_sync::{Fib, FibEvent, Hop, Path, Reach, RouteStatus, Target, Weight};
 use support::*;
 
 /// Two uplinks, each with a router's address on its net.
@@ -303,10 +303,9 @@ fn a_foreign_route_that_takes_the_place_of_ours_is_left_alone() {
         let (fib, _events) = start().await;
         fib.wish(vec![put("10.9.0.0/16", via(&["10.0.1.2"]))]).await;
         ip("route replace 10.9.0.0/16 via 10.0.2.9 proto bird metric 76");
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
-        while !fib.status().await[0].error.as_deref().is_some_and(|error| error.contains("protocol 12")) {
-            assert!(std::time::Instant::now() < deadline, "{:?}", fib.status().await);
-        }
+        let named =
+            |status: &[RouteStatus]| status[0].error.as_deref().is_some_and(|error| error.contains("protocol 12"));
+        until_status("the other owner is named", &fib, named).await;
         assert!(ip("route show 10.9.0.0/16").contains("proto bird"));
         assert_eq!(routes(), [""; 0]);
     });

@@ -3,10 +3,14 @@
 
 use std::{
     process::Command,
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::RecvTimeoutError,
+    },
     time::{Duration, Instant},
 };
 
-use fib_sync::{Change, Fib, FibConfig, FibEvent, Hop, Path, PathId, Target};
+use fib_sync::{Change, Fib, FibConfig, FibEvent, Hop, Path, PathId, RouteStatus, Target};
 use ipnetwork::IpNetwork;
 use nix::sched::{CloneFlags, unshare};
 use tokio::sync::mpsc::Receiver;
@@ -186,11 +190,28 @@ pub fn devices() -> Vec<String> {
     shown.lines().map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).collect()
 }
 
+/// How long things may take to come about.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// Waits until `condition` holds; after twenty seconds says what there is.
 pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < deadline, "{what}: it did not come to that; routes:\n{}", routes().join("\n"));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until the engine says of its routes what it should, and returns that; after twenty seconds says what it does say.
+pub async fn until_status(what: &str, fib: &Fib, mut wanted: impl FnMut(&[RouteStatus]) -> bool) -> Vec<RouteStatus> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let status = fib.status().await;
+        if wanted(&status) {
+            return status;
+        }
+        let shown = || format!("{status:#?}; routes:\n{}", routes().join("\n"));
+        assert!(Instant::now() < deadline, "{what}: it did not come to that: {}", shown());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -275,11 +296,16 @@ impl Drop for RouteMonitor {
     }
 }
 
+/// How long one piece of work in another namespace may take, also in a virtual machine.
+const WORK: Duration = Duration::from_secs(120);
+
 /// One more network namespace: a thread that lives in it and does there what it is told.
 pub struct Other {
     work: Option<std::sync::mpsc::Sender<Box<dyn FnOnce() + Send>>>,
     thread: Option<std::thread::JoinHandle<()>>,
     path: std::path::PathBuf,
+    /// Some work has not ended in time, and may never end.
+    stuck: AtomicBool,
 }
 
 impl Other {
@@ -298,7 +324,7 @@ impl Other {
             todo.iter().for_each(|work| work());
         });
         let path = told.recv().expect("the namespace");
-        Other { work: Some(work), thread: Some(thread), path }
+        Other { work: Some(work), thread: Some(thread), path, stuck: AtomicBool::new(false) }
     }
 
     /// Its path.
@@ -314,26 +340,48 @@ impl Other {
     }
 
     /// Does work there.
+    #[track_caller]
     pub fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         let (tell, told) = std::sync::mpsc::channel();
         let work: Box<dyn FnOnce() + Send> = Box::new(move || {
             let _ = tell.send(work());
         });
         self.work.as_ref().expect("a thread").send(work).expect("a thread that lives");
-        told.recv().expect("the work was done without a panic")
+        match told.recv_timeout(WORK) {
+            Ok(done) => done,
+            Err(RecvTimeoutError::Disconnected) => panic!("what was done in a namespace ended in a panic"),
+            Err(RecvTimeoutError::Timeout) => {
+                self.stuck.store(true, Ordering::Relaxed);
+                panic!("what is done in a namespace has not ended for {WORK:?}\n{}", self.state())
+            }
+        }
+    }
+
+    /// What there is, for a person. Asked from outside: its own thread may be stuck.
+    pub fn state(&self) -> String {
+        let inside = format!("--net={}", self.path.display());
+        let asked = ["ip -s addr", "ip -4 route show table all", "ip -6 route show table all", "ip neigh", "ss -tinm"];
+        let answers = asked.map(|words| {
+            let arguments: Vec<&str> = std::iter::once(&*inside).chain(words.split_whitespace()).collect();
+            format!("--- {words}\n{}", run("nsenter", &arguments).unwrap_or_else(|error| error))
+        });
+        answers.join("\n")
     }
 
     /// Does asynchronous work there.
+    #[track_caller]
     pub fn block_on<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
         self.run(|| tokio::runtime::Handle::current().block_on(work))
     }
 
+    #[track_caller]
     pub fn ip(&self, arguments: &str) -> String {
         let arguments = arguments.to_owned();
         self.run(move || ip(&arguments))
     }
 
     /// One echo, answered within a second.
+    #[track_caller]
     pub fn pings(&self, arguments: &str) -> Result<String, String> {
         let line = format!("-c 1 -W 1 {arguments}");
         self.run(move || run("ping", &line.split_whitespace().collect::<Vec<_>>()))
@@ -343,7 +391,7 @@ impl Other {
 impl Drop for Other {
     fn drop(&mut self) {
         drop(self.work.take());
-        if let Some(thread) = self.thread.take() {
+        if let Some(thread) = self.thread.take().filter(|_| !self.stuck.load(Ordering::Relaxed)) {
             let _ = thread.join();
         }
     }

@@ -552,6 +552,8 @@ fn passes(tests: &str, kernel: Kernel, modules: &[&str]) -> Result<(), MachineEr
 fn pass(tests: &str, named: &str, kernel: Kernel, modules: &[&str]) -> Result<(), MachineError> {
     let tests = tests_of_fib_sync(tests).display().to_string();
     let mut machine = Machine::debian(kernel).program(&tests).program("ping").program("bridge").program("wg");
+    // What a test that waits in vain looks with.
+    machine = machine.program("nsenter").program("ss");
     for module in modules {
         machine = machine.module(*module);
     }

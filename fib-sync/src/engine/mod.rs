@@ -66,7 +66,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// So many times longer than a family's routes took to read, they are not read again.
 const REST: u32 = 9;
 
-/// After a change of the overlay device's settings: programs that set them when a device appears (systemd-udevd) set several,
+/// After the overlay device's settings were put right: programs that set them when a device appears (systemd-udevd) set several,
 /// and one that does so for ever is answered no more often than this.
 const CONDUCT: Duration = Duration::from_secs(1);
 
@@ -163,6 +163,8 @@ struct Engine {
     /// Over next-hop objects, if there ever was one.
     object_fight: Option<Fight>,
     overlay_fights: OverlayFights,
+    /// The settings of the overlay device were put right, and are not looked at again before.
+    conduct_rest: Option<Instant>,
     /// Who meddles.
     culprits: Culprits,
     /// What others did and was answered, and nobody has been told of.
@@ -250,6 +252,7 @@ impl Engine {
             troubles: Troubles::default(),
             object_fight: None,
             overlay_fights: OverlayFights::default(),
+            conduct_rest: None,
             culprits: Culprits::default(),
             untold: Untold::default(),
             objects_doubted: None,
@@ -513,6 +516,7 @@ impl Engine {
     fn reread_links(&mut self) {
         let links = self.read_links();
         self.report(links);
+        self.inspect_overlay();
         self.tend_overlay();
         self.links_changed();
         self.ask_again();

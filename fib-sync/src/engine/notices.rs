@@ -82,6 +82,10 @@ impl Engine {
         match message {
             RouteNetlinkMessage::NewLink(link) => {
                 self.device_touched(link.header.index, port);
+                burst.links |= self.overlay_altered(&link);
+                if port != 0 {
+                    self.conduct_soon(link.header.index);
+                }
                 let change = self.links.learn(&link);
                 self.link_changed(link.header.index, change, burst);
             }
@@ -262,6 +266,7 @@ impl Engine {
         tracing::warn!("the kernel announced more than could be heard; reading everything again");
         let links = self.read_links();
         self.report(links);
+        self.inspect_overlay();
         self.tend_overlay();
         self.timers.conduct = self.overlay.as_ref().map(|_| Instant::now());
         let lost = self.reread_next_hops();

@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::{CONDUCT, Engine, SETTLE, overlay_fights::Part};
+use netlink_packet_route::link::LinkMessage;
+
+use super::{Engine, SETTLE, overlay_fights::Part};
 use crate::{
     FibError, OverlaySpec, OverlayStatus,
+    links::Link,
     overlay::{self, Overlay},
 };
 
@@ -48,7 +51,8 @@ impl Engine {
         let wanted = spec.mtu.or_else(|| overlay::underlay(&spec, &self.links));
         let fine = self.overlay.as_ref().is_some_and(|overlay| {
             let link = self.links.by_index(overlay.link);
-            link.is_some_and(|link| link.up && wanted.is_none_or(|mtu| link.mtu == mtu))
+            let fits = |link: &Link| link.up && wanted.is_none_or(|mtu| link.mtu == mtu);
+            !overlay.altered && link.is_some_and(fits)
         });
         if fine {
             return self.device_stands();
@@ -145,14 +149,33 @@ impl Engine {
             None => overlay::underlay(&spec, &self.links).ok_or(FibError::NoUnderlay(spec.local))?,
         };
         let (link, status) = overlay::ensure(&mut self.socket, &mut self.control, &spec, mtu)?;
-        Ok(Overlay { spec, status, link })
+        Ok(Overlay { spec, status, link, altered: false })
     }
 
     /// Somebody changed a setting or an address of a device's: perhaps the overlay's.
     pub(super) fn conduct_soon(&mut self, link: u32) {
         if self.overlay.as_ref().is_some_and(|overlay| overlay.link == link) {
-            self.timers.conduct.get_or_insert(Instant::now() + CONDUCT);
+            let soon = Instant::now() + SETTLE;
+            self.timers.conduct.get_or_insert(self.conduct_rest.map_or(soon, |rest| soon.max(rest)));
         }
+    }
+
+    /// The kernel may have told of the overlay device, and was not heard.
+    pub(super) fn inspect_overlay(&mut self) {
+        let Some(overlay) = &mut self.overlay else { return };
+        match overlay::stands(&mut self.socket, &overlay.spec) {
+            Ok(stands) => overlay.altered = !stands,
+            Err(error) => self.report(Err(error)),
+        }
+    }
+
+    /// The kernel tells of a device. Whether it is the overlay's, and not what it was made.
+    pub(super) fn overlay_altered(&mut self, link: &LinkMessage) -> bool {
+        let overlay = self.overlay.as_mut().filter(|overlay| overlay.link == link.header.index);
+        overlay.is_some_and(|overlay| {
+            overlay.altered = overlay::is_altered(&overlay.spec, link);
+            overlay.altered
+        })
     }
 
     /// Puts the settings of the overlay device right. Returns what was otherwise.

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::{Engine, repair::Thing};
+use super::{CONDUCT, Engine, repair::Thing};
 use crate::fight::{Fight, Response};
 
 /// What others may change.
@@ -119,6 +119,7 @@ impl Engine {
         match self.links.by_index(overlay.link) {
             None => Some("removed".into()),
             Some(link) if !link.up => Some("switched off".into()),
+            Some(_) if overlay.altered => Some("its settings are not those of the configuration".into()),
             Some(link) if link.mtu != overlay.status.mtu => Some(format!("its MTU is {}", link.mtu)),
             Some(_) => None,
         }
@@ -168,6 +169,7 @@ impl Engine {
         if different.is_empty() {
             return;
         }
+        self.conduct_rest = Some(Instant::now() + CONDUCT);
         if let Some(at) = self.postponed(Part::Device, || different.join(", ")) {
             self.timers.conduct = Some(at);
         }

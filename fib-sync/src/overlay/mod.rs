@@ -18,6 +18,7 @@ use std::{
 
 pub(crate) use mtu::{towards, underlay};
 pub(crate) use neighbours::Neighbours;
+use netlink_packet_route::link::LinkMessage;
 pub(crate) use wireguard::{Control, Peers};
 pub use wireguard::{PeerStatus, PrivateKey, PublicKey};
 
@@ -135,6 +136,8 @@ pub(crate) struct Overlay {
     pub(crate) status: OverlayStatus,
     /// Interface index.
     pub(crate) link: u32,
+    /// Somebody has made something else of the device, which only a new one mends.
+    pub(crate) altered: bool,
 }
 
 /// Makes the device as wanted, keeping what is there if it is the same: a device made anew loses every route by it.
@@ -179,6 +182,17 @@ pub(crate) fn stands(socket: &mut Socket, spec: &OverlaySpec) -> Result<bool, Fi
         Encapsulation::Ip6Tnl => own::stands(&Ip6Tnl::new(spec.local)?, socket),
         Encapsulation::WireGuard { .. } => own::stands(&WireGuard, socket),
     }
+}
+
+/// Whether what the kernel tells of the device is anything that [`ensure`] would make anew.
+pub(crate) fn is_altered(spec: &OverlaySpec, link: &LinkMessage) -> bool {
+    let serves = match spec.encapsulation {
+        Encapsulation::Vxlan { vni, port } => Vxlan::new(vni, port, spec.local).map(|kind| own::serves(&kind, link)),
+        Encapsulation::IpIp => IpIp::new(spec.local).map(|kind| own::serves(&kind, link)),
+        Encapsulation::Ip6Tnl => Ip6Tnl::new(spec.local).map(|kind| own::serves(&kind, link)),
+        Encapsulation::WireGuard { .. } => Ok(own::serves(&WireGuard, link)),
+    };
+    matches!(serves, Ok(Some(false)))
 }
 
 /// A device as it was found or made.

@@ -25,6 +25,10 @@ pub(super) trait Kind {
     fn read(data: &InfoData, detail: &mut Self::Detail);
     /// Whether a device that has Linnet's name is what is wanted, but for its MTU and whether it is up.
     fn serves(&self, device: &Found<Self::Detail>) -> bool;
+    /// RTM_NEWLINK by which a device of Linnet's that does not serve comes to do so; `None`: only another device does.
+    fn mending(&self, _device: &Found<Self::Detail>) -> Option<LinkMessage> {
+        None
+    }
     /// Why somebody else's device of this kind leaves no room for Linnet's; `None`: it does not. The kernel's own answer is a
     /// bare EEXIST.
     fn obstacle(&self, device: &Found<Self::Detail>) -> Option<String>;
@@ -39,7 +43,7 @@ pub(super) trait Kind {
 /// A device as the kernel tells of it.
 #[derive(Debug, Default)]
 pub(super) struct Found<D> {
-    index: u32,
+    pub(super) index: u32,
     name: String,
     pub(super) mac: Vec<u8>,
     mtu: u32,
@@ -52,7 +56,7 @@ pub(super) fn ensure<K: Kind>(kind: &K, mtu: u32, socket: &mut Socket) -> Result
     let mut found = find::<K>(socket)?;
     let ours = found.iter().position(|device| device.name == K::DEVICE).map(|at| found.swap_remove(at));
     let made = match ours {
-        Some(device) if kind.serves(&device) => device,
+        Some(device) if kind.serves(&device) || mend(kind, &device, socket) => device,
         Some(_) | None => {
             // By its name it is Linnet's, whatever it is.
             remove_named(socket, K::DEVICE)?;
@@ -71,9 +75,22 @@ pub(super) fn ensure<K: Kind>(kind: &K, mtu: u32, socket: &mut Socket) -> Result
     Ok(Made { index: made.index, mtu: made.mtu, up: made.up })
 }
 
+/// Makes a device serve, if that can be done without another one.
+fn mend<K: Kind>(kind: &K, device: &Found<K::Detail>, socket: &mut Socket) -> bool {
+    let Some(message) = kind.mending(device) else { return false };
+    let request = Request { message: RouteNetlinkMessage::NewLink(message), flags: 0 };
+    let mended = socket.perform(&format!("put device {} right", K::DEVICE), request);
+    mended.inspect_err(|error| tracing::debug!(%error, "the overlay device is made anew")).is_ok()
+}
+
 /// Whether Linnet's device is there and serves.
 pub(super) fn stands<K: Kind>(kind: &K, socket: &mut Socket) -> Result<bool, FibError> {
     Ok(find::<K>(socket)?.iter().any(|device| device.name == K::DEVICE && kind.serves(device)))
+}
+
+/// Whether a device serves that the kernel tells of; `None`: what it tells is not all of it.
+pub(super) fn serves<K: Kind>(kind: &K, link: &LinkMessage) -> Option<bool> {
+    read::<K>(link).map(|device| kind.serves(&device))
 }
 
 /// All devices of the kind.

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use netlink_packet_route::link::{InfoData, InfoKind, InfoVxlan, LinkMessage};
-use rtnetlink::LinkVxlan;
+use netlink_packet_route::link::{InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkInfo, LinkMessage};
+use rtnetlink::{LinkUnspec, LinkVxlan};
 
 use super::{
     VXLAN_DEVICE, mac,
@@ -28,6 +28,11 @@ impl Vxlan {
             )));
         }
         Ok(Vxlan { vni, port, local })
+    }
+
+    /// What cannot be changed of a device is as it should be.
+    fn has_ends(&self, detail: &Detail) -> bool {
+        (detail.vni, detail.port, detail.local) == (self.vni, self.port, Some(self.local)) && !detail.collect_metadata
     }
 }
 
@@ -61,11 +66,22 @@ impl Kind for Vxlan {
         }
     }
 
-    fn serves(&self, Found { mac: theirs, detail, .. }: &Found<Detail>) -> bool {
-        (detail.vni, detail.port, detail.local) == (self.vni, self.port, Some(self.local))
-            && !detail.learning
-            && !detail.collect_metadata
-            && *theirs == mac(self.local, self.vni)
+    fn serves(&self, device: &Found<Detail>) -> bool {
+        self.has_ends(&device.detail) && !device.detail.learning && device.mac == mac(self.local, self.vni)
+    }
+
+    fn mending(&self, device: &Found<Detail>) -> Option<LinkMessage> {
+        let mut message = LinkUnspec::new_with_index(device.index).build();
+        let own = mac(self.local, self.vni);
+        // The kernel lets neighbours go also where it is given the one that it has.
+        if device.mac != own {
+            message.attributes.push(LinkAttribute::Address(own.to_vec()));
+        }
+        if device.detail.learning {
+            let changed = LinkInfo::Data(InfoData::Vxlan(vec![InfoVxlan::Learning(false)]));
+            message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(Self::KIND), changed]));
+        }
+        self.has_ends(&device.detail).then_some(message)
     }
 
     fn obstacle(&self, Found { detail, .. }: &Found<Detail>) -> Option<String> {

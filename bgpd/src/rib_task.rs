@@ -358,6 +358,9 @@ impl Keeper {
         self.take_reports(queues);
         let now = self.clock.now();
         if self.rib.poll_timeout().is_some_and(|at| at <= now) {
+            for peer in self.rib.expiring(now) {
+                self.tell_dropped(self.links.get(&peer).and_then(|link| link.place));
+            }
             self.rib.handle_timeout(now);
             self.watchers.observe(&mut self.rib);
         }

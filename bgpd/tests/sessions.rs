@@ -60,10 +60,10 @@ async fn that_all_is_decided_is_said_once_after_a_peer_was_dropped_and_behind_ev
     .await;
 }
 
-/// Two speakers of which `left` has three routes of `right`'s, which may restart.
-async fn with_three_routes() -> (Speaker, Speaker) {
+/// Two speakers of which `left` has three routes of `right`'s, which may restart within so many seconds.
+async fn with_three_routes(restart_time: u16) -> (Speaker, Speaker) {
     let restart = |config: &mut bgpd::Config, _: &mut PeerConfig| {
-        config.graceful_restart = Some(bgpd::GracefulRestart { restart_time: 600, ..Default::default() })
+        config.graceful_restart = Some(bgpd::GracefulRestart { restart_time, ..Default::default() })
     };
     let (left, right) = pair(restart, restart).await;
     right.originate((0..3).map(|number| (numbered(number), attributes(None)))).await;
@@ -73,7 +73,7 @@ async fn with_three_routes() -> (Speaker, Speaker) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn that_a_closed_sessions_routes_are_dropped_is_said_before_they_go_and_that_all_is_decided_behind_them() {
-    let (left, right) = with_three_routes().await;
+    let (left, right) = with_three_routes(600).await;
     let address = IpAddr::V4(right.config.router_id.0);
     right.bgp.stop(Shutdown::Cease).await;
     let told = left.wait_ending(Ending::Decided).await;
@@ -82,7 +82,7 @@ async fn that_a_closed_sessions_routes_are_dropped_is_said_before_they_go_and_th
 
 #[tokio::test(flavor = "multi_thread")]
 async fn that_a_removed_peers_routes_are_dropped_is_said_before_they_go_and_that_all_is_decided_behind_them() {
-    let (mut left, right) = with_three_routes().await;
+    let (mut left, right) = with_three_routes(600).await;
     let address = IpAddr::V4(right.config.router_id.0);
     left.reconfigure(|config| config.peers.clear()).await;
     let told = left.wait_ending(Ending::Decided).await;
@@ -93,11 +93,20 @@ async fn that_a_removed_peers_routes_are_dropped_is_said_before_they_go_and_that
 
 #[tokio::test(flavor = "multi_thread")]
 async fn routes_that_are_kept_for_a_peer_that_restarts_are_said_to_be_dropped_only_when_the_peer_is_removed() {
-    let (mut left, right) = with_three_routes().await;
+    let (mut left, right) = with_three_routes(600).await;
     let address = IpAddr::V4(right.config.router_id.0);
     right.bgp.stop(Shutdown::Silent).await;
     assert_eq!(left.wait_ending(Ending::Down).await, [Ending::Down]);
     left.reconfigure(|config| config.peers.clear()).await;
+    let told = left.wait_ending(Ending::Decided).await;
+    assert_eq!(told, [Ending::Down, Ending::Dropped(address), Ending::Gone(3), Ending::Decided]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_that_are_kept_for_a_peer_that_restarts_are_said_to_be_dropped_when_its_time_is_over() {
+    let (left, right) = with_three_routes(1).await;
+    let address = IpAddr::V4(right.config.router_id.0);
+    right.bgp.stop(Shutdown::Silent).await;
     let told = left.wait_ending(Ending::Decided).await;
     assert_eq!(told, [Ending::Down, Ending::Dropped(address), Ending::Gone(3), Ending::Decided]);
 }

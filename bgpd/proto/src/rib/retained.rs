@@ -1,7 +1,7 @@
 //! What is kept of a peer's earlier session, and for how long, for a person.
 
 use super::Rib;
-use super::peers::at;
+use super::peers::{Peer, at};
 use crate::time::{Duration, Instant};
 use crate::types::{Family, PeerId};
 
@@ -31,5 +31,20 @@ impl Rib {
             Retained { family, paths, long_lived: long_lived.is_some(), left }
         };
         Family::ALL.into_iter().map(of_family).filter(|retained| retained.paths > 0).collect()
+    }
+
+    /// Peers that are away and of whom nothing stays, now that this time has come: ask before [`Rib::handle_timeout`].
+    #[must_use]
+    pub fn expiring(&self, now: Instant) -> Vec<PeerId> {
+        let over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
+        let goes = |peer: &Peer, family: Family| match peer.long_lived_until[at(family)] {
+            None => over(peer.stale_until) && peer.long_lived_time[at(family)].is_zero(),
+            long_lived => over(long_lived),
+        };
+        let all_goes = |peer: &Peer| {
+            let mut held = Family::ALL.into_iter().filter(|family| peer.received[at(*family)] > 0).peekable();
+            peer.session.is_none() && held.peek().is_some() && held.all(|family| goes(peer, family))
+        };
+        self.peers.iter().filter(|(_, peer)| all_goes(peer)).map(|(id, _)| id).collect()
     }
 }

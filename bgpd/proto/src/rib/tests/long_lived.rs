@@ -72,6 +72,7 @@ fn behind_the_restart_time_routes_stay_as_the_last_choice_for_those_who_know_it_
     assert_eq!(world.holds(PLAIN), ["10.1.0.0/16", "10.2.0.0/16"]);
     assert_eq!(communities(&world, KNOWS, "10.1.0.0/16"), Some(vec![]));
 
+    assert_eq!(world.rib.expiring(world.now + Duration::from_secs(1)), [], "one route stays");
     world.pass(Duration::from_secs(1));
     world.settle();
     assert_eq!(world.holds(PLAIN), [""; 0], "who does not know LLGR_STALE hears of no such route");
@@ -82,6 +83,8 @@ fn behind_the_restart_time_routes_stay_as_the_last_choice_for_those_who_know_it_
     world.pass(STALE - Duration::from_secs(1));
     world.settle();
     assert_eq!(world.holds(KNOWS), ["10.1.0.0/16"]);
+    assert_eq!(world.rib.expiring(world.now), []);
+    assert_eq!(world.rib.expiring(world.now + Duration::from_secs(1)), [PeerId(GONE)]);
     world.pass(Duration::from_secs(1));
     world.settle();
     assert!(world.holds(KNOWS).is_empty());

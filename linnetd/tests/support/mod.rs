@@ -121,7 +121,7 @@ impl Process {
                 return status;
             }
             assert!(Instant::now() < deadline, "the process does not end");
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }
@@ -268,7 +268,7 @@ directory = "{directory}/state"
                 return answer;
             }
             assert!(Instant::now() < deadline, "waited for: {what}\n{}", self.dump());
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 

@@ -23,6 +23,15 @@ pub struct FibConfig {
     pub next_hop_objects: bool,
 }
 
+/// Where routes of Linnet's are: a routing table, and the metric that they have in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RoutePlace {
+    /// Routing table.
+    pub table: u32,
+    /// Metric of every route.
+    pub metric: u32,
+}
+
 /// What the engine tells without being asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FibEvent {
@@ -261,6 +270,22 @@ impl Fib {
     /// [`FibError::Kernel`] when it has no route, or one that refuses.
     pub async fn get(&self, address: IpAddr) -> Result<KernelAnswer, FibError> {
         self.call(|answer| Command::Get(address, answer)).await?
+    }
+
+    /// How many routes of Linnet's an earlier run left in a place that is not this engine's; none in its own.
+    ///
+    /// # Errors
+    /// [`FibError::Kernel`], [`FibError::Socket`] and [`FibError::Lost`] when the kernel cannot be read.
+    pub async fn left(&self, place: RoutePlace) -> Result<usize, FibError> {
+        self.call(|answer| Command::Left(place, answer)).await?
+    }
+
+    /// Removes these. Returns how many there were.
+    ///
+    /// # Errors
+    /// As [`Fib::left`], and [`FibError::Kernel`] for one that cannot be removed.
+    pub async fn vacate(&self, place: RoutePlace) -> Result<usize, FibError> {
+        self.call(|answer| Command::Vacate(place, answer)).await?
     }
 
     /// Removes everything that is Linnet's: its routes in the table and its overlay devices. Desired routes are

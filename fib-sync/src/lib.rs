@@ -48,13 +48,13 @@ mod table;
 pub use comparison::{Comparison, Comparisons};
 pub use engine::AtRest;
 pub use error::FibError;
-pub use fib::{Fib, FibConfig, FibEvent, KernelAnswer, Landed, Queued, Submitted, Totals};
+pub use fib::{Fib, FibConfig, FibEvent, KernelAnswer, Landed, Queued, RoutePlace, Submitted, Totals};
 pub use foreign::{Accept, Choice, ForeignChanges, ForeignRoute, Selection, watch_foreign};
 pub use forwarding::{enable_forwarding, forwarding_enabled};
 pub use overlay::{Encapsulation, OverlaySpec, OverlayStatus, PeerStatus, PrivateKey, PublicKey};
 pub use reach::Reach;
 pub use route::{Change, Hop, Path, PathId, ResolvedHop, RouteStatus, Target, TunnelEnd, Weight};
-pub use rules::{Rule, RuleStatus, Rules, clear_rules};
+pub use rules::{Rule, RuleStatus, Rules, clear_rules, rules_to};
 
 /// The route protocol number that marks every route of Linnet's (`rtm_protocol`, linux/rtnetlink.h); 76 is `L`.
 pub const PROTOCOL: u8 = 76;

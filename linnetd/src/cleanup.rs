@@ -1,12 +1,12 @@
 //! `linnetd --cleanup`: takes everything that Linnet put into this host's kernel out again.
 
 use anyhow::{Context, anyhow};
-use fib_sync::{Fib, clear_rules, pod};
-
-use crate::forwarding::fib_config;
+use fib_sync::{Fib, RoutePlace, clear_rules, pod};
 
 use crate::config::Config;
 use crate::endpoints::Endpoints;
+use crate::forwarding::fib_config;
+use crate::places;
 
 /// Pods' interfaces, routes, overlay devices, the ruleset, and the record of endpoints. Everything is tried, whatever
 /// fails. Returns what was removed, a line each.
@@ -18,7 +18,7 @@ pub async fn cleanup(config: &Config) -> anyhow::Result<Vec<String>> {
     let mut failed = Vec::new();
     remove_pods(config, &mut done, &mut failed).await;
     match remove_routes(config).await {
-        Ok(line) => done.push(line),
+        Ok(lines) => done.extend(lines),
         Err(error) => failed.push(format!("{error:#}")),
     }
     match clear_rules() {
@@ -52,13 +52,24 @@ async fn remove_pods(config: &Config, done: &mut Vec<String>, failed: &mut Vec<S
     }
 }
 
-async fn remove_routes(config: &Config) -> anyhow::Result<String> {
+/// Also where runs with another table or metric put some.
+async fn remove_routes(config: &Config) -> anyhow::Result<Vec<String>> {
     let (fib, _events) = Fib::start(fib_config(config)).context("the FIB engine cannot start")?;
     let routes = fib.adopted();
     fib.clear().await;
     let (check, _events) = Fib::start(fib_config(config))?;
-    match check.adopted() {
-        0 => Ok(format!("{routes} routes of table {}, and the overlay", config.fib.table)),
-        left => Err(anyhow!("{left} routes are still in table {}", config.fib.table)),
+    let left = check.adopted();
+    if left > 0 {
+        return Err(anyhow!("{left} routes are still in table {}", config.fib.table));
     }
+    let mut lines = vec![format!("{routes} routes of table {}, and the overlay", config.fib.table)];
+    for place in places::load(&config.state_directory)? {
+        let removed = fib.vacate(place).await?;
+        if removed > 0 {
+            let RoutePlace { table, metric } = place;
+            lines.push(format!("{removed} routes of table {table} with metric {metric}, of an earlier configuration"));
+        }
+    }
+    places::forget(&config.state_directory)?;
+    Ok(lines)
 }

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bgpd::{Bgp, Shutdown, StartError};
-use fib_sync::{Fib, Rules};
+use fib_sync::{Fib, RoutePlace, Rules, rules_to};
 use policy::Policy;
 use tokio::sync::{Mutex, Notify, RwLock};
 use tracing::{error, info, warn};
@@ -30,6 +30,7 @@ use crate::endpoints::Endpoints;
 use crate::forwarding::{self, Forwarding, fib_rules};
 use crate::imports::Imports;
 use crate::originate::originate;
+use crate::places;
 use crate::policy_input::policy_config;
 use crate::speaker::speaker;
 use crate::succession::succeed;
@@ -72,8 +73,11 @@ impl Daemon {
     pub async fn start(file: PathBuf, config: Config) -> anyhow::Result<Arc<Self>> {
         let started = Instant::now();
         make_directory(&config.state_directory)?;
+        let mut earlier = Vec::new();
         let (kernel, restarted) = if config.fib.install {
-            let (kernel, restarted) = Kernel::start(&config).await?;
+            let kernel;
+            (kernel, earlier) = Kernel::start(&config).await?;
+            let restarted = kernel.forwarding.fib().adopted() > 0 || !earlier.is_empty();
             (Some(kernel), restarted)
         } else {
             info!("fib.install is false: this node programs no route, no policy and no pod");
@@ -105,6 +109,7 @@ impl Daemon {
             imports,
         });
         daemon.clone().announce_overlay_changes();
+        daemon.clone().leave_earlier_places(earlier);
         info!(restarted, "linnetd is up");
         Ok(daemon)
     }
@@ -118,6 +123,31 @@ impl Daemon {
                 let device = overlay.borrow_and_update().clone();
                 let config = self.config().await;
                 self.bgp.originate(originate(&config, device.as_ref())).await;
+            }
+        });
+    }
+
+    /// Removes what runs with another table or metric left, when all of it stands where it is now, and the rules that led there. A packet
+    /// finds the old routes or the new ones.
+    fn leave_earlier_places(self: Arc<Self>, earlier: Vec<RoutePlace>) {
+        let Some(kernel) = self.kernel.clone().filter(|_| !earlier.is_empty()) else { return };
+        tokio::spawn(async move {
+            if !kernel.forwarding.complete().await {
+                return;
+            }
+            let _turn = self.reloading.lock().await;
+            let config = self.config().await;
+            kernel.rules.change(fib_rules(&config)).await;
+            for place in &earlier {
+                let RoutePlace { table, metric } = *place;
+                match kernel.forwarding.fib().vacate(*place).await {
+                    Ok(routes) => info!(routes, table, metric, "routes that an earlier configuration left are removed"),
+                    // They are still written down: the next run tries again.
+                    Err(error) => return warn!(%error, table, metric, "routes that an earlier configuration left stay"),
+                }
+            }
+            if let Err(error) = places::store(&config.state_directory, &[place(&config)]) {
+                warn!(%error, "where routes are is not written down");
             }
         });
     }
@@ -259,15 +289,15 @@ impl Daemon {
 }
 
 impl Kernel {
-    /// Whether routes of an earlier run were found is the second value.
-    async fn start(config: &Config) -> anyhow::Result<(Self, bool)> {
+    /// Also says where routes of earlier runs are but where this one puts them.
+    async fn start(config: &Config) -> anyhow::Result<(Self, Vec<RoutePlace>)> {
         let records = Endpoints::load(&config.state_directory)?;
         let fib_config = crate::forwarding::fib_config(config);
         let (fib, events) = Fib::start(fib_config).context("the FIB engine cannot start")?;
-        let restarted = fib.adopted() > 0;
-        if restarted {
+        if fib.adopted() > 0 {
             info!(routes = fib.adopted(), "routes of an earlier run are adopted");
         }
+        let earlier = earlier_places(&fib, config).await;
         match fib_sync::forwarding_enabled() {
             Ok((true, true)) => {}
             _ => match fib_sync::enable_forwarding() {
@@ -280,7 +310,12 @@ impl Kernel {
         let enforced = records.iter().map(crate::policy_input::endpoint).collect();
         let policy = Policy::start(policy_config(&config.policy), enforced).await.context("policy cannot start")?;
         let forwarding = Forwarding::start(fib, events, config).await;
-        let rules = Rules::start(&fib_rules(config)).context("rules for routing tables cannot be kept")?;
+        // What leads to routes stays as long as they do.
+        let tables: Vec<u32> = earlier.iter().map(|place| place.table).collect();
+        let standing = if tables.is_empty() { Ok(Vec::new()) } else { rules_to(&tables) };
+        let wanted = standing.map(|standing| [fib_rules(config), standing].concat());
+        let rules =
+            wanted.and_then(|wanted| Rules::start(&wanted)).context("rules for routing tables cannot be kept")?;
         let endpoints = Endpoints::start(
             config.state_directory.clone(),
             records,
@@ -289,8 +324,40 @@ impl Kernel {
             forwarding.clone(),
         )
         .await;
-        Ok((Self { policy, forwarding, endpoints, rules }, restarted))
+        Ok((Self { policy, forwarding, endpoints, rules }, earlier))
     }
+}
+
+/// Where this run puts its routes.
+fn place(config: &Config) -> RoutePlace {
+    RoutePlace { table: config.fib.table, metric: config.fib.metric }
+}
+
+/// Where else there are routes that earlier runs have left; of other places nobody has to know any more.
+async fn earlier_places(fib: &Fib, config: &Config) -> Vec<RoutePlace> {
+    let here = place(config);
+    let noted = places::note(&config.state_directory, here).unwrap_or_else(|error| {
+        warn!(%error, "what earlier configurations left is not looked for");
+        Vec::new()
+    });
+    let mut earlier = Vec::new();
+    for place in noted.iter().copied() {
+        let RoutePlace { table, metric } = place;
+        match fib.left(place).await {
+            Ok(0) => continue,
+            Ok(routes) => {
+                info!(routes, table, metric, "routes of an earlier configuration stay until all are complete here")
+            }
+            Err(error) => warn!(%error, table, metric, "routes of an earlier configuration cannot be looked for"),
+        }
+        earlier.push(place);
+    }
+    if earlier.len() < noted.len()
+        && let Err(error) = places::store(&config.state_directory, &[&*earlier, &[here]].concat())
+    {
+        warn!(%error, "places of earlier configurations are looked at again by the next run");
+    }
+    earlier
 }
 
 /// Reads and checks a file. Warnings are logged.

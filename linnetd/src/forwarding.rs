@@ -104,6 +104,7 @@ enum Command {
     Freeze(oneshot::Sender<()>),
     Configure(Box<Config>, oneshot::Sender<()>),
     Pods(Vec<(IpAddr, String)>, oneshot::Sender<()>),
+    Complete(oneshot::Sender<()>),
     Ask(Question),
 }
 
@@ -150,6 +151,8 @@ impl Forwarding {
             speakers: 0,
             heard: 0,
             look_again: None,
+            incomplete: Family::ALL.to_vec(),
+            waiting: Vec::new(),
             dropped: BTreeSet::new(),
         };
         task.configure(config).await;
@@ -174,6 +177,15 @@ impl Forwarding {
     pub async fn follow(&self, speaker: Bgp, events: mpsc::Receiver<bgpd::Event>, lost: Arc<Notify>) {
         // A closed channel means that the program is ending.
         let _ = self.commands.send(Command::Follow(speaker, events, lost)).await;
+    }
+
+    /// Waits until routes of both families are complete, and in the kernel. `false`: the program is ending.
+    pub async fn complete(&self) -> bool {
+        let (done, answered) = oneshot::channel();
+        let asked = self.commands.send(Command::Complete(done)).await.is_ok();
+        let complete = asked && answered.await.is_ok();
+        self.fib.written().await;
+        complete
     }
 
     /// Follows the speaker no more: what its ending sessions withdraw stays in the kernel.
@@ -251,6 +263,9 @@ struct Task {
     heard: u64,
     /// When to look again at what it was told.
     look_again: Option<Instant>,
+    /// Families of which the speaker has not said that routes are complete, and who wants to know when it has of both.
+    incomplete: Vec<Family>,
+    waiting: Vec<oneshot::Sender<()>>,
     /// Peers that are gone; their routes use backups until the speaker has decided about all that they announced.
     dropped: BTreeSet<Neighbour>,
 }
@@ -304,6 +319,7 @@ async fn run(mut task: Box<Task>, mut inbox: Inbox) {
                 }
                 let _ = done.send(());
             }
+            Next::Command(Some(Command::Complete(done))) => task.when_complete(done),
             Next::Command(Some(Command::Ask(question))) => question(&mut task.state),
             Next::Landed(landed) => task.handle_landed(&landed),
             Next::Kernel(event) => task.handle_kernel(event).await,
@@ -327,6 +343,20 @@ impl Task {
             look_again: self.look_again,
             make_overlay: self.overlay_due,
             retire_overlays: self.overlays_retire,
+        }
+    }
+
+    fn when_complete(&mut self, done: oneshot::Sender<()>) {
+        self.waiting.push(done);
+        self.tell_complete();
+    }
+
+    fn tell_complete(&mut self) {
+        if self.incomplete.is_empty() {
+            for done in self.waiting.drain(..) {
+                // Who does not wait any more need not hear.
+                let _ = done.send(());
+            }
         }
     }
 
@@ -354,6 +384,8 @@ impl Task {
                     self.settle().await;
                     self.fib.sweep(family == Family::Ipv6Unicast).await;
                     self.state.unswept.retain(|unswept| *unswept != family);
+                    self.incomplete.retain(|incomplete| *incomplete != family);
+                    self.tell_complete();
                     info!(%family, "routes are complete; what an earlier run left and nobody wants goes");
                 }
                 bgpd::Event::Up { peer } => log_up(&peer),

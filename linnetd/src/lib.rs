@@ -17,6 +17,7 @@ pub mod logging;
 pub mod metrics;
 pub mod originate;
 mod overlay_key;
+pub mod places;
 pub mod policy_input;
 pub mod routes;
 pub mod server;

@@ -6,6 +6,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use linnet_api::{BgpSummaryRequest, FibCheckRequest, FibRoute, FibRoutesRequest, ReloadRequest, StatusRequest};
+use support::stream::Stream;
 use support::{HOST, ROUTE, ROUTER, Rack, routes, shown, six, spawn, wait_for_both_sides};
 
 #[test]
@@ -427,4 +428,67 @@ fn without_next_hop_objects_a_route_names_both_of_its_next_hops_and_loses_and_re
     assert_eq!(rack.host.run("ip nexthop show"), "", "{}", rack.dump());
     daemon.signal("TERM");
     assert!(daemon.end().success(), "{}", rack.dump());
+}
+
+/// What an earlier run left goes when all of it stands in its new place; a packet finds the one or the other.
+#[test]
+fn a_run_with_another_table_or_metric_takes_over_without_a_loss_and_leaves_none_of_the_last_ones_routes() {
+    let rack = Rack::new("");
+    rack.configure("", "");
+    let daemon = rack.start();
+    wait_for_both_sides(&rack);
+    // Of others: with Linnet's protocol and metric in a table that no run had, and of another owner.
+    rack.host.run(&format!("ip route add 10.77.0.0/16 via {ROUTER} proto 76 metric 76 table 101"));
+    rack.host.run(&format!("ip route add 10.78.0.0/16 via {ROUTER} proto static metric 76"));
+    rack.host.run(&format!("ip route add 10.78.0.0/16 via {ROUTER} proto static metric 76 table 100"));
+    rack.router.run("ip addr add 203.0.113.1/32 dev lo");
+    let to = "203.0.113.1:7000".parse().unwrap();
+    let stream = Stream::start(rack.host.udp("0.0.0.0:0".parse().unwrap()), rack.router.udp(to), to);
+
+    let mut daemon = Some(daemon);
+    for (fib, there, gone) in [
+        ("table = 100\nrules = [{ to = \"203.0.113.0/24\" }]", "table 100 metric 76", "table main metric 76"),
+        ("metric = 99", "table main metric 99", "table 100 metric 76"),
+        ("metric = 50", "table main metric 50", "table main metric 99"),
+        (
+            "table = 100\nmetric = 70\nrules = [{ from = \"10.99.0.0/24\" }]",
+            "table 100 metric 70",
+            "table main metric 50",
+        ),
+    ] {
+        let last = daemon.take().unwrap();
+        last.signal("KILL");
+        last.end();
+        rack.configure("", &format!("[fib]\n{fib}"));
+        daemon = Some(rack.start());
+        let in_place = |place: &str| rack.host.run(&format!("ip route show proto 76 {place}"));
+        rack.until(&format!("all is in {there}, and nothing in {gone}"), || {
+            let complete = in_place(there).contains(ROUTE) && in_place(there).contains("10.244.1.0/24");
+            (complete && in_place(gone).is_empty()).then_some(())
+        });
+        let rules = rack.host.run("ip rule show");
+        let wanted = usize::from(fib.contains("rules"));
+        rack.until(&format!("{wanted} rules of {rules}"), || {
+            (rack.host.run("ip rule show").matches("proto 76").count() == wanted).then_some(())
+        });
+    }
+    let (sent, lost) = stream.end();
+    assert_eq!(lost, [0u64; 0], "of {sent} packets\n{}", rack.dump());
+    let last = daemon.take().unwrap();
+    last.signal("TERM");
+    last.end();
+
+    // As if the next run had another table, and never came.
+    rack.configure("", "[fib]\ntable = 102");
+    let cleanup = rack.linnetd(&["--cleanup"]);
+    assert!(cleanup.status.success(), "{}", shown(&cleanup));
+    let said = String::from_utf8_lossy(&cleanup.stdout).into_owned();
+    assert!(said.contains("of table 100 with metric 70, of an earlier configuration"), "{said}");
+    let left = rack.host.linnet_state();
+    assert!(left.len() == 1 && left[0].starts_with("10.77.0.0/16"), "{left:?}");
+    for table in ["main", "100"] {
+        let theirs = rack.host.run(&format!("ip route show proto static table {table}"));
+        assert!(theirs.contains("10.78.0.0/16"), "{table}: {theirs}");
+    }
+    assert!(!rack.directory.join("state/routes.json").exists());
 }

@@ -12,6 +12,7 @@
 mod backlog;
 mod compare;
 mod cryptokey;
+mod elsewhere;
 mod failover;
 mod notices;
 mod outbox;
@@ -42,7 +43,7 @@ use self::{
 };
 use crate::{
     Change, Comparison, FibConfig, FibError, FibEvent, KernelAnswer, Landed, OverlaySpec, OverlayStatus, PathId,
-    PeerStatus, Reach, RouteStatus, Totals,
+    PeerStatus, Reach, RoutePlace, RouteStatus, Totals,
     culprit::Culprits,
     fight::Fight,
     kernel_route::{family, read},
@@ -90,6 +91,8 @@ pub(crate) enum Command {
     Totals(oneshot::Sender<Totals>),
     Users(oneshot::Sender<Vec<(PathId, usize)>>),
     Get(IpAddr, oneshot::Sender<Result<KernelAnswer, FibError>>),
+    Left(RoutePlace, oneshot::Sender<Result<usize, FibError>>),
+    Vacate(RoutePlace, oneshot::Sender<Result<usize, FibError>>),
     Check(oneshot::Sender<Result<Comparison, FibError>>),
     Clear(oneshot::Sender<()>),
 }
@@ -361,6 +364,13 @@ impl Engine {
             Command::Get(address, answer) => {
                 let _ = answer.send(self.get(address));
             }
+            Command::Left(place, answer) => {
+                let _ = answer.send(self.left_at(place).map(|left| left.len()));
+            }
+            Command::Vacate(place, answer) => {
+                self.catch_up();
+                let _ = answer.send(self.vacate(place));
+            }
             Command::Check(answer) => {
                 let compared = self.compare(true);
                 let _ = answer.send(compared);
@@ -471,10 +481,15 @@ impl Engine {
 
     /// Asks for the routes of one family in Linnet's table.
     fn all_routes(&self, v6: bool) -> RouteNetlinkMessage {
+        Self::routes_in(v6, self.config.table)
+    }
+
+    /// Asks for the routes of one family in a table.
+    fn routes_in(v6: bool, table: u32) -> RouteNetlinkMessage {
         let mut question = RouteMessage::default();
         question.header.address_family = family(v6);
-        question.header.table = u8::try_from(self.config.table).unwrap_or(libc::RT_TABLE_UNSPEC);
-        question.attributes.push(netlink_packet_route::route::RouteAttribute::Table(self.config.table));
+        question.header.table = u8::try_from(table).unwrap_or(libc::RT_TABLE_UNSPEC);
+        question.attributes.push(netlink_packet_route::route::RouteAttribute::Table(table));
         RouteNetlinkMessage::GetRoute(question)
     }
 

@@ -11,7 +11,7 @@ use std::fmt;
 
 use ipnetwork::IpNetwork;
 
-pub use task::{Rules, clear_rules};
+pub use task::{Rules, clear_rules, rules_to};
 
 /// One rule: what matches looks into the table. A rule that names no prefix is made for both families.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -105,6 +105,20 @@ pub fn clear_rules() -> Result<usize, FibError> {
     }
 }
 
+/// Rules of Linnet's that lead to any of these tables: for who wants to keep them while routes are still there, and the configuration
+/// leads elsewhere already. In the network namespace of the calling thread.
+///
+/// # Errors
+/// [`FibError::Socket`] without the right to change rules, [`FibError::Kernel`] when they cannot be read.
+pub fn rules_to(tables: &[u32]) -> Result<Vec<Rule>, FibError> {
+    let mut socket = Socket::open()?;
+    let mut found = BTreeSet::new();
+    for v6 in [false, true] {
+        found.extend(ours(&mut socket, v6)?.iter().filter_map(read).map(|known| known.rule));
+    }
+    Ok(found.into_iter().filter(|rule| tables.contains(&rule.table)).collect())
+}
+
 fn by_family(wanted: &[Rule]) -> BTreeSet<FamilyRule> {
     let of_one = |rule: &Rule| {
         let rule = rule.clone();
@@ -141,18 +155,22 @@ fn reconcile(socket: &mut Socket, wanted: &BTreeSet<FamilyRule>) -> Result<Outco
     Ok(outcome)
 }
 
+/// The rules of one family with Linnet's mark.
+fn ours(socket: &mut Socket, v6: bool) -> Result<Vec<RuleMessage>, FibError> {
+    let mut question = RuleMessage::default();
+    question.header.family = family(v6);
+    socket.dump(RouteNetlinkMessage::GetRule(question), |message| match message {
+        RouteNetlinkMessage::NewRule(rule) => Some(rule).filter(is_ours),
+        _ => None,
+    })
+}
+
 /// Reads, and writes the difference: what is missing first, so that no packet looks elsewhere in between.
 fn pass(socket: &mut Socket, wanted: &BTreeSet<FamilyRule>, outcome: &mut Outcome) -> Result<(), FibError> {
     let mut there: BTreeSet<FamilyRule> = BTreeSet::new();
     let mut unwanted: Vec<RuleMessage> = Vec::new();
     for v6 in [false, true] {
-        let mut question = RuleMessage::default();
-        question.header.family = family(v6);
-        let found = socket.dump(RouteNetlinkMessage::GetRule(question), |message| match message {
-            RouteNetlinkMessage::NewRule(rule) => Some(rule).filter(is_ours),
-            _ => None,
-        })?;
-        for rule in found {
+        for rule in ours(socket, v6)? {
             // One too many of the same goes, too.
             match read(&rule).filter(|rule| wanted.contains(rule)) {
                 Some(known) if there.insert(known.clone()) => {}

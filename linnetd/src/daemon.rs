@@ -13,6 +13,7 @@
 //! Stopping leaves the kernel as it is: packets go on while nobody is there.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,6 +33,7 @@ use crate::imports::Imports;
 use crate::originate::originate;
 use crate::places;
 use crate::policy_input::policy_config;
+use crate::renumbering::{self, Renumbering};
 use crate::speaker::speaker;
 use crate::succession::succeed;
 
@@ -41,6 +43,8 @@ pub struct Daemon {
     file: PathBuf,
     started: Instant,
     config: RwLock<Arc<Config>>,
+    /// The text that it comes from, where that leaves `node.address` to the host.
+    leaves_address: RwLock<Option<String>>,
     /// Why the file on disk is not what is in force.
     refused: RwLock<Vec<String>>,
     reloading: Mutex<()>,
@@ -70,7 +74,8 @@ impl Daemon {
     ///
     /// # Errors
     /// A room that cannot start; the kernel's forwarding is left as it was found.
-    pub async fn start(file: PathBuf, config: Config) -> anyhow::Result<Arc<Self>> {
+    pub async fn start(file: PathBuf, source: Source) -> anyhow::Result<Arc<Self>> {
+        let Source { config, leaves_address } = source;
         let started = Instant::now();
         make_directory(&config.state_directory)?;
         let mut earlier = Vec::new();
@@ -100,6 +105,7 @@ impl Daemon {
             file,
             started,
             config: RwLock::new(Arc::new(config)),
+            leaves_address: RwLock::new(leaves_address),
             refused: RwLock::default(),
             reloading: Mutex::default(),
             draining: Arc::new(Draining::new(drain, &config_directory, bgp.clone())),
@@ -110,6 +116,7 @@ impl Daemon {
         });
         daemon.clone().announce_overlay_changes();
         daemon.clone().leave_earlier_places(earlier);
+        daemon.clone().follow_address();
         info!(restarted, "linnetd is up");
         Ok(daemon)
     }
@@ -204,18 +211,25 @@ impl Daemon {
     /// A line for each error; nothing has changed.
     pub async fn reload(&self) -> Result<Vec<String>, Vec<String>> {
         let _turn = self.reloading.lock().await;
-        let wanted = match read(&self.file) {
-            Ok(config) => config,
+        match read(&self.file) {
+            Ok(source) => {
+                self.refused.write().await.clear();
+                Ok(self.take_up(source).await)
+            }
             Err(errors) => {
                 for line in &errors {
                     error!("{line}");
                 }
                 warn!(file = %self.file.display(), "the changed file is refused; the configuration in force is the old one");
                 self.refused.write().await.clone_from(&errors);
-                return Err(errors);
+                Err(errors)
             }
-        };
-        self.refused.write().await.clear();
+        }
+    }
+
+    /// Applies what changed in place: a line for each change. One at a time.
+    async fn take_up(&self, source: Source) -> Vec<String> {
+        let Source { config: wanted, leaves_address } = source;
         let old = self.config().await;
         let mut changes = needs_restart(&old, &wanted);
         let new = Config {
@@ -234,10 +248,53 @@ impl Daemon {
         changes.extend(changed_keys(&old, &new));
         changes.extend(self.apply(&old, &new).await);
         *self.config.write().await = Arc::new(new);
+        *self.leaves_address.write().await = leaves_address;
         for change in &changes {
             info!("reload: {change}");
         }
-        Ok(changes)
+        changes
+    }
+
+    /// Where the file leaves `node.address` to the host, it is followed when it is renumbered.
+    fn follow_address(self: Arc<Self>) {
+        let Some(kernel) = self.kernel.clone() else { return };
+        tokio::spawn(async move {
+            let mut renumbering = Renumbering::default();
+            loop {
+                if !self.follows_host().await {
+                    // A reload may change that.
+                    tokio::time::sleep(renumbering::SELDOM).await;
+                    continue;
+                }
+                tokio::time::sleep(renumbering::LOOK).await;
+                let known = self.config().await.node.address;
+                if let Some(address) = renumbering.look(known, kernel.forwarding.fib()).await {
+                    self.take_address(address).await;
+                }
+            }
+        });
+    }
+
+    /// What is in force, with another address of the host's.
+    async fn take_address(&self, address: IpAddr) {
+        let _turn = self.reloading.lock().await;
+        let Some(text) = self.leaves_address.read().await.clone() else { return };
+        let environment = Environment { address: Some(address), ..Environment::of_this_host() };
+        match parse(&self.file, text, &environment) {
+            Ok(source) => {
+                info!(%address, "this host is renumbered, and node.address follows it");
+                self.take_up(source).await;
+            }
+            Err(errors) => {
+                let why = errors.join("; ");
+                warn!(%address, %why, "this host is renumbered, and its new address does not suit the configuration");
+            }
+        }
+    }
+
+    /// Whether the host decides about `node.address`.
+    pub async fn follows_host(&self) -> bool {
+        self.leaves_address.read().await.is_some()
     }
 
     /// Devices and policy before the routes that need them, announcements last.
@@ -360,23 +417,36 @@ async fn earlier_places(fib: &Fib, config: &Config) -> Vec<RoutePlace> {
     earlier
 }
 
+/// What a file says.
+#[derive(Debug)]
+pub struct Source {
+    /// Checked, with what it leaves to the host.
+    pub config: Config,
+    /// Its text, if it leaves `node.address` to the host.
+    leaves_address: Option<String>,
+}
+
 /// Reads and checks a file. Warnings are logged.
 ///
 /// # Errors
 /// A line for each error.
-pub fn read(file: &Path) -> Result<Config, Vec<String>> {
-    let name = file.display().to_string();
+pub fn read(file: &Path) -> Result<Source, Vec<String>> {
     let text = std::fs::read_to_string(file).map_err(|error| {
         vec![format!(
-            "{name}: it cannot be read: {error}; nothing of this file is applied; check the path and its permissions"
+            "{}: it cannot be read: {error}; nothing of this file is applied; check the path and its permissions",
+            file.display()
         )]
     })?;
-    match config::parse(&name, &text, &Environment::of_this_host()) {
+    parse(file, text, &Environment::of_this_host())
+}
+
+fn parse(file: &Path, text: String, environment: &Environment) -> Result<Source, Vec<String>> {
+    match config::parse(&file.display().to_string(), &text, environment) {
         Ok(parsed) => {
             for warning in &parsed.warnings {
                 warn!("{warning}");
             }
-            Ok(parsed.config)
+            Ok(Source { config: parsed.config, leaves_address: parsed.leaves_address.then_some(text) })
         }
         Err(findings) => {
             let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);

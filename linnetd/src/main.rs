@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use linnetd::config::{self, Config, Environment, Severity};
-use linnetd::daemon::{self, Daemon};
+use linnetd::daemon::{self, Daemon, Source};
 use linnetd::logging::{self, Format};
 use linnetd::server::{self, SocketError};
 use linnetd::sole::{Sole, SoleError};
@@ -50,14 +50,14 @@ fn main() -> ExitCode {
         eprintln!("{error}");
         return ExitCode::from(2);
     }
-    let config = match daemon::read(&arguments.config) {
-        Ok(config) => config,
+    let source = match daemon::read(&arguments.config) {
+        Ok(source) => source,
         Err(errors) => {
             errors.iter().for_each(|error| eprintln!("{error}"));
             return ExitCode::FAILURE;
         }
     };
-    let done = run_to_the_end(arguments, config);
+    let done = run_to_the_end(arguments, source);
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -76,12 +76,12 @@ fn in_words(error: &anyhow::Error) -> String {
     })
 }
 
-fn run_to_the_end(arguments: Arguments, config: Config) -> anyhow::Result<()> {
+fn run_to_the_end(arguments: Arguments, source: Source) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = if arguments.cleanup {
-        runtime.block_on(clean_up(&config))
+        runtime.block_on(clean_up(&source.config))
     } else {
-        runtime.block_on(run(arguments.config, config))
+        runtime.block_on(run(arguments.config, source))
     };
     // A task that hangs must not keep the process from ending.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
@@ -141,15 +141,16 @@ async fn clean_up(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn run(file: PathBuf, config: Config) -> anyhow::Result<()> {
-    let socket = bind(&config.api_socket).await?;
-    let path = config.api_socket.clone();
-    let done = run_with(socket, file, config).await;
+async fn run(file: PathBuf, source: Source) -> anyhow::Result<()> {
+    let path = source.config.api_socket.clone();
+    let socket = bind(&path).await?;
+    let done = run_with(socket, file, source).await;
     let _ = std::fs::remove_file(path);
     done
 }
 
-async fn run_with(socket: UnixListener, file: PathBuf, config: Config) -> anyhow::Result<()> {
+async fn run_with(socket: UnixListener, file: PathBuf, source: Source) -> anyhow::Result<()> {
+    let config = &source.config;
     let mut hang_up = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -159,7 +160,7 @@ async fn run_with(socket: UnixListener, file: PathBuf, config: Config) -> anyhow
         None => None,
     };
     tokio::spawn(allocator::give_back());
-    let daemon = Daemon::start(file, config).await?;
+    let daemon = Daemon::start(file, source).await?;
     tokio::spawn(server::serve(socket, daemon.clone()));
     if let Some(listener) = metrics_listener {
         info!(address = %listener.local_addr()?, "metrics and health");

@@ -492,3 +492,41 @@ fn a_run_with_another_table_or_metric_takes_over_without_a_loss_and_leaves_none_
     }
     assert!(!rack.directory.join("state/routes.json").exists());
 }
+
+#[tokio::test]
+async fn a_node_whose_address_is_taken_away_says_so_and_is_whole_again_when_it_is_given_back() {
+    let rack = Rack::new("");
+    rack.configure("", "[fib]\nsource = \"node\"");
+    let _daemon = rack.start();
+    wait_for_both_sides(&rack);
+    let (mut node, mut doctor) = (rack.node().await, rack.node().await);
+    let mut address = async || {
+        let status = node.status(StatusRequest {}).await.unwrap().into_inner();
+        let room = status.components.into_iter().find(|component| component.name == "address").unwrap();
+        (room.state, room.detail)
+    };
+    assert_eq!(address().await, ("ok".to_owned(), HOST.to_owned()));
+    let written = rack.until_host_shows("ip route show proto 76", &format!("{ROUTE} src {HOST}"));
+
+    rack.host.run(&format!("ip addr del {HOST}/24 dev eth0"));
+    let (state, detail) = address().await;
+    assert_eq!(state, "degraded");
+    for part in [&format!("{HOST} is on no device of this host"), "set node.address to the new one"] {
+        assert!(detail.contains(part), "{detail}");
+    }
+    let mut steps = doctor.doctor(linnet_api::DoctorRequest {}).await.unwrap().into_inner();
+    let mut findings = Vec::new();
+    while let Some(step) = steps.message().await.unwrap() {
+        let sections = step.report.into_iter().flat_map(|report| report.sections);
+        findings.extend(sections.flat_map(|section| section.findings));
+    }
+    let found = findings.iter().any(|finding| finding.culprit.contains("is on no device of this host"));
+    assert!(found, "{}", shown(&findings));
+    // The kernel took the routes along.
+    rack.until("the route is gone", || (!routes(&rack).contains("203.0.113.0/24")).then_some(()));
+
+    rack.host.run(&format!("ip addr add {HOST}/24 dev eth0"));
+    rack.until("all is as it was", || (rack.host.run("ip route show proto 76") == written).then_some(()));
+    assert_eq!(address().await, ("ok".to_owned(), HOST.to_owned()));
+    wait_for_both_sides(&rack);
+}

@@ -239,7 +239,7 @@ fn auto_follows_a_link_on_which_the_other_host_is_adjacent_there_and_back_and_no
 }
 
 #[test]
-fn a_node_that_is_renumbered_is_reached_at_its_new_address_after_a_reload() {
+fn a_node_that_is_renumbered_follows_its_hosts_new_address_and_is_reached_there() {
     let (router, one, two) = routed("auto");
     let daemons = [one.start(), two.start()];
     let reached = || {
@@ -248,6 +248,13 @@ fn a_node_that_is_renumbered_is_reached_at_its_new_address_after_a_reload() {
             .all(|way| one.namespace.try_run(&format!("ping -c1 -W1 {way}")).status.success())
     };
     until("pods reach each other", &[&one, &two], reached);
+
+    // Taken away and given back it is the same.
+    two.namespace.run("ip addr del 10.92.0.1/24 dev eth0");
+    until("pods are cut off by an address that is gone", &[&one, &two], || !reached());
+    two.namespace.run("ip addr add 10.92.0.1/24 dev eth0");
+    two.namespace.run("ip route add default via 10.92.0.2");
+    until("pods reach each other as before", &[&one, &two], reached);
 
     router.run("ip addr add 10.93.0.2/24 dev eth1");
     router.run("ip addr del 10.91.0.2/24 dev eth1");
@@ -258,8 +265,8 @@ fn a_node_that_is_renumbered_is_reached_at_its_new_address_after_a_reload() {
     let file = two.directory.join("linnetd.toml");
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replace("10.91.0.1", "10.93.0.1")).unwrap();
-    // Of the other, the file says nothing of the address: it is that of the default route.
-    daemons.iter().for_each(|daemon| daemon.signal("HUP"));
+    // Of the other, the file says nothing of the address: it is that of the default route, and followed.
+    daemons[1].signal("HUP");
     until("pods reach each other again", &[&one, &two], reached);
     let device = one.namespace.run("ip -d link show linnet.vxlan");
     assert!(device.contains("local 10.93.0.1"), "{}", one.dump());
@@ -267,4 +274,17 @@ fn a_node_that_is_renumbered_is_reached_at_its_new_address_after_a_reload() {
         let entries = two.namespace.run("bridge fdb show dev linnet.vxlan");
         entries.contains("dst 10.93.0.1") && !entries.contains("10.91.0.1")
     });
+
+    // Another uplink is no other number: the address stays for as long as the host has it.
+    one.namespace.run("ip link add eth9 type veth peer name far9");
+    one.namespace.run("ip addr add 10.99.9.1/24 dev eth9");
+    one.namespace.run("ip link set eth9 up");
+    one.namespace.run("ip link set far9 up");
+    one.namespace.run("ip route replace default via 10.99.9.2");
+    one.namespace.run("ip route add 10.92.0.0/24 via 10.93.0.2");
+    // So long it would have taken to follow.
+    std::thread::sleep(Duration::from_secs(4));
+    let device = one.namespace.run("ip -d link show linnet.vxlan");
+    assert!(device.contains("local 10.93.0.1"), "{}", one.dump());
+    until("pods still reach each other", &[&one, &two], reached);
 }

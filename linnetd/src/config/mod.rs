@@ -359,6 +359,8 @@ pub struct Parsed {
     pub config: Config,
     /// What a person should know about it all the same.
     pub warnings: Vec<Finding>,
+    /// It says nothing of `node.address`, which is the host's affair.
+    pub leaves_address: bool,
 }
 
 /// Reads a configuration. `file` is only the name that findings carry; what the file leaves to the host comes from
@@ -374,11 +376,12 @@ pub fn parse(file: &str, text: &str, environment: &Environment) -> Result<Parsed
         report.error(error.span().unwrap_or(0..0), &message, NOT_APPLIED, "correct the TOML here");
     }
     // What a file with broken syntax lacks may only be unreadable: findings about it would mislead.
+    let leaves_address = table.get_ref().get("node").is_none_or(|node| node.get_ref().get("address").is_none());
     let config = if syntax.is_empty() { read(&Section::root(&table, &report), environment) } else { None };
     let findings = report.into_findings(file, text);
     let failed = findings.iter().any(|finding| finding.severity == Severity::Error);
     match config {
-        Some(config) if !failed => Ok(Parsed { config, warnings: findings }),
+        Some(config) if !failed => Ok(Parsed { config, warnings: findings, leaves_address }),
         _ => Err(findings),
     }
 }

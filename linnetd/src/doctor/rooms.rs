@@ -1,4 +1,4 @@
-//! What else `linnet status` calls degraded: policy, endpoints, rules, imports, the configuration.
+//! What else `linnet status` calls degraded: the node's address, policy, endpoints, rules, imports, the configuration.
 
 use linnet_api::Component;
 
@@ -30,6 +30,10 @@ fn judge(room: &Component) -> Option<Finding> {
         "configuration" => (
             "the configuration in force is the old one",
             "mend the file (linnetd --check --config FILE), then linnet reload",
+        ),
+        "address" => (
+            "pods here and pods behind tunnels do not reach each other, and sessions by it are lost",
+            "do what it says; all comes back by itself then",
         ),
         "rules" => (
             "packets are looked up in other tables than fib.rules says",

@@ -1,5 +1,6 @@
 //! Service Node: how each room is, and reload.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::config::OverlayMode;
 use crate::daemon::{Daemon, Kernel};
 use crate::drain::DrainState;
 use crate::imports::ImportStatus;
+use crate::renumbering;
 
 pub(super) struct NodeService(pub(super) Arc<Daemon>);
 
@@ -88,6 +90,7 @@ pub(crate) async fn components(daemon: &Daemon) -> Vec<Component> {
     let mut components = vec![bgp(daemon).await];
     match daemon.kernel() {
         Some(kernel) => {
+            components.push(address(daemon, kernel).await);
             components.push(fib(daemon, kernel).await);
             components.extend(rules(kernel));
             components.push(overlay(daemon, kernel).await);
@@ -151,6 +154,31 @@ async fn fib(daemon: &Daemon, kernel: &Kernel) -> Component {
         "ok"
     };
     component("fib", state, detail)
+}
+
+/// Whether this host has the addresses that others know the node by.
+async fn address(daemon: &Daemon, kernel: &Kernel) -> Component {
+    let config = daemon.config().await;
+    let (mut all, mut lost) = (Vec::new(), Vec::new());
+    for address in [Some(config.node.address), config.node.address6.map(IpAddr::V6)].into_iter().flatten() {
+        all.push(address.to_string());
+        if !renumbering::has(kernel.forwarding.fib(), address).await {
+            lost.push(address.to_string());
+        }
+    }
+    if lost.is_empty() {
+        return component("address", "ok", all.join(", "));
+    }
+    let next = if daemon.follows_host().await {
+        "when the default route comes from another one, that is taken up by itself"
+    } else {
+        "or, if the host is renumbered, set node.address to the new one and run `linnet reload`"
+    };
+    let lost = lost.join(", ");
+    let detail = format!(
+        "{lost} is on no device of this host: nobody reaches the node by it, and nothing goes through the tunnel; give it back; {next}"
+    );
+    component("address", "degraded", detail)
 }
 
 /// Rules that lead to Linnet's table; `None`: there are to be none.

@@ -178,7 +178,7 @@ impl Speaker {
     pub fn stop_peer(&mut self, peer: PeerId, how: Stop, now: Instant) {
         let Some(known) = self.peers.get_mut(&peer) else { return };
         let released = match how {
-            Stop::Reset(_) => known.release(now),
+            Stop::Reset(_) | Stop::PlainReset(_) => known.release(now),
             Stop::Cease(_) | Stop::Silent => {
                 known.prefixes.hold = None;
                 false

@@ -11,7 +11,8 @@ use crate::wire::notification::Cease;
 enum Doing {
     Start,
     Stop,
-    Reset,
+    /// So that routes are kept, or not.
+    Reset(bool),
     Silent,
     Connected(bool),
     ConnectFailed,
@@ -48,7 +49,7 @@ fn doing() -> impl Strategy<Value = Doing> {
     prop_oneof![
         2 => Just(Doing::Start),
         1 => Just(Doing::Stop),
-        1 => Just(Doing::Reset),
+        1 => any::<bool>().prop_map(Doing::Reset),
         1 => Just(Doing::Silent),
         6 => any::<bool>().prop_map(Doing::Connected),
         1 => Just(Doing::ConnectFailed),
@@ -75,7 +76,10 @@ fn befall(session: &mut Session, now: &mut Instant, doing: Doing) {
     match doing {
         Doing::Start => session.start(*now),
         Doing::Stop => session.stop(*now, Stop::Cease(Notification::cease(Cease::AdministrativeShutdown))),
-        Doing::Reset => session.stop(*now, Stop::Reset(Notification::cease(Cease::AdministrativeReset))),
+        Doing::Reset(plain) => {
+            let cease = Notification::cease(Cease::AdministrativeReset);
+            session.stop(*now, if plain { Stop::PlainReset(cease) } else { Stop::Reset(cease) });
+        }
         Doing::Silent => session.stop(*now, Stop::Silent),
         Doing::Connected(outgoing) => {
             session.handle_connected(*now, direction(outgoing), address(A), address(B));

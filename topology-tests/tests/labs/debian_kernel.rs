@@ -558,7 +558,10 @@ fn pass(tests: &str, named: &str, kernel: Kernel, modules: &[&str]) -> Result<()
         machine = machine.module(*module);
     }
     let script = format!("ping -V; LINNET_TEST_ALL_DEVICES=1 {tests} {named} 2>&1");
-    let ran = machine.processors(2).deadline(DEADLINE).script(script).run()?;
+    // With two processors, qemu may bring the breakpoint of code that the kernel patches (its static keys) to one of them when the
+    // other has patched it: the kernel, which knows of none, panics (seen once with 6.12, at a static key of netif_rx_internal).
+    let processors = if kernel == Kernel::V6_12 { 1 } else { 2 };
+    let ran = machine.processors(processors).deadline(DEADLINE).script(script).run()?;
     assert_eq!(ran.status, 0, "{}", ran.output);
     Ok(())
 }

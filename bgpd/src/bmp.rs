@@ -330,7 +330,7 @@ impl Station {
                         return End::Lost(error.to_string());
                     }
                 }
-                _ = connection.ready(true) => {
+                () = connection.ready(true) => {
                     // A station has nothing to say (RFC 7854 section 3.2); what it says all the same is dropped.
                     if let Read::End(_) = connection.read(|_| ()) {
                         return End::Lost("the station closed the connection".to_owned());
@@ -338,6 +338,7 @@ impl Station {
                     if let Err(error) = connection.write() {
                         return End::Lost(error.to_string());
                     }
+                    connection.acknowledge();
                 }
                 () = tick => {
                     let (answer, counted) = oneshot::channel();

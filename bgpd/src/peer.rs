@@ -614,18 +614,17 @@ impl Peer {
 
 /// The one of the two connections that has something for us, or takes something from us.
 async fn ready(outgoing: Option<&Connection>, incoming: Option<&Connection>, reading: bool) -> Direction {
-    // An error here is told by the read or the write that follows.
     match (outgoing, incoming) {
         (Some(outgoing), Some(incoming)) => tokio::select! {
-            _ = outgoing.ready(reading) => Direction::Outgoing,
-            _ = incoming.ready(reading) => Direction::Incoming,
+            () = outgoing.ready(reading) => Direction::Outgoing,
+            () = incoming.ready(reading) => Direction::Incoming,
         },
         (Some(outgoing), None) => {
-            let _ = outgoing.ready(reading).await;
+            outgoing.ready(reading).await;
             Direction::Outgoing
         }
         (None, Some(incoming)) => {
-            let _ = incoming.ready(reading).await;
+            incoming.ready(reading).await;
             Direction::Incoming
         }
         (None, None) => std::future::pending().await,

@@ -338,6 +338,7 @@ impl CacheTask {
             Read::Bytes(_) | Read::Nothing => connection.write().err().map(|error| error.to_string()),
             Read::End(reason) => Some(reason),
         };
+        connection.acknowledge();
         if let Some(reason) = ended {
             self.connection = None;
             self.client.handle_closed(now, reason);
@@ -354,8 +355,7 @@ async fn connected(connecting: &mut Option<Connecting>) -> io::Result<TcpStream>
 
 async fn ready(connection: Option<&Connection>) {
     match connection {
-        // An error here is told by the read or the write that follows.
-        Some(connection) => drop(connection.ready(true).await),
+        Some(connection) => connection.ready(true).await,
         None => std::future::pending().await,
     }
 }

@@ -62,9 +62,12 @@ impl Bell {
     }
 }
 
+/// A runtime that ends answers at once and for ever. Whoever waits then must wait on, or it would go round without a rest and the
+/// runtime could not end.
 async fn ready(socket: &AsyncFd<netlink_sys::Socket>) {
-    if let Ok(mut guard) = socket.readable().await {
-        guard.retain_ready();
+    match socket.readable().await {
+        Ok(mut guard) => guard.retain_ready(),
+        Err(_) => std::future::pending().await,
     }
 }
 
@@ -179,4 +182,20 @@ pub(crate) fn all_but(port: u32) -> [SockFilter; 4] {
         SockFilter::new(code(libc::BPF_RET | libc::BPF_K), 0, 0, 0),
         SockFilter::new(code(libc::BPF_RET | libc::BPF_K), 0, 0, u32::MAX),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn whoever_waits_when_the_runtime_ends_waits_on() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let monitor = runtime.block_on(async { Monitor::open(0, 1 << 16).unwrap() });
+        drop(runtime);
+        assert!(monitor.ready().now_or_never().is_none());
+        assert!(monitor.bell().ready().now_or_never().is_none());
+    }
 }

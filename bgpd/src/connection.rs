@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -83,16 +84,22 @@ impl Connection {
 
     /// Waits until the socket takes bytes, if some wait, or has some, if `reading`.
     pub(crate) async fn ready(&self, reading: bool) {
-        let interest = match (reading, self.queued() > 0) {
-            (true, true) => Interest::READABLE | Interest::WRITABLE,
-            (true, false) => Interest::READABLE,
-            (false, true) => Interest::WRITABLE,
-            (false, false) => return std::future::pending().await,
-        };
-        if self.socket().ready(interest).await.is_err() {
-            // Only a runtime that ends answers so, at once and for ever; whoever went round then would keep it from ending.
-            std::future::pending().await
-        }
+        // By the socket's own two wakers, one for either direction, as one task waits at a time: `TcpStream::ready` enters itself into
+        // a list of waiters each time, and takes itself out.
+        std::future::poll_fn(|context| {
+            let socket = self.socket();
+            let readable = if reading { socket.poll_read_ready(context) } else { Poll::Pending };
+            let ready = match readable {
+                Poll::Pending if self.queued() > 0 => socket.poll_write_ready(context),
+                readable => readable,
+            };
+            match ready {
+                // Only a runtime that ends answers so, at once and for ever; whoever went round then would keep it from ending.
+                Poll::Ready(Err(_)) => Poll::Pending,
+                ready => ready.map(drop),
+            }
+        })
+        .await;
     }
 
     /// One read, seen by `with`.

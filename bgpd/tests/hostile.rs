@@ -259,7 +259,8 @@ async fn a_dynamic_peer_that_does_not_close_its_broken_connection_is_heard_on_th
     let mut notified = false;
     while !notified {
         assert!(first.read_buf(&mut buffer).await.unwrap() > 0, "closed without a word");
-        while let Some(frame) = next_frame(&mut buffer, 4096).unwrap() {
+        let mut heard = &buffer[..];
+        while let Some(frame) = next_frame(&mut heard, 4096).unwrap() {
             notified |= frame.kind == MessageType::Notification;
         }
     }
@@ -466,9 +467,10 @@ async fn an_unknown_transitive_attribute_is_passed_on_with_partial_and_any_other
     let mut buffer = BytesMut::new();
     let body = tokio::time::timeout(support::DEADLINE, async {
         loop {
-            while let Some(frame) = next_frame(&mut buffer, 4096).unwrap() {
+            let mut heard = &buffer[..];
+            while let Some(frame) = next_frame(&mut heard, 4096).unwrap() {
                 if frame.kind == MessageType::Update && frame.body.ends_with(&[16, 10, 66]) {
-                    return frame.body;
+                    return frame.body.to_vec();
                 }
             }
             assert!(sink.read_buf(&mut buffer).await.unwrap() > 0, "closed");

@@ -21,7 +21,6 @@ use bgp_proto::wire::attributes::{Attributes, Origin};
 use bgp_proto::wire::frame::next_frame;
 use bgp_proto::wire::update::UpdateBuilder;
 use bgp_proto::wire::{Message, Update, UpdateContext};
-use bytes::BytesMut;
 use instructions::Marks;
 
 const OUR_AS: Asn = Asn(65_000);
@@ -59,18 +58,18 @@ fn peer_as(peer: u16) -> Asn {
 }
 
 /// The UPDATE with which a peer announces the one prefix. No two hops are alike.
-fn message(peer: u16, hops: u32, context: UpdateContext) -> BytesMut {
+fn message(peer: u16, hops: u32, context: UpdateContext) -> Vec<u8> {
     let path = std::iter::once(peer_as(peer)).chain((1..hops).map(|hop| Asn(100_000 + hop)));
     let attributes = Attributes::new(Origin::Igp, AsPath::sequence(path), NextHop::V4(address(peer)));
     let prefix: Prefix = "198.51.100.0/24".parse().unwrap();
     let mut out = Vec::new();
     let told = UpdateBuilder::new(context).announce(&attributes, &[Nlri { prefix, path_id: PathId(0) }], &mut out);
     assert!(told.is_ok() && !out.is_empty());
-    BytesMut::from(&out[..])
+    out
 }
 
-fn parse(mut bytes: BytesMut, context: &UpdateContext) -> Update {
-    let frame = next_frame(&mut bytes, LONGEST.into()).unwrap().unwrap();
+fn parse(bytes: &[u8], context: &UpdateContext) -> Update {
+    let frame = next_frame(&mut &*bytes, LONGEST.into()).unwrap().unwrap();
     match Message::parse(frame, context).unwrap() {
         Message::Update(update) => update,
         other => panic!("{other:?}"),
@@ -162,12 +161,12 @@ fn follow(marks: &Marks, hops: u32) {
     let contexts = [context(true), context(false)];
     let messages = contexts.map(|context| message(1, hops, context));
     let [update, merged] =
-        [0, 1].map(|kind: usize| marks.around(|| parse(black_box(messages[kind].clone()), &contexts[kind])));
+        [0, 1].map(|kind: usize| marks.around(|| parse(black_box(&messages[kind]), &contexts[kind])));
     let path = update.announced[0].attributes.as_path.clone();
     assert_eq!((path.hops(), &merged.announced[0].attributes.as_path), (hops as usize, &path));
     // The other peer's is there already, and is as long: the two are compared to the end.
     let mut rib = rib();
-    rib.handle_updates(PeerId(2), vec![parse(message(2, hops, contexts[0]), &contexts[0])], now());
+    rib.handle_updates(PeerId(2), vec![parse(&message(2, hops, contexts[0]), &contexts[0])], now());
     run(&mut rib);
     marks.around(|| rib.handle_updates(PeerId(1), vec![update], now()));
     let sent = marks.around(|| run(&mut rib));

@@ -63,7 +63,8 @@ async fn a_peer_that_reads_nothing_costs_bounded_memory_and_gets_the_newest_when
         while newest.len() < MANY as usize {
             let read = stream.read_buf(&mut buffer).await.unwrap();
             assert!(read > 0, "closed with {} of {MANY}", newest.len());
-            while let Some(frame) = next_frame(&mut buffer, 4096).unwrap() {
+            let mut unread = &buffer[..];
+            while let Some(frame) = next_frame(&mut unread, 4096).unwrap() {
                 let Message::Update(update) = Message::parse(frame, &context()).unwrap() else { continue };
                 for announcement in update.announced {
                     if announcement.attributes.med.is_some_and(|med| med >= 4 * MANY) {
@@ -71,6 +72,7 @@ async fn a_peer_that_reads_nothing_costs_bounded_memory_and_gets_the_newest_when
                     }
                 }
             }
+            buffer = BytesMut::from(unread);
         }
     });
     read.await.expect("the whole table in its newest state within the deadline");

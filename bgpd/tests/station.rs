@@ -12,7 +12,7 @@ use bgp_proto::types::{Family, FamilySet, Nlri};
 use bgp_proto::wire::frame::next_frame;
 use bgp_proto::wire::{Message, UpdateContext};
 use bgpd::{StationConfig, StationState};
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use support::{attributes, numbered, pair, wait_for};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -45,12 +45,12 @@ async fn read_newest(stream: &mut TcpStream, newest: u32) -> bool {
             if buffer.len() < length {
                 break;
             }
-            let mut message = buffer.split_to(length);
+            let message = buffer.split_to(length);
             if kind != 0 {
                 continue;
             }
-            message.advance(6 + 42);
-            while let Some(frame) = next_frame(&mut message, 4096).unwrap() {
+            let mut about = &message[6 + 42..];
+            while let Some(frame) = next_frame(&mut about, 4096).unwrap() {
                 let Message::Update(update) = Message::parse(frame, &context).unwrap() else { panic!("no UPDATE") };
                 for announcement in update.announced {
                     if announcement.attributes.med >= Some(newest) {

@@ -5,7 +5,6 @@ use bgp_proto::wire::attributes::Attributes;
 use bgp_proto::wire::frame::{Frame, MessageType, next_frame};
 use bgp_proto::wire::update::UpdateBuilder;
 use bgp_proto::wire::{MAX_EXTENDED_MESSAGE_LEN, MAX_MESSAGE_LEN, Message, Update, UpdateContext};
-use bytes::{Bytes, BytesMut};
 
 /// An OPEN's body.
 pub fn open(body: &[u8]) {
@@ -47,8 +46,8 @@ fn read_back(update: &Update, context: &UpdateContext) {
         }
     }
     let mut read: (Vec<(Nlri, Attributes)>, Vec<Nlri>) = Default::default();
-    let mut buffer = BytesMut::from(&stream[..]);
-    while let Some(frame) = next_frame(&mut buffer, context.max_message_len).expect("our own framing") {
+    let mut rest = &stream[..];
+    while let Some(frame) = next_frame(&mut rest, context.max_message_len).expect("our own framing") {
         let Ok(Message::Update(update)) = Message::parse(frame, context) else { panic!("our own UPDATE is refused") };
         assert!(update.faults.is_empty(), "our own UPDATE has faults: {:?}", update.faults);
         for announcement in &update.announced {
@@ -56,7 +55,7 @@ fn read_back(update: &Update, context: &UpdateContext) {
         }
         read.1.extend(&update.withdrawn);
     }
-    assert!(buffer.is_empty());
+    assert!(rest.is_empty());
     let sorted = |mut all: Vec<_>| {
         all.sort();
         all
@@ -72,16 +71,17 @@ fn read_back(update: &Update, context: &UpdateContext) {
 fn once_more(kind: MessageType, body: &[u8]) {
     let context = context(0);
     let Some(message) = parse(kind, body, &context) else { return };
-    let mut buffer = BytesMut::from(&message.encode(&context)[..]);
-    let again = next_frame(&mut buffer, MAX_EXTENDED_MESSAGE_LEN).expect("our own framing").expect("a whole message");
-    assert!(buffer.is_empty());
+    let encoded = message.encode(&context);
+    let mut rest = &encoded[..];
+    let again = next_frame(&mut rest, MAX_EXTENDED_MESSAGE_LEN).expect("our own framing").expect("a whole message");
+    assert!(rest.is_empty());
     assert_eq!(Message::parse(again, &context).expect("our own message"), message);
 }
 
 /// The message, or nothing if it is answered with a NOTIFICATION, which must fit into a message.
 fn parse(kind: MessageType, body: &[u8], context: &UpdateContext) -> Option<Message> {
     let most = context.max_message_len - bgp_proto::wire::HEADER_LEN;
-    let body = Bytes::copy_from_slice(&body[..body.len().min(most)]);
+    let body = &body[..body.len().min(most)];
     match Message::parse(Frame { kind, body }, context) {
         Ok(message) => Some(message),
         Err(notification) => {

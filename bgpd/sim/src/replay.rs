@@ -8,7 +8,6 @@ use bgp_proto::wire::attributes::Attributes;
 use bgp_proto::wire::capability::Capability;
 use bgp_proto::wire::frame::next_frame;
 use bgp_proto::wire::{Message, Open, UpdateContext};
-use bytes::BytesMut;
 
 /// Common header, and the per-peer header behind it (RFC 7854 sections 4.1 and 4.2).
 const COMMON: usize = 6;
@@ -109,9 +108,8 @@ fn address(header: &[u8], v6: bool) -> IpAddr {
 }
 
 /// Ours, and the peer's.
-fn opens(messages: &[u8]) -> Result<[Open; 2], String> {
-    let mut rest = BytesMut::from(messages);
-    let mut open = || match next_frame(&mut rest, LONGEST) {
+fn opens(mut messages: &[u8]) -> Result<[Open; 2], String> {
+    let mut open = || match next_frame(&mut messages, LONGEST) {
         Ok(Some(frame)) => match Message::parse(frame, &context(FamilySet::EMPTY)) {
             Ok(Message::Open(open)) => Ok(open),
             other => Err(format!("{other:?} in place of an OPEN")),
@@ -172,9 +170,9 @@ fn stand_in(message: &mut [u8]) -> Option<()> {
 }
 
 fn apply(table: &mut Table, add_path: FamilySet, message: &[u8]) -> Result<(), String> {
-    let mut message = BytesMut::from(message);
+    let mut message = message.to_vec();
     stand_in(&mut message).ok_or("no UPDATE")?;
-    let frame = next_frame(&mut message, LONGEST).ok().flatten().ok_or("no message of BGP")?;
+    let frame = next_frame(&mut &message[..], LONGEST).ok().flatten().ok_or("no message of BGP")?;
     let update = match Message::parse(frame, &context(add_path)) {
         Ok(Message::Update(update)) if update.faults.is_empty() => update,
         other => return Err(format!("{other:?} in place of an UPDATE without faults")),

@@ -3,8 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use bytes::BytesMut;
-
 use super::{Direction, Established, Opens, SendHoldTime, State};
 use crate::time::Instant;
 use crate::timers::{Timer, Timers};
@@ -28,8 +26,8 @@ pub(super) struct Connection {
     pub(super) transport: Transport,
     pub(super) local: IpAddr,
     pub(super) remote: IpAddr,
-    /// What came and is not a whole message yet.
-    pub(super) buffer: BytesMut,
+    /// What came of a message that is not whole yet.
+    pub(super) begun: Vec<u8>,
     pub(super) timers: Timers,
     /// From OpenConfirm on.
     pub(super) agreed: Option<Box<Established>>,
@@ -49,7 +47,7 @@ impl Connection {
             transport: Transport::None,
             local: nowhere,
             remote: nowhere,
-            buffer: BytesMut::new(),
+            begun: Vec::new(),
             timers: Timers::default(),
             agreed: None,
             opens: Opens::default(),
@@ -68,7 +66,7 @@ impl Connection {
     /// TCP is gone: nothing of it stays.
     pub(super) fn detach(&mut self) {
         self.transport = Transport::None;
-        self.buffer = BytesMut::new();
+        self.begun = Vec::new();
         self.agreed = None;
         self.opens = Opens::default();
     }

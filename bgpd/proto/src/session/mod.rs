@@ -20,7 +20,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::role::{LocalRole, Role};
 use crate::time::Instant;
@@ -225,7 +225,7 @@ impl Opens {
     /// What ours says; `None` before it was sent.
     #[must_use]
     pub fn announced(&self) -> Option<Open> {
-        let frame = next_frame(&mut BytesMut::from(&self.sent[..]), MAX_MESSAGE_LEN).ok()??;
+        let frame = next_frame(&mut &self.sent[..], MAX_MESSAGE_LEN).ok()??;
         match Message::parse(frame, &UpdateContext::before_open()) {
             Ok(Message::Open(open)) => Some(open),
             _ => None,

@@ -1,5 +1,7 @@
 //! What comes in: bytes become messages, messages become events.
 
+use std::borrow::Cow;
+
 use super::connection::Transport;
 use super::fsm::Event;
 use super::machine::{Detail, opposite};
@@ -34,30 +36,47 @@ impl Session {
         if connection.transport != Transport::Up {
             return;
         }
-        connection.buffer.extend_from_slice(bytes);
+        // What came is read where it lies, and put together only with what was left before: a single change is all of what came,
+        // and a copy of it, in memory of its own, would be a tenth of the way to the RIB (docs/performance.md).
+        let mut begun = std::mem::take(&mut connection.begun);
+        let stream = if begun.is_empty() {
+            Cow::Borrowed(bytes)
+        } else {
+            begun.extend_from_slice(bytes);
+            Cow::Owned(begun)
+        };
+        let left = self.messages(now, direction, &stream).len();
+        let begun = match stream {
+            // Not copied for each octet that comes by itself.
+            Cow::Owned(begun) if begun.len() == left => begun,
+            // A session that waits holds no memory.
+            stream => stream[stream.len() - left..].to_vec(),
+        };
+        if let Some(connection) = self.connection_mut(direction) {
+            connection.begun = begun;
+        }
+    }
+
+    /// Takes whole messages off `stream`; what is left is the beginning of one.
+    fn messages<'stream>(&mut self, now: Instant, direction: Direction, mut stream: &'stream [u8]) -> &'stream [u8] {
         loop {
-            let Some(connection) = self.connection_mut(direction) else { return };
+            let Some(connection) = self.connection_mut(direction) else { return &[] };
             if connection.transport != Transport::Up {
-                return;
+                return &[];
             }
             let max_len = connection.agreed.as_ref().map_or(MAX_MESSAGE_LEN, |agreed| agreed.receive.max_message_len);
-            match next_frame(&mut connection.buffer, max_len) {
+            match next_frame(&mut stream, max_len) {
                 Ok(Some(frame)) => self.message(now, direction, frame),
-                Ok(None) => {
-                    // A session that waits holds no memory.
-                    if connection.buffer.is_empty() {
-                        connection.buffer = Default::default();
-                    }
-                    return;
-                }
+                Ok(None) => return stream,
                 Err(notification) => {
-                    return self.raise(now, direction, Event::BgpHeaderErr, Detail::Fault(notification, None));
+                    self.raise(now, direction, Event::BgpHeaderErr, Detail::Fault(notification, None));
+                    return &[];
                 }
             }
         }
     }
 
-    fn message(&mut self, now: Instant, direction: Direction, frame: Frame) {
+    fn message(&mut self, now: Instant, direction: Direction, frame: Frame<'_>) {
         self.counters.received[usize::from(frame.kind.code()) - 1] += 1;
         let Some(connection) = self.connection_mut(direction) else { return };
         let state = connection.state;
@@ -90,11 +109,12 @@ impl Session {
                 Ok(_) => (Event::NotifMsg, Detail::None),
                 Err(notification) => (Event::BgpHeaderErr, Detail::Fault(notification, None)),
             },
-            (MessageType::RouteRefresh, State::Established) => match RouteRefresh::parse(&frame.body, enhanced_refresh)
-            {
-                Ok(refresh) => (Event::RouteRefreshMsg, Detail::Refresh(refresh.within(context.families))),
-                Err(notification) => (Event::BgpHeaderErr, Detail::Fault(notification, None)),
-            },
+            (MessageType::RouteRefresh, State::Established) => {
+                match RouteRefresh::parse(frame.body, enhanced_refresh) {
+                    Ok(refresh) => (Event::RouteRefreshMsg, Detail::Refresh(refresh.within(context.families))),
+                    Err(notification) => (Event::BgpHeaderErr, Detail::Fault(notification, None)),
+                }
+            }
             (MessageType::RouteRefresh, _) => (Event::RouteRefreshMsg, Detail::None),
         };
         self.raise(now, direction, event, detail);

@@ -1,6 +1,6 @@
 //! The framer: cuts a byte stream into messages (RFC 4271 section 4.1 and 6.1).
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::notification::HeaderError;
 use super::{HEADER_LEN, MAX_MESSAGE_LEN, Notification};
@@ -52,32 +52,31 @@ impl MessageType {
 }
 
 /// One message: its type and what stands behind the header.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'stream> {
     /// The type octet.
     pub kind: MessageType,
-    /// The body, a slice of what was received: nothing is copied. Whoever keeps a part of it for long copies that part,
-    /// because a slice keeps the whole of what was received alive.
-    pub body: Bytes,
+    /// The body, where it was received: nothing is copied.
+    pub body: &'stream [u8],
 }
 
-impl Frame {
+impl Frame<'_> {
     /// The message with its header, in memory of its own.
     #[must_use]
     pub fn whole(&self) -> Bytes {
-        enclose(self.kind, &self.body)
+        enclose(self.kind, self.body)
     }
 }
 
-/// Takes the first whole message off `buffer`; `None` when more bytes are needed.
+/// Takes the first whole message off `stream`; `None` when more bytes are needed.
 ///
 /// A faulty header is noticed as soon as it is there, without waiting for a body that may never come. `max_len` is what
-/// the session negotiated, 4096 or 65535; `buffer` never needs to hold more than that.
+/// the session negotiated, 4096 or 65535; of a stream without a whole message nobody needs to keep more than that.
 ///
 /// # Errors
 /// Connection Not Synchronized, Bad Message Length (also against each type's own bounds) or Bad Message Type, with the data RFC 4271 section 6.1 asks for.
-pub fn next_frame(buffer: &mut BytesMut, max_len: usize) -> Result<Option<Frame>, Notification> {
-    let Some(header) = buffer.first_chunk::<HEADER_LEN>() else { return Ok(None) };
+pub fn next_frame<'stream>(stream: &mut &'stream [u8], max_len: usize) -> Result<Option<Frame<'stream>>, Notification> {
+    let Some(header) = stream.first_chunk::<HEADER_LEN>() else { return Ok(None) };
     if header[..16] != [0xff; 16] {
         return Err(Notification::header(HeaderError::ConnectionNotSynchronized, &[]));
     }
@@ -93,11 +92,8 @@ pub fn next_frame(buffer: &mut BytesMut, max_len: usize) -> Result<Option<Frame>
     if !kind.allows(length, max_len) {
         return Err(bad_length());
     }
-    if buffer.len() < length {
-        return Ok(None);
-    }
-    let body = buffer.split_to(length).freeze().slice(HEADER_LEN..);
-    Ok(Some(Frame { kind, body }))
+    let Some(message) = stream.split_off(..length) else { return Ok(None) };
+    Ok(Some(Frame { kind, body: &message[HEADER_LEN..] }))
 }
 
 /// A whole message around `body`.
@@ -129,12 +125,8 @@ mod tests {
 
     use super::*;
 
-    fn message(length: u16, code: u8, body: usize) -> BytesMut {
-        let mut message = BytesMut::from(&[0xff; 16][..]);
-        message.extend_from_slice(&length.to_be_bytes());
-        message.extend_from_slice(&[code]);
-        message.extend_from_slice(&vec![7; body]);
-        message
+    fn message(length: u16, code: u8, body: usize) -> Vec<u8> {
+        [&[0xff; 16][..], &length.to_be_bytes(), &[code], &vec![7; body]].concat()
     }
 
     #[test]
@@ -154,8 +146,8 @@ mod tests {
                 (extended, 65535, true),
                 (extended.wrapping_add(1), 65535, false),
             ] {
-                let mut buffer = message(length, code, usize::from(length).saturating_sub(HEADER_LEN));
-                let frame = next_frame(&mut buffer, max_len);
+                let message = message(length, code, usize::from(length).saturating_sub(HEADER_LEN));
+                let frame = next_frame(&mut &message[..], max_len);
                 if good {
                     assert_eq!(frame.unwrap().unwrap().body.len() + HEADER_LEN, usize::from(length), "type {code}");
                 } else {
@@ -177,7 +169,7 @@ mod tests {
             (100, 6, &[6], HeaderError::BadMessageType),
             (100, 255, &[255], HeaderError::BadMessageType),
         ] {
-            let answer = next_frame(&mut message(length, code, 0), 4096).unwrap_err();
+            let answer = next_frame(&mut &message(length, code, 0)[..], 4096).unwrap_err();
             assert_eq!(answer, Notification::header(error, data), "length {length} type {code}");
         }
     }
@@ -185,9 +177,9 @@ mod tests {
     #[test]
     fn every_bit_of_the_marker_counts() {
         for bit in 0..128 {
-            let mut buffer = message(19, 4, 0);
-            buffer[bit / 8] ^= 1 << (bit % 8);
-            let answer = next_frame(&mut buffer, 4096).unwrap_err();
+            let mut message = message(19, 4, 0);
+            message[bit / 8] ^= 1 << (bit % 8);
+            let answer = next_frame(&mut &message[..], 4096).unwrap_err();
             assert_eq!((answer.code, answer.subcode, answer.data.len()), (1, 1, 0));
         }
     }
@@ -199,19 +191,21 @@ mod tests {
             cuts in prop::collection::vec(1..400usize, 1..50),
         ) {
             let kinds = [MessageType::Update, MessageType::Notification, MessageType::Keepalive];
-            let frames: Vec<Frame> = bodies.iter().map(|&(kind, size)| {
+            let frames: Vec<_> = bodies.iter().map(|&(kind, size)| {
                 let size = if kind == 2 { 0 } else { size + 4 };
-                Frame { kind: kinds[kind], body: Bytes::from(vec![size as u8; size]) }
+                (kinds[kind], vec![size as u8; size])
             }).collect();
-            let stream: Vec<u8> = frames.iter().flat_map(|frame| enclose(frame.kind, &frame.body)).collect();
+            let stream: Vec<u8> = frames.iter().flat_map(|(kind, body)| enclose(*kind, body)).collect();
 
-            let (mut buffer, mut seen, mut rest) = (BytesMut::new(), Vec::new(), &stream[..]);
+            let (mut buffer, mut seen, mut rest) = (Vec::new(), Vec::new(), &stream[..]);
             for cut in cuts.iter().copied().cycle() {
                 let (segment, tail) = rest.split_at(cut.min(rest.len()));
                 buffer.extend_from_slice(segment);
-                while let Some(frame) = next_frame(&mut buffer, 4096).unwrap() {
-                    seen.push(frame);
+                let mut unread = &buffer[..];
+                while let Some(frame) = next_frame(&mut unread, 4096).unwrap() {
+                    seen.push((frame.kind, frame.body.to_vec()));
                 }
+                buffer = unread.to_vec();
                 rest = tail;
                 if rest.is_empty() {
                     break;
@@ -223,8 +217,7 @@ mod tests {
 
         #[test]
         fn random_bytes_are_a_frame_a_fault_or_too_few(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-            let mut buffer = BytesMut::from(&bytes[..]);
-            let _ = next_frame(&mut buffer, 4096);
+            let _ = next_frame(&mut &bytes[..], 4096);
         }
     }
 }

@@ -58,13 +58,13 @@ impl Message {
     ///
     /// # Errors
     /// The NOTIFICATION with which RFC 4271 section 6 and RFC 7606 answer this message.
-    pub fn parse(frame: frame::Frame, context: &UpdateContext) -> Result<Self, Notification> {
+    pub fn parse(frame: frame::Frame<'_>, context: &UpdateContext) -> Result<Self, Notification> {
         Ok(match frame.kind {
-            MessageType::Open => Self::Open(Open::parse(&frame.body)?),
-            MessageType::Update => Self::Update(Update::parse(&frame.body, context)?),
-            MessageType::Notification => Self::Notification(Notification::parse(&frame.body)),
+            MessageType::Open => Self::Open(Open::parse(frame.body)?),
+            MessageType::Update => Self::Update(Update::parse(frame.body, context)?),
+            MessageType::Notification => Self::Notification(Notification::parse(frame.body)),
             MessageType::Keepalive => Self::Keepalive,
-            MessageType::RouteRefresh => Self::RouteRefresh(RouteRefresh::parse(&frame.body, true)?),
+            MessageType::RouteRefresh => Self::RouteRefresh(RouteRefresh::parse(frame.body, true)?),
         })
     }
 

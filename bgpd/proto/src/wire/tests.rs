@@ -3,7 +3,6 @@
 mod incidents;
 mod routers;
 
-use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::frame::{Frame, MessageType, next_frame};
@@ -12,13 +11,12 @@ use super::{MAX_MESSAGE_LEN, Message, UpdateContext, arbitrary};
 use crate::types::{Family, FamilySet};
 
 /// What a peer with the same context reads from `stream`.
-pub(super) fn read_all(stream: &[u8], context: &UpdateContext) -> Vec<Message> {
-    let mut buffer = BytesMut::from(stream);
+pub(super) fn read_all(mut stream: &[u8], context: &UpdateContext) -> Vec<Message> {
     let mut messages = Vec::new();
-    while let Some(frame) = next_frame(&mut buffer, context.max_message_len).unwrap() {
+    while let Some(frame) = next_frame(&mut stream, context.max_message_len).unwrap() {
         messages.push(Message::parse(frame, context).unwrap());
     }
-    assert!(buffer.is_empty(), "{} octets are left", buffer.len());
+    assert!(stream.is_empty(), "{} octets are left", stream.len());
     messages
 }
 
@@ -56,9 +54,8 @@ proptest! {
 
     #[test]
     fn random_bodies_never_panic(body in prop::collection::vec(any::<u8>(), 0..200), context in arbitrary::context()) {
-        let body = Bytes::from(body);
         for kind in MessageType::ALL {
-            let _ = Message::parse(Frame { kind, body: body.clone() }, &context);
+            let _ = Message::parse(Frame { kind, body: &body }, &context);
         }
     }
 
@@ -73,16 +70,16 @@ proptest! {
         let mut stream = Vec::new();
         let _ = UpdateBuilder::new(context).announce(&attributes, &nlri, &mut stream);
         UpdateBuilder::new(context).withdraw(&nlri, &mut stream);
-        let mut buffer = BytesMut::from(&stream[..]);
-        while let Ok(Some(frame)) = next_frame(&mut buffer, context.max_message_len) {
+        let mut rest = &stream[..];
+        while let Ok(Some(frame)) = next_frame(&mut rest, context.max_message_len) {
             let mut body = frame.body.to_vec();
             for (at, octet) in &damage {
                 let at = at.index(body.len());
                 body[at] = *octet;
             }
-            let _ = Message::parse(Frame { kind: frame.kind, body: Bytes::from(body.clone()) }, &context);
+            let _ = Message::parse(Frame { kind: frame.kind, body: &body }, &context);
             body.truncate(cut.index(body.len()));
-            let _ = Message::parse(Frame { kind: frame.kind, body: Bytes::from(body) }, &context);
+            let _ = Message::parse(Frame { kind: frame.kind, body: &body }, &context);
         }
     }
 
@@ -95,8 +92,7 @@ proptest! {
         let mut octets = message.encode(&plain()).to_vec();
         let at = at.index(octets.len());
         octets[at] = octet;
-        let mut buffer = BytesMut::from(&octets[..]);
-        if let Ok(Some(frame)) = next_frame(&mut buffer, MAX_MESSAGE_LEN) {
+        if let Ok(Some(frame)) = next_frame(&mut &octets[..], MAX_MESSAGE_LEN) {
             let _ = Message::parse(frame, &plain());
         }
     }

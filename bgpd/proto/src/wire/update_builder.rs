@@ -3,7 +3,7 @@
 //! A message holds prefixes in one place only, and MP_REACH_NLRI or MP_UNREACH_NLRI is its first attribute: RFC 7606 section
 //! 5.1 asks for both, so that a receiver which stumbles over another attribute has found the prefixes already.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::attribute_list::AttributeList;
 use super::attributes::{Attributes, OPTIONAL, code, flag};
@@ -223,9 +223,9 @@ impl UpdateBuilder {
     /// in every test.
     fn say(&self, messages: &[u8], announced: &[Nlri], withdrawn: &[Nlri]) -> bool {
         let context = UpdateContext { families: Family::ALL.into_iter().collect(), ..self.context };
-        let (mut rest, mut said) = (BytesMut::from(messages), (Vec::new(), Vec::new()));
+        let (mut rest, mut said) = (messages, (Vec::new(), Vec::new()));
         while let Ok(Some(frame)) = next_frame(&mut rest, self.limit()) {
-            let Ok(update) = Update::parse(&frame.body, &context) else { return false };
+            let Ok(update) = Update::parse(frame.body, &context) else { return false };
             if !update.faults.is_empty() {
                 return false;
             }

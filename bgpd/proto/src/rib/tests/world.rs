@@ -5,8 +5,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-
 use crate::conduct::Conduct;
 use crate::filter::Filter;
 use crate::rib::{Awaited, BestPath, Drain, Output, PeerPolicy, Rib, RibConfig};
@@ -152,7 +150,6 @@ pub(super) fn mark(family: Family, mark: RefreshMark) -> Update {
 #[derive(Debug)]
 pub(super) struct Ear {
     context: UpdateContext,
-    buffer: BytesMut,
     pub(super) holds: BTreeMap<Prefix, Arc<Attributes>>,
     /// In families with several paths to one prefix, in place of `holds`.
     pub(super) paths: BTreeMap<(Prefix, PathId), Arc<Attributes>>,
@@ -240,7 +237,6 @@ impl World {
     pub(super) fn connect_as(&mut self, peer: u16, established: Established) {
         let ear = Ear {
             context: established.send,
-            buffer: BytesMut::new(),
             holds: BTreeMap::new(),
             paths: BTreeMap::new(),
             ended: Vec::new(),
@@ -310,11 +306,8 @@ impl World {
             Output::Send(peer, bytes) => {
                 let ear = self.ears.get_mut(&peer.0).expect("nothing is sent to a peer whose session is down");
                 ear.unread += bytes.len();
-                ear.buffer.extend_from_slice(&bytes);
-                let mut messages = 0;
-                while let Some(frame) =
-                    next_frame(&mut ear.buffer, ear.context.max_message_len).expect("whole messages")
-                {
+                let (mut rest, mut messages) = (&bytes[..], 0);
+                while let Some(frame) = next_frame(&mut rest, ear.context.max_message_len).expect("whole messages") {
                     match Message::parse(frame, &ear.context).expect("a sound message") {
                         Message::Update(update) => ear.take(update),
                         Message::RouteRefresh(RouteRefresh::Mark(family, mark)) => ear.take_mark(family, mark),
@@ -322,7 +315,7 @@ impl World {
                     }
                     messages += 1;
                 }
-                assert!(ear.buffer.is_empty(), "{messages} messages, and then a part of one");
+                assert!(rest.is_empty(), "{messages} messages, and then a part of one");
             }
             Output::Best(changes) => {
                 for change in changes {

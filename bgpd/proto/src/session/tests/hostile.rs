@@ -135,7 +135,7 @@ proptest! {
                 prop_assert!(!matches!(output, Output::Up(_) | Output::Updates(_)));
                 up &= !matches!(output, Output::Down(_));
             }
-            let kept = session.outgoing.buffer.len().max(session.incoming.as_ref().map_or(0, |one| one.buffer.len()));
+            let kept = session.outgoing.begun.len().max(session.incoming.as_ref().map_or(0, |one| one.begun.len()));
             prop_assert!(kept < 4096, "{kept} octets kept");
         }
         if session.started && session.state() != State::Established {
@@ -234,5 +234,5 @@ fn a_session_that_waits_keeps_no_buffer() {
     let mut pair = Pair::established(config(A), config(B));
     let direction = pair.sessions[A].established().unwrap().direction;
     pair.inject(A, direction, &keepalive().repeat(3000));
-    assert_eq!(pair.sessions[A].connection_mut(direction).unwrap().buffer.capacity(), 0);
+    assert_eq!(pair.sessions[A].connection_mut(direction).unwrap().begun.capacity(), 0);
 }

@@ -32,7 +32,7 @@ fn body(attributes: &[&[u8]], nlri: &[u8]) -> Bytes {
 }
 
 fn read(body: Bytes, context: &UpdateContext) -> Result<Update, (u8, u8)> {
-    match Message::parse(Frame { kind: MessageType::Update, body }, context) {
+    match Message::parse(Frame { kind: MessageType::Update, body: &body }, context) {
         Ok(Message::Update(update)) => Ok(update),
         Ok(other) => panic!("{other:?}"),
         Err(notification) => Err((notification.code, notification.subcode)),
@@ -247,7 +247,7 @@ fn an_mp_reach_that_promises_more_than_it_holds_ends_the_session_and_nothing_els
 fn open(parameters: &[u8]) -> Result<Vec<Capability>, (u8, u8)> {
     let fixed = [4, 0xfd, 0xe9, 0, 90, 192, 0, 2, 2];
     let body = [&fixed[..], parameters].concat();
-    match Message::parse(Frame { kind: MessageType::Open, body: body.into() }, &plain()) {
+    match Message::parse(Frame { kind: MessageType::Open, body: &body }, &plain()) {
         Ok(Message::Open(open)) => Ok(open.capabilities),
         Ok(other) => panic!("{other:?}"),
         Err(notification) => Err((notification.code, notification.subcode)),

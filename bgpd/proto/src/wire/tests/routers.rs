@@ -3,8 +3,6 @@
 //! Each was AS 65001, 192.0.2.2, and answered the OPEN of a recorder (AS 65000, both families, route refresh, four-octet AS,
 //! graceful restart) with two to five routes of its own.
 
-use bytes::BytesMut;
-
 use super::plain;
 use crate::wire::frame::next_frame;
 use crate::wire::update::UpdateContext;
@@ -74,7 +72,7 @@ fn octets(hex: &str) -> Vec<u8> {
 /// The recording as a person would tell it, a line for each thing said.
 fn told(recording: Recording) -> Vec<String> {
     let context = UpdateContext { external: true, ..plain() };
-    let mut stream = BytesMut::new();
+    let mut stream = Vec::new();
     for (kind, body) in recording {
         let body = octets(body);
         stream.extend_from_slice(&[0xff; 16]);
@@ -82,14 +80,14 @@ fn told(recording: Recording) -> Vec<String> {
         stream.extend_from_slice(&[*kind]);
         stream.extend_from_slice(&body);
     }
-    let mut lines = Vec::new();
+    let (mut stream, mut lines) = (&stream[..], Vec::new());
     while let Some(frame) = next_frame(&mut stream, MAX_MESSAGE_LEN).unwrap() {
         let message = Message::parse(frame, &context).unwrap();
         tell(&message, &mut lines);
         // What is read can be written, and reads the same.
-        let mut again = BytesMut::from(&message.encode(&context)[..]);
+        let again = message.encode(&context);
         if !matches!(&message, Message::Open(_)) {
-            let frame = next_frame(&mut again, MAX_MESSAGE_LEN).unwrap().unwrap();
+            let frame = next_frame(&mut &again[..], MAX_MESSAGE_LEN).unwrap().unwrap();
             assert_eq!(Message::parse(frame, &context).unwrap(), message);
         }
     }

@@ -19,7 +19,6 @@ pub mod originate;
 mod overlay_key;
 pub mod places;
 pub mod policy_input;
-mod renumbering;
 pub mod routes;
 pub mod server;
 pub mod sole;

@@ -16,10 +16,9 @@ use tonic::{Request, Response, Status};
 
 use super::doctor;
 use crate::config::OverlayMode;
-use crate::daemon::{Daemon, Kernel};
+use crate::daemon::{Daemon, Kernel, host_has};
 use crate::drain::DrainState;
 use crate::imports::ImportStatus;
-use crate::renumbering;
 
 pub(super) struct NodeService(pub(super) Arc<Daemon>);
 
@@ -162,7 +161,7 @@ async fn address(daemon: &Daemon, kernel: &Kernel) -> Component {
     let (mut all, mut lost) = (Vec::new(), Vec::new());
     for address in [Some(config.node.address), config.node.address6.map(IpAddr::V6)].into_iter().flatten() {
         all.push(address.to_string());
-        if !renumbering::has(kernel.forwarding.fib(), address).await {
+        if !host_has(kernel.forwarding.fib(), address).await {
             lost.push(address.to_string());
         }
     }

@@ -5,31 +5,79 @@
 //! once the default route comes from it and has done so for a while.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fib_sync::Fib;
+use tracing::{info, warn};
 
+use super::Daemon;
+use super::source::parse;
 use crate::config::Environment;
 
 /// Between two looks.
-pub(crate) const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(1);
 /// Between two looks at whether that is wanted.
-pub(crate) const SELDOM: Duration = Duration::from_secs(30);
+const SELDOM: Duration = Duration::from_secs(30);
 /// So many looks in a row have to say the same.
 const LOOKS: u32 = 2;
 
+impl Daemon {
+    /// Where the file leaves `node.address` to the host, it is followed when it is renumbered.
+    pub(super) fn follow_address(self: Arc<Self>) {
+        let Some(kernel) = self.kernel.clone() else { return };
+        tokio::spawn(async move {
+            let mut renumbering = Renumbering::default();
+            loop {
+                if !self.follows_host().await {
+                    // A reload may change that.
+                    tokio::time::sleep(SELDOM).await;
+                    continue;
+                }
+                tokio::time::sleep(LOOK).await;
+                let known = self.config().await.node.address;
+                if let Some(address) = renumbering.look(known, kernel.forwarding.fib()).await {
+                    self.take_address(address).await;
+                }
+            }
+        });
+    }
+
+    /// What is in force, with another address of the host's.
+    async fn take_address(&self, address: IpAddr) {
+        let _turn = self.reloading.lock().await;
+        let Some(text) = self.leaves_address.read().await.clone() else { return };
+        let environment = Environment { address: Some(address), ..Environment::of_this_host() };
+        match parse(&self.file, text, &environment) {
+            Ok(source) => {
+                info!(%address, "this host is renumbered, and node.address follows it");
+                self.take_up(source).await;
+            }
+            Err(errors) => {
+                let why = errors.join("; ");
+                warn!(%address, %why, "this host is renumbered, and its new address does not suit the configuration");
+            }
+        }
+    }
+
+    /// Whether the host decides about `node.address`.
+    pub async fn follows_host(&self) -> bool {
+        self.leaves_address.read().await.is_some()
+    }
+}
+
 /// What was seen so far.
 #[derive(Debug, Default)]
-pub(crate) struct Renumbering {
+struct Renumbering {
     seen: Option<IpAddr>,
     looks: u32,
 }
 
 impl Renumbering {
     /// Looks at this host. Returns its other address, if it is renumbered.
-    pub(crate) async fn look(&mut self, known: IpAddr, fib: &Fib) -> Option<IpAddr> {
+    async fn look(&mut self, known: IpAddr, fib: &Fib) -> Option<IpAddr> {
         let other = Environment::of_this_host().address.filter(|address| *address != known);
-        let gone = other.is_some() && !has(fib, known).await;
+        let gone = other.is_some() && !host_has(fib, known).await;
         self.weigh(known, other.filter(|_| gone))
     }
 
@@ -45,7 +93,7 @@ impl Renumbering {
 }
 
 /// Whether this host has the address.
-pub(crate) async fn has(fib: &Fib, address: IpAddr) -> bool {
+pub(crate) async fn host_has(fib: &Fib, address: IpAddr) -> bool {
     fib.get(address).await.is_ok_and(|answer| answer.kind == "local")
 }
 

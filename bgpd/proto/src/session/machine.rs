@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::connection::{Connection, Transport};
 use super::fsm::{self, Action, Event};
-use super::{Direction, DownReason, Established, Output, SendHoldTime, Session, State, negotiate};
+use super::{Direction, DownReason, Established, Output, SendHoldTime, Session, State, count_messages, negotiate};
 use crate::time::Instant;
 use crate::timers::Timer;
 use crate::wire::notification::{Cease, FsmError};
@@ -285,7 +285,7 @@ impl Session {
         }
         // Nothing that a session itself says depends on what was negotiated.
         let bytes = message.encode(&UpdateContext::before_open());
-        self.count_sent(&bytes);
+        count_messages(&bytes, &mut self.counters.sent);
         self.outputs.push_back(Output::Send(direction, bytes));
     }
 

@@ -6,7 +6,10 @@
 //! again after every call. The rest are getters.
 
 mod collision;
+mod config;
 mod connection;
+mod counters;
+mod established;
 mod fsm;
 mod machine;
 mod negotiate;
@@ -22,129 +25,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::role::{LocalRole, Role};
 use crate::time::Instant;
 use crate::timers::{Jitter, Timer};
-use crate::types::{Asn, Family, FamilySet, HoldTime, Interface, RouterId};
-use crate::wire::capability::AddPath;
-use crate::wire::frame::next_frame;
+use crate::types::{Family, FamilySet};
 use crate::wire::notification::Cease;
-use crate::wire::{HEADER_LEN, MAX_MESSAGE_LEN, Message, Notification, Open, RouteRefresh, Update, UpdateContext};
+use crate::wire::{Message, Notification, RouteRefresh, Update};
+pub use config::{Extensions, LocalRestart, RemoteAs, SessionConfig};
 use connection::{Connection, Transport};
+pub use counters::{Counters, count_messages};
+pub use established::{Established, Opens};
 use fsm::Event;
 use machine::{Again, Detail};
 pub use send_hold::SendHoldTime;
-
-/// Which AS the peer may be in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RemoteAs {
-    /// This one.
-    Exactly(Asn),
-    /// The same as ours.
-    Internal,
-    /// Any but ours.
-    External,
-}
-
-/// What a session is told before it starts. Of these, what its OPEN says changes only with a reset.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionConfig {
-    /// Our AS towards this peer.
-    pub local_as: Asn,
-    /// Our BGP Identifier.
-    pub router_id: RouterId,
-    /// The peer's AS.
-    pub remote_as: RemoteAs,
-    /// Families to announce.
-    pub families: FamilySet,
-    /// What we propose.
-    pub hold_time: HoldTime,
-    /// RFC 4271 section 10 suggests 120 s; a node that must be up soon wants 5.
-    pub connect_retry: Duration,
-    /// How long to rest in Idle after the first of several failures, refusing the peer's connections too (IdleHoldTime, RFC 4271
-    /// section 8.1.1). Each further failure doubles it, up to `connect_retry` if that is longer.
-    pub idle_hold: Duration,
-    /// How long to wait on a new connection for the peer's OPEN before ours is sent (DelayOpenTime, RFC 4271 section 8.1.1):
-    /// one that comes meanwhile is answered at once. `None`: ours is sent as soon as there is a connection (DelayOpen is off).
-    pub delay_open: Option<Duration>,
-    /// Never open a connection, only accept one.
-    pub passive: bool,
-    /// How long the peer may take nothing of what is queued for it (RFC 9687).
-    pub send_hold: SendHoldTime,
-    /// The link that the session is bound to, whose link-local addresses the peer's next hops are; `None`: it may go anywhere.
-    pub link: Option<Interface>,
-    /// Announce RFC 4724; `None` to leave the capability out.
-    pub graceful_restart: Option<LocalRestart>,
-    /// Several paths to one prefix (RFC 7911), alike for each family.
-    pub add_path: AddPath,
-    /// Our role towards an external peer (RFC 9234); `None` to leave the capability out.
-    pub role: Option<LocalRole>,
-    /// What else to announce.
-    pub extensions: Extensions,
-}
-
-impl SessionConfig {
-    /// [`SessionConfig::idle_hold`] where nothing else is said.
-    pub const IDLE_HOLD: Duration = Duration::from_secs(1);
-
-    /// A session of both families with what most neighbours want: everything optional is off, every capability without a
-    /// parameter is on.
-    #[must_use]
-    pub fn new(local_as: Asn, router_id: RouterId, remote_as: RemoteAs) -> Self {
-        Self {
-            local_as,
-            router_id,
-            remote_as,
-            families: Family::ALL.into_iter().collect(),
-            hold_time: HoldTime::default(),
-            connect_retry: Duration::from_secs(5),
-            idle_hold: Self::IDLE_HOLD,
-            delay_open: None,
-            passive: false,
-            send_hold: SendHoldTime::default(),
-            link: None,
-            graceful_restart: None,
-            add_path: AddPath::NONE,
-            role: None,
-            extensions: Extensions::default(),
-        }
-    }
-}
-
-/// Capabilities without parameters that our OPEN may have or leave out. All of them are in use only where both sides
-/// announce them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extensions {
-    /// Enhanced route refresh (RFC 7313): a refresh says where it begins and ends, and mends what was lost.
-    pub enhanced_refresh: bool,
-    /// Extended messages (RFC 8654): up to 65535 octets and not 4096.
-    pub extended_messages: bool,
-    /// IPv6 next hops of IPv4 prefixes (RFC 8950).
-    pub extended_next_hop: bool,
-}
-
-impl Default for Extensions {
-    /// Everything: who does not know a capability ignores it (RFC 5492 section 3).
-    fn default() -> Self {
-        Self { enhanced_refresh: true, extended_messages: true, extended_next_hop: true }
-    }
-}
-
-/// What our Graceful Restart capability says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LocalRestart {
-    /// Seconds to ask the peer to wait for us, 1 to 4095.
-    pub seconds: u16,
-    /// R, and F for every family: this speaker has just restarted and its kernel forwarded on.
-    pub restarted: bool,
-    /// F for every family from the first session on, without R: nobody forwards by this speaker (a route reflector), so
-    /// nothing is lost with it.
-    pub off_path: bool,
-    /// N: keep routes across NOTIFICATIONs that are no hard resets, if the peer does too (RFC 8538).
-    pub notification: bool,
-    /// Seconds to ask the peer to keep our routes beyond that as the last choice (RFC 9494), 24 bits; 0: do not have that.
-    pub long_lived_seconds: u32,
-}
 
 /// The state machine's states (RFC 4271 section 8.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -172,67 +64,6 @@ pub enum Direction {
     Incoming,
 }
 
-/// What both sides agreed on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Established {
-    /// Which connection carries the session.
-    pub direction: Direction,
-    /// The peer's AS.
-    pub remote_as: Asn,
-    /// The peer's BGP Identifier.
-    pub remote_id: RouterId,
-    /// The smaller of both proposals.
-    pub hold_time: HoldTime,
-    /// How UPDATEs from the peer read.
-    pub receive: UpdateContext,
-    /// How UPDATEs to the peer are built.
-    pub send: UpdateContext,
-    /// The peer takes ROUTE-REFRESH.
-    pub route_refresh: bool,
-    /// Both sides say where a refresh begins and ends (RFC 7313).
-    pub enhanced_refresh: bool,
-    /// What of this the peer's OPEN has, whatever ours has.
-    pub remote_extensions: Extensions,
-    /// The peer sends or takes several paths to one prefix (RFC 7911), in some family that both sides have; what is in use
-    /// is in `receive` and `send`.
-    pub add_path_received: bool,
-    /// The peer's role (RFC 9234), if it said one.
-    pub remote_role: Option<Role>,
-    /// The peer's graceful restart capability; `None` also when we sent none.
-    pub graceful_restart: Option<crate::wire::capability::GracefulRestart>,
-    /// Both sides keep routes across a NOTIFICATION that is no hard reset (RFC 8538 section 2).
-    pub graceful_notification: bool,
-    /// The peer knows what a long-lived stale route is (RFC 9494).
-    pub long_lived_received: bool,
-    /// For how long the peer's routes stay when it does not come back in its restart time, where both sides have RFC 9494.
-    pub long_lived: Vec<crate::wire::capability::LongLived>,
-    /// Our end of the connection.
-    pub local_address: IpAddr,
-    /// The peer's end.
-    pub remote_address: IpAddr,
-}
-
-/// The OPENs of a connection as they were, whole messages: what a monitoring station is told (RFC 7854 section 4.10).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Opens {
-    /// Ours.
-    pub sent: Bytes,
-    /// The peer's.
-    pub received: Bytes,
-}
-
-impl Opens {
-    /// What ours says; `None` before it was sent.
-    #[must_use]
-    pub fn announced(&self) -> Option<Open> {
-        let frame = next_frame(&mut &self.sent[..], MAX_MESSAGE_LEN).ok()??;
-        match Message::parse(frame, &UpdateContext::before_open()) {
-            Ok(Message::Open(open)) => Some(open),
-            _ => None,
-        }
-    }
-}
-
 /// Why a session went down, for the RIB (which keeps or drops routes) and for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DownReason {
@@ -251,20 +82,6 @@ pub enum DownReason {
         /// No NOTIFICATION was sent.
         silent: bool,
     },
-}
-
-impl Established {
-    /// How long to keep the peer's routes as stale after a session that ended like this (RFC 4724 section 4.2): what
-    /// [`crate::rib::Rib::handle_down`] asks for.
-    ///
-    /// Where both sides have RFC 9494 some of them may stay for longer: [`Established::long_lived`].
-    #[must_use]
-    pub fn retain(&self, reason: &DownReason) -> Option<Duration> {
-        let restart = self.graceful_restart.as_ref()?;
-        let kept = reason.allows_graceful_restart(self.graceful_notification);
-        let kept = kept && (restart.restart_seconds > 0 && !restart.families.is_empty() || !self.long_lived.is_empty());
-        kept.then(|| Duration::from_secs(u64::from(restart.restart_seconds)))
-    }
 }
 
 impl DownReason {
@@ -326,21 +143,6 @@ pub enum Output {
     Updates(Vec<Update>),
     /// The peer asks for all routes of this family (RFC 2918).
     Refresh(Family),
-}
-
-/// Counters of a session since its owner made it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Messages received, by type: OPEN, UPDATE, NOTIFICATION, KEEPALIVE, ROUTE-REFRESH.
-    pub received: [u64; 5],
-    /// Messages sent, likewise.
-    pub sent: [u64; 5],
-    /// Times the session came up.
-    pub established: u64,
-    /// Attributes that RFC 7606 discarded.
-    pub attributes_discarded: u64,
-    /// UPDATEs that RFC 7606 treated as withdraw.
-    pub treated_as_withdraw: u64,
 }
 
 /// One peer's session.
@@ -431,7 +233,7 @@ impl Session {
     pub fn send(&mut self, now: Instant, messages: Bytes) {
         let Some(up) = self.established_connection() else { return };
         let direction = up.direction;
-        self.count_sent(&messages);
+        count_messages(&messages, &mut self.counters.sent);
         self.outputs.push_back(Output::Send(direction, messages));
         // RFC 4271 section 8.2.2: each UPDATE restarts the KeepaliveTimer.
         self.arm_keepalive(now, direction);
@@ -698,22 +500,5 @@ impl Session {
     fn established_connection_mut(&mut self) -> Option<&mut Connection> {
         let direction = self.established_connection()?.direction;
         self.connection_mut(direction)
-    }
-
-    /// Counts whole messages by the headers that stand in them.
-    fn count_sent(&mut self, messages: &[u8]) {
-        count_messages(messages, &mut self.counters.sent);
-    }
-}
-
-/// Counts whole messages by type, as [`Counters::sent`] does.
-pub fn count_messages(messages: &[u8], counts: &mut [u64; 5]) {
-    let mut rest = messages;
-    while let Some(header) = rest.first_chunk::<HEADER_LEN>() {
-        let length = usize::from(u16::from_be_bytes([header[16], header[17]])).max(HEADER_LEN);
-        if let Some(count) = counts.get_mut(usize::from(header[18]).wrapping_sub(1)) {
-            *count += 1;
-        }
-        rest = rest.get(length..).unwrap_or_default();
     }
 }

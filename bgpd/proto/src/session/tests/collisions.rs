@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::super::*;
 use super::pair::{A, B, NOTIFICATION, OPEN, Pair, address, config, keepalive, open, with_restart};
+use crate::types::{Asn, RouterId};
+use crate::wire::UpdateContext;
 use crate::wire::notification::Cease;
 
 /// A's router id, and which of its connections wins against B's 192.0.2.2.

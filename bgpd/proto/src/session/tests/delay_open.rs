@@ -2,6 +2,7 @@
 
 use super::super::*;
 use super::pair::{A, B, KEEPALIVE, NOTIFICATION, OPEN, Pair, address, config, keepalive, open};
+use crate::types::Asn;
 
 const DELAY: Duration = Duration::from_secs(10);
 

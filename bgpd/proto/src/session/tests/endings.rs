@@ -2,6 +2,8 @@
 
 use super::super::*;
 use super::pair::{A, B, NOTIFICATION, Pair, address, config, keepalive, open, with_notification, with_restart};
+use crate::types::{Asn, HoldTime, RouterId};
+use crate::wire::UpdateContext;
 use crate::wire::capability::Capability;
 use crate::wire::notification::Cease;
 

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::super::*;
 use super::pair::{A, B, END_OF_RIB, Pair, address, config, keepalive, open, with_restart};
+use crate::types::Asn;
 use crate::wire::notification::Cease;
 
 /// Anything that can befall a session.

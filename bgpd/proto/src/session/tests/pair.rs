@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 
 use super::super::*;
+use crate::types::{Asn, RouterId};
+use crate::wire::UpdateContext;
 
 /// Which of the two: A has the lower router id.
 pub(super) const A: usize = 0;

@@ -2,6 +2,7 @@
 
 use super::super::*;
 use super::pair::{A, B, END_OF_RIB, KEEPALIVE, Pair, address, config, with_restart};
+use crate::types::{Asn, HoldTime, RouterId};
 
 #[test]
 fn a_session_comes_up_over_the_connection_of_the_side_that_opens_one() {

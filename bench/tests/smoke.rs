@@ -28,21 +28,22 @@ fn told(output: &Output) -> String {
     format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Runs to the end, which is a good one and leaves nothing behind; what it reports.
-fn report(scenario: &str, daemons: &str) -> serde_json::Value {
-    let json = std::env::temp_dir().join(format!("bench-{scenario}-{}.json", std::process::id()));
-    let child = bench(scenario, &["--daemons", daemons, "--settle", "0", "--json"])
-        .arg(&json)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("bench starts");
+/// Runs to the end, which is a good one and leaves nothing behind.
+fn run_to_the_end(bench: &mut Command) -> Output {
+    let child = bench.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("bench starts");
     let id = child.id();
     let output = child.wait_with_output().expect("bench ends");
     assert!(output.status.success(), "{}", told(&output));
+    assert_eq!(left_behind(id), Vec::<PathBuf>::new());
+    output
+}
+
+/// What a run reports.
+fn report(scenario: &str, daemons: &str) -> serde_json::Value {
+    let json = std::env::temp_dir().join(format!("bench-{scenario}-{}.json", std::process::id()));
+    run_to_the_end(bench(scenario, &["--daemons", daemons, "--settle", "0", "--json"]).arg(&json));
     let report = std::fs::read_to_string(&json).expect("a report");
     std::fs::remove_file(&json).expect("the report goes");
-    assert_eq!(left_behind(id), Vec::<PathBuf>::new());
     serde_json::from_str(&report).expect("JSON")
 }
 
@@ -83,6 +84,29 @@ fn what_befalls_routes_in_the_kernel_is_measured_with_linnet_and_bird() {
             assert!(trial["fib"]["lost_ms"].as_f64().is_some_and(|lost| lost > 0.0), "{trial:#}");
         }
     }
+}
+
+/// By BIRD: before a linnetd that is not built for release listens, valgrind takes longer than any daemon is waited for.
+#[test]
+fn what_a_change_touches_is_counted_from_what_valgrind_tells() {
+    let mut touched = Command::new(env!("CARGO_BIN_EXE_bench"));
+    touched.args(["touched", "--scenarios", "smoke", "--daemons", "bird"]).stdin(Stdio::null());
+    let output = run_to_the_end(&mut touched);
+    let table = String::from_utf8_lossy(&output.stdout);
+    let numbers =
+        |row: &str| -> Vec<usize> { row.split(['|', '/']).filter_map(|cell| cell.trim().parse().ok()).collect() };
+    let row = |change: &str| {
+        let head = format!("| smoke | bird | {change} |");
+        table.lines().find(|line| line.starts_with(&head)).map(numbers).unwrap_or_default()
+    };
+    let [withdrawn, announced] = ["withdrawn", "announced"].map(row);
+    for change in [&withdrawn, &announced] {
+        let [instructions, code_lines, code_pages, data_lines, data_pages] = change[..] else { panic!("{table}") };
+        assert!(instructions > 1_000, "no daemon reads, decides and writes in so few instructions: {table}");
+        assert!(instructions > code_lines && code_lines > code_pages && code_pages > 0, "{table}");
+        assert!(data_lines > data_pages && data_pages > 0, "{table}");
+    }
+    assert!(announced > withdrawn, "to announce takes more: {table}");
 }
 
 #[test]

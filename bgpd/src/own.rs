@@ -67,10 +67,9 @@ impl Own {
 #[cfg(test)]
 pub(crate) mod tests {
     use std::net::Ipv4Addr;
-    use std::time::Duration;
 
-    use bgp_proto::rib::{Aggregates, Awaited, Drain, RibConfig, Scope};
-    use bgp_proto::types::{Asn, ClusterId, NextHop, RouterId};
+    use bgp_proto::rib::{RibConfig, Scope};
+    use bgp_proto::types::{Asn, NextHop, RouterId};
     use bgp_proto::wire::aspath::AsPath;
     use bgp_proto::wire::attributes::Origin;
 
@@ -78,19 +77,7 @@ pub(crate) mod tests {
 
     /// Of a RIB that defers nothing and tells nobody.
     pub(crate) fn config() -> RibConfig {
-        RibConfig {
-            local_as: Asn(64512),
-            router_id: RouterId(Ipv4Addr::LOCALHOST),
-            cluster_id: ClusterId(Ipv4Addr::LOCALHOST),
-            max_paths: 1,
-            aggregates: Aggregates::default(),
-            deferral: None,
-            awaited: Awaited::Up,
-            convergence: Duration::from_secs(60),
-            drain: Drain::Off,
-            tell_best: false,
-            tell_backup: false,
-        }
+        RibConfig::new(Asn(64512), RouterId(Ipv4Addr::LOCALHOST))
     }
 
     fn rib(now: Instant) -> Rib {

@@ -254,42 +254,14 @@ impl Drop for RibPort {
 pub(crate) mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
-    use bgp_proto::session::Direction;
-    use bgp_proto::types::{Asn, FamilySet, HoldTime, RouterId};
+    use bgp_proto::types::{Asn, RouterId};
     use bgp_proto::wire::UpdateContext;
 
     use super::*;
 
     pub(crate) fn established() -> Box<Established> {
-        let context = UpdateContext {
-            four_octet_as: true,
-            external: false,
-            families: FamilySet::EMPTY,
-            add_path: FamilySet::EMPTY,
-            extended_next_hop: FamilySet::EMPTY,
-            link: None,
-            max_message_len: 4096,
-        };
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        Box::new(Established {
-            direction: Direction::Outgoing,
-            remote_as: Asn(1),
-            remote_id: RouterId(Ipv4Addr::LOCALHOST),
-            hold_time: HoldTime::default(),
-            receive: context,
-            send: context,
-            route_refresh: true,
-            remote_extensions: Default::default(),
-            add_path_received: false,
-            enhanced_refresh: true,
-            remote_role: None,
-            graceful_restart: None,
-            graceful_notification: false,
-            long_lived_received: false,
-            long_lived: Vec::new(),
-            local_address: address,
-            remote_address: address,
-        })
+        Box::new(Established::new(Asn(1), RouterId(Ipv4Addr::LOCALHOST), UpdateContext::PLAIN, address, address))
     }
 
     fn port(permits: usize) -> (RibPort, mpsc::UnboundedReceiver<Envelope>) {

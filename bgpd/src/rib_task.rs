@@ -652,7 +652,6 @@ pub(crate) mod tests {
     use std::net::{IpAddr, Ipv4Addr};
     use std::time::Duration;
 
-    use bgp_proto::conduct::Conduct;
     use bgp_proto::session::DownReason;
     use bgp_proto::types::{Asn, NextHop, Nlri, PathId};
     use bgp_proto::wire::aspath::AsPath;
@@ -665,22 +664,7 @@ pub(crate) mod tests {
     use crate::rib_port::{RibPort, SessionTag, Ticket, tests::established};
 
     pub(crate) fn internal_peer() -> PeerPolicy {
-        PeerPolicy {
-            name: "peer".into(),
-            address: Ipv4Addr::LOCALHOST.into(),
-            local_as: Asn(1),
-            client: false,
-            add_path_most: 1,
-            own_address4: None,
-            own_address6: None,
-            conduct: Conduct::default(),
-            import: None,
-            export: None,
-            blackhole: false,
-            max_prefixes: None,
-            graceful_shutdown: false,
-            warn_prefixes: None,
-        }
+        PeerPolicy::new("peer".into(), Ipv4Addr::LOCALHOST.into(), Asn(1))
     }
 
     #[tokio::test]

@@ -6,26 +6,24 @@
 mod instructions;
 
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::Filter;
-use bgp_proto::rib::{Aggregates, Awaited, Drain, Output, PeerPolicy, Rib, RibConfig};
-use bgp_proto::session::{Direction, Established};
+use bgp_proto::rib::{Output, PeerPolicy, Rib, RibConfig};
+use bgp_proto::session::Established;
 use bgp_proto::time::Instant;
-use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, NextHop, Nlri, PathId, PeerId, Prefix, RouterId};
+use bgp_proto::types::{Asn, Family, FamilySet, NextHop, Nlri, PathId, PeerId, Prefix, RouterId};
 use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Attributes, Origin};
 use bgp_proto::wire::frame::next_frame;
 use bgp_proto::wire::update::UpdateBuilder;
-use bgp_proto::wire::{Message, Update, UpdateContext};
+use bgp_proto::wire::{MAX_EXTENDED_MESSAGE_LEN, Message, Update, UpdateContext};
 use instructions::Marks;
 
 const OUR_AS: Asn = Asn(65_000);
-/// RFC 8654 section 3.
-const LONGEST: u16 = 65_535;
+const OUR_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 255, 1);
 /// What a path goes through, in this order.
 const STEPS: [&str; 4] =
     ["parsing", "parsing with AS4_PATH", "the import with its check for loops", "decision and encoding"];
@@ -38,15 +36,9 @@ fn now() -> Instant {
 }
 
 fn context(four_octet_as: bool) -> UpdateContext {
-    UpdateContext {
-        four_octet_as,
-        external: true,
-        families: FamilySet::from_iter([Family::Ipv4Unicast]),
-        add_path: FamilySet::EMPTY,
-        extended_next_hop: FamilySet::EMPTY,
-        link: None,
-        max_message_len: LONGEST.into(),
-    }
+    let families = FamilySet::from_iter([Family::Ipv4Unicast]);
+    let max_message_len = MAX_EXTENDED_MESSAGE_LEN;
+    UpdateContext { four_octet_as, external: true, families, max_message_len, ..UpdateContext::PLAIN }
 }
 
 fn address(peer: u16) -> Ipv4Addr {
@@ -69,7 +61,7 @@ fn message(peer: u16, hops: u32, context: UpdateContext) -> Vec<u8> {
 }
 
 fn parse(bytes: &[u8], context: &UpdateContext) -> Update {
-    let frame = next_frame(&mut &*bytes, LONGEST.into()).unwrap().unwrap();
+    let frame = next_frame(&mut &*bytes, MAX_EXTENDED_MESSAGE_LEN).unwrap().unwrap();
     match Message::parse(frame, context).unwrap() {
         Message::Update(update) => update,
         other => panic!("{other:?}"),
@@ -79,57 +71,18 @@ fn parse(bytes: &[u8], context: &UpdateContext) -> Update {
 /// With two external peers that announce, and one that listens.
 fn rib() -> Rib {
     let everything = Some(Arc::new(Filter::accept_all("everything")));
-    let config = RibConfig {
-        local_as: OUR_AS,
-        router_id: RouterId(Ipv4Addr::new(10, 0, 255, 1)),
-        cluster_id: ClusterId(Ipv4Addr::new(10, 0, 255, 1)),
-        max_paths: 2,
-        aggregates: Aggregates::default(),
-        deferral: None,
-        awaited: Awaited::Up,
-        convergence: Duration::from_secs(60),
-        drain: Drain::default(),
-        tell_best: true,
-        tell_backup: false,
-    };
+    let config = RibConfig { max_paths: 2, tell_best: true, ..RibConfig::new(OUR_AS, RouterId(OUR_ADDRESS)) };
     let mut rib = Rib::new(config, now());
     for peer in 1..=3 {
+        let address = address(peer);
         let policy = PeerPolicy {
-            name: format!("peer-{peer}"),
-            address: IpAddr::V4(address(peer)),
-            local_as: OUR_AS,
-            client: false,
-            own_address4: None,
-            own_address6: None,
             import: everything.clone(),
             export: everything.clone(),
-            max_prefixes: None,
-            warn_prefixes: None,
-            conduct: Conduct::default(),
-            add_path_most: 1,
-            blackhole: false,
-            graceful_shutdown: true,
+            ..PeerPolicy::new(format!("peer-{peer}"), address.into(), OUR_AS)
         };
         rib.set_peer(PeerId(peer), policy, now());
-        let established = Established {
-            direction: Direction::Incoming,
-            remote_as: peer_as(peer),
-            remote_id: RouterId(address(peer)),
-            hold_time: HoldTime::default(),
-            receive: context(true),
-            send: context(true),
-            route_refresh: true,
-            enhanced_refresh: true,
-            remote_extensions: Default::default(),
-            add_path_received: false,
-            remote_role: None,
-            graceful_restart: None,
-            graceful_notification: false,
-            long_lived_received: false,
-            long_lived: Vec::new(),
-            local_address: IpAddr::V4(Ipv4Addr::new(10, 0, 255, 1)),
-            remote_address: IpAddr::V4(address(peer)),
-        };
+        let established =
+            Established::new(peer_as(peer), RouterId(address), context(true), OUR_ADDRESS.into(), address.into());
         rib.handle_up(PeerId(peer), &established, now());
     }
     run(&mut rib);

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use bgp_proto::bmp::Stage;
-use bgp_proto::types::{Family, FamilySet, Nlri};
+use bgp_proto::types::{Family, Nlri};
 use bgp_proto::wire::frame::next_frame;
 use bgp_proto::wire::{Message, UpdateContext};
 use bgpd::{StationConfig, StationState};
@@ -24,15 +24,7 @@ const MOST_WAITING: usize = 17 * 1024 * 1024;
 
 /// Reads Route Monitoring until every route was seen in its newest state, or the connection ends. Whether it was.
 async fn read_newest(stream: &mut TcpStream, newest: u32) -> bool {
-    let context = UpdateContext {
-        four_octet_as: true,
-        external: false,
-        families: Family::ALL.into_iter().collect(),
-        add_path: FamilySet::EMPTY,
-        extended_next_hop: FamilySet::EMPTY,
-        link: None,
-        max_message_len: 4096,
-    };
+    let context = UpdateContext { families: Family::ALL.into_iter().collect(), ..UpdateContext::PLAIN };
     let (mut buffer, mut seen) = (BytesMut::new(), HashSet::<Nlri>::new());
     while seen.len() < MANY as usize {
         match stream.read_buf(&mut buffer).await {

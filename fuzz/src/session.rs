@@ -109,15 +109,7 @@ fn within(context: &UpdateContext, update: &Update) {
 
 /// For what reads the same in each kind of session.
 fn plain() -> UpdateContext {
-    UpdateContext {
-        four_octet_as: true,
-        external: false,
-        families: Family::ALL.into_iter().collect(),
-        add_path: Default::default(),
-        extended_next_hop: Default::default(),
-        link: None,
-        max_message_len: MAX_MESSAGE_LEN,
-    }
+    UpdateContext { families: Family::ALL.into_iter().collect(), ..UpdateContext::PLAIN }
 }
 
 fn now() -> Instant {

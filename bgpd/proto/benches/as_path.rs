@@ -13,25 +13,17 @@ use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Attributes, Origin};
 use bgp_proto::wire::frame::next_frame;
 use bgp_proto::wire::update::UpdateBuilder;
-use bgp_proto::wire::{Message, UpdateContext};
+use bgp_proto::wire::{MAX_EXTENDED_MESSAGE_LEN, Message, UpdateContext};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 /// The last takes most of an extended message (RFC 8654).
 const HOPS: [u32; 4] = [10, 100, 1_000, 10_000];
-/// RFC 8654 section 3.
-const LONGEST: u16 = 65_535;
 
 /// To a peer that knows AS numbers of four octets, or that has to be told them by AS4_PATH (RFC 6793).
 fn context(four_octet_as: bool) -> UpdateContext {
-    UpdateContext {
-        four_octet_as,
-        external: true,
-        families: FamilySet::from_iter([Family::Ipv4Unicast]),
-        add_path: FamilySet::EMPTY,
-        extended_next_hop: FamilySet::EMPTY,
-        link: None,
-        max_message_len: LONGEST.into(),
-    }
+    let families = FamilySet::from_iter([Family::Ipv4Unicast]);
+    let max_message_len = MAX_EXTENDED_MESSAGE_LEN;
+    UpdateContext { four_octet_as, external: true, families, max_message_len, ..UpdateContext::PLAIN }
 }
 
 /// No two hops are alike, and each takes four octets.
@@ -50,7 +42,7 @@ fn update(path: AsPath, context: UpdateContext) -> Vec<u8> {
 
 /// Hops of the path in an UPDATE.
 fn parse(bytes: &[u8], context: &UpdateContext) -> Option<usize> {
-    let frame = next_frame(&mut &*bytes, LONGEST.into()).ok()??;
+    let frame = next_frame(&mut &*bytes, MAX_EXTENDED_MESSAGE_LEN).ok()??;
     match Message::parse(frame, context).ok()? {
         Message::Update(update) => Some(update.announced.first()?.attributes.as_path.hops()),
         _ => None,

@@ -7,18 +7,15 @@
 #![allow(missing_docs, reason = "made by criterion's macros")]
 
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::Filter;
-use bgp_proto::rib::{Aggregates, Awaited, Drain, Output, PeerPolicy, Rib, RibConfig};
-use bgp_proto::session::{Direction, Established};
+use bgp_proto::rib::{Output, PeerPolicy, Rib, RibConfig};
+use bgp_proto::session::Established;
 use bgp_proto::time::Instant;
-use bgp_proto::types::{
-    Asn, ClusterId, Family, FamilySet, HoldTime, Ipv4Prefix, NextHop, Nlri, PathId, PeerId, Prefix, RouterId,
-};
+use bgp_proto::types::{Asn, Family, FamilySet, Ipv4Prefix, NextHop, Nlri, PathId, PeerId, Prefix, RouterId};
 use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Attributes, Origin};
 use bgp_proto::wire::community::Community;
@@ -29,18 +26,11 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 
 const PREFIXES: u32 = 20_000;
 const OUR_AS: Asn = Asn(65_000);
+const OUR_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 255, 1);
 
 fn context() -> UpdateContext {
     let families = FamilySet::from_iter([Family::Ipv4Unicast]);
-    UpdateContext {
-        four_octet_as: true,
-        external: true,
-        families,
-        add_path: FamilySet::EMPTY,
-        extended_next_hop: FamilySet::EMPTY,
-        link: None,
-        max_message_len: 4096,
-    }
+    UpdateContext { external: true, families, ..UpdateContext::PLAIN }
 }
 
 /// What `peer` announces, a set of attributes at a time. The sizes of sets repeat 1, 1, 1, 2, 4, 16.
@@ -83,57 +73,17 @@ fn now() -> Instant {
 /// A RIB with that many external peers that are up. The last one only listens.
 fn rib(peers: u16) -> Rib {
     let everything = Some(Arc::new(Filter::accept_all("everything")));
-    let config = RibConfig {
-        local_as: OUR_AS,
-        router_id: RouterId(Ipv4Addr::new(10, 0, 255, 1)),
-        cluster_id: ClusterId(Ipv4Addr::new(10, 0, 255, 1)),
-        max_paths: 1,
-        aggregates: Aggregates::default(),
-        deferral: None,
-        awaited: Awaited::Up,
-        convergence: Duration::from_secs(60),
-        drain: Drain::default(),
-        tell_best: false,
-        tell_backup: false,
-    };
-    let mut rib = Rib::new(config, now());
+    let mut rib = Rib::new(RibConfig::new(OUR_AS, RouterId(OUR_ADDRESS)), now());
     for peer in 1..=peers {
+        let address = address(peer);
         let policy = PeerPolicy {
-            name: format!("peer-{peer}"),
-            address: IpAddr::V4(address(peer)),
-            local_as: OUR_AS,
-            client: false,
-            own_address4: None,
-            own_address6: None,
             import: everything.clone(),
             export: everything.clone(),
-            max_prefixes: None,
-            warn_prefixes: None,
-            conduct: Conduct::default(),
-            add_path_most: 1,
-            blackhole: false,
-            graceful_shutdown: true,
+            ..PeerPolicy::new(format!("peer-{peer}"), address.into(), OUR_AS)
         };
         rib.set_peer(PeerId(peer), policy, now());
-        let established = Established {
-            direction: Direction::Incoming,
-            remote_as: peer_as(peer),
-            remote_id: RouterId(address(peer)),
-            hold_time: HoldTime::default(),
-            receive: context(),
-            send: context(),
-            route_refresh: true,
-            enhanced_refresh: true,
-            remote_extensions: Default::default(),
-            add_path_received: false,
-            remote_role: None,
-            graceful_restart: None,
-            graceful_notification: false,
-            long_lived_received: false,
-            long_lived: Vec::new(),
-            local_address: IpAddr::V4(Ipv4Addr::new(10, 0, 255, 1)),
-            remote_address: IpAddr::V4(address(peer)),
-        };
+        let established =
+            Established::new(peer_as(peer), RouterId(address), context(), OUR_ADDRESS.into(), address.into());
         rib.handle_up(PeerId(peer), &established, now());
     }
     run(&mut rib);

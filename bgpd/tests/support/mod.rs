@@ -27,15 +27,7 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// What is agreed on with a peer that a test plays itself.
 pub fn context() -> UpdateContext {
-    UpdateContext {
-        four_octet_as: true,
-        external: false,
-        families: FamilySet::from_iter([Family::Ipv4Unicast]),
-        add_path: FamilySet::EMPTY,
-        extended_next_hop: FamilySet::EMPTY,
-        link: None,
-        max_message_len: 4096,
-    }
+    UpdateContext { families: FamilySet::from_iter([Family::Ipv4Unicast]), ..UpdateContext::PLAIN }
 }
 
 /// An address of 127.0.0.0/8 that no other test of this run has.

@@ -19,19 +19,7 @@ const FROM_OTHER: Source =
     Source::Internal { client: false, router_id: RouterId(Ipv4Addr::new(10, 0, 0, 2)), address: ANNOUNCER };
 
 fn config() -> RibConfig {
-    RibConfig {
-        local_as: Asn(64512),
-        router_id: RouterId(OUR_CLUSTER.0),
-        cluster_id: OUR_CLUSTER,
-        max_paths: 1,
-        aggregates: Default::default(),
-        deferral: None,
-        awaited: crate::rib::Awaited::Up,
-        convergence: std::time::Duration::from_secs(60),
-        drain: Drain::Off,
-        tell_best: true,
-        tell_backup: true,
-    }
+    RibConfig { tell_best: true, tell_backup: true, ..RibConfig::new(Asn(64512), RouterId(OUR_CLUSTER.0)) }
 }
 
 fn filter(set: Set) -> Option<Arc<Filter>> {
@@ -39,15 +27,8 @@ fn filter(set: Set) -> Option<Arc<Filter>> {
 }
 
 fn group(kind: Kind) -> GroupKey {
-    let context = UpdateContext {
-        four_octet_as: true,
-        external: kind == Kind::External,
-        families: FamilySet::from_iter(Family::ALL),
-        add_path: FamilySet::EMPTY,
-        extended_next_hop: FamilySet::EMPTY,
-        link: None,
-        max_message_len: 4096,
-    };
+    let families = FamilySet::from_iter(Family::ALL);
+    let context = UpdateContext { external: kind == Kind::External, families, ..UpdateContext::PLAIN };
     GroupKey {
         local_as: Asn(64512),
         kind,

@@ -53,6 +53,37 @@ pub struct Established {
 }
 
 impl Established {
+    /// A session that we opened, of two ends that announced nothing but what `context` says, and route refresh: for who has a
+    /// RIB and no sessions.
+    #[must_use]
+    pub fn new(
+        remote_as: Asn,
+        remote_id: RouterId,
+        context: UpdateContext,
+        local_address: IpAddr,
+        remote_address: IpAddr,
+    ) -> Self {
+        Self {
+            direction: Direction::Outgoing,
+            remote_as,
+            remote_id,
+            hold_time: HoldTime::default(),
+            receive: context,
+            send: context,
+            route_refresh: true,
+            enhanced_refresh: true,
+            remote_extensions: Extensions::default(),
+            add_path_received: false,
+            remote_role: None,
+            graceful_restart: None,
+            graceful_notification: false,
+            long_lived_received: false,
+            long_lived: Vec::new(),
+            local_address,
+            remote_address,
+        }
+    }
+
     /// How long to keep the peer's routes as stale after a session that ended like this (RFC 4724 section 4.2): what
     /// [`crate::rib::Rib::handle_down`] asks for.
     ///

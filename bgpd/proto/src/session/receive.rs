@@ -8,7 +8,6 @@ use super::machine::{Detail, opposite};
 use super::negotiate::{self, Refusal};
 use super::{Direction, Established, Session, State, collision};
 use crate::time::Instant;
-use crate::types::FamilySet;
 use crate::wire::frame::{Frame, MessageType, next_frame};
 use crate::wire::notification::OpenError;
 use crate::wire::update::Verdict;
@@ -17,15 +16,7 @@ use crate::wire::{MAX_MESSAGE_LEN, Message, Notification, Open, RouteRefresh, Up
 impl UpdateContext {
     /// What holds before two OPENs have met.
     pub(super) fn before_open() -> Self {
-        Self {
-            four_octet_as: true,
-            external: true,
-            families: FamilySet::EMPTY,
-            add_path: FamilySet::EMPTY,
-            extended_next_hop: FamilySet::EMPTY,
-            link: None,
-            max_message_len: MAX_MESSAGE_LEN,
-        }
+        Self { external: true, ..Self::PLAIN }
     }
 }
 

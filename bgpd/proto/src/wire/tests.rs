@@ -20,22 +20,12 @@ pub(super) fn read_all(mut stream: &[u8], context: &UpdateContext) -> Vec<Messag
     messages
 }
 
-pub(super) const IPV4: UpdateContext = UpdateContext {
-    four_octet_as: true,
-    external: false,
-    families: FamilySet::EMPTY,
-    add_path: FamilySet::EMPTY,
-    extended_next_hop: FamilySet::EMPTY,
-    link: None,
-    max_message_len: MAX_MESSAGE_LEN,
-};
-
 /// An internal session with four-octet AS numbers, both families, IPv6 next hops of IPv4 prefixes and nothing else.
 pub(super) fn plain() -> UpdateContext {
     UpdateContext {
         families: FamilySet::from_iter(Family::ALL),
         extended_next_hop: FamilySet::from_iter([Family::Ipv4Unicast]),
-        ..IPV4
+        ..UpdateContext::PLAIN
     }
 }
 

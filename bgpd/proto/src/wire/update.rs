@@ -11,7 +11,7 @@ use super::attribute_list::AttributeList;
 use super::attributes::Attributes;
 use super::notification::UpdateError;
 pub use super::update_builder::{Unsendable, UpdateBuilder};
-use super::{Notification, RefreshMark, nlri};
+use super::{MAX_MESSAGE_LEN, Notification, RefreshMark, nlri};
 use crate::types::{Family, FamilySet, Interface, Nlri};
 
 /// What was negotiated that changes how an UPDATE reads.
@@ -31,6 +31,19 @@ pub struct UpdateContext {
     pub link: Option<Interface>,
     /// The largest message, 4096 or 65535 (RFC 8654).
     pub max_message_len: usize,
+}
+
+impl UpdateContext {
+    /// Of an internal session with four-octet AS numbers, and nothing else; not even a family.
+    pub const PLAIN: Self = Self {
+        four_octet_as: true,
+        external: false,
+        families: FamilySet::EMPTY,
+        add_path: FamilySet::EMPTY,
+        extended_next_hop: FamilySet::EMPTY,
+        link: None,
+        max_message_len: MAX_MESSAGE_LEN,
+    };
 }
 
 /// What an UPDATE says after RFC 7606 has had its word. Apply `withdrawn` first: a prefix that is in both is announced

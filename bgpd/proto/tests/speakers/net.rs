@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bgp_proto::filter::Filter;
-use bgp_proto::rib::{Awaited, BestChange, Drain, PeerPolicy, RibConfig, RouteView, Scope};
+use bgp_proto::rib::{BestChange, PeerPolicy, RibConfig, RouteView, Scope};
 use bgp_proto::session::{Direction, DownReason, LocalRestart, RemoteAs, SessionConfig, State};
 use bgp_proto::speaker::{Output, Speaker};
 use bgp_proto::time::Instant;
-use bgp_proto::types::{Asn, ClusterId, Family, NextHop, PeerId, Prefix, RouterId};
+use bgp_proto::types::{Asn, Family, NextHop, PeerId, Prefix, RouterId};
 use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Attributes, Origin};
 use bytes::Bytes;
@@ -91,20 +91,9 @@ impl Net {
     pub(crate) fn new(asns: &[u32]) -> Self {
         let now = Instant::START + Duration::from_secs(1000);
         let node = |(index, asn): (usize, &u32)| {
-            let id = [10, 0, 0, 1 + index as u8].into();
-            let config = RibConfig {
-                local_as: Asn(*asn),
-                router_id: RouterId(id),
-                cluster_id: ClusterId(id),
-                max_paths: 4,
-                aggregates: Default::default(),
-                deferral: None,
-                awaited: Awaited::Up,
-                convergence: Duration::from_secs(60),
-                drain: Drain::Off,
-                tell_best: true,
-                tell_backup: true,
-            };
+            let id = RouterId([10, 0, 0, 1 + index as u8].into());
+            let config =
+                RibConfig { max_paths: 4, tell_best: true, tell_backup: true, ..RibConfig::new(Asn(*asn), id) };
             let speaker = Speaker::new(config, index as u64, now);
             Node { asn: Asn(*asn), speaker, best: Vec::new(), downs: Vec::new(), peers: 0 }
         };
@@ -133,20 +122,13 @@ impl Net {
                 ..SessionConfig::new(asn, router_id, RemoteAs::Exactly(remote))
             };
             let policy = PeerPolicy {
-                name: format!("node-{other}"),
-                address: address(other),
-                local_as: asn,
                 client: says.client,
-                conduct: Default::default(),
                 add_path_most: 16,
-                own_address4: None,
                 own_address6: Some([0xfd00, 0, 0, 0, 0, 0, 0, 1 + node as u16].into()),
                 import: says.import.map(Arc::new),
                 export: says.export.map(Arc::new),
-                blackhole: false,
                 max_prefixes: says.max_prefixes,
-                graceful_shutdown: true,
-                warn_prefixes: None,
+                ..PeerPolicy::new(format!("node-{other}"), address(other), asn)
             };
             let now = self.now;
             self.nodes[node].speaker.add_peer(peer, session, policy, now);

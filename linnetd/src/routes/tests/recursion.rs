@@ -2,11 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use bgp_proto::conduct::Conduct;
 use bgp_proto::filter::Filter;
-use bgp_proto::rib::{Aggregate, Aggregates, Awaited, Drain, Output, PeerPolicy, Rib, RibConfig, Scope};
-use bgp_proto::session::{Direction, Established};
-use bgp_proto::types::{Asn, ClusterId, Family, FamilySet, HoldTime, Nlri, RouterId};
+use bgp_proto::rib::{Aggregate, Aggregates, Output, PeerPolicy, Rib, RibConfig, Scope};
+use bgp_proto::session::Established;
+use bgp_proto::types::{Asn, Family, FamilySet, Nlri, RouterId};
 use bgp_proto::wire::community::Community;
 use bgp_proto::wire::update::Announcement;
 use bgp_proto::wire::{Update, UpdateContext};
@@ -42,17 +41,11 @@ impl Host {
             large_communities: Vec::new(),
         });
         let config = RibConfig {
-            local_as: Asn(64512),
-            router_id: RouterId([10, 0, 0, 9].into()),
-            cluster_id: ClusterId([10, 0, 0, 9].into()),
             max_paths: 4,
             aggregates: aggregate.into_iter().collect::<Aggregates>(),
-            deferral: None,
-            awaited: Awaited::Up,
-            convergence: Duration::from_secs(60),
-            drain: Drain::Off,
             tell_best: true,
             tell_backup: true,
+            ..RibConfig::new(Asn(64512), RouterId([10, 0, 0, 9].into()))
         };
         let mut rib = Rib::new(config, begin());
         for peer in [1, 2] {
@@ -139,20 +132,9 @@ impl Host {
 
 fn policy(peer: u16) -> PeerPolicy {
     PeerPolicy {
-        name: format!("peer-{peer}"),
-        address: address(peer),
-        local_as: Asn(64512),
-        client: false,
-        conduct: Conduct::default(),
-        add_path_most: 1,
-        own_address4: None,
-        own_address6: None,
         import: Some(Arc::new(Filter::accept_all("in"))),
-        export: None,
         blackhole: true,
-        max_prefixes: None,
-        graceful_shutdown: true,
-        warn_prefixes: None,
+        ..PeerPolicy::new(format!("peer-{peer}"), address(peer), Asn(64512))
     }
 }
 
@@ -161,34 +143,10 @@ fn address(peer: u16) -> IpAddr {
 }
 
 fn established(peer: u16) -> Established {
-    let context = UpdateContext {
-        four_octet_as: true,
-        external: true,
-        families: FamilySet::from_iter(Family::ALL),
-        add_path: FamilySet::EMPTY,
-        extended_next_hop: FamilySet::EMPTY,
-        link: None,
-        max_message_len: 4096,
-    };
-    Established {
-        direction: Direction::Outgoing,
-        remote_as: Asn(64512 + u32::from(peer)),
-        remote_id: RouterId([10, 0, 0, peer as u8].into()),
-        hold_time: HoldTime::default(),
-        receive: context,
-        send: context,
-        route_refresh: true,
-        remote_extensions: Default::default(),
-        add_path_received: false,
-        enhanced_refresh: true,
-        remote_role: None,
-        graceful_notification: false,
-        graceful_restart: None,
-        long_lived_received: false,
-        long_lived: Vec::new(),
-        local_address: ip("192.0.2.9"),
-        remote_address: address(peer),
-    }
+    let families = FamilySet::from_iter(Family::ALL);
+    let context = UpdateContext { external: true, families, ..UpdateContext::PLAIN };
+    let (asn, id) = (Asn(64512 + u32::from(peer)), RouterId([10, 0, 0, peer as u8].into()));
+    Established::new(asn, id, context, ip("192.0.2.9"), address(peer))
 }
 
 /// The links to both peers.

@@ -1,16 +1,15 @@
 //! A RIB with peers that read what they are sent, through the real codec.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::conduct::Conduct;
 use crate::filter::Filter;
-use crate::rib::{Awaited, BestPath, Drain, Output, PeerPolicy, Rib, RibConfig};
-use crate::session::{Direction, Established};
+use crate::rib::{Awaited, BestPath, Output, PeerPolicy, Rib, RibConfig};
+use crate::session::Established;
 use crate::time::Instant;
-use crate::types::{Asn, ClusterId, Family, FamilySet, HoldTime, NextHop, Nlri, PathId, PeerId, Prefix, RouterId};
+use crate::types::{Asn, Family, FamilySet, NextHop, Nlri, PathId, PeerId, Prefix, RouterId};
 use crate::wire::aspath::AsPath;
 use crate::wire::attributes::{Attributes, Origin};
 use crate::wire::capability::GracefulRestart;
@@ -44,54 +43,27 @@ pub(super) fn accept_all(name: &str) -> Option<Arc<Filter>> {
 pub(super) fn policy(peer: u16, role: Role) -> PeerPolicy {
     let open = matches!(role, Role::External(_));
     PeerPolicy {
-        name: format!("peer-{peer}"),
-        address: address(peer).into(),
-        local_as: OUR_AS,
         client: role == Role::Client,
-        conduct: Conduct::default(),
         add_path_most: 16,
-        own_address4: None,
         own_address6: Some("fd00::200".parse().unwrap()),
         import: accept_all("in").filter(|_| open),
         export: accept_all("out").filter(|_| open),
-        blackhole: false,
-        max_prefixes: None,
-        graceful_shutdown: true,
-        warn_prefixes: None,
+        ..PeerPolicy::new(format!("peer-{peer}"), address(peer).into(), OUR_AS)
     }
 }
 
 pub(super) fn context(role: Role) -> UpdateContext {
-    UpdateContext {
-        four_octet_as: true,
-        external: matches!(role, Role::External(_)),
-        families: FamilySet::from_iter(Family::ALL),
-        add_path: FamilySet::EMPTY,
-        extended_next_hop: FamilySet::EMPTY,
-        link: None,
-        max_message_len: 4096,
-    }
+    let families = FamilySet::from_iter(Family::ALL);
+    UpdateContext { external: matches!(role, Role::External(_)), families, ..UpdateContext::PLAIN }
 }
 
 pub(super) fn established(peer: u16, role: Role, graceful_restart: Option<GracefulRestart>) -> Established {
+    let remote_as = if let Role::External(asn) = role { Asn(asn) } else { OUR_AS };
+    let id = RouterId(Ipv4Addr::new(10, 0, 0, peer as u8));
     Established {
-        direction: Direction::Outgoing,
-        remote_as: if let Role::External(asn) = role { Asn(asn) } else { OUR_AS },
-        remote_id: RouterId(Ipv4Addr::new(10, 0, 0, peer as u8)),
-        hold_time: HoldTime::default(),
-        receive: context(role),
-        send: context(role),
-        route_refresh: true,
-        remote_extensions: Default::default(),
-        add_path_received: false,
-        enhanced_refresh: true,
-        remote_role: None,
         graceful_notification: graceful_restart.as_ref().is_some_and(|restart| restart.notification),
-        long_lived_received: false,
-        long_lived: Vec::new(),
         graceful_restart,
-        local_address: IpAddr::V4(our_address()),
-        remote_address: IpAddr::V4(address(peer)),
+        ..Established::new(remote_as, id, context(role), our_address().into(), address(peer).into())
     }
 }
 
@@ -194,17 +166,12 @@ impl World {
 
     pub(super) fn with_start(deferral: Option<Duration>, awaited: Awaited) -> Self {
         let config = RibConfig {
-            local_as: OUR_AS,
-            router_id: OUR_ID,
-            cluster_id: ClusterId(OUR_ID.0),
             max_paths: 4,
-            aggregates: Default::default(),
             deferral,
             awaited,
-            convergence: Duration::from_secs(60),
-            drain: Drain::Off,
             tell_best: true,
             tell_backup: true,
+            ..RibConfig::new(OUR_AS, OUR_ID)
         };
         let now = Instant::from_start(Duration::from_secs(1000));
         Self {

@@ -22,7 +22,7 @@ fn faults(field: &[u8], context: &UpdateContext) -> Vec<(u8, Verdict)> {
     parse(field, context).unwrap().faults.iter().map(|fault| (fault.code, fault.verdict)).collect()
 }
 
-const TWO_OCTET_AS: UpdateContext = UpdateContext { four_octet_as: false, ..crate::wire::tests::IPV4 };
+const TWO_OCTET_AS: UpdateContext = UpdateContext { four_octet_as: false, ..UpdateContext::PLAIN };
 
 fn external() -> UpdateContext {
     UpdateContext { external: true, ..plain() }

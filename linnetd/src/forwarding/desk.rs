@@ -10,7 +10,7 @@ use bgp_proto::rib::BestChange;
 use fib_sync::Fib;
 use tokio::sync::Notify;
 
-use super::Task;
+use super::task::Task;
 
 /// What the task keeps, as it and whoever decides share it.
 #[derive(Debug, Default)]

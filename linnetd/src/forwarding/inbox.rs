@@ -7,8 +7,9 @@ use fib_sync::{FibEvent, Landed, Queued};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use super::Command;
 use super::desk::Desk;
-use super::{Command, landed};
+use super::task::landed;
 
 /// The ways by which something comes to the task.
 pub(super) struct Inbox {

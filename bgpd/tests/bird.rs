@@ -186,25 +186,26 @@ async fn bird_with_a_key_and_ttl_security_has_a_session_with_linnet_with_the_sam
     bird.wait_answer("show protocols all linnet", "Established").await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn bird_keeps_our_routes_across_a_silent_stop_and_drops_them_after_a_cease() {
+/// A speaker, and a BIRD that has its route and does graceful restart.
+async fn bird_with_our_route() -> (Speaker, Bird) {
     let address = support::address();
     let speaker = speaker_for(address, |_| ()).await;
     let port = speaker.port().await;
     speaker.originate([(prefix("10.1.0.0/16"), attributes(None))]).await;
     let bird = Bird::start(&bird_config(address, &speaker, port, "graceful restart on;"));
     bird.wait_answer("show route all 10.1.0.0/16", "10.1.0.0/16").await;
+    (speaker, bird)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bird_keeps_our_routes_across_a_silent_stop_and_drops_them_after_a_cease() {
+    let (speaker, bird) = bird_with_our_route().await;
     speaker.bgp.stop(Shutdown::Silent).await;
     bird.wait_answer("show protocols all linnet", "graceful restart").await;
     let answer = bird.ask("show route all 10.1.0.0/16");
     assert!(answer.contains("192.0.2.1"), "{answer}");
 
-    let address = support::address();
-    let speaker = speaker_for(address, |_| ()).await;
-    let port = speaker.port().await;
-    speaker.originate([(prefix("10.1.0.0/16"), attributes(None))]).await;
-    let bird = Bird::start(&bird_config(address, &speaker, port, "graceful restart on;"));
-    bird.wait_answer("show route all 10.1.0.0/16", "10.1.0.0/16").await;
+    let (speaker, bird) = bird_with_our_route().await;
     speaker.bgp.stop(Shutdown::Cease).await;
     bird.wait_answer("show route all 10.1.0.0/16", "Network not found").await;
     bird.wait_log("Received: Administrative shutdown").await;

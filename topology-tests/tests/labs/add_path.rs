@@ -4,11 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
 
 use std::ops::Deref;
-use std::path::Path;
 
 use serde_json::{Value, json};
-use topology_tests::expect::{holds, wait};
-use topology_tests::lab::{Lab, Node, Options};
+use topology_tests::expect::{holds, json, up, wait};
+use topology_tests::lab::{Lab, Node};
 use topology_tests::watch::Watch;
 use topology_tests::words::routes;
 
@@ -24,9 +23,7 @@ struct Paths {
 
 impl Paths {
     fn up(name: &str, family: &'static str, address: &'static str, prefix: [&'static str; 2]) -> Self {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("labs/{name}.clab.yml"));
-        let lab = Lab::up(&file, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
-        Self { lab, family, address, prefix }
+        Self { lab: up(name), family, address, prefix }
     }
 
     fn address(&self, node: u8) -> String {
@@ -62,11 +59,6 @@ impl Deref for Paths {
     }
 }
 
-fn json_of(node: &Node, command: &[&str]) -> Result<Value, String> {
-    let said = node.exec(command).and_then(|output| output.checked()).map_err(|error| error.to_string())?;
-    serde_json::from_str(&said).map_err(|error| format!("{error}: {said}"))
-}
-
 /// The next hops of routes, sorted.
 fn next_hops(routes: &[Value]) -> Vec<String> {
     let mut hops: Vec<String> =
@@ -79,7 +71,7 @@ fn next_hops(routes: &[Value]) -> Vec<String> {
 fn learned(lab: &Paths, client: &Node, prefix: &str) -> Result<Vec<String>, String> {
     let mut hops: Vec<String> = match client.name() {
         "frr" => {
-            let shown = json_of(client, &["vtysh", "-c", &format!("show bgp {} unicast {prefix} json", lab.family)])?;
+            let shown = json(client, &["vtysh", "-c", &format!("show bgp {} unicast {prefix} json", lab.family)])?;
             let paths = shown["paths"].as_array().cloned().unwrap_or_default();
             let reflected = paths.iter().filter(|path| path["clusterList"].is_object());
             // One of IPv6 may have an address of the link beside the one that counts here.
@@ -96,7 +88,7 @@ fn learned(lab: &Paths, client: &Node, prefix: &str) -> Result<Vec<String>, Stri
             shown.lines().filter_map(hop).collect()
         }
         "gobgp" => {
-            let shown = json_of(client, &["gobgp", "-j", "global", "rib", "-a", lab.family])?;
+            let shown = json(client, &["gobgp", "-j", "global", "rib", "-a", lab.family])?;
             let paths = shown[prefix].as_array().cloned().unwrap_or_default();
             let value = |path: &Value, code: u64| {
                 let attributes = path["attrs"].as_array().cloned().unwrap_or_default();
@@ -126,7 +118,7 @@ fn wait_for_paths(lab: &Paths, client: &str, prefix: &str, hops: &[String]) {
 
 /// The next hops of the kernel's route.
 fn in_kernel(lab: &Paths, host: &Node, prefix: &str) -> Result<Vec<String>, String> {
-    let shown = json_of(host, &["ip", if lab.family == "ipv4" { "-4" } else { "-6" }, "-j", "route", "show", prefix])?;
+    let shown = json(host, &["ip", if lab.family == "ipv4" { "-4" } else { "-6" }, "-j", "route", "show", prefix])?;
     let route = &shown[0];
     let several = route["nexthops"].as_array().cloned().unwrap_or_else(|| vec![route.clone()]);
     let mut hops: Vec<String> = several.iter().filter_map(|hop| hop["gateway"].as_str().map(str::to_owned)).collect();
@@ -202,12 +194,12 @@ fn what_was_negotiated_is_shown(lab: &Paths) {
     let both = json!([{"family": family, "send": true, "receive": true}]);
     for (name, address) in lab.clients() {
         wait(lab, &format!("{name} and the reflector to agree on several paths"), || {
-            let shown = json_of(reflector, &["linnet", "bgp", "neighbor", &address, "-o", "json"])?;
+            let shown = json(reflector, &["linnet", "bgp", "neighbor", &address, "-o", "json"])?;
             holds(shown["neighbors"][0]["add_path"] == both, &shown)
         });
     }
     wait(lab, "the host and the reflector to agree on several paths", || {
-        let shown = json_of(host, &["linnet", "bgp", "neighbor", "reflector", "-o", "json"])?;
+        let shown = json(host, &["linnet", "bgp", "neighbor", "reflector", "-o", "json"])?;
         let neighbor = &shown["neighbors"][0];
         let it_receives = json!({"family": family, "send": false, "receive": true});
         holds(neighbor["add_path"].as_array().is_some_and(|all| all.contains(&it_receives)), neighbor)?;
@@ -255,7 +247,7 @@ fn a_path_that_goes_takes_no_other_with_it(lab: &Paths) {
     // Whatever its prefix.
     let lost = watch.removed(&[""]).unwrap();
     assert!(lost.is_empty(), "routes were removed and not replaced: {lost:?}\n{}", lab.dump());
-    let summary = json_of(lab.node("reflector").unwrap(), &["linnet", "bgp", "neighbor", "-o", "json"]).unwrap();
+    let summary = json(lab.node("reflector").unwrap(), &["linnet", "bgp", "neighbor", "-o", "json"]).unwrap();
     for neighbor in summary["neighbors"].as_array().unwrap() {
         assert_eq!(neighbor["times_established"], 1, "{neighbor}");
     }

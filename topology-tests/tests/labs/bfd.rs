@@ -4,11 +4,10 @@
 
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use topology_tests::expect::{holds, json, wait};
-use topology_tests::lab::{Lab, Node, Options};
+use topology_tests::expect::{holds, json, up, wait};
+use topology_tests::lab::{Lab, Node};
 use topology_tests::watch::Watch;
 use topology_tests::words::{established, neighbor, path, reload, shell};
 
@@ -39,7 +38,7 @@ fn kernel(node: &Node, prefix: &str) -> String {
     Some(route(node, prefix)).filter(|route| route.contains("proto 76")).unwrap_or_default()
 }
 
-fn up(lab: &Lab, node: &Node, names: &[&str]) {
+fn sessions_up(lab: &Lab, node: &Node, names: &[&str]) {
     for name in names {
         wait(lab, &format!("BGP and BFD with {name}"), || {
             let shown = neighbor(node, name)?;
@@ -73,8 +72,7 @@ fn counts(node: &Node, name: &str) -> (u64, u64) {
 
 #[test]
 fn paths_that_break_without_a_word_are_noticed_and_restarts_break_none() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/bfd.clab.yml");
-    let lab = Lab::up(&file, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    let lab = up("bfd");
     sessions_come_up_and_agree_on_intervals(&lab);
     intervals_change_by_a_reload_and_nothing_flaps(&lab);
     admin_down_of_either_end_ends_no_session_of_ours(&lab);
@@ -87,7 +85,7 @@ fn paths_that_break_without_a_word_are_noticed_and_restarts_break_none() {
 
 fn sessions_come_up_and_agree_on_intervals(lab: &Lab) {
     let linnet = lab.node("linnet").unwrap();
-    up(lab, linnet, &[&FRR[..], &BIRD[..], &["other"]].concat());
+    sessions_up(lab, linnet, &[&FRR[..], &BIRD[..], &["other"]].concat());
     for name in FRR.iter().chain(&BIRD) {
         let bfd = &neighbor(linnet, name).unwrap()["bfd"];
         let seen = ["transmit_interval_us", "receive_interval_us", "detection_time_us"].map(|key| bfd[key].as_u64());
@@ -144,7 +142,7 @@ fn admin_down_of_either_end_ends_no_session_of_ours(lab: &Lab) {
         holds(cause.contains("disabled by a person"), &shown)
     });
     frr.shell(&shutdown("no shutdown")).unwrap();
-    up(lab, linnet, &FRR);
+    sessions_up(lab, linnet, &FRR);
     assert_eq!(ended(), before, "{}", linnet.log("linnetd"));
 
     // Ours: the other host hears AdminDown and keeps its session.
@@ -157,7 +155,7 @@ fn admin_down_of_either_end_ends_no_session_of_ours(lab: &Lab) {
         holds(shown["bfd"]["state"] == "Down" && cause.contains("disabled by a person"), &shown)
     });
     reload(linnet, "/name = \"other\"/,/^$/s/^bfd = .*/bfd = { min-interval-ms = 200 }/").unwrap();
-    up(lab, linnet, &["other"]);
+    sessions_up(lab, linnet, &["other"]);
     assert_eq!(counts(other, "linnet").1, before);
 }
 
@@ -186,7 +184,7 @@ fn our_admin_down_is_no_failure_to_frr_and_costs_bird_no_route(lab: &Lab) {
     let lost = watch.removed(&OURS).unwrap();
     assert!(lost.is_empty(), "BIRD lost {lost:?}\n{}", lab.dump());
     reload(linnet, "s/^bfd = false # /bfd = /").unwrap();
-    up(lab, linnet, &["frr4", "bird4"]);
+    sessions_up(lab, linnet, &["frr4", "bird4"]);
 }
 
 fn a_path_that_breaks_without_a_word_is_replaced_within_a_second(lab: &Lab) {
@@ -197,7 +195,7 @@ fn a_path_that_breaks_without_a_word_is_replaced_within_a_second(lab: &Lab) {
     ] {
         let attempt = |_| failover(lab, (router, &names, alone, shared, ways)) < AT_ONCE;
         assert!((0..ATTEMPTS).any(attempt), "{router}: none of {ATTEMPTS} failovers took less than {AT_ONCE:?}");
-        up(lab, lab.node("linnet").unwrap(), &names);
+        sessions_up(lab, lab.node("linnet").unwrap(), &names);
     }
     all_change_their_intervals(lab, 100, 200);
 }
@@ -229,7 +227,7 @@ fn failover(lab: &Lab, (router, names, alone, shared, [before, after]): CutOff) 
         let has = |way: &str| seen.contains(&format!("via {way} "));
         holds(has(by) && !has(not_by), seen)
     };
-    up(lab, linnet, names);
+    sessions_up(lab, linnet, names);
     wait(lab, "the routes before", || {
         holds(alone.iter().all(|prefix| !kernel(linnet, prefix).is_empty()), alone)?;
         // Both have said it again since the last cut.
@@ -279,7 +277,7 @@ fn routers_keep_the_routes_of_a_host_whose_daemon_is_killed(lab: &Lab) {
         holds(!bird.contains(" Up "), bird)
     });
     linnet.start("linnetd").unwrap();
-    up(lab, linnet, &[&FRR[..], &BIRD[..], &["other"]].concat());
+    sessions_up(lab, linnet, &[&FRR[..], &BIRD[..], &["other"]].concat());
     for (router, watch) in routers.into_iter().zip(watches) {
         let lost = watch.removed(&OURS).unwrap();
         assert!(lost.is_empty(), "{}: {lost:?}\n{}", router.name(), lab.dump());
@@ -299,7 +297,7 @@ fn another_hosts_routes_outlive_its_daemon_and_its_bfd(lab: &Lab) {
     });
     assert!(!kernel(linnet, OF_OTHER).is_empty(), "{}", lab.dump());
     other.start("linnetd").unwrap();
-    up(lab, linnet, &["other"]);
+    sessions_up(lab, linnet, &["other"]);
     let established = counts(linnet, "other").1;
     let lost = watch.removed(&[OF_OTHER]).unwrap();
     assert!(lost.is_empty(), "{lost:?}\n{}", lab.dump());
@@ -307,7 +305,7 @@ fn another_hosts_routes_outlive_its_daemon_and_its_bfd(lab: &Lab) {
     // So soon that its BFD is not noticed as gone before the new one speaks: no session is ended for the old one's death.
     other.signal("linnetd", "KILL").unwrap();
     other.start("linnetd").unwrap();
-    up(lab, linnet, &["other"]);
+    sessions_up(lab, linnet, &["other"]);
     assert_eq!(counts(linnet, "other").1, established + 1, "{}", lab.dump());
 }
 
@@ -315,7 +313,7 @@ fn another_hosts_routes_outlive_its_daemon_and_its_bfd(lab: &Lab) {
 fn a_peer_whose_bfd_dies_with_its_control_plane_keeps_its_routes_unless_they_are_to_be_dropped(lab: &Lab) {
     let (linnet, bird) = (lab.node("linnet").unwrap(), lab.node("bird").unwrap());
     reload(linnet, "/name = \"bird/,/^$/s/\"drop\"/\"auto\"/").unwrap();
-    up(lab, linnet, &BIRD);
+    sessions_up(lab, linnet, &BIRD);
     wait(lab, "BIRD's routes", || holds(OF_BIRD.iter().all(|it| !kernel(linnet, it).is_empty()), OF_BIRD));
     cut(bird);
     for name in BIRD {
@@ -331,5 +329,5 @@ fn a_peer_whose_bfd_dies_with_its_control_plane_keeps_its_routes_unless_they_are
         assert!(!kernel(linnet, prefix).is_empty(), "{prefix} is gone\n{}", lab.dump());
     }
     mend(bird);
-    up(lab, linnet, &BIRD);
+    sessions_up(lab, linnet, &BIRD);
 }

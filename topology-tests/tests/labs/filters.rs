@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
 
-use std::path::Path;
-
 use serde_json::Value;
-use topology_tests::expect::{holds, wait};
-use topology_tests::lab::{Lab, Node, Options};
+use topology_tests::expect::{answer, holds, json, up, wait};
+use topology_tests::lab::{Lab, Node};
 use topology_tests::words::{path, routes, shell};
 
 /// What both FRRs announce.
@@ -14,15 +12,9 @@ const SHARED: &str = "198.51.100.0/24";
 /// What one of them and BIRD announce.
 const SHARED_WITH_BIRD: &str = "198.51.101.0/24";
 
-fn json(node: &Node, command: &[&str]) -> Result<Value, String> {
-    let said = node.exec(command).map_err(|error| error.to_string())?;
-    serde_json::from_str(&said.stdout).map_err(|error| format!("{error}: {said:?}"))
-}
-
 #[test]
 fn filters_weights_and_blackholes_beside_frr_and_bird() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/filters.clab.yml");
-    let lab = Lab::up(&file, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    let lab = up("filters");
     link_bandwidths_of_frr_and_bird_become_weights_in_the_kernel(&lab);
     communities_of_all_kinds_are_matched_and_removed(&lab);
     each_condition_holds_for_the_one_route_that_it_is_for(&lab);
@@ -206,7 +198,7 @@ fn a_filter_explains_itself(lab: &Lab) {
     assert_eq!((&trace["accepted"], &trace["rule"]), (&Value::from(true), &Value::from(4)), "{from_rib}");
     assert_eq!(trace["rules"][2]["matches"], true, "{from_rib}");
     assert_eq!(trace["result"]["local_pref"], 150, "{from_rib}");
-    let told = json(linnet, &[&test[..], &["--as-path", "65003 65030", "--peer", "bird"]].concat()).unwrap();
+    let told = answer(linnet, &[&test[..], &["--as-path", "65003 65030", "--peer", "bird"]].concat()).unwrap();
     let trace = &told["routes"][0];
     assert_eq!((&trace["accepted"], &trace["rule"]), (&Value::from(false), &Value::from(2)), "{told}");
     assert_eq!(trace["rules"][1]["checks"][0]["found"], "65003 65030", "{told}");
@@ -220,7 +212,7 @@ fn a_filter_explains_itself(lab: &Lab) {
 fn what_a_peer_would_be_sent_is_judged_with_all_that_is_on_the_way_to_it(linnet: &Node) {
     let test = |filter: &str, prefix: &str, to: &str| {
         let command = ["linnet", "bgp", "filter", "test", filter, prefix, "--from-rib", "--to", to, "-o", "json"];
-        json(linnet, &command).unwrap()
+        answer(linnet, &command).unwrap()
     };
     let told = test("to-bird", "10.244.9.0/24", "bird");
     let advertised = routes(linnet, &["10.244.9.0/24", "--advertised", "bird"]).unwrap();

@@ -5,11 +5,9 @@
 
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
 
-use std::path::Path;
-
 use serde_json::Value;
-use topology_tests::expect::{holds, json, wait};
-use topology_tests::lab::{Lab, Node, Options};
+use topology_tests::expect::{holds, json, up, wait};
+use topology_tests::lab::{Lab, Node};
 use topology_tests::watch::Watch;
 use topology_tests::words::{established, neighbor, path, shell};
 
@@ -61,8 +59,7 @@ fn configure_frr(lab: &Lab, command: &str) {
 
 #[test]
 fn what_ends_with_notice_costs_nothing_beside_four_routers() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/graceful.clab.yml");
-    let lab = Lab::up(&file, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    let lab = up("graceful");
     for prefix in [OF_GOBGP, SHARED] {
         lab.node("gobgp").unwrap().shell(&format!("gobgp global rib add {prefix} origin igp")).unwrap();
     }

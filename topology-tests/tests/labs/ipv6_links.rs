@@ -1,10 +1,9 @@
 //! A host between FRR and BIRD on links that carry no IPv4 (`labs/ipv6-links.clab.yml`). Needs root.
 
-use std::path::Path;
 use std::time::Duration;
 
-use topology_tests::expect::json;
-use topology_tests::lab::{Lab, LabError, Node, Options};
+use topology_tests::expect::{json, up};
+use topology_tests::lab::{Lab, LabError, Node};
 use topology_tests::probe::ping;
 
 const DEADLINE: Duration = Duration::from_secs(90);
@@ -37,7 +36,7 @@ fn pods_and_routers_reach_each_other(lab: &Lab) -> Outcome {
 
 #[test]
 fn ipv4_prefixes_cross_links_that_have_only_ipv6_addresses() -> Outcome {
-    let lab = Lab::up(&Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/ipv6-links.clab.yml"), &Options::default())?;
+    let lab = up("ipv6-links");
     let linnet = lab.node("linnet")?;
     for (router, prefix, theirs, device, ours) in [
         ("frr", OF_FRR, "fd00:1::2", "eth1", "via inet6 fd00:1::1 dev eth1"),

@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
 
-use std::path::Path;
-
 use serde_json::Value;
-use topology_tests::expect::{holds, json, wait};
-use topology_tests::lab::{Lab, Options};
+use topology_tests::expect::{holds, json, up, wait};
+use topology_tests::lab::Lab;
 use topology_tests::words::{established, neighbor, reload, shell};
 
 const ROUTERS: [&str; 2] = ["frr", "bird"];
@@ -47,8 +45,7 @@ fn was_told(lab: &Lab, router: &str, session: &str) -> Result<(), String> {
 
 #[test]
 fn a_limit_warns_restarts_or_stops_and_a_routers_own_is_told_as_what_it_is() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/limits.clab.yml");
-    let lab = Lab::up(&file, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    let lab = up("limits");
     for router in ROUTERS {
         established(&lab, &SESSIONS.map(|session| format!("{router}-{session}")).each_ref().map(String::as_str));
     }

@@ -3,11 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
 
-use std::path::Path;
-
 use serde_json::{Value, json};
-use topology_tests::expect::{holds, json, wait};
-use topology_tests::lab::{Lab, Node, Options};
+use topology_tests::expect::{holds, json, up, wait};
+use topology_tests::lab::Node;
 
 const OF_FRR: &str = "198.51.100.0/24";
 const OF_BIRD: &str = "192.0.2.0/24";
@@ -69,8 +67,7 @@ fn says(node: &Node, command: &str, wanted: &[&str]) -> Result<(), String> {
 
 #[test]
 fn who_stays_away_for_longer_than_it_restarts_is_the_last_choice_and_stays_in_the_kernel() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/long-lived.clab.yml");
-    let lab = Lab::up(&file, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    let lab = up("long-lived");
     let [linnet, frr, bird] = ["linnet", "frr", "bird"].map(|name| lab.node(name).unwrap());
     for name in ["frr", "bird"] {
         wait(&lab, &format!("{name} with the capability"), || {

@@ -5,11 +5,9 @@
 
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
 
-use std::path::Path;
-
 use serde_json::{Value, json};
-use topology_tests::expect::{holds, json, wait, without_objects};
-use topology_tests::lab::{Lab, Options};
+use topology_tests::expect::{holds, json, up, wait, without_objects};
+use topology_tests::lab::Lab;
 use topology_tests::words::{neighbor, reload, routes};
 
 const OF_FRR: &str = "198.51.100.0/24";
@@ -48,8 +46,7 @@ fn gobgp(lab: &Lab, arguments: &str) {
 
 #[test]
 fn a_host_is_something_else_to_each_of_its_neighbours() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/neighbors.clab.yml");
-    let lab = Lab::up(&file, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    let lab = up("neighbors");
     roles_are_agreed_with_three_speakers_and_refused_where_they_contradict(&lab);
     a_providers_route_goes_to_customers_alone_and_a_leak_is_rejected(&lab);
     next_hops_are_the_announcers_ours_or_unchanged(&lab);

@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
 
-use std::path::Path;
-
 use serde_json::Value;
-use topology_tests::expect::{holds, json, wait};
-use topology_tests::lab::{Lab, Node, Options};
+use topology_tests::expect::{holds, json, up, wait};
+use topology_tests::lab::{Lab, Node};
 use topology_tests::watch::Watch;
 
 /// What each client originates.
@@ -129,8 +127,7 @@ fn routes_longer_than_other_messages_come_from_frr_and_bird_and_go_to_both(lab: 
 
 #[test]
 fn clients_of_three_makes_hear_one_another_with_originator_and_cluster() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/reflector.clab.yml");
-    let lab = Lab::up(&file, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    let lab = up("reflector");
     let (reflector, gobgp) = (lab.node("reflector").unwrap(), lab.node("gobgp").unwrap());
     wait(&lab, "GoBGP to take its own routes", || {
         for (prefix, family, next_hop) in

@@ -5,11 +5,9 @@
 
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
 
-use std::path::Path;
-
 use serde_json::Value;
-use topology_tests::expect::{holds, json, wait};
-use topology_tests::lab::{Lab, Options};
+use topology_tests::expect::{holds, json, up, wait};
+use topology_tests::lab::Lab;
 use topology_tests::words::neighbor;
 
 /// By GoBGP, on the subnet of all; private numbers stand among public ones.
@@ -45,8 +43,7 @@ fn seen(lab: &Lab, router: &str, (session, ours): (&str, &str), prefix: &str) ->
 
 #[test]
 fn each_neighbour_is_shown_paths_as_its_keys_say_by_two_routers_accounts() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/rewrites.clab.yml");
-    let lab = Lab::up(&file, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    let lab = up("rewrites");
     for router in ROUTERS {
         for (session, _) in SESSIONS {
             let name = format!("{router}-{session}");

@@ -3,11 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
 
-use std::path::Path;
-
 use serde_json::Value;
-use topology_tests::expect::{holds, json, wait};
-use topology_tests::lab::{Lab, Options};
+use topology_tests::expect::{holds, json, up, wait};
+use topology_tests::lab::Lab;
 use topology_tests::words::{neighbor, reload, routes, shell};
 
 const US: u64 = 64500;
@@ -85,8 +83,7 @@ fn frrs(lab: &Lab, node: &str, ours: &str) -> Result<Value, String> {
 
 #[test]
 fn a_host_is_a_route_server_and_a_route_servers_client_to_frr_bird_and_openbgpd() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/roles.clab.yml");
-    let lab = Lab::up(&file, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    let lab = up("roles");
     either_role_is_agreed_with_three_speakers(&lab);
     roles_that_contradict_or_are_missing_are_refused_by_whoever_minds(&lab);
     routes_of_a_route_server_are_marked_and_go_to_clients_alone(&lab);

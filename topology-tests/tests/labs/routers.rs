@@ -6,11 +6,10 @@
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
 
 use std::ops::Deref;
-use std::path::Path;
 
 use serde_json::{Value, json};
-use topology_tests::expect::{holds, json, wait};
-use topology_tests::lab::{Lab, Node, Options};
+use topology_tests::expect::{holds, json, up, wait};
+use topology_tests::lab::{Lab, Node};
 use topology_tests::watch::Watch;
 use topology_tests::words::{established, neighbor, reload, routes};
 
@@ -91,11 +90,6 @@ impl Deref for Routers {
     fn deref(&self) -> &Lab {
         &self.lab
     }
-}
-
-fn up(name: &str) -> Lab {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("labs/{name}.clab.yml"));
-    Lab::up(&file, &Options::default()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// A peer as `linnet bgp summary` shows it.

@@ -4,26 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::time::Duration;
 
 use serde_json::Value;
-use topology_tests::lab::{Lab, Node, Options};
+use topology_tests::expect::{answer, json, up, wait};
+use topology_tests::lab::{Lab, Node};
 use topology_tests::station;
-
-const DEADLINE: Duration = Duration::from_secs(90);
 
 /// A route's prefix with what was made of it: `valid`, `not-found` or `invalid`.
 type Verdicts = BTreeMap<String, String>;
-
-fn json(node: &Node, command: &[&str]) -> Result<Value, String> {
-    let said = node.exec(command).map_err(|error| error.to_string())?;
-    serde_json::from_str(&said.stdout).map_err(|error| format!("{error}: {said:?}"))
-}
-
-fn wait<T>(lab: &Lab, what: &str, look: impl FnMut() -> Result<T, String>) -> T {
-    lab.poll(what, DEADLINE, look).unwrap_or_else(|error| panic!("{error}"))
-}
 
 fn of_linnet(node: &Node) -> Result<Verdicts, String> {
     let shown = json(node, &["linnet", "bgp", "routes", "--received", "feeder", "-o", "json"])?;
@@ -64,7 +52,7 @@ fn a_filter_says_by_which_state_it_decides(node: &Node, verdicts: &Verdicts) {
     let (prefix, _) = verdicts.iter().find(|(_, state)| *state == "invalid").unwrap();
     let ask = |how: &[&str]| {
         let test = ["linnet", "bgp", "filter", "test", "judging", prefix, "-o", "json"];
-        let answer = json(node, &[&test[..], how].concat()).unwrap();
+        let answer = answer(node, &[&test[..], how].concat()).unwrap();
         let trace = &answer["routes"][0];
         let said = ["accepted", "rule"].map(|key| trace[key].to_string());
         (trace["route"]["validation"].as_str().unwrap_or_default().to_owned(), said.join(" "))
@@ -233,8 +221,7 @@ fn change_vrps(node: &Node, change: &str) {
 
 #[test]
 fn linnet_bird_and_frr_judge_every_route_alike_also_after_the_cache_has_changed_its_mind() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/rpki.clab.yml");
-    let lab = Lab::up(&file, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    let lab = up("rpki");
     let linnet = lab.node("linnet").unwrap();
     let before = agree(&lab, "Linnet, BIRD and FRR to agree about every route");
     assert!(before.len() > 60, "{before:?}");

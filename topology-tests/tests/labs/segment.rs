@@ -1,9 +1,9 @@
 //! Two hosts, a route reflector and FRR on one segment (`labs/segment.clab.yml`). Needs root.
 
-use std::path::Path;
 use std::time::Duration;
 
-use topology_tests::lab::{Lab, LabError, Options};
+use topology_tests::expect::up;
+use topology_tests::lab::{Lab, LabError};
 use topology_tests::probe::ping;
 use topology_tests::two_racks::{routes, sessions};
 
@@ -13,8 +13,7 @@ type Outcome = Result<(), LabError>;
 
 /// The lab with every session established and every host's routes there.
 fn lab() -> Result<Lab, LabError> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/segment.clab.yml");
-    let lab = Lab::up(&file, &Options::default())?;
+    let lab = up("segment");
     lab.poll("every session", DEADLINE, || {
         for (name, wanted) in [("rr", 2), ("h1", 2), ("h2", 2), ("router", 2)] {
             let speaker = lab.node(name).and_then(sessions::speaker).map_err(|error| error.to_string())?;

@@ -3,10 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
 
-use std::path::Path;
-
-use topology_tests::expect::{holds, json, wait};
-use topology_tests::lab::{Lab, Options};
+use topology_tests::expect::{holds, json, up, wait};
+use topology_tests::lab::Lab;
 use topology_tests::words::{neighbor, path, reload, routes, shell};
 
 const OF_BIRD: &str = "192.0.2.0/24";
@@ -24,8 +22,7 @@ struct Stopped<'a> {
 
 #[test]
 fn a_router_that_takes_nothing_is_given_up_alone_and_is_back_when_it_goes_on() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/send-hold.clab.yml");
-    let lab = Lab::up(&file, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    let lab = up("send-hold");
     for (name, seconds) in [("bird", 3600), ("frr", 3000)] {
         wait(&lab, &format!("the session with {name}"), || {
             let shown = neighbor(&lab, name)?;

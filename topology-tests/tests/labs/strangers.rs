@@ -4,15 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
 
 use std::net::Ipv4Addr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
-use topology_tests::expect::{holds, json, wait};
-use topology_tests::lab::{Background, Lab, Node, Options};
+use topology_tests::expect::{holds, json, up, wait};
+use topology_tests::lab::{Background, Lab, Node};
 use topology_tests::words::{established, neighbor, path, shell};
 
 const STRANGERS: u32 = 10_000;
@@ -146,8 +145,7 @@ fn keepalives(lab: &Lab) -> Result<u64, String> {
 
 #[test]
 fn ten_thousand_strangers_at_a_time_cost_a_bound_and_no_session() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/strangers.clab.yml");
-    let lab = Lab::up(&file, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    let lab = up("strangers");
     established(&lab, &["frr"]);
     wait(&lab, "FRR's route", || path(&lab, "198.51.100.0/24", "frr").map(drop));
     assert_eq!(neighbor(&lab, "frr").unwrap()["hold_time_seconds"], 6);

@@ -2,12 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use topology_tests::expect::{holds, json, wait, without_objects};
-use topology_tests::lab::{Lab, Node, Options};
+use topology_tests::expect::{holds, json, up, wait, without_objects};
+use topology_tests::lab::{Lab, Node};
 
 /// Preferred by FRR, on its link.
 const BY_FRR: &str = "198.51.100.0/24";
@@ -68,8 +67,7 @@ fn sessions_are_up(lab: &Lab) -> Result<(), String> {
 
 #[test]
 fn routes_follow_their_next_hops_long_before_a_hold_timer_expires() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/uplinks.clab.yml");
-    let lab = Lab::up(&file, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+    let lab = up("uplinks");
     wait(&lab, "all sessions", || sessions_are_up(&lab));
     reached(&lab, "each prefix by its preferred router", Duration::from_secs(60), [FRR, BIRD]);
 

@@ -3,31 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "the panic of a test is its verdict")]
 
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::time::Duration;
 
 use serde_json::Value;
-use topology_tests::lab::{Lab, Node, Options};
+use topology_tests::expect::{json, up, wait};
+use topology_tests::lab::Node;
 use topology_tests::station::{self, loc_rib, logged, post_policy, pre_policy};
-
-const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A route as every party shows it: prefix, next hop, AS path.
 type Route = (String, String, String);
-
-fn lab() -> Lab {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/watchers.clab.yml");
-    Lab::up(&file, &Options::default()).unwrap_or_else(|error| panic!("{error}"))
-}
-
-fn wait<T>(lab: &Lab, what: &str, look: impl FnMut() -> Result<T, String>) -> T {
-    lab.poll(what, DEADLINE, look).unwrap_or_else(|error| panic!("{error}"))
-}
-
-fn json(node: &Node, command: &[&str]) -> Result<Value, String> {
-    let said = node.exec(command).map_err(|error| error.to_string())?;
-    serde_json::from_str(&said.stdout).map_err(|error| format!("{error}: {said:?}"))
-}
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
@@ -71,7 +54,7 @@ fn same(ours: &BTreeSet<Route>, theirs: &BTreeSet<Route>) -> Result<(), String> 
 
 #[test]
 fn a_station_sees_what_the_node_shows_before_and_behind_its_filters_and_best() {
-    let lab = lab();
+    let lab = up("watchers");
     let [linnet, feeder, station] = ["linnet", "feeder", "station"].map(|name| lab.node(name).unwrap());
     let before =
         wait(&lab, "the routes of both sessions", || received(linnet, "feeder6").and(received(linnet, "feeder")));
@@ -145,7 +128,7 @@ fn bgpdump(node: &Node, file: &str) -> Result<Vec<Vec<String>>, String> {
 
 #[test]
 fn readers_of_mrt_files_see_the_table_and_what_changed_and_old_files_go() {
-    let lab = lab();
+    let lab = up("watchers");
     let (linnet, feeder) = (lab.node("linnet").unwrap(), lab.node("feeder").unwrap());
     wait(&lab, "the routes of both sessions", || received(linnet, "feeder6").and(received(linnet, "feeder")));
     linnet.exec(&["linnet", "bgp", "mrt", "dump", "/run/table.mrt"]).unwrap().checked().unwrap();

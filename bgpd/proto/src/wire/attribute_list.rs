@@ -82,6 +82,10 @@ const RULES: [Rule; 18] = [
     rule(code::ONLY_TO_CUSTOMER,     OPTIONAL_TRANSITIVE, Anyone,     Exactly(4),         Withdraw), // RFC 9234 section 5
 ];
 
+/// What Linnet does not know and is never transitive (RFC 7311 section 3, RFC 9552 section 5.3). From whoever says that it is,
+/// it would be passed on malformed, and end the sessions of those who know it.
+const NEVER_TRANSITIVE: [u8; 2] = [code::AIGP, code::BGP_LS];
+
 impl Length {
     fn allows(self, length: usize, four_octet_as: bool) -> bool {
         match self {
@@ -314,7 +318,10 @@ impl AttributeList {
             return Err(Notification::update(UpdateError::UnrecognizedWellKnownAttribute, attribute.whole));
         }
         // RFC 4271 section 5: "unrecognized non-transitive optional attributes MUST be quietly ignored".
-        if attribute.flags & flag::TRANSITIVE != 0 {
+        let transitive = attribute.flags & flag::TRANSITIVE != 0;
+        if transitive && NEVER_TRANSITIVE.contains(&attribute.code) {
+            self.fault(attribute.code, Discard, "it is never transitive, and its flags say that it is");
+        } else if transitive {
             // Copied, because a slice would keep all that was received with it alive for as long as the route lives.
             let value = Bytes::copy_from_slice(attribute.value);
             let mut unknown = std::mem::take(&mut self.attributes.unknown).into_vec();

@@ -225,6 +225,8 @@ pub(super) mod code {
     pub(in crate::wire) const AS4_PATH: u8 = 17;
     pub(in crate::wire) const AS4_AGGREGATOR: u8 = 18;
     pub(in crate::wire) const TUNNEL_ENCAPSULATION: u8 = 23;
+    pub(in crate::wire) const AIGP: u8 = 26;
+    pub(in crate::wire) const BGP_LS: u8 = 29;
     pub(in crate::wire) const LARGE_COMMUNITY: u8 = 32;
     pub(in crate::wire) const ONLY_TO_CUSTOMER: u8 = 35;
 }

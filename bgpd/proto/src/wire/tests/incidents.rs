@@ -94,6 +94,24 @@ fn attribute_255_is_passed_on_as_any_other_that_nobody_knows() {
 }
 
 #[test]
+fn an_aigp_or_bgp_ls_attribute_that_says_it_is_transitive_is_not_passed_on() {
+    for code in [26, 29] {
+        for value in
+            [&b""[..], b"\x06\x2d\xe5\x04\x72\x2e", b"\x01\x00\x0b\x00\x00\x00\x00\x00\x00\x00\x01", &[0xff; 255]]
+        {
+            for (flags, discarded) in [(0xc0, true), (0xe0, true), (0x80, false)] {
+                let attribute = [&[flags, code, value.len() as u8], value].concat();
+                let attributes = [ORIGIN, AS_PATH, NEXT_HOP, &attribute];
+                let faults = if discarded { vec![(code, Verdict::DiscardAttribute)] } else { vec![] };
+                assert_eq!(outcome(&attributes, &external()), (vec!["10.1.0.0/16".to_owned()], vec![], faults));
+                let update = read(body(&attributes, NLRI), &external()).unwrap();
+                assert!(update.announced[0].attributes.unknown.is_empty(), "{code} with flags {flags:#x}");
+            }
+        }
+    }
+}
+
+#[test]
 fn confederation_segments_in_an_as4_path_are_left_out_and_cost_nothing() {
     let as_path: &[u8] = b"\x40\x02\x06\x02\x02\x5b\xa0\xfd\xe9";
     for (as4_path, expected) in [

@@ -197,7 +197,7 @@ pub(crate) fn effective_validity(
 
 impl Source {
     pub(crate) fn of(peer: &Peer) -> Self {
-        let address = peer.policy.address;
+        let address = peer.address();
         match peer.external {
             true => Self::External { address },
             false => Self::Internal { client: peer.is_client(), router_id: peer.router_id, address },

@@ -161,8 +161,7 @@ impl Rib {
     /// Every peer that is known.
     #[must_use]
     pub fn known_peers(&self) -> Vec<KnownPeer> {
-        let known =
-            |(id, peer): (PeerId, &Peer)| KnownPeer { id, address: peer.policy.address, router_id: peer.router_id };
+        let known = |(id, peer): (PeerId, &Peer)| KnownPeer { id, address: peer.address(), router_id: peer.router_id };
         self.peers.iter().map(known).collect()
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::adverts::View;
 use super::attrs::AttrStore;
 use super::decision::{Candidate, Choice};
-use super::peers::{Peers, at};
+use super::peers::{Peer, Peers, at};
 use super::table::{News, Path, PathFlags, PrefixId, Table};
 use super::{BestChange, BestPath, Rib, RibConfig};
 use crate::types::{Family, PeerId, RouterId};
@@ -240,7 +240,7 @@ pub(super) fn candidate(path: &Path, store: &AttrStore, peers: &Peers) -> Option
         local,
         external: peer.is_some_and(|peer| peer.external),
         router_id: peer.map_or(RouterId(Ipv4Addr::UNSPECIFIED), |peer| peer.router_id),
-        address: peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.policy.address),
+        address: peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), Peer::address),
         path_id: path.path_id,
     })
 }

@@ -361,7 +361,9 @@ impl Rib {
         self.handle_down(peer, None, now);
         let Some(known) = self.peers.get_mut(peer) else { return };
         let (external, router_id) = (established.receive.external, established.remote_id);
-        let source_changed = (known.external, known.router_id) != (external, router_id);
+        let before = (known.external, known.router_id, known.address());
+        known.found = Some(established.remote_address);
+        let source_changed = before != (external, router_id, known.address());
         let border_changed = (known.external, known.remote_as) != (external, established.remote_as);
         known.generation = known.generation.wrapping_add(u32::from(source_changed));
         (known.external, known.router_id, known.remote_as) = (external, router_id, established.remote_as);

@@ -30,6 +30,8 @@ pub(crate) struct Peer {
     pub(crate) remote_as: Asn,
     /// Its BGP Identifier; 0.0.0.0 until its first session.
     pub(crate) router_id: RouterId,
+    /// Where its last session was.
+    pub(crate) found: Option<IpAddr>,
     /// Goes up with each change of what an export says of this peer as a source, so that no old result is used again.
     pub(crate) generation: u32,
     /// The subnet that our next session with it is on, at both ends.
@@ -79,6 +81,7 @@ impl Peer {
             external: true,
             remote_as: Asn(0),
             router_id: RouterId(Ipv4Addr::UNSPECIFIED),
+            found: None,
             generation: 0,
             segment: None,
             session: None,
@@ -90,6 +93,12 @@ impl Peer {
             accepted: [0; 2],
             stale: [0; 2],
         }
+    }
+
+    /// Its address; of one that is looked for on its link, where it last was.
+    pub(crate) fn address(&self) -> IpAddr {
+        let configured = self.policy.address;
+        self.found.filter(|_| configured.is_unspecified()).unwrap_or(configured)
     }
 
     /// Whether anything of it is stale, of either kind.

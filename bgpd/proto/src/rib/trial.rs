@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Rib;
 use super::export::{GroupKey, Source, Withheld, effective_validity, gates, transform};
+use super::peers::Peer;
 use crate::filter::{self, Decision, Explanation, Filter, MatchContext, Validation};
 use crate::types::{PeerId, Prefix, RouterId};
 use crate::wire::attributes::Attributes;
@@ -57,7 +58,7 @@ impl Rib {
         let group = GroupKey::of(self.peers.get(*to)?, self.config.drain)?;
         let group = GroupKey { filter: Some(Arc::clone(filter)), looks_at_validation: true, ..group };
         let peer = from.and_then(|from| self.peers.get(from));
-        let address = peer.map_or(attributes.next_hop.address(), |peer| peer.policy.address);
+        let address = peer.map_or(attributes.next_hop.address(), Peer::address);
         let learned = match source {
             filter::Source::Local => Source::Local,
             filter::Source::External => Source::External { address },

@@ -1,6 +1,6 @@
 //! One behaviour each.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -530,6 +530,34 @@ fn a_source_that_comes_back_with_another_router_id_is_another_originator() {
     world.settle();
     let held = &world.ears[&2].holds[&prefix("10.1.0.0/16")];
     assert_eq!(held.originator_id.map(|id| id.0), Some([10, 0, 0, 99].into()));
+}
+
+/// RFC 4271 section 9.1.2.2 g.
+#[test]
+fn of_two_sources_with_one_router_id_that_were_found_on_their_links_the_lower_address_counts() {
+    let net = prefix("10.1.0.0/16");
+    for order in [[1, 2], [2, 1]] {
+        let mut world = World::new();
+        let found = |world: &mut World, peer: u16, at: &str| {
+            let (remote_id, remote_address) = (RouterId([10, 0, 0, 99].into()), at.parse().unwrap());
+            let again = Established { remote_id, remote_address, ..established(peer, EBGP, None) };
+            world.connect_as(peer, again);
+            world.hear(peer, vec![announce(route(peer, &[65001]), &[net])]);
+        };
+        for peer in order {
+            let anywhere = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+            world.up_with(peer, EBGP, PeerPolicy { address: anywhere, ..policy(peer, EBGP) }, None);
+            found(&mut world, peer, &format!("fe80::{peer}"));
+        }
+        world.settle();
+        assert_eq!(world.best[&net][0].peer, PeerId(1));
+        // It is elsewhere now.
+        found(&mut world, 1, "fe80::3");
+        world.settle();
+        assert_eq!(world.best[&net][0].peer, PeerId(2));
+        let addresses: Vec<_> = world.rib.known_peers().iter().map(|known| known.address.to_string()).collect();
+        assert_eq!(addresses, ["fe80::3", "fe80::2"]);
+    }
 }
 
 #[test]

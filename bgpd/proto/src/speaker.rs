@@ -282,6 +282,16 @@ impl Speaker {
         self.with_session(peer, |session| session.handle_closed(now, direction, reason));
     }
 
+    /// See [`Session::handle_found`].
+    pub fn handle_found(&mut self, peer: PeerId, now: Instant) {
+        self.with_session(peer, |session| session.handle_found(now));
+    }
+
+    /// See [`Session::handle_lost`].
+    pub fn handle_lost(&mut self, peer: PeerId, reason: &str, now: Instant) {
+        self.with_session(peer, |session| session.handle_lost(now, reason));
+    }
+
     /// See [`Session::handle_bytes`].
     pub fn handle_bytes(&mut self, peer: PeerId, direction: Direction, bytes: &[u8], now: Instant) {
         self.with_session(peer, |session| session.handle_bytes(now, direction, bytes));

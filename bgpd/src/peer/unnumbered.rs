@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV6};
 
-use bgp_proto::session::{Direction, Stop};
 use tokio::net::TcpStream;
 
 use super::{Connecting, Peer};
@@ -52,28 +51,23 @@ impl Peer {
                     tracing::info!(peer = self.config.name, reason, "the neighbour is lost");
                     self.config.address = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
                     self.whereabouts.tell(None);
-                    for direction in [Direction::Outgoing, Direction::Incoming] {
-                        if self.connection(direction).is_some() {
-                            self.lose(direction, reason.clone());
-                        }
-                    }
+                    self.hear_of_aside();
+                    (self.connecting, self.outgoing, self.incoming) = (None, None, None);
+                    self.session.handle_lost(self.clock.now(), &reason);
                 }
             }
         }
     }
 
-    /// The neighbour has this address now. A session that has got nowhere begins anew, so that nobody waits for a timer.
+    /// The neighbour has this address now.
     fn find(&mut self, address: SocketAddrV6) {
         self.config.address = IpAddr::V6(*address.ip());
         self.scope = address.scope_id();
         self.whereabouts.tell(Some(address));
         tracing::info!(peer = self.config.name, address = self.remote(), "the neighbour is found");
-        let idle = self.outgoing.is_none() && self.incoming.is_none();
-        if idle && !self.disabled && !self.stopping && self.prefixes.hold.is_none() {
-            let now = self.clock.now();
-            self.session.stop(now, Stop::Silent);
-            self.session.start(now);
-        }
+        self.session.handle_found(self.clock.now());
+        // What it closes are connections to where the neighbour was, and not one that follows.
+        self.drain();
     }
 }
 

@@ -336,6 +336,21 @@ impl Session {
         self.settle(now);
     }
 
+    /// A peer that is looked for on its link was found, or is at another address now. What leads to where it was is closed, and a
+    /// session that was started begins anew, so that nobody waits for a timer. One that is up stays.
+    pub fn handle_found(&mut self, now: Instant) {
+        if self.started && self.established().is_none() {
+            self.stop(now, Stop::Silent);
+            self.start(now);
+        }
+    }
+
+    /// A peer that was found on its link is there no more: the owner has dropped both connections, and an attempt to open one.
+    pub fn handle_lost(&mut self, now: Instant, reason: &str) {
+        self.handle_closed(now, Direction::Outgoing, reason.to_owned());
+        self.handle_closed(now, Direction::Incoming, reason.to_owned());
+    }
+
     /// Bytes came. What is kept of them is less than one message.
     pub fn handle_bytes(&mut self, now: Instant, direction: Direction, bytes: &[u8]) {
         self.receive(now, direction, bytes);

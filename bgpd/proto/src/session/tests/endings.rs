@@ -54,6 +54,37 @@ fn a_session_that_is_stopped_says_so_and_stays_down_until_it_is_started() {
 }
 
 #[test]
+fn a_session_that_waits_for_an_open_begins_anew_when_its_peer_is_found_elsewhere_and_no_other_does() {
+    let mut pair = Pair::new(config(A), config(B));
+    pair.start(A);
+    pair.sessions[A].handle_connected(pair.now, Direction::Outgoing, address(A), address(B));
+    assert_eq!(pair.states()[A], State::OpenSent);
+    while pair.sessions[A].poll().is_some() {}
+    pair.sessions[A].handle_found(pair.now);
+    let said: Vec<_> = std::iter::from_fn(|| pair.sessions[A].poll()).collect();
+    assert!(matches!(&said[..], [Output::Close(Direction::Outgoing), Output::Connect]), "{said:?}");
+    pair.stop(A, Stop::Silent);
+    pair.sessions[A].handle_found(pair.now);
+    assert_eq!(pair.states()[A], State::Idle, "nobody has started it");
+    let mut pair = Pair::established(config(A), config(B));
+    pair.sessions[A].handle_found(pair.now);
+    assert_eq!((pair.states()[A], pair.sessions[A].poll().is_none()), (State::Established, true));
+}
+
+#[test]
+fn when_a_peer_is_lost_on_its_link_so_are_its_connections_and_the_attempt_to_open_one() {
+    let mut pair = Pair::new(config(A), config(B));
+    pair.start(A);
+    assert_eq!(pair.states()[A], State::Connect);
+    pair.sessions[A].handle_lost(pair.now, "interface eth0 is down");
+    assert_eq!((pair.states()[A], pair.sessions[A].last_error()), (State::Active, Some("interface eth0 is down")));
+    let mut pair = Pair::established(config(A), config(B));
+    pair.sessions[A].handle_lost(pair.now, "interface eth0 is down");
+    pair.take(A);
+    assert_eq!(pair.downs(A), [DownReason::ConnectionLost("interface eth0 is down".to_owned())]);
+}
+
+#[test]
 fn a_session_that_is_reset_comes_back_by_itself() {
     let mut pair = Pair::established(config(A), config(B));
     let reset = Notification::cease(Cease::AdministrativeReset);

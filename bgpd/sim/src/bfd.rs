@@ -1,6 +1,7 @@
 //! BFD between nodes: datagrams that a link may lose, and what a session of BGP is told of its path.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bgp_proto::bfd::packet::LEN;
@@ -17,6 +18,14 @@ const INDEPENDENT: u8 = 0x08;
 /// While a session is not Up, it sends no faster (RFC 5880 section 6.8.3).
 const SLOW: Duration = Duration::from_secs(1);
 
+/// A packet on its way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Datagram {
+    from: IpAddr,
+    to: IpAddr,
+    octets: [u8; LEN],
+}
+
 /// The BFD of a host.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
@@ -27,14 +36,28 @@ pub(crate) struct Watch {
     arrives: BTreeMap<usize, Instant>,
     /// What the process has been told of its neighbours, and what it makes of that.
     ears: BTreeMap<NodeId, (Told, Ear)>,
+    /// Where the session with each neighbour goes.
+    at: BTreeMap<NodeId, Target>,
+    /// Whose sessions are, those too that end because the neighbour is elsewhere now.
+    whose: HashMap<Target, NodeId>,
 }
 
 impl Network {
     /// Whether BFD says that a node reaches a neighbour; `None`: it has no session with it.
     #[must_use]
     pub fn path_is_up(&self, node: NodeId, peer: NodeId) -> Option<bool> {
-        let sessions = self.nodes[node.index()].watch.sessions.as_ref()?;
-        Some(sessions.status(self.topology.bfd_target(node, peer)?)?.state == State::Up)
+        let Watch { sessions, at, .. } = &self.nodes[node.index()].watch;
+        Some(sessions.as_ref()?.status(*at.get(&peer)?)?.state == State::Up)
+    }
+
+    /// The other end of a node's BFD session with a neighbour, should it have one.
+    fn bfd_target(&self, node: NodeId, peer: NodeId) -> Option<Target> {
+        Some(Target { address: self.located(node, peer)?, scope: self.scope(self.topology.link(node, peer)?) })
+    }
+
+    /// Of addresses on a link.
+    fn scope(&self, link: usize) -> u32 {
+        if self.topology.links[link].unnumbered { link as u32 + 1 } else { 0 }
     }
 
     /// So many of a hundred datagrams on a link are lost from now on.
@@ -59,17 +82,31 @@ impl Network {
         self.nodes[node.index()].watch.ears.clear();
         for peer in self.topology.node(node).peers.keys().copied().collect::<Vec<_>>() {
             let wanted = !self.nodes[node.index()].removed.contains(&peer);
-            self.watch_path(node, peer, wanted);
+            // Where a session goes is not known before the neighbour is found, and one that outlived another process goes on.
+            if self.located(node, peer).is_some() {
+                self.watch_path(node, peer, wanted);
+            }
         }
     }
 
     /// A neighbour's session of BFD is as it is configured, or gone.
     pub(crate) fn watch_path(&mut self, node: NodeId, peer: NodeId, wanted: bool) {
-        let Some(target) = self.topology.bfd_target(node, peer).filter(|_| self.speaker(node).is_some()) else {
+        if self.speaker(node).is_none() {
             return;
+        }
+        let (target, now) = (self.bfd_target(node, peer), self.now);
+        let Watch { sessions, at, whose, .. } = &mut self.nodes[node.index()].watch;
+        whose.extend(target.map(|target| (target, peer)));
+        let before = match target {
+            Some(target) => at.insert(peer, target),
+            None => at.remove(&peer),
         };
+        if let (Some(sessions), Some(before)) = (sessions, before.filter(|_| before != target)) {
+            sessions.remove(now, before);
+        }
+        let Some(target) = target else { return self.follow_bfd(node) };
         let config = self.topology.peer(node, peer).and_then(|known| known.bfd).filter(|_| wanted);
-        let (now, seed) = (self.now, self.seed_of(node));
+        let seed = self.seed_of(node);
         let Watch { sessions, ears, .. } = &mut self.nodes[node.index()].watch;
         match (config, &mut *sessions) {
             (Some(config), _) => {
@@ -138,7 +175,8 @@ impl Network {
     }
 
     fn send_datagram(&mut self, node: NodeId, target: Target, mut octets: [u8; LEN]) {
-        let Some((link, side)) = self.way_to(node, target) else { return };
+        let Some(link) = self.way_to(node, target) else { return };
+        let side = usize::from(self.topology.links[link].ends[1] == node);
         if self.topology.node(node).bfd_outlives {
             octets[1] |= INDEPENDENT;
         }
@@ -151,24 +189,27 @@ impl Network {
         let last = self.nodes[node.index()].watch.arrives.entry(link).or_insert(due);
         *last = due.max(*last);
         let due = *last;
-        self.schedule(due, Event::Datagram(link, 1 - side, octets));
+        let datagram = Datagram { from: self.topology.address(node, link), to: target.address, octets };
+        self.schedule(due, Event::Datagram(link, 1 - side, datagram));
     }
 
     /// A datagram comes to this side of a link.
-    pub(crate) fn take_datagram(&mut self, link: usize, side: usize, octets: [u8; LEN]) {
-        let (node, peer) = self.ends_of(link, side);
+    pub(crate) fn take_datagram(&mut self, link: usize, side: usize, datagram: &Datagram) {
+        let (node, _) = self.ends_of(link, side);
         let now = self.now;
-        let Some(source) = self.topology.bfd_target(node, peer).filter(|_| !self.is_blocked(link)) else { return };
+        if self.is_blocked(link) || datagram.to != self.topology.address(node, link) {
+            return;
+        }
+        let source = Target { address: datagram.from, scope: self.scope(link) };
         let Some(sessions) = &mut self.nodes[node.index()].watch.sessions else { return };
-        let received = Received { source, ttl: Some(TTL), single_hop: true, payload: &octets };
+        let received = Received { source, ttl: Some(TTL), single_hop: true, payload: &datagram.octets };
         // For a session that it does not have, or not any more: counted, and no more.
         let _ = sessions.handle_datagram(now, &received);
         self.follow_bfd(node);
     }
 
     fn hear_of_path(&mut self, node: NodeId, target: Target, change: Change) {
-        let Some((link, side)) = self.way_to(node, target) else { return };
-        let (_, peer) = self.ends_of(link, side);
+        let Some(peer) = self.nodes[node.index()].watch.whose.get(&target).copied() else { return };
         self.note(format_args!("{node} BFD with {peer}: {change:?}"));
         let now = self.now;
         let Watch { sessions, ears, .. } = &mut self.nodes[node.index()].watch;
@@ -183,11 +224,21 @@ impl Network {
         }
     }
 
-    /// The link to the other end of a session, and which of its sides the node is.
-    fn way_to(&self, node: NodeId, target: Target) -> Option<(usize, usize)> {
-        let mut peers = self.topology.node(node).peers.keys();
-        let peer = peers.find(|peer| self.topology.bfd_target(node, **peer) == Some(target))?;
-        self.side(node, *peer)
+    /// The link to the other end of a session, one that is just ending too.
+    fn way_to(&self, node: NodeId, target: Target) -> Option<usize> {
+        if let Some(link) = target.scope.checked_sub(1) {
+            return Some(link as usize);
+        }
+        let mut links = self.links_of(node).into_iter();
+        links.find(|link| {
+            self.topology.links[*link].ends.iter().any(|end| self.topology.address(*end, *link) == target.address)
+        })
+    }
+
+    /// Whether a node's session with a neighbour goes where that is.
+    fn aims_at(&self, node: NodeId, peer: NodeId) -> bool {
+        let wanted = self.topology.link(node, peer).map(|link| self.topology.address(peer, link));
+        self.nodes[node.index()].watch.at.get(&peer).map(|at| at.address) == wanted
     }
 
     /// At rest, paths whose two ends watch them are up, and no others.
@@ -201,7 +252,8 @@ impl Network {
                 is_configured && self.nodes[node.index()].watch.sessions.is_some()
             };
             if runs(node, peer) {
-                let (wanted, is) = (runs(peer, node), self.path_is_up(node, peer) == Some(true));
+                let wanted = runs(peer, node) && self.aims_at(node, peer) && self.aims_at(peer, node);
+                let is = self.path_is_up(node, peer) == Some(true);
                 if wanted != is {
                     return Err(format!("the BFD of {node} with {peer} should be up: {wanted}; it is: {is}"));
                 }

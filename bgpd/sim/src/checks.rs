@@ -20,6 +20,7 @@ const SMOOTH: Duration = Duration::from_secs(20);
 /// # Errors
 /// What is wrong, for a person.
 pub fn all(network: &Network) -> Result<(), String> {
+    neighbours_are_found(network)?;
     sessions_are_up(network)?;
     paths_are_watched(network)?;
     caches_are_followed(network)?;
@@ -30,14 +31,15 @@ pub fn all(network: &Network) -> Result<(), String> {
     nothing_waits(network)
 }
 
-/// Two neighbours that both run have a session, and nobody has one with a node that does not run.
+/// Two neighbours that both run have a session, if links without addresses do not keep them apart, and nobody has one with a node
+/// that does not run.
 ///
 /// # Errors
 /// Which session.
 pub fn sessions_are_up(network: &Network) -> Result<(), String> {
     let running = network.running();
     for (node, peer) in pairs(network) {
-        let wanted = running.contains(&peer);
+        let wanted = running.contains(&peer) && network.should_meet(node, peer);
         if network.is_up(node, peer) != wanted {
             let session = network.speaker(node).and_then(|speaker| speaker.session(peer.as_peer()));
             let shown = session.map(|session| (session.state(), session.last_error().map(str::to_owned)));
@@ -52,7 +54,7 @@ pub fn sessions_are_up(network: &Network) -> Result<(), String> {
 /// # Errors
 /// The first prefix that differs.
 pub fn loc_ribs_are_the_oracles(network: &Network) -> Result<(), String> {
-    let expected = oracle::solve(network.topology(), &network.running())
+    let expected = oracle::solve(&network.met(), &network.running())
         .map_err(|prefix| format!("the oracle finds no stable state for {prefix}: the scenario is unfit"))?;
     for (node, expected) in &expected {
         let Some(speaker) = network.speaker(*node) else { continue };
@@ -124,6 +126,22 @@ pub fn stations_know(network: &Network) -> Result<(), String> {
     network.stations_know()
 }
 
+/// At every moment each node takes for its neighbour, on a link without addresses, whom it should.
+///
+/// # Errors
+/// Who does not.
+pub fn neighbours_are_the_first_heard(network: &Network) -> Result<(), String> {
+    network.neighbours_are_the_first_heard()
+}
+
+/// The same, and that nobody is left without a neighbour who has one.
+///
+/// # Errors
+/// Who is.
+pub fn neighbours_are_found(network: &Network) -> Result<(), String> {
+    network.neighbours_are_found()
+}
+
 /// Everybody validates by what its cache has, or by nothing if that has been away for too long.
 ///
 /// # Errors
@@ -193,7 +211,9 @@ pub fn nothing_waits(network: &Network) -> Result<(), String> {
         }
     }
     let sessions = pairs(network).filter(|(node, peer)| network.is_up(*node, *peer)).count() / 2;
-    let attempts = pairs(network).filter(|(_, peer)| network.speaker(*peer).is_none()).count();
+    let in_vain =
+        |(node, peer): &(NodeId, NodeId)| network.speaker(*peer).is_none() || !network.should_meet(*node, *peer);
+    let attempts = pairs(network).filter(in_vain).count();
     match network.connections() {
         (known, 0) if (sessions..=sessions + attempts).contains(&known) => Ok(()),
         (known, queued) => Err(format!("{known} connections with {queued} octets queued, for {sessions} sessions")),

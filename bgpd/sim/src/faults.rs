@@ -1,6 +1,6 @@
 //! What befalls a network, drawn from a seed.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use bgp_proto::prefix_limit::{LimitAction, PrefixLimit};
@@ -36,6 +36,16 @@ pub enum Action {
     LosePath(NodeId, NodeId, bool),
     /// See [`Network::lose_datagrams`].
     LoseDatagrams(usize, usize),
+    /// See [`Network::unplug`].
+    Unplug(usize, usize, bool),
+    /// See [`Network::renumber`].
+    Renumber(usize, usize),
+    /// See [`Network::set_stranger`].
+    SetStranger(usize, Option<Ipv6Addr>),
+    /// See [`Network::knock`].
+    Knock(usize, usize),
+    /// See [`Network::forge`].
+    Forge(usize),
     /// See [`Network::configure`].
     Configure(NodeId, NodeId, bool),
     /// See [`Network::set_policy`].
@@ -80,6 +90,11 @@ impl Network {
             Action::ResetSession(node, peer) => self.reset_session(node, peer),
             Action::LosePath(node, peer, independent) => self.lose_path(node, peer, independent),
             Action::LoseDatagrams(link, percent) => self.lose_datagrams(link, percent),
+            Action::Unplug(link, side, down) => self.unplug(link, side, down),
+            Action::Renumber(link, side) => self.renumber(link, side),
+            Action::SetStranger(link, address) => self.set_stranger(link, address),
+            Action::Knock(link, side) => self.knock(link, side),
+            Action::Forge(link) => self.forge(link),
             Action::Configure(node, peer, present) => self.configure(node, peer, present),
             Action::SetPolicy(node, peer, policy) => self.set_policy(node, peer, policy),
             Action::SetLimit(node, peer, limit) => self.set_limit(node, peer, limit),
@@ -101,6 +116,8 @@ impl Network {
         for link in 0..self.topology().links.len() {
             self.partition(link, false);
             self.lose_datagrams(link, 0);
+            self.set_stranger(link, None);
+            [0, 1].iter().for_each(|side| self.unplug(link, *side, false));
         }
         for node in self.topology().ids() {
             self.drain(node, Drain::Off);
@@ -195,6 +212,62 @@ pub fn schedule_datagram_losses(network: &mut Network, random: &mut Random, span
         network.at(back, Action::LoseDatagrams(link, 0));
     }
 }
+
+/// Schedules what befalls links without addresses: interfaces go down, at one end or at both, and come up; ends are renumbered; strangers
+/// come, knock, and leave or stay until all is healed; somebody forges. From a stream of chance of their own, as drains.
+pub fn schedule_link_faults(network: &mut Network, random: &mut Random, span: Duration) {
+    let links: Vec<usize> = unnumbered(network);
+    if links.is_empty() {
+        return;
+    }
+    for _ in 0..random.below(12) {
+        let (link, side) = (random.pick(&links), random.below(2));
+        let time = network.now() + random.between(Duration::ZERO, span);
+        let most = random.pick(&[2, 20, 80]);
+        let back = time + random.between(Duration::from_millis(1), Duration::from_secs(most));
+        match random.below(6) {
+            0 => {
+                network.at(time, Action::Unplug(link, side, true));
+                network.at(back, Action::Unplug(link, side, false));
+            }
+            1 => {
+                for side in [0, 1] {
+                    network.at(time, Action::Unplug(link, side, true));
+                    let back = back + random.between(Duration::ZERO, Duration::from_millis(500));
+                    network.at(back, Action::Unplug(link, side, false));
+                }
+            }
+            2 => network.at(time, Action::Renumber(link, side)),
+            3 => network.at(time, Action::Forge(link)),
+            _ => {
+                network.at(time, Action::SetStranger(link, Some(STRANGER)));
+                // Mostly it would come too late.
+                if random.percent(60) {
+                    let soon = time + random.between(Duration::ZERO, Duration::from_secs(5));
+                    network.at(soon, Action::Unplug(link, side, true));
+                    let up = soon + random.between(Duration::from_millis(1), Duration::from_secs(10));
+                    network.at(up, Action::Unplug(link, side, false));
+                }
+                for _ in 0..random.below(3) {
+                    let knocks = random.between(time.since_start(), back.since_start() + Duration::from_secs(20));
+                    network.at(Instant::from_start(knocks), Action::Knock(link, random.below(2)));
+                }
+                if random.percent(70) {
+                    network.at(back, Action::SetStranger(link, None));
+                }
+            }
+        }
+    }
+}
+
+/// Links without addresses.
+pub(crate) fn unnumbered(network: &Network) -> Vec<usize> {
+    let links = network.topology().links.iter().enumerate();
+    links.filter(|(_, link)| link.unnumbered).map(|(link, _)| link).collect()
+}
+
+/// Whoever is on a link without addresses and has no BGP.
+pub const STRANGER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xbad, 1);
 
 /// Schedules limits that neighbours may be above already, or come to be, and their end: each in force for a while, or until all is
 /// healed. From a stream of chance of their own, as drains.

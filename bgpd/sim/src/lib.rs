@@ -10,7 +10,8 @@
 //! * [`scenario`] and [`faults`] draw topologies and misfortunes from a seed, and [`trial`] is one whole run.
 //!
 //! Beside sessions and routes, prefix limits have their timers, BFD its datagrams, which links lose, RPKI its caches ([`cache`]),
-//! and nodes have monitoring stations, which replay what they are told.
+//! nodes have monitoring stations, which replay what they are told, and links without addresses router advertisements, by which
+//! neighbours find each other.
 //!
 //! `cargo test -p bgp-sim` runs 200 fixed seeds and those in `seeds.txt`, which failed once. One seed's transcript is shown by
 //! `LINNET_SIM_SEED=7 cargo test -p bgp-sim one_seed -- --nocapture`; whoever looks for more runs
@@ -41,3 +42,4 @@ pub mod transcript;
 mod transport;
 pub mod trial;
 mod two_octets;
+mod unnumbered;

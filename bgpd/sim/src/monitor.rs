@@ -141,7 +141,7 @@ impl Network {
                 .peers
                 .keys()
                 .filter(|peer| self.is_up(node, **peer))
-                .filter_map(|peer| Some((self.topology.address(*peer, self.topology.link(node, *peer)?), *peer)))
+                .filter_map(|peer| Some((self.far_end(node, *peer)?, *peer)))
                 .collect();
             if up.keys().ne(replay.peers.keys()) {
                 return Err(format!(

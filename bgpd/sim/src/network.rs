@@ -5,7 +5,6 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use bgp_proto::bfd::packet;
 use bgp_proto::prefix_limit::PrefixLimit;
 use bgp_proto::rib::Drain;
 use bgp_proto::rtr::{Changes, Vrp};
@@ -17,6 +16,7 @@ use bgp_proto::wire::Notification;
 use bgp_proto::wire::attributes::Attributes;
 use bgp_proto::wire::notification::Cease;
 
+use crate::bfd::Datagram;
 use crate::faults::Action;
 use crate::limits::Limits;
 use crate::monitor::Monitor;
@@ -26,6 +26,7 @@ use crate::rtr::Item;
 use crate::tcp::{Connection, ConnectionId, End};
 use crate::topology::{NodeId, PeerSpec, Topology};
 use crate::transcript::Transcript;
+use crate::unnumbered::{Letter, Stranger};
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +57,13 @@ pub(crate) enum Event {
     /// A node's BFD.
     WakeBfd(NodeId),
     /// A datagram comes to this side of a link.
-    Datagram(usize, usize, [u8; packet::LEN]),
+    Datagram(usize, usize, Datagram),
+    /// A node's search for a neighbour.
+    WakeSearch(NodeId, NodeId),
+    /// A message of ICMPv6 comes to a link.
+    Letter(Box<Letter>),
+    /// A stranger advertises itself on a link, if it is still this one.
+    Stranger(usize, u64),
     /// A node's client of its RPKI cache.
     WakeRtr(NodeId),
     /// Something comes to a node or its RPKI cache on this connection.
@@ -77,6 +84,11 @@ pub struct Network {
     pub(crate) nodes: Vec<Node>,
     /// Links on which nothing moves, and since when.
     pub(crate) cut: BTreeMap<usize, Instant>,
+    /// Sides of links whose interface is down.
+    pub(crate) unplugged: BTreeSet<(usize, usize)>,
+    /// Who else is on a link without addresses.
+    pub(crate) strangers: BTreeMap<usize, Stranger>,
+    pub(crate) next_stranger: u64,
     /// Of a hundred datagrams on a link, how many are lost.
     pub(crate) lossy: BTreeMap<usize, usize>,
     pub(crate) connections: BTreeMap<ConnectionId, Connection>,
@@ -84,6 +96,8 @@ pub struct Network {
     pub(crate) random: Random,
     /// For what is beside the streams of TCP.
     pub(crate) chance: Random,
+    /// For router advertisements.
+    pub(crate) air: Random,
     pub(crate) transcript: Transcript,
     /// Sides of connections that may have something to send.
     pub(crate) sending: BTreeSet<(ConnectionId, usize)>,
@@ -105,6 +119,8 @@ pub struct Network {
 
 /// The stream of chance for datagrams.
 const DATAGRAMS: u64 = 24;
+/// The stream of chance for router advertisements.
+const ADVERTISEMENTS: u64 = 31;
 /// Most events of one simulation: more is a loop.
 const MOST_EVENTS: u64 = 20_000_000;
 /// Most times that a speaker may ask to be woken at one moment.
@@ -122,11 +138,15 @@ impl Network {
             now: Instant::from_start(Duration::from_secs(1)),
             nodes,
             cut: BTreeMap::new(),
+            unplugged: BTreeSet::new(),
+            strangers: BTreeMap::new(),
+            next_stranger: 0,
             lossy: BTreeMap::new(),
             connections: BTreeMap::new(),
             next_connection: 0,
             random: Random::new(seed, 1),
             chance: Random::new(seed, DATAGRAMS),
+            air: Random::new(seed, ADVERTISEMENTS),
             transcript,
             sending: BTreeSet::new(),
             violations: Vec::new(),
@@ -251,7 +271,10 @@ impl Network {
             Event::Rtr(node, connection, item) => self.take_rtr(node, connection, item),
             Event::Page(node) => self.next_page(node),
             Event::WakeBfd(node) => self.wake_bfd(node),
-            Event::Datagram(link, side, octets) => self.take_datagram(link, side, octets),
+            Event::Datagram(link, side, datagram) => self.take_datagram(link, side, &datagram),
+            Event::WakeSearch(node, peer) => self.wake_search(node, peer),
+            Event::Letter(letter) => self.take_letter(&letter),
+            Event::Stranger(link, number) => self.stranger_speaks(link, number),
             Event::LimitOver(node, peer) => self.limit_over(node, peer),
             Event::Act(action) => self.act(action),
         }
@@ -346,6 +369,7 @@ impl Network {
                 self.stir();
                 self.last_up = self.now;
                 self.note(format_args!("{node} up {}", neighbour(peer)));
+                self.search_hears(node, neighbour(peer), true);
                 self.came_up(node, neighbour(peer));
                 self.station_hears_up(node, neighbour(peer));
             }
@@ -353,6 +377,7 @@ impl Network {
                 self.stir();
                 self.downs += 1;
                 self.note(format_args!("{node} down {}: {reason}", neighbour(peer)));
+                self.search_hears(node, neighbour(peer), false);
                 self.path_is_doubtful(node, neighbour(peer));
                 self.station_hears_down(node, neighbour(peer), reason);
             }
@@ -412,6 +437,10 @@ impl Network {
             state.speaker = Some(speaker);
             self.dirty.insert(node);
             self.note(format_args!("{node} starts"));
+            let removed = self.nodes[node.index()].removed.clone();
+            for peer in self.topology.node(node).peers.keys().copied().collect::<Vec<_>>() {
+                self.look_for(node, peer, !removed.contains(&peer));
+            }
             self.watch_paths(node);
             self.start_rtr(node);
             self.connect_station(node);
@@ -443,6 +472,7 @@ impl Network {
         self.watch_no_more(node, stop.is_some(), death == Death::Power);
         let state = &mut self.nodes[node.index()];
         state.speaker = None;
+        state.searches.clear();
         state.wake = None;
         state.reported.clear();
         state.monitor = Monitor::default();
@@ -508,6 +538,7 @@ impl Network {
         let Some((session, policy)) = session.zip(self.topology.peer_policy(node, peer)) else { return };
         let (segment, limit) = (self.topology.segment(node, peer), self.topology.prefix_limit(node, peer));
         self.limits.forget_peer(node, peer);
+        self.look_for(node, peer, present);
         self.tell(node, |speaker, now| {
             if present {
                 speaker.add_peer(peer.as_peer(), session, policy, now);

@@ -11,6 +11,7 @@ use crate::bfd::Watch;
 use crate::monitor::Monitor;
 use crate::rtr::Rpki;
 use crate::topology::NodeId;
+use crate::unnumbered::Search;
 
 /// A host and the process on it.
 #[derive(Debug, Default)]
@@ -31,6 +32,8 @@ pub(crate) struct Node {
     pub(crate) rpki: Rpki,
     /// The BFD of the host.
     pub(crate) watch: Watch,
+    /// By neighbour: the search for those that have no address of their own.
+    pub(crate) searches: BTreeMap<NodeId, Search>,
     /// Neighbours whose sessions an operator has stopped.
     pub(crate) disabled: BTreeSet<NodeId>,
     /// Neighbours that an operator has taken out.

@@ -347,7 +347,7 @@ fn tell(
         Family::Ipv4Unicast if !(extended && over_ipv6) => NextHop::V4(ours.address4),
         Family::Ipv4Unicast | Family::Ipv6Unicast => match topology.interface(node, peer) {
             // Another link's would mean nothing on this one (RFC 2545 section 3), and a global one may not be reached.
-            Some(_) => NextHop::link_local(topology.own_link_local(node), None),
+            Some(_) => NextHop::link_local(link_local(topology, node, peer), None),
             None => NextHop::V6 { global: ours.address6, link_local: None },
         },
     };
@@ -468,6 +468,11 @@ fn rewritten(conduct: Conduct, ours: Asn, theirs: Asn, path: &AsPath) -> AsPath 
     AsPath::sequence(numbers)
 }
 
+/// The address of `node` on its link with `peer`.
+fn link_local(topology: &Topology, node: NodeId, peer: NodeId) -> Ipv6Addr {
+    topology.link(node, peer).map_or(Ipv6Addr::UNSPECIFIED, |link| topology.link_local(node, link))
+}
+
 /// What `node` sent, as `peer` hears it.
 #[must_use]
 pub fn carried(topology: &Topology, node: NodeId, peer: NodeId, sent: Attributes) -> Attributes {
@@ -488,7 +493,7 @@ pub fn accept(
     let (ours, spec) = (topology.node(node), topology.peer(node, peer)?);
     let local_as = topology.asn_towards(node, peer);
     let own_as = |asn: &Asn| *asn == ours.asn || *asn == local_as;
-    let own = [IpAddr::V4(ours.address4), IpAddr::V6(ours.address6), IpAddr::V6(topology.own_link_local(node))];
+    let own = [IpAddr::V4(ours.address4), IpAddr::V6(ours.address6), IpAddr::V6(link_local(topology, node, peer))];
     let own_address = own.contains(&sent.next_hop.address());
     let loops = sent.as_path.asns().filter(own_as).count() > usize::from(spec.conduct.allow_as_in)
         || sent.originator_id == Some(ours.router_id)

@@ -1,6 +1,7 @@
 //! A TCP connection: two ordered streams of bytes, each with a queue at its sender, a wire, and what waits to be read.
 
 use std::collections::VecDeque;
+use std::net::Ipv6Addr;
 
 use bgp_proto::session::Direction;
 use bgp_proto::time::Instant;
@@ -96,6 +97,8 @@ pub(crate) struct Connection {
     pub(crate) link: usize,
     /// Which side of the link opened it.
     pub(crate) opener: usize,
+    /// By side: the addresses that it was opened between, on a link on which they come and go.
+    pub(crate) between: Option<[Ipv6Addr; 2]>,
     /// By side.
     pub(crate) ends: [End; 2],
     /// By the side that sends.
@@ -103,10 +106,17 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn opening(link: usize, opener: usize) -> Self {
+    pub(crate) fn opening(link: usize, opener: usize, between: Option<[Ipv6Addr; 2]>) -> Self {
         let mut ends = [End::Waiting; 2];
         ends[opener] = End::Opening;
-        Self { link, opener, ends, pipes: Default::default() }
+        Self { link, opener, between, ends, pipes: Default::default() }
+    }
+
+    /// As [`Connection::opening`], by somebody at this side of the link who is not the neighbour and forgets it at once.
+    pub(crate) fn strangers(link: usize, opener: usize, between: [Ipv6Addr; 2]) -> Self {
+        let mut ends = [End::Waiting; 2];
+        ends[opener] = End::Gone;
+        Self { link, opener, between: Some(between), ends, pipes: Default::default() }
     }
 
     /// What the session at this side calls it.

@@ -148,6 +148,8 @@ pub struct LinkSpec {
     pub over_ipv6: bool,
     /// It runs between link-local addresses, which are the next hops too, and the link is all that is configured; `over_ipv6` as well.
     pub unnumbered: bool,
+    /// How often each end has had another link-local address.
+    pub renumbered: [u16; 2],
     /// The least that a packet takes.
     pub delay: Duration,
     /// The most that it takes longer.
@@ -207,11 +209,12 @@ impl Topology {
         Way::between(self.node(from).two_octets, self.node(to).two_octets)
     }
 
-    /// A node's address on links without others.
+    /// A node's link-local address on a link.
     #[must_use]
-    pub fn own_link_local(&self, node: NodeId) -> Ipv6Addr {
+    pub fn link_local(&self, node: NodeId, link: usize) -> Ipv6Addr {
         let [.., host] = self.node(node).address6.segments();
-        Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, host)
+        let LinkSpec { ends, renumbered, .. } = &self.links[link];
+        Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, renumbered[usize::from(ends[1] == node)], host)
     }
 
     /// A node's address on a link.
@@ -219,17 +222,9 @@ impl Topology {
     pub fn address(&self, node: NodeId, link: usize) -> IpAddr {
         let spec = self.node(node);
         if self.links[link].unnumbered {
-            return self.own_link_local(node).into();
+            return self.link_local(node, link).into();
         }
         if self.links[link].over_ipv6 { spec.address6.into() } else { spec.address4.into() }
-    }
-
-    /// The other end of a node's BFD session with a neighbour, should it have one.
-    #[must_use]
-    pub fn bfd_target(&self, node: NodeId, peer: NodeId) -> Option<bfd::Target> {
-        let link = self.link(node, peer)?;
-        let scope = if self.links[link].unnumbered { link as u32 + 1 } else { 0 };
-        Some(bfd::Target { address: self.address(peer, link), scope })
     }
 
     /// The interface of both ends of the link between two neighbours, where that is all that a session knows of it.
@@ -334,10 +329,11 @@ impl Topology {
     #[must_use]
     pub fn peer_policy(&self, node: NodeId, peer: NodeId) -> Option<PeerPolicy> {
         let (spec, known, link) = (self.node(node), self.peer(node, peer)?, self.link(node, peer)?);
-        let over_ipv6 = self.links[link].over_ipv6;
+        let (over_ipv6, unnumbered) = (self.links[link].over_ipv6, self.links[link].unnumbered);
         Some(PeerPolicy {
             name: peer.to_string(),
-            address: self.address(peer, link),
+            // Nobody knows it before it is found.
+            address: if unnumbered { Ipv6Addr::UNSPECIFIED.into() } else { self.address(peer, link) },
             local_as: self.asn_towards(node, peer),
             client: known.client,
             conduct: known.conduct,

@@ -1,6 +1,7 @@
 //! How bytes get from one node to another: connections open, queues move, segments arrive, readers read, ends close.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bgp_proto::session::Direction;
@@ -26,10 +27,20 @@ impl Network {
             self.violation(format!("{node} opens a connection to {peer} although it has {id:?}"));
             return;
         }
+        let Some(to) = self.located(node, peer) else {
+            let reason = "nobody has been found".to_owned();
+            self.tell(node, |speaker, now| speaker.handle_connect_failed(peer.as_peer(), reason, now));
+            return;
+        };
+        let mut between = [self.topology.link_local(node, link); 2];
+        let unnumbered = self.topology.links[link].unnumbered;
+        if let IpAddr::V6(to) = to {
+            between[1 - side] = to;
+        }
         let id = ConnectionId(self.next_connection);
         self.next_connection += 1;
         self.note(format_args!("{node} connects to {peer} as c{}", id.0));
-        self.connections.insert(id, Connection::opening(link, side));
+        self.connections.insert(id, Connection::opening(link, side, unnumbered.then_some(between)));
         self.put(id, side, Item::Syn);
     }
 
@@ -48,6 +59,7 @@ impl Network {
             if blocked && connection.ends[1 - side] == End::Waiting {
                 self.connections.remove(&id);
             }
+            self.tidy(id);
             return;
         }
         connection.ends[side] = End::Closing;
@@ -147,17 +159,30 @@ impl Network {
     }
 
     fn deliver(&mut self, id: ConnectionId, to: usize, item: Item) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let (end, link) = (connection.ends[to], connection.link);
+        let Some(connection) = self.connections.get(&id) else { return };
+        let (end, link, between) = (connection.ends[to], connection.link, connection.between);
         let (node, peer) = self.ends_of(link, to);
         let runs = self.speaker(node).is_some();
+        if let Some(address) = between.map(|between| between[to])
+            && address != self.topology.link_local(node, link)
+        {
+            let is_strangers = self.stranger_is(link, address);
+            match (item, end) {
+                // An attempt from an address that is gone fails by itself.
+                (_, End::Opening | End::Open) => {}
+                (Item::Rst, _) => self.set_end(id, to, End::Gone),
+                (_, End::Waiting | End::Closing | End::Gone) if is_strangers => self.refuse(id, to),
+                (_, End::Waiting | End::Closing | End::Gone) => self.set_end(id, to, End::Gone),
+            }
+            return;
+        }
         match (item, end) {
             (Item::Syn, End::Waiting) if runs => self.put(id, to, Item::SynAck),
             (Item::SynAck, End::Opening) => {
                 self.set_end(id, to, End::Open);
                 self.put(id, to, Item::Ack);
                 self.note(format_args!("{node} c{} to {peer} is open", id.0));
-                self.connected(node, peer, link, Direction::Outgoing);
+                self.connected(id, to);
             }
             (Item::Ack, End::Waiting) if runs => self.accept(id, to),
             (Item::Bytes(bytes), End::Open) => self.hold(id, to, Unread::Bytes(bytes)),
@@ -194,10 +219,13 @@ impl Network {
         self.put(id, side, Item::Rst);
     }
 
-    fn accept(&mut self, id: ConnectionId, side: usize) {
-        let Some(link) = self.connections.get(&id).map(|connection| connection.link) else { return };
+    pub(crate) fn accept(&mut self, id: ConnectionId, side: usize) {
+        let known = self.connections.get(&id).map(|connection| (connection.link, connection.between));
+        let Some((link, between)) = known else { return };
         let (node, peer) = self.ends_of(link, side);
-        if !self.speaker(node).is_some_and(|speaker| speaker.accepts_incoming(peer.as_peer())) {
+        let admitted = between.is_none_or(|between| self.admits(node, peer, between[1 - side]));
+        self.settle();
+        if !admitted || !self.speaker(node).is_some_and(|speaker| speaker.accepts_incoming(peer.as_peer())) {
             self.note(format_args!("{node} does not want c{} from {peer}", id.0));
             self.set_end(id, side, End::Gone);
             self.put(id, side, Item::Fin);
@@ -210,11 +238,17 @@ impl Network {
         }
         self.set_end(id, side, End::Open);
         self.note(format_args!("{node} accepts c{} from {peer}", id.0));
-        self.connected(node, peer, link, Direction::Incoming);
+        self.connected(id, side);
     }
 
-    fn connected(&mut self, node: NodeId, peer: NodeId, link: usize, direction: Direction) {
-        let (local, remote) = (self.topology.address(node, link), self.topology.address(peer, link));
+    fn connected(&mut self, id: ConnectionId, side: usize) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let (link, direction) = (connection.link, connection.direction(side));
+        let (node, peer) = self.ends_of(link, side);
+        let (local, remote) = match connection.between {
+            Some(between) => (between[side].into(), between[1 - side].into()),
+            None => (self.topology.address(node, link), self.topology.address(peer, link)),
+        };
         self.tell(node, |speaker, now| speaker.handle_connected(peer.as_peer(), direction, local, remote, now));
     }
 
@@ -367,6 +401,35 @@ impl Network {
         }
     }
 
+    /// A session's owner drops a connection, or the attempt to open one. Of an open one the other end hears if the address that it
+    /// was opened from is still there, and else by chance.
+    pub(crate) fn drop_connection(&mut self, link: usize, side: usize, direction: Direction) {
+        let Some(id) = self.find(link, side, direction) else { return };
+        let here = self.topology.link_local(self.ends_of(link, side).0, link);
+        let Some(connection) = self.connections.get(&id) else { return };
+        let open = connection.ends[side] == End::Open;
+        let unread = !connection.pipes[1 - side].unread.is_empty();
+        let heard = connection.between.is_none_or(|between| between[side] == here) || self.air.percent(50);
+        self.set_end(id, side, End::Gone);
+        if open && heard {
+            self.put(id, side, if unread { Item::Rst } else { Item::Fin });
+        }
+        self.tidy(id);
+    }
+
+    /// What is left of connections from an address that a node has no more: nothing can be said on them.
+    pub(crate) fn forget_address(&mut self, link: usize, side: usize) {
+        let here = self.topology.link_local(self.ends_of(link, side).0, link);
+        let of_old = |one: &Connection| one.link == link && one.between.is_some_and(|between| between[side] != here);
+        let known: Vec<_> = self.connections.iter().filter(|(_, one)| of_old(one)).map(|(id, _)| *id).collect();
+        for id in known {
+            if self.connections.get(&id).is_some_and(|one| matches!(one.ends[side], End::Closing | End::Waiting)) {
+                self.set_end(id, side, End::Gone);
+                self.tidy(id);
+            }
+        }
+    }
+
     fn set_end(&mut self, id: ConnectionId, side: usize, end: End) {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.ends[side] = end;
@@ -388,7 +451,10 @@ impl Network {
     }
 
     pub(crate) fn is_blocked(&self, link: usize) -> bool {
-        self.cut.contains_key(&link) || self.topology.links[link].ends.iter().any(|node| self.nodes[node.index()].dark)
+        let unplugged = [0, 1].iter().any(|side| self.is_unplugged(link, *side));
+        self.cut.contains_key(&link)
+            || unplugged
+            || self.topology.links[link].ends.iter().any(|node| self.nodes[node.index()].dark)
     }
 
     /// The link to a neighbour, and which of its sides the node is.

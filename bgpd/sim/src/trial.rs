@@ -42,6 +42,8 @@ const DATAGRAMS: u64 = 25;
 const CACHES: u64 = 27;
 /// The stream of chance for which stations begin anew.
 const STATIONS: u64 = 30;
+/// The stream of chance for what befalls links without addresses.
+const LINKS: u64 = 32;
 /// The stream of chance for who no longer reaches which next hop.
 const UNREACHABLE: u64 = 14;
 
@@ -71,6 +73,7 @@ struct Chances {
     datagrams: Random,
     caches: Random,
     stations: Random,
+    links: Random,
 }
 
 impl Chances {
@@ -84,12 +87,13 @@ impl Chances {
             datagrams: Random::new(seed, DATAGRAMS),
             caches: Random::new(seed, CACHES),
             stations: Random::new(seed, STATIONS),
+            links: Random::new(seed, LINKS),
         }
     }
 }
 
 fn play(network: &mut Network, scenario: &mut Scenario, chances: &mut Chances) -> Result<(), String> {
-    let Chances { random, drains, unreachable, losses, limits, datagrams, caches, stations } = chances;
+    let Chances { random, drains, unreachable, losses, limits, datagrams, caches, stations, links } = chances;
     // 1. All start, at about the same time: connections cross.
     for node in network.topology().ids() {
         let time = network.now() + random.between(Duration::ZERO, Duration::from_secs(2));
@@ -110,10 +114,12 @@ fn play(network: &mut Network, scenario: &mut Scenario, chances: &mut Chances) -
     faults::schedule_datagram_losses(network, datagrams, span);
     faults::schedule_cache_faults(network, caches, span);
     faults::schedule_stations(network, stations, span);
+    faults::schedule_link_faults(network, links, span);
     for _ in 0..SLICES {
         network.run_until(network.now() + span / SLICES);
         let checked = checks::reports_add_up(network).and_then(|()| checks::limits_hold(network));
         let checked = checked.and_then(|()| checks::cut_paths_are_noticed(network));
+        let checked = checked.and_then(|()| checks::neighbours_are_the_first_heard(network));
         checked.map_err(|error| format!("amid the faults: {error}"))?;
     }
     // 3. All is well again.
@@ -128,7 +134,19 @@ fn play(network: &mut Network, scenario: &mut Scenario, chances: &mut Chances) -
             rest(network, &format!("with {node} drained ({drain:?})"))?;
         }
     }
-    // 5. A node stops for good.
+    // 5. A stranger stands on a link when it comes up, and goes.
+    let without_addresses = faults::unnumbered(network);
+    if !without_addresses.is_empty() && links.percent(40) {
+        let (link, side) = (links.pick(&without_addresses), links.below(2));
+        network.unplug(link, side, true);
+        network.set_stranger(link, Some(faults::STRANGER));
+        network.run_until(network.now() + links.between(Duration::ZERO, Duration::from_secs(5)));
+        network.unplug(link, side, false);
+        rest(network, "with a stranger on a link")?;
+        network.set_stranger(link, None);
+        rest(network, "without the stranger")?;
+    }
+    // 6. A node stops for good.
     let deaths = [Death::Silent, Death::Cease, Death::Killed, Death::Reset, Death::Power];
     let (gone, death) = (random.pick(&nodes), random.pick(&deaths));
     network.kill(gone, death);

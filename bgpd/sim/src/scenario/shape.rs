@@ -186,6 +186,7 @@ impl Scenario {
             ends: [a, b],
             over_ipv6: random.percent(30),
             unnumbered: false,
+            renumbered: [0; 2],
             delay,
             jitter: delay.mul_f64(random.pick(&[0.0, 0.1, 0.5])),
             reader_lag: Duration::from_millis(random.pick(&[0, 1, 100])),

@@ -1,5 +1,7 @@
 //! Small networks with an outcome that a person can work out: they hold the oracle and the checks to account.
 
+mod unnumbered;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use bgp_proto::rib::Drain;
 use bgp_proto::rtr::Vrp;
 use bgp_proto::session::{Extensions, SendHoldTime};
 use bgp_proto::shares::Shares;
-use bgp_proto::types::{Asn, ClusterId, Family, HoldTime, Interface, NextHop, Prefix, RouterId};
+use bgp_proto::types::{Asn, ClusterId, Family, HoldTime, NextHop, Prefix, RouterId};
 use bgp_proto::wire::aspath::AsPath;
 use bgp_proto::wire::attributes::{Aggregator, Attributes, Origin};
 use bgp_proto::wire::capability::AddPath;
@@ -88,6 +90,7 @@ fn join(topology: &mut Topology, a: u16, b: u16, client: bool) {
         ends,
         over_ipv6: false,
         unnumbered: false,
+        renumbered: [0; 2],
         delay: Duration::from_millis(2),
         jitter: Duration::ZERO,
         reader_lag: Duration::ZERO,
@@ -976,23 +979,4 @@ fn a_bfd_that_a_person_takes_away_says_nothing_about_the_path() {
     network.set_bfd(NodeId(0), NodeId(1), Some(Default::default()));
     rest(&mut network);
     assert_eq!((network.path_is_up(NodeId(1), NodeId(0)), network.ups_and_downs().1), (Some(true), 0));
-}
-
-/// RFC 8950 over RFC 2545: each node passes on its own end of the next link, since the end of another means nothing there.
-#[test]
-fn routes_of_both_families_go_down_a_chain_of_links_without_addresses() {
-    let ipv6: Prefix = "2001:db8:1::/48".parse().expect("a prefix");
-    let mut topology = chain();
-    topology.links.iter_mut().for_each(|link| (link.over_ipv6, link.unnumbered) = (true, true));
-    let own = Attributes { next_hop: NextHop::V6 { global: Ipv6Addr::UNSPECIFIED, link_local: None }, ..own_route() };
-    topology.nodes[0].originated.insert(ipv6, own);
-    let mut network = running(topology);
-    rest(&mut network);
-    assert_eq!(checks::all(&network), Ok(()));
-    for node in [1, 2] {
-        let best = network.speaker(NodeId(node)).expect("it runs").rib().best();
-        let gateways: Vec<_> = best.iter().map(|change| change.paths[0].attributes.next_hop.gateway()).collect();
-        let neighbour = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, node - 1);
-        assert_eq!(gateways, [(neighbour.into(), Interface::new(&format!("link{}", node - 1))); 2]);
-    }
 }

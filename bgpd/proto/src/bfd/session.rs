@@ -46,6 +46,9 @@ pub enum Cause {
     /// The other end's session is a new one, by its discriminator: its BFD was restarted, or its BGP made it anew, as FRR does
     /// whenever a session comes up. Who says so is heard, and has not said that it lost us: the path is as it was.
     RemoteRestarted,
+    /// The other end says that this one signaled Down, which it has not since it is Up. FRR says so of a session that it takes
+    /// away, as when its BGP makes it anew. It heard us and we hear it: the path is as it was.
+    RemoteEnded,
     /// The other end was disabled by a person, which says nothing about the path (RFC 5882 section 3.2).
     RemoteAdminDown,
     /// This end was.
@@ -58,7 +61,7 @@ impl Cause {
     pub fn is_failure(self) -> bool {
         match self {
             Self::Expired | Self::Signaled(_) => true,
-            Self::RemoteRestarted | Self::RemoteAdminDown | Self::LocalAdminDown => false,
+            Self::RemoteRestarted | Self::RemoteEnded | Self::RemoteAdminDown | Self::LocalAdminDown => false,
         }
     }
 }
@@ -69,6 +72,7 @@ impl std::fmt::Display for Cause {
             Self::Expired => f.write_str("control detection time expired"),
             Self::Signaled(diagnostic) => write!(f, "the peer says that it is down ({diagnostic})"),
             Self::RemoteRestarted => f.write_str("the peer's BFD session was made anew"),
+            Self::RemoteEnded => f.write_str("the peer ended its BFD session without having lost us"),
             Self::RemoteAdminDown => f.write_str("the peer's BFD was disabled by a person or ended"),
             Self::LocalAdminDown => f.write_str("disabled here"),
         }
@@ -377,6 +381,11 @@ impl Session {
                     if self.remote.renewed && self.remote.diagnostic != Diagnostic::CONTROL_DETECTION_TIME_EXPIRED =>
                 {
                     Cause::RemoteRestarted
+                }
+                Event::Received(State::Down | State::Init | State::Up)
+                    if self.remote.diagnostic == Diagnostic::NEIGHBOR_SIGNALED_DOWN =>
+                {
+                    Cause::RemoteEnded
                 }
                 Event::Received(State::Down | State::Init | State::Up) => Cause::Signaled(self.remote.diagnostic),
                 Event::Disable | Event::Enable => Cause::LocalAdminDown,

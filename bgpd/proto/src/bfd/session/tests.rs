@@ -181,11 +181,17 @@ fn admin_down_of_either_end_is_no_failure() {
 }
 
 #[test]
-fn a_new_session_of_the_other_end_is_no_failure_unless_it_says_that_it_lost_us() {
+fn a_session_of_the_other_end_that_is_new_or_ends_is_no_failure_unless_it_says_that_it_lost_us() {
     let expired = Diagnostic::CONTROL_DETECTION_TIME_EXPIRED;
-    for (my_discriminator, diagnostic, failure) in
-        [(9, Diagnostic::NONE, true), (10, Diagnostic::NONE, false), (10, expired, true)]
-    {
+    let signaled = Diagnostic::NEIGHBOR_SIGNALED_DOWN;
+    for (my_discriminator, diagnostic, failure) in [
+        (9, Diagnostic::NONE, true),
+        (9, expired, true),
+        (9, signaled, false),
+        (10, Diagnostic::NONE, false),
+        (10, expired, true),
+        (10, signaled, false),
+    ] {
         let mut session = up(config(300, 3));
         session.handle_packet(at(100), &Packet { my_discriminator, diagnostic, ..from_peer(State::Down) }).unwrap();
         let [Change::Down { cause, .. }] = changes(&mut session)[..] else { panic!() };

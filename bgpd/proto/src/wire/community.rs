@@ -309,11 +309,16 @@ impl FromStr for ExtendedCommunity {
     }
 }
 
-/// A link bandwidth that is a whole number of bits a second, so that its text reads back to it.
+/// A link bandwidth that is a whole number of bits a second, so that its text reads back to it. A float has 24 bits: what was
+/// written as `25G` is 24,999,999,488 bits a second there, and of what reads back to it, the roundest is meant.
 fn whole_bandwidth(community: ExtendedCommunity) -> Option<Bandwidth> {
-    let bits = f64::from(community.bandwidth()?) * 8.0;
+    let octets = community.bandwidth()?;
+    let bits = f64::from(octets) * 8.0;
     let whole = bits.fract() == 0.0 && bits <= Bandwidth::MOST as f64;
-    whole.then(|| Bandwidth::from_bits(bits as u64))?
+    let exact = whole.then(|| Bandwidth::from_bits(bits as u64))??;
+    let rounded = |unit: u64| Bandwidth::from_bits((bits / unit as f64).round() as u64 * unit);
+    let round = SUFFIXES.iter().find_map(|(unit, _)| rounded(*unit).filter(|it| it.octets_a_second() == octets));
+    Some(round.unwrap_or(exact))
 }
 
 fn bandwidth(text: &str) -> Option<[u8; 8]> {
@@ -399,6 +404,9 @@ mod tests {
             ("rt:65001L:9", [0x02, 0x02, 0, 0, 0xfd, 0xe9, 0, 9]),
             ("0x030c000000000008", [0x03, 0x0c, 0, 0, 0, 0, 0, 8]),
             ("lb:65001:10G", [0x40, 0x04, 0xfd, 0xe9, 0x4e, 0x95, 0x02, 0xf9]),
+            // 24,999,999,488 and 99,999,997,952: the floats that are nearest.
+            ("lb:65001:25G", [0x40, 0x04, 0xfd, 0xe9, 0x4f, 0x3a, 0x43, 0xb7]),
+            ("lb:65001:100G", [0x40, 0x04, 0xfd, 0xe9, 0x50, 0x3a, 0x43, 0xb7]),
             ("lb-transitive:65001:8", [0x00, 0x04, 0xfd, 0xe9, 0x3f, 0x80, 0, 0]),
             // Not a number, and less than nothing.
             ("0x4004fde97fc00000", [0x40, 0x04, 0xfd, 0xe9, 0x7f, 0xc0, 0, 0]),

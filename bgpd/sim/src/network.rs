@@ -556,12 +556,23 @@ impl Network {
     /// says stays as it is, and so does its limit.
     pub fn set_policy(&mut self, node: NodeId, peer: NodeId, policy: PeerSpec) {
         let Some(known) = self.topology.nodes[node.index()].peers.get_mut(&peer) else { return };
-        let PeerSpec { families, hold_time, send_hold, passive, local_as, add_path, extensions, max_prefixes, .. } =
-            *known;
+        let PeerSpec {
+            families,
+            hold_time,
+            send_hold,
+            connect_retry,
+            passive,
+            local_as,
+            add_path,
+            extensions,
+            max_prefixes,
+            ..
+        } = *known;
         *known = PeerSpec {
             families,
             hold_time,
             send_hold,
+            connect_retry,
             passive,
             local_as,
             add_path,

@@ -109,6 +109,8 @@ pub struct PeerSpec {
     pub hold_time: HoldTime,
     /// How long the neighbour may take nothing of what is sent (RFC 9687).
     pub send_hold: SendHoldTime,
+    /// The longest wait between two attempts to connect.
+    pub connect_retry: Duration,
     /// It only listens.
     pub passive: bool,
     /// The neighbour is a route reflector client.
@@ -291,7 +293,7 @@ impl Topology {
             },
             families: known.families,
             hold_time: known.hold_time,
-            connect_retry: Duration::from_secs(5),
+            connect_retry: known.connect_retry,
             idle_hold: SessionConfig::IDLE_HOLD,
             // Some, without taking a number from the seed.
             delay_open: (node.0 % 3 == 1).then_some(Duration::from_secs(2)),

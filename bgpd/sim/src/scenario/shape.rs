@@ -207,6 +207,7 @@ impl Scenario {
                 families: families[side],
                 hold_time: hold_times[side],
                 send_hold: SendHoldTime::default(),
+                connect_retry: Duration::from_secs(5),
                 passive: passive == Some(side),
                 client: false,
                 add_path: AddPath::NONE,

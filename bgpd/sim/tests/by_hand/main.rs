@@ -69,6 +69,7 @@ fn join(topology: &mut Topology, a: u16, b: u16, client: bool) {
             families: Family::ALL.into_iter().collect(),
             hold_time: HoldTime::default(),
             send_hold: SendHoldTime::default(),
+            connect_retry: Duration::from_secs(5),
             passive: false,
             client,
             add_path: AddPath::NONE,
@@ -295,6 +296,37 @@ fn a_process_that_is_killed_is_noticed_as_soon_as_a_packet_can_say_so() {
         network.kill(NodeId(0), death);
         network.run_until(network.now() + Duration::from_millis(3));
         assert!(!network.is_up(NodeId(1), NodeId(0)), "{death:?}");
+    }
+}
+
+/// How long a node that was away for long waits for its neighbour, which connects, at the longest of ten times.
+fn longest_wait_for_a_neighbour(connect_retry: Duration) -> Duration {
+    let mut topology = chain();
+    topology.nodes[0].peers.get_mut(&NodeId(1)).expect("a neighbour").passive = true;
+    topology.nodes[1].peers.get_mut(&NodeId(0)).expect("a neighbour").connect_retry = connect_retry;
+    let mut network = running(topology);
+    rest(&mut network);
+    let waits = (0..10).map(|_| {
+        network.kill(NodeId(0), Death::Killed);
+        network.run_until(network.now() + Duration::from_secs(1000));
+        let back = network.now();
+        network.start(NodeId(0), false);
+        while !network.is_up(NodeId(1), NodeId(0)) {
+            network.run_until(network.now() + Duration::from_millis(100));
+            assert!(network.now() < back + Duration::from_secs(1000));
+        }
+        network.now() - back
+    });
+    waits.max().unwrap_or_default()
+}
+
+#[test]
+fn a_neighbour_that_is_back_is_connected_to_within_the_connect_retry_time() {
+    for seconds in [5, 60] {
+        let wait = longest_wait_for_a_neighbour(Duration::from_secs(seconds));
+        // An OPEN of node 1 waits two seconds for the neighbour's.
+        assert!(wait <= Duration::from_secs(seconds + 3), "{seconds}: {wait:?}");
+        assert!(wait >= Duration::from_secs(seconds) / 2, "{seconds}: {wait:?}");
     }
 }
 

@@ -126,6 +126,27 @@ fn bgpdump(node: &Node, file: &str) -> Result<Vec<Vec<String>>, String> {
     Ok(said.lines().map(|line| line.split('|').map(str::to_owned).collect()).collect())
 }
 
+/// What `bgpctl show mrt` shows of a table: prefix, next hop, local preference, MED and path, without flags.
+fn bgpctl(node: &Node, file: &str) -> Result<BTreeSet<[String; 5]>, String> {
+    let said = node
+        .exec(&["bgpctl", "show", "mrt", "file", file])
+        .and_then(|said| said.checked())
+        .map_err(|error| error.to_string())?;
+    let route = |line: &str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let at = words.iter().position(|word| word.contains('/'))?;
+        let [prefix, next_hop, local_pref, med, path @ .., _origin] = &words[at..] else { return None };
+        Some([
+            (*prefix).to_owned(),
+            (*next_hop).to_owned(),
+            (*local_pref).to_owned(),
+            (*med).to_owned(),
+            path.join(" "),
+        ])
+    };
+    said.lines().map(|line| route(line).ok_or_else(|| line.to_owned())).collect()
+}
+
 #[test]
 fn readers_of_mrt_files_see_the_table_and_what_changed_and_old_files_go() {
     let lab = up("watchers");
@@ -161,6 +182,8 @@ fn readers_of_mrt_files_see_the_table_and_what_changed_and_old_files_go() {
         .collect();
     assert_eq!(read, ours, "only read: {:?}", read.difference(&ours).collect::<Vec<_>>());
     assert!(ours.len() > 70, "{}", ours.len());
+    let dumped: BTreeSet<_> = lines.iter().map(|line| [5, 8, 9, 10, 6].map(|at| line[at].clone())).collect();
+    assert_eq!(bgpctl(linnet, "/run/table.mrt").unwrap(), dumped);
     let own = lines.iter().filter(|line| line[3] == "0.0.0.0").map(|line| line[5].as_str()).collect::<Vec<_>>();
     assert_eq!(own, ["10.244.9.0/24"]);
 

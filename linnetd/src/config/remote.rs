@@ -51,6 +51,13 @@ pub(super) fn remote(
         (None, _) => {
             let field = table.required("address", "\"192.168.10.1\"")?;
             let address = unicast(&field)?;
+            if matches!(address, IpAddr::V6(address) if address.is_unicast_link_local()) {
+                field.refuse(
+                    &format!("{address} is a link-local address, which leads nowhere without its link"),
+                    "write interface = \"eth0\" (the link's name) in place of address: the neighbour on it is found by itself",
+                );
+                return None;
+            }
             if node.is_some_and(|node| {
                 node.address == address || node.address6.is_some_and(|own| IpAddr::V6(own) == address)
             }) {

@@ -218,6 +218,18 @@ fn a_node_without_default_route_or_ipv4_is_told_what_to_set() {
 }
 
 #[test]
+fn a_link_local_address_is_no_peers_without_its_link() {
+    let of = |remote: &str| {
+        findings(&format!("[bgp]\nasn = 64512\n[[bgp.peer]]\nname = \"p\"\n{remote}\nasn = \"internal\"\n"))
+    };
+    let seen = of("address = \"fe80::2\"");
+    assert!(seen.contains("fe80::2 is a link-local address") && seen.contains("write interface = "), "{seen}");
+    for remote in ["address = \"fd00::2\"", "address = \"169.254.1.1\"", "interface = \"eth0\""] {
+        assert_eq!(of(remote), "accepted\n", "{remote}");
+    }
+}
+
+#[test]
 fn a_password_is_read_but_never_shown() {
     let file = std::env::temp_dir().join(format!("linnet-password-{}", std::process::id()));
     std::fs::write(&file, "s3cret\n").unwrap();

@@ -13,6 +13,7 @@
 //! Stopping leaves the kernel as it is: packets go on while nobody is there.
 
 mod earlier;
+mod idle_filters;
 mod reload;
 mod renumbering;
 mod source;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tracing::{error, info, warn};
 
-use super::{Daemon, Source, read};
+use super::{Daemon, Source, idle_filters, read};
 use crate::config::{self, Config};
 use crate::forwarding::fib_rules;
 use crate::originate::originate;
@@ -54,6 +54,7 @@ impl Daemon {
             ..wanted
         };
         changes.extend(changed_keys(&old, &new));
+        changes.extend(idle_filters::changed(&old.bgp, &new.bgp));
         changes.extend(self.apply(&old, &new).await);
         *self.config.write().await = Arc::new(new);
         *self.leaves_address.write().await = leaves_address;

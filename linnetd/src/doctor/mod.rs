@@ -3,6 +3,7 @@
 //! Each file looks at one thing: it asks, and a function without any asking judges what came back. Looking changes nothing:
 //! what Linnet can put right itself, it puts right whether somebody looks or not.
 
+mod caches;
 mod checksum;
 mod clock;
 mod forwarding;
@@ -12,6 +13,7 @@ mod reverse_path;
 mod rooms;
 mod routes;
 mod sessions;
+mod watchers;
 
 use std::sync::Arc;
 
@@ -89,6 +91,8 @@ pub async fn examine(daemon: &Arc<Daemon>, tell: &mpsc::Sender<Progress>) -> Vec
     let mut sections = Vec::new();
     begin(tell, "sessions");
     sections.push(sessions::examine(daemon).await);
+    sections.extend(caches::examine(daemon).await);
+    sections.extend(watchers::examine(daemon).await);
     if let Some(kernel) = daemon.kernel() {
         let routes = kernel.forwarding.fib().status().await;
         let view = View { config: &config, kernel, routes: &routes, tell };

@@ -19,7 +19,7 @@ use fib_sync::{
 use support::{
     chance::{Chance, seed},
     node::{spec, tunnel},
-    stream::Stream,
+    stream::{Stream, told},
     *,
 };
 
@@ -281,6 +281,7 @@ fn killed_200_times_in_a_storm_it_leaves_no_wrong_route_touches_nothing_foreign_
             Stream::start(client.run(move || UdpSocket::bind(any).unwrap()), receiver, bound)
         });
         let began = Instant::now();
+        let mut moments: Vec<(Instant, String)> = vec![(began, "the beginning".into())];
         let mut chance = Chance::of(seed, u32::MAX);
         let mut storms = 0;
         for round in 0..KILLS {
@@ -294,6 +295,7 @@ fn killed_200_times_in_a_storm_it_leaves_no_wrong_route_touches_nothing_foreign_
             // One in eight dies while it starts.
             let moment = if chance.below(8) == 0 { "born" } else { "storm" };
             storms += u32::from(moment == "storm");
+            moments.push((Instant::now(), format!("the start of round {round}'s child")));
             let mut said = killed.stdout.take().unwrap();
             let mut heard = String::new();
             while !heard.contains(moment) {
@@ -306,12 +308,14 @@ fn killed_200_times_in_a_storm_it_leaves_no_wrong_route_touches_nothing_foreign_
             std::thread::sleep(Duration::from_micros(chance.below(LONGEST.as_micros() as u64)));
             killed.kill().unwrap();
             killed.wait().unwrap();
+            moments.push((Instant::now(), format!("the kill of round {round}")));
 
             let (fib, events) = start().await;
             fib.overlay(Some(spec(LOCAL))).await.unwrap();
             let mut wanted = before(seed, round);
             storm(seed, round, &mut wanted);
             settle(&fib, &wanted).await;
+            moments.push((Instant::now(), format!("the sweeps of round {round}")));
             let at = format!("seed {seed}, round {round}");
             assert_eq!(differing(&held(), &expected(&wanted)), [""; 0], "{at}: kernel and wanted");
             let check = fib.check().await.unwrap();
@@ -332,7 +336,7 @@ fn killed_200_times_in_a_storm_it_leaves_no_wrong_route_touches_nothing_foreign_
                 missing.len()
             );
             assert!(sent > 1000, "seed {seed}: {to}: {sent} packets only");
-            assert_eq!(missing, [0u64; 0], "seed {seed}: {to}: of {sent} packets");
+            assert!(missing.is_empty(), "seed {seed}: {to}: of {sent} packets:{}", told(&missing, &moments));
             let prefix = prefix.trim_end_matches("/24").trim_end_matches("/64");
             let touched: Vec<&str> = heard.lines().filter(|line| line.contains(prefix)).collect();
             assert_eq!(touched, [""; 0], "seed {seed}: the steady route was touched");

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use support::stream::Stream;
+use support::stream::{Stream, told};
 use support::{Namespace, Process, spawn};
 
 /// A host with a daemon; its number is in its addresses: 10.9N.0.1 on the link, 10.244.N.1 as a pod would have it.
@@ -197,7 +197,14 @@ fn a_tunnel_that_is_switched_off_takes_packets_until_peers_have_heard_of_it_and_
     until("the device goes", &[&one], || !one.has_device());
     for stream in streams {
         let (sent, lost) = stream.end();
-        assert!(lost.is_empty(), "{} of {sent} packets were lost: {lost:?}\n{}{}", lost.len(), one.dump(), two.dump());
+        assert!(
+            lost.is_empty(),
+            "{} of {sent} packets were lost:{}\n{}{}",
+            lost.len(),
+            told(&lost, &[]),
+            one.dump(),
+            two.dump()
+        );
     }
 }
 
@@ -234,7 +241,14 @@ fn auto_follows_a_link_on_which_the_other_host_is_adjacent_there_and_back_and_no
     drop(daemons);
     for stream in streams {
         let (sent, lost) = stream.end();
-        assert!(lost.is_empty(), "{} of {sent} packets were lost: {lost:?}\n{}{}", lost.len(), one.dump(), two.dump());
+        assert!(
+            lost.is_empty(),
+            "{} of {sent} packets were lost:{}\n{}{}",
+            lost.len(),
+            told(&lost, &[]),
+            one.dump(),
+            two.dump()
+        );
     }
 }
 

@@ -3,7 +3,9 @@
 
 mod support;
 
-use fib_sync::{Change, Path, PathId, Target};
+use std::net::IpAddr;
+
+use fib_sync::{Change, FibEvent, Path, PathId, Reach, Target};
 use support::*;
 
 fn uplinks() {
@@ -41,6 +43,34 @@ fn routes_by_the_same_hops_share_one_object_and_the_last_one_takes_it_along() {
         assert_eq!((objects().0.len(), objects().1), (2, 2), "the gateway is shared");
         fib.wish((0..100).map(|n| remove(&prefix(n))).collect()).await;
         assert_eq!(objects(), (vec![], 0));
+    });
+}
+
+/// A recursive next hop is reached by a route of Linnet's own, which moves: no route is written then.
+#[test]
+fn whoever_asked_for_a_next_hop_behind_a_route_of_linnets_hears_that_the_routes_object_has_moved() {
+    in_namespace(|| async {
+        uplinks();
+        let (fib, mut events) = start().await;
+        let path = |gateway: &str| Change::Path(PathId(0), Some(Path::from(via(&[gateway]))));
+        let put = Change::Put("10.62.0.0/24".parse().expect("a prefix"), PathId(0));
+        fib.change(vec![path("10.0.1.2"), put]).await;
+        let next_hop: IpAddr = "10.62.0.1".parse().expect("an address");
+        let by = |via: &str, device: &str| Reach::Routed {
+            via: via.parse().expect("an address"),
+            device: device.into(),
+            onlink: false,
+            mtu: 1500,
+        };
+        assert_eq!(fib.reach(vec![next_hop]).await, [by("10.0.1.2", "up1")]);
+        for (gateway, device) in [("10.0.2.2", "up2"), ("10.0.1.2", "up1")] {
+            fib.change(vec![path(gateway)]).await;
+            let told = event(&mut events, |event| match event {
+                FibEvent::ReachChanged(changed) => Some(changed),
+                _ => None,
+            });
+            assert_eq!(told.await, [(next_hop, by(gateway, device))]);
+        }
     });
 }
 

@@ -72,6 +72,11 @@ impl Engine {
         let kernel = resolution.path.clone().map(|plain| self.by_object(id, plain, resolution.backup.clone()));
         let kernel = kernel.map(|path| self.ledger.kernel.hold(path));
         let before = self.ledger.paths.set_resolved(id, Resolved { resolution, kernel });
+        let now = self.ledger.paths.resolved(id);
+        if before.as_ref().zip(now).is_some_and(|(before, now)| before.resolution.path != now.resolution.path) {
+            // Its routes lead elsewhere, also where its object alone has changed, and next hops may be reached by them.
+            self.ask_again();
+        }
         let before = before.and_then(|before| before.kernel);
         if let Some(before) = before {
             self.ledger.kernel.release(before);

@@ -88,6 +88,11 @@ pub fn link(name: &str, addresses: &[&str]) {
         let nodad = if address.contains(':') { "nodad" } else { "" };
         ip(&format!("addr add {address} dev {name} {nodad}"));
     }
+    // The kernel tells of the carrier a moment later, and who reads the link before that goes without it.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !ip(&format!("link show {name}")).contains(" state UP ") {
+        assert!(Instant::now() < deadline, "{name} has no carrier");
+    }
 }
 
 /// An engine that writes next hops into routes, as it does on a kernel that has no objects for them.

@@ -37,11 +37,24 @@ struct Peer {
     port: Option<u32>,
     /// Where the kernel sends to.
     heard_at: Option<String>,
+    /// Unless it is in the future.
     handshake_seconds_ago: Option<u64>,
+    /// In the future: this node's clock was set back.
+    handshake_seconds_ahead: Option<u64>,
     received_octets: Option<u64>,
     sent_octets: Option<u64>,
     routes: u32,
     reason: String,
+}
+
+impl Peer {
+    fn handshake(&self) -> String {
+        match (self.handshake_seconds_ahead, self.handshake_seconds_ago) {
+            (Some(ahead), _) => format!("{} in the future", ago(ahead)),
+            (None, Some(seconds)) => ago(seconds),
+            (None, None) => "-".into(),
+        }
+    }
 }
 
 /// Neither a VNI nor a port is ever 0.
@@ -59,7 +72,11 @@ impl From<api::OverlayReply> for Overlay {
             sent_octets: Some(peer.sent_octets).filter(|_| !peer.heard_at.is_empty()),
             public_key: present(peer.public_key),
             heard_at: present(peer.heard_at),
-            handshake_seconds_ago: peer.last_handshake_seconds.checked_sub(1),
+            handshake_seconds_ago: peer
+                .last_handshake_seconds
+                .checked_sub(1)
+                .filter(|_| peer.last_handshake_ahead_seconds == 0),
+            handshake_seconds_ahead: Some(peer.last_handshake_ahead_seconds).filter(|ahead| *ahead > 0),
             next_hop: peer.next_hop,
             encap: peer.encap,
             endpoint: present(peer.endpoint),
@@ -94,7 +111,7 @@ impl Overlay {
                 peer.next_hop.clone(),
                 peer.encap.clone(),
                 dash(peer.heard_at.clone().or_else(announced).as_deref()),
-                peer.handshake_seconds_ago.map_or_else(|| "-".to_owned(), ago),
+                peer.handshake(),
                 octets(peer.received_octets),
                 octets(peer.sent_octets),
                 peer.routes.to_string(),
@@ -237,6 +254,12 @@ mod tests {
                     received_octets: 148_992,
                     sent_octets: 92_160,
                     ..peer("192.168.10.12")
+                },
+                api::OverlayPeer {
+                    heard_at: "192.168.10.15:51820".into(),
+                    last_handshake_seconds: 1,
+                    last_handshake_ahead_seconds: 3725,
+                    ..peer("192.168.10.15")
                 },
                 api::OverlayPeer { heard_at: "192.168.10.13:51820".into(), ..peer("192.168.10.13") },
                 api::OverlayPeer {

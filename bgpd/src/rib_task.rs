@@ -459,6 +459,16 @@ impl Keeper {
             Order::Originate(routes) => self.own.originate(routes, &mut self.rib, now),
             Order::Redistribute(changes) => self.own.redistribute(changes, &mut self.rib, now),
             Order::Renew(config) => {
+                // What removed peers had announced is among what is not decided yet, and no other RIB knows that the owner has it. That
+                // all is decided is for the new one to say.
+                while self.rib.has_decidable() {
+                    self.rib.decide(now);
+                }
+                while let Some(output) = self.rib.poll() {
+                    if matches!(output, Output::Best(_)) {
+                        self.hand_out_one(output);
+                    }
+                }
                 let gone = self.rib.best().into_iter();
                 let none = |change: BestChange| BestChange { paths: Vec::new(), backup: None, ..change };
                 let gone: Vec<BestChange> = gone.map(none).collect();
@@ -701,6 +711,42 @@ pub(crate) mod tests {
         }
         assert!(peer.try_recv().is_err(), "the peer was told before the owner");
         assert!(matches!(peer.recv().await, Some(FromRib::Send { .. })));
+    }
+
+    /// A router id that a reload changes: all peers are removed, and the RIB starts anew before it has decided without them.
+    #[tokio::test]
+    async fn what_removed_peers_had_announced_is_withdrawn_from_the_owner_when_the_rib_starts_anew() {
+        let (order, orders) = mpsc::unbounded_channel();
+        let (reports, reported) = mpsc::unbounded_channel();
+        let (events, mut told) = mpsc::channel(16);
+        let config = RibConfig { tell_best: true, convergence: Duration::ZERO, ..own::tests::config() };
+        start(config.clone(), Clock::start(), orders, reported, events);
+        let (to, _peer) = mpsc::unbounded_channel();
+        let _ = order.send(Order::SetPeer { peer: PeerId(1), task: 1, policy: internal_peer(), to });
+        let mut port = RibPort::new(reports, None, RibPort::budget(), PeerId(1), 1);
+        let mut session = established();
+        session.receive.families.insert(Family::Ipv4Unicast);
+        port.up(session, Box::default(), Weak::new());
+        let next_hop = NextHop::V4(Ipv4Addr::new(192, 0, 2, 1));
+        let attributes = Arc::new(Attributes::new(Origin::Igp, AsPath::default(), next_hop));
+        let nlri = vec![Nlri { prefix: "198.51.100.0/24".parse().unwrap(), path_id: PathId(0) }];
+        let announced = vec![Announcement { attributes, nlri }];
+        port.push(Report::Updates(vec![Update { announced, ..Update::default() }]), 1);
+        let mut next_best = async || loop {
+            let heard = tokio::time::timeout(Duration::from_secs(5), told.recv()).await.expect("an event in time");
+            match heard {
+                Some(Event::Best(changes)) => return changes,
+                Some(_) => {}
+                None => panic!("the task has ended"),
+            }
+        };
+        assert_eq!(next_best().await[0].paths.len(), 1);
+
+        let _ = order.send(Order::RemovePeer { peer: PeerId(1) });
+        let _ = order.send(Order::Renew(config));
+        let gone = next_best().await;
+        assert_eq!((gone.len(), gone[0].prefix.to_string().as_str()), (1, "198.51.100.0/24"));
+        assert!(gone[0].paths.is_empty(), "{gone:?}");
     }
 
     #[tokio::test]

@@ -504,6 +504,12 @@ impl Rib {
         self.tables.iter().any(Table::has_dirty)
     }
 
+    /// Whether [`Rib::decide`] would decide about a prefix now.
+    #[must_use]
+    pub fn has_decidable(&self) -> bool {
+        Family::ALL.iter().any(|family| !self.convergence.defers(*family) && self.tables[at(*family)].has_dirty())
+    }
+
     /// What to do next.
     pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()

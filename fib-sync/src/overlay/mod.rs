@@ -57,6 +57,15 @@ impl Encapsulation {
         }
     }
 
+    /// Whether IPv6 packets go into it.
+    #[must_use]
+    pub fn carries_ipv6(self) -> bool {
+        match self {
+            Self::IpIp => false,
+            Self::Vxlan { .. } | Self::Ip6Tnl | Self::WireGuard { .. } => true,
+        }
+    }
+
     /// The name of its device.
     #[must_use]
     pub fn device(self) -> &'static str {

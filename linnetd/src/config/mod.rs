@@ -93,6 +93,14 @@ pub struct Node {
     pub pod_cidrs: Vec<Prefix>,
 }
 
+impl Node {
+    /// Whether some of its pods have IPv6 addresses.
+    #[must_use]
+    pub fn has_ipv6_pods(&self) -> bool {
+        self.pod_cidrs.iter().any(|block| block.address().is_ipv6())
+    }
+}
+
 /// `[bgp]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bgp {
@@ -389,7 +397,7 @@ pub fn parse(file: &str, text: &str, environment: &Environment) -> Result<Parsed
 /// Reads every section before giving up, so that all errors are found.
 fn read(root: &Section<'_>, environment: &Environment) -> Option<Config> {
     let node = rooms::node(root.section("node"), environment);
-    let overlay = rooms::overlay(root.section("overlay"));
+    let overlay = rooms::overlay(root.section("overlay"), node.as_ref());
     let bgp = bgp::bgp(root.section("bgp"), node.as_ref(), overlay.map(|overlay| overlay.mode));
     let fib = rooms::fib(root.section("fib"), node.as_ref());
     let policy = rooms::policy(root.section("policy"));

@@ -147,7 +147,7 @@ fn unusable(prefix: Prefix) -> bool {
     }
 }
 
-pub(super) fn overlay(section: Section<'_>) -> Option<Overlay> {
+pub(super) fn overlay(section: Section<'_>, node: Option<&Node>) -> Option<Overlay> {
     let encapsulations =
         [("vxlan", Encapsulation::Vxlan), ("ipip", Encapsulation::IpIp), ("wireguard", Encapsulation::WireGuard)];
     let encapsulation =
@@ -171,6 +171,18 @@ pub(super) fn overlay(section: Section<'_>) -> Option<Overlay> {
     let port =
         section.field("port").map_or(Some(if wireguard { 51820 } else { 4789 }), |field| field.integer(1..=65535));
     let mtu = section.field("mtu").map_or(Some(None), |field| mtu(&field));
+    if encapsulation == Some(Encapsulation::IpIp)
+        && mode != Some(OverlayMode::Never)
+        && let Some(node) = node.filter(|node| node.address.is_ipv4())
+        && node.has_ipv6_pods()
+    {
+        section.report.warning(
+            section.span.clone(),
+            &format!("encapsulation \"ipip\" with node.address {} and IPv6 pods", node.address),
+            "IP in IP over IPv4 carries no IPv6: IPv6 pods have no tunnel, and routers on the way have to know their prefixes",
+            "write \"vxlan\", or the node's IPv6 address as node.address, over which \"ipip\" carries both",
+        );
+    }
     section.finish();
     Some(Overlay { mode: mode?, encapsulation: encapsulation?, vni: vni?, port: port?, mtu: mtu? })
 }

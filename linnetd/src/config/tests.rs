@@ -173,6 +173,30 @@ fn ipip_goes_over_the_family_of_the_nodes_address() {
 }
 
 #[test]
+fn ipip_over_ipv4_with_ipv6_pods_is_warned_about() {
+    let text = |address: &str, pods: &str, overlay: &str| {
+        format!(
+            "[node]\nname = \"n\"\naddress = \"{address}\"\npod-cidrs = [{pods}]\n[bgp]\nasn = 2\nrouter-id = \"10.0.0.1\"\n[overlay]\n{overlay}\n"
+        )
+    };
+    let nowhere = Environment { host_name: None, address: None };
+    let (both, four) = ("\"10.244.1.0/24\", \"fd00:244:1::/64\"", "\"10.244.1.0/24\"");
+    let (ipip, never) = ("encapsulation = \"ipip\"", "encapsulation = \"ipip\"\nmode = \"never\"");
+    for (address, pods, overlay, warned) in [
+        ("192.0.2.1", both, ipip, true),
+        ("192.0.2.1", four, ipip, false),
+        ("192.0.2.1", both, never, false),
+        ("192.0.2.1", both, "", false),
+        ("fd00::1", both, ipip, false),
+    ] {
+        let warnings = parse("f", &text(address, pods, overlay), &nowhere).unwrap().warnings;
+        let said: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(said.iter().filter(|said| said.contains("IPv6 pods have no tunnel")).count(), usize::from(warned));
+        assert_eq!(said.len(), usize::from(warned), "{address} {pods} {overlay}: {said:?}");
+    }
+}
+
+#[test]
 fn with_wireguard_everything_is_encrypted_unless_somebody_asks_for_less() {
     let text = |more: &str| {
         format!(

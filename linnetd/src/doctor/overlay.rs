@@ -25,7 +25,10 @@ pub(super) async fn examine(view: &View<'_>) -> Section {
     };
     section.looked_at = format!("{}, {} octets", wanted.device, wanted.mtu);
     match fib_sync::host::device_state(&wanted.device) {
-        Ok(found) => section.findings = judge(&wanted, found),
+        Ok(found) => {
+            section.findings = judge(&wanted, found);
+            section.findings.extend(untunnelled(&wanted, view.config.node.has_ipv6_pods()));
+        }
         Err(error) => section.findings.push(Finding::fault(
             error.to_string(),
             "what state the overlay device is in is not known",
@@ -52,21 +55,39 @@ fn judge(wanted: &OverlayStatus, found: Option<DeviceState>) -> Vec<Finding> {
     }
 }
 
+/// Pods that the overlay does nothing for.
+fn untunnelled(wanted: &OverlayStatus, has_ipv6_pods: bool) -> Option<Finding> {
+    let culprit = format!("{} carries no IPv6, and this node has IPv6 pods", wanted.device);
+    let consequence =
+        "IPv6 pods have no tunnel: routers between nodes have to know their prefixes, or drop what goes to them";
+    let next = "set overlay.encapsulation = \"vxlan\" on all nodes, or give node.address the nodes' IPv6 addresses, over which \"ipip\" carries both";
+    (has_ipv6_pods && !wanted.encapsulation.carries_ipv6()).then(|| Finding::note(culprit, consequence, next))
+}
+
 #[cfg(test)]
 mod tests {
     use fib_sync::Encapsulation;
 
     use super::*;
 
+    fn status(encapsulation: Encapsulation) -> OverlayStatus {
+        let (device, local) = (encapsulation.device().into(), [10, 0, 0, 1].into());
+        OverlayStatus { device, encapsulation, mtu: 1450, local, key: None }
+    }
+
+    #[test]
+    fn ipv6_pods_that_the_device_carries_nothing_of_are_noted() {
+        let vxlan = status(Encapsulation::Vxlan { vni: 4096, port: 4789 });
+        assert_eq!(untunnelled(&vxlan, true), None);
+        assert_eq!(untunnelled(&status(Encapsulation::Ip6Tnl), true), None);
+        assert_eq!(untunnelled(&status(Encapsulation::IpIp), false), None);
+        let found = untunnelled(&status(Encapsulation::IpIp), true).unwrap();
+        assert_eq!(found.culprit, "linnet.ipip carries no IPv6, and this node has IPv6 pods");
+    }
+
     #[test]
     fn a_device_that_is_gone_off_or_of_another_mtu_is_a_fault() {
-        let wanted = OverlayStatus {
-            device: "linnet.vxlan".into(),
-            encapsulation: Encapsulation::Vxlan { vni: 4096, port: 4789 },
-            mtu: 1450,
-            local: [10, 0, 0, 1].into(),
-            key: None,
-        };
+        let wanted = status(Encapsulation::Vxlan { vni: 4096, port: 4789 });
         let found = |mtu, up| judge(&wanted, Some(DeviceState { mtu, up }));
         assert!(found(1450, true).is_empty());
         assert!(found(1400, true)[0].culprit.contains("is 1400, wanted 1450"));

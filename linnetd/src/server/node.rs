@@ -192,7 +192,8 @@ fn rules(kernel: &Kernel) -> Option<Component> {
 }
 
 async fn overlay(daemon: &Daemon, kernel: &Kernel) -> Component {
-    let mode = daemon.config().await.overlay.mode;
+    let config = daemon.config().await;
+    let (mode, has_ipv6_pods) = (config.overlay.mode, config.node.has_ipv6_pods());
     let device = kernel.forwarding.overlay().borrow().clone();
     match (mode, device) {
         (OverlayMode::Never, _) => component("overlay", "ok", "overlay.mode is \"never\"".into()),
@@ -202,7 +203,13 @@ async fn overlay(daemon: &Daemon, kernel: &Kernel) -> Component {
                 Encapsulation::IpIp | Encapsulation::Ip6Tnl | Encapsulation::WireGuard { .. } => String::new(),
             };
             let key = device.key.map(|key| format!(", public key {key}")).unwrap_or_default();
-            let detail = format!("{}{vni}, end point {}, MTU {}{key}", device.device, device.local, device.mtu);
+            let untunnelled = if device.encapsulation.carries_ipv6() || !has_ipv6_pods {
+                ""
+            } else {
+                "; it carries no IPv6, and IPv6 pods have no tunnel"
+            };
+            let (name, local, mtu) = (&device.device, device.local, device.mtu);
+            let detail = format!("{name}{vni}, end point {local}, MTU {mtu}{key}{untunnelled}");
             component("overlay", "ok", detail)
         }
         (_, None) => {

@@ -217,12 +217,6 @@ impl Kernel {
         let enforced = records.iter().map(crate::policy_input::endpoint).collect();
         let policy = Policy::start(policy_config(&config.policy), enforced).await.context("policy cannot start")?;
         let forwarding = Forwarding::start(fib, events, config).await;
-        // What leads to routes stays as long as they do.
-        let tables: Vec<u32> = earlier.iter().map(|place| place.table).collect();
-        let standing = if tables.is_empty() { Ok(Vec::new()) } else { rules_to(&tables) };
-        let wanted = standing.map(|standing| [fib_rules(config), standing].concat());
-        let rules =
-            wanted.and_then(|wanted| Rules::start(&wanted)).context("rules for routing tables cannot be kept")?;
         let endpoints = Endpoints::start(
             config.state_directory.clone(),
             records,
@@ -231,6 +225,13 @@ impl Kernel {
             forwarding.clone(),
         )
         .await;
+        // Behind the routes of pods: whatever is led to a new table must not find the unreachable routes of their blocks alone. What
+        // leads to routes stays as long as they do.
+        let tables: Vec<u32> = earlier.iter().map(|place| place.table).collect();
+        let standing = if tables.is_empty() { Ok(Vec::new()) } else { rules_to(&tables) };
+        let wanted = standing.map(|standing| [fib_rules(config), standing].concat());
+        let rules =
+            wanted.and_then(|wanted| Rules::start(&wanted)).context("rules for routing tables cannot be kept")?;
         Ok((Self { policy, forwarding, endpoints, rules }, earlier))
     }
 }

@@ -37,9 +37,13 @@ impl Daemon {
 
     /// Applies what changed in place: a line for each change. One at a time.
     pub(super) async fn take_up(&self, source: Source) -> Vec<String> {
-        let Source { config: wanted, leaves_address } = source;
+        let Source { config: mut wanted, leaves_address } = source;
         let old = self.config().await;
         let mut changes = needs_restart(&old, &wanted);
+        if wanted.fib.table != old.fib.table {
+            // Routes stay in the table that they are in, and packets have to find them there.
+            wanted.fib.rules.clone_from(&old.fib.rules);
+        }
         let new = Config {
             fib: config::Fib {
                 install: old.fib.install,
@@ -107,6 +111,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     let later = |key: &str, differs: bool| {
         differs.then(|| format!("{key} has changed in the file and takes effect when linnetd is restarted"))
     };
+    let moved = old.fib.table != new.fib.table;
     let fixed = |fib: &config::Fib| (fib.install, fib.table, fib.metric, fib.next_hop_objects);
     // Without graceful restart there is nothing to wait for, and that it comes or goes the speaker says.
     let deferral = match (old.bgp.graceful_restart, new.bgp.graceful_restart) {
@@ -116,6 +121,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     [
         later("deferral-time of bgp.graceful-restart", deferral),
         later("[fib] install, table, metric or next-hop-objects", fixed(&old.fib) != fixed(&new.fib)),
+        later("fib.rules, which leads to that table,", moved && old.fib.rules != new.fib.rules),
         later("api.socket", old.api_socket != new.api_socket),
         later("metrics.listen", old.metrics_listen != new.metrics_listen),
         later("state.directory", old.state_directory != new.state_directory),

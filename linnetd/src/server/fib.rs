@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bgp_proto::rib::BestPath;
 use bgp_proto::types::Prefix;
@@ -30,23 +30,7 @@ pub(super) struct FibService(pub(super) Arc<Daemon>);
 #[tonic::async_trait]
 impl Fib for FibService {
     async fn routes(&self, _: Request<FibRoutesRequest>) -> Result<Response<FibRoutesReply>, Status> {
-        let kernel = kernel(&self.0)?;
-        let statuses = kernel.forwarding.fib().status().await;
-        let unusable: BTreeSet<PathId> =
-            statuses.iter().filter(|status| leads_nowhere(status)).map(|status| status.path_id).collect();
-        let ways = |state: &mut State| unusable.into_iter().map(|path| (path, state.routes.ways(path))).collect();
-        let ways: HashMap<PathId, Option<Vec<(Way, Verdict)>>> =
-            kernel.forwarding.ask(ways).await.ok_or_else(ending)?;
-        let of_status = |status: &RouteStatus| {
-            let ways = ways.get(&status.path_id).and_then(Option::as_deref);
-            match (&status.path, ways) {
-                (Some(path), None) => route(status, &path.target),
-                (Some(_) | None, ways) => unusable_route(status, ways.unwrap_or_default()),
-            }
-        };
-        let mut routes: BTreeMap<IpNetwork, FibRoute> = unresolved(&self.0, kernel).await?.collect();
-        // The engine's word counts: it has what BGP has come to use again meanwhile, and what this host has of its own.
-        routes.extend(statuses.iter().map(|status| (status.prefix, of_status(status))));
+        let routes = all(&self.0, kernel(&self.0)?).await?;
         Ok(Response::new(FibRoutesReply { routes: routes.into_values().collect() }))
     }
 
@@ -87,8 +71,15 @@ impl Fib for FibService {
                 }
             }
         }
-        if reply.why.is_empty() && reply.error.is_empty() {
-            reply.why = "not a route of Linnet's".into();
+        if reply.why.is_empty() {
+            let bits = reply.prefix.parse::<IpNetwork>().map_or(0, |prefix| prefix.prefix());
+            let missing = all(&self.0, kernel)
+                .await?
+                .into_iter()
+                .filter(|(prefix, route)| prefix.contains(address) && prefix.prefix() >= bits && !route.installed);
+            let missing =
+                missing.max_by_key(|(prefix, _)| prefix.prefix()).map(|(prefix, route)| (prefix, route.error));
+            reply.why = elsewhere(reply.error.is_empty(), missing);
         }
         Ok(Response::new(reply))
     }
@@ -152,6 +143,39 @@ impl Fib for FibService {
             reply.mtu = device.mtu;
         }
         Ok(Response::new(reply))
+    }
+}
+
+/// All routes of Linnet's, and those that are not in the kernel, with the reason.
+async fn all(daemon: &Daemon, kernel: &Kernel) -> Result<BTreeMap<IpNetwork, FibRoute>, Status> {
+    let statuses = kernel.forwarding.fib().status().await;
+    let unusable: BTreeSet<PathId> =
+        statuses.iter().filter(|status| leads_nowhere(status)).map(|status| status.path_id).collect();
+    let ways = |state: &mut State| unusable.into_iter().map(|path| (path, state.routes.ways(path))).collect();
+    let ways: HashMap<PathId, Option<Vec<(Way, Verdict)>>> = kernel.forwarding.ask(ways).await.ok_or_else(ending)?;
+    let of_status = |status: &RouteStatus| {
+        let ways = ways.get(&status.path_id).and_then(Option::as_deref);
+        match (&status.path, ways) {
+            (Some(path), None) => route(status, &path.target),
+            (Some(_) | None, ways) => unusable_route(status, ways.unwrap_or_default()),
+        }
+    };
+    let mut routes: BTreeMap<IpNetwork, FibRoute> = unresolved(daemon, kernel).await?.collect();
+    // The engine's word counts: it has what BGP has come to use again meanwhile, and what this host has of its own.
+    routes.extend(statuses.iter().map(|status| (status.prefix, of_status(status))));
+    Ok(routes)
+}
+
+/// Why the kernel answers with no route of Linnet's, if it answers. `missing`: what Linnet has for the address, and why the kernel has not.
+fn elsewhere(answered: bool, missing: Option<(IpNetwork, String)>) -> String {
+    let theirs = if answered { "not a route of Linnet's" } else { "" };
+    match missing {
+        None => theirs.into(),
+        Some((prefix, why)) => {
+            let why = if why.is_empty() { "it waits to be written" } else { &why };
+            let theirs = if theirs.is_empty() { String::new() } else { format!("{theirs}; ") };
+            format!("{theirs}{prefix} is not in the kernel: {why}")
+        }
     }
 }
 
@@ -313,8 +337,11 @@ fn overlay_peer(
             (told.port, told.public_key) = (port.into(), key.to_string());
             if let Some(peer) = peers.get(&key) {
                 told.heard_at = peer.endpoint.map(|at| at.to_string()).unwrap_or_default();
-                let ago = peer.handshake.map(|at| (UNIX_EPOCH + at).elapsed().unwrap_or_default().as_secs());
-                told.last_handshake_seconds = ago.map_or(0, |ago| ago + 1);
+                if let Some(at) = peer.handshake {
+                    let ago = (UNIX_EPOCH + at).elapsed();
+                    told.last_handshake_seconds = ago.as_ref().map_or(0, Duration::as_secs) + 1;
+                    told.last_handshake_ahead_seconds = ago.err().map_or(0, |ahead| ahead.duration().as_secs());
+                }
                 (told.received_octets, told.sent_octets) = (peer.received, peer.sent);
             }
         }

@@ -122,8 +122,12 @@ async fn a_silent_stop_leaves_the_routes_with_a_peer_that_does_graceful_restart(
     right.bgp.stop(Shutdown::Silent).await;
     left.wait_peer("right", "down", |peer| peer.state != State::Established).await;
     let query = RouteQuery { scope: RouteScope::Local, prefix: None, limit: 10 };
-    let routes = left.bgp.routes(query).await.unwrap();
-    assert!(matches!(&routes[..], [only] if only.route.stale), "{routes:?}");
+    // The RIB hears of it behind the session.
+    wait_for("the route is stale", async || {
+        let routes = left.bgp.routes(query.clone()).await.unwrap();
+        if matches!(&routes[..], [only] if only.route.stale) { Ok(()) } else { Err(format!("{routes:?}")) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

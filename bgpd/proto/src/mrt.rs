@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::session::State;
 use crate::types::{Asn, Family, NextHop, PathId, Prefix, RouterId};
 use crate::wire::attributes::Attributes;
+use crate::wire::mp::{encode_next_hop, next_hop_len};
 
 /// Most peers of a table, and most paths of one prefix: what two octets count.
 pub const MOST: usize = u16::MAX as usize;
@@ -107,18 +108,9 @@ fn put_attributes(out: &mut Vec<u8>, attributes: &Attributes, family: Family) {
     let classic = family == Family::Ipv4Unicast && matches!(attributes.next_hop, NextHop::V4(_));
     attributes.encode(true, classic, out);
     if !classic {
-        let next_hop = match attributes.next_hop {
-            NextHop::V4(address) => address.to_ipv6_mapped().octets().to_vec(),
-            NextHop::V6 { global, link_local } => {
-                [&global.octets()[..], &link_local.map(|link| link.address.octets()).unwrap_or_default()[..]].concat()
-            }
-        };
-        let length = match attributes.next_hop {
-            NextHop::V6 { link_local: Some(_), .. } => 32,
-            NextHop::V4(_) | NextHop::V6 { link_local: None, .. } => 16u8,
-        };
-        out.extend_from_slice(&[0x80, 14, length + 1, length]);
-        out.extend_from_slice(&next_hop[..usize::from(length)]);
+        let length = next_hop_len(family, attributes.next_hop) as u8;
+        out.extend_from_slice(&[0x80, 14, length + 1]);
+        encode_next_hop(family, attributes.next_hop, out);
     }
     let length = u16::try_from(out.len() - start - 2).unwrap_or(u16::MAX);
     out[start..start + 2].copy_from_slice(&length.to_be_bytes());
@@ -189,7 +181,10 @@ fn state_number(state: State) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
+    use crate::types::LinkLocal;
     use crate::wire::aspath::AsPath;
     use crate::wire::attributes::Origin;
 
@@ -250,6 +245,14 @@ mod tests {
         let record = rib(1, 0, "fd00::/16".parse().unwrap(), false, &[entry]);
         assert_eq!(head(&record).1, 4);
         let tail = [&[0x80, 14, 17, 16, 0xfd][..], &[0; 14], &[9]].concat();
+        assert!(record.ends_with(&tail), "{record:02x?}");
+
+        // As in an UPDATE of an unnumbered peer: no :: before it.
+        let link_local = Some(LinkLocal { address: "fe80::2".parse().unwrap(), link: None });
+        let set = Attributes { next_hop: NextHop::V6 { global: Ipv6Addr::UNSPECIFIED, link_local }, ..set };
+        let entry = Entry { peer: 3, originated: 5, path_id: PathId(0), attributes: &set };
+        let record = rib(1, 0, "fd00::/16".parse().unwrap(), false, &[entry]);
+        let tail = [&[0x80, 14, 17, 16, 0xfe, 0x80][..], &[0; 13], &[2]].concat();
         assert!(record.ends_with(&tail), "{record:02x?}");
     }
 }

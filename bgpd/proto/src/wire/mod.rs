@@ -8,7 +8,7 @@ pub mod attributes;
 pub mod capability;
 pub mod community;
 pub mod frame;
-mod mp;
+pub(crate) mod mp;
 mod nlri;
 pub mod notification;
 pub mod open;

@@ -89,7 +89,7 @@ fn v6_next_hop(global: Ipv6Addr, second: Option<Ipv6Addr>) -> Result<NextHop, &'
 }
 
 /// Octets of `next_hop` in MP_REACH_NLRI for prefixes of `family`.
-pub(super) fn next_hop_len(family: Family, next_hop: NextHop) -> usize {
+pub(crate) fn next_hop_len(family: Family, next_hop: NextHop) -> usize {
     match (family, next_hop) {
         (Family::Ipv4Unicast, NextHop::V4(_)) => 4,
         (Family::Ipv6Unicast, NextHop::V4(_)) => 16,
@@ -101,7 +101,14 @@ pub(super) fn next_hop_len(family: Family, next_hop: NextHop) -> usize {
 /// Appends the value of MP_REACH_NLRI up to its prefixes.
 pub(super) fn encode_reach(family: Family, next_hop: NextHop, out: &mut Vec<u8>) {
     out.extend_from_slice(&family.afi().to_be_bytes());
-    out.extend_from_slice(&[family.safi(), next_hop_len(family, next_hop) as u8]);
+    out.push(family.safi());
+    encode_next_hop(family, next_hop, out);
+    out.push(0);
+}
+
+/// Appends a next hop of MP_REACH_NLRI, its length before it.
+pub(crate) fn encode_next_hop(family: Family, next_hop: NextHop, out: &mut Vec<u8>) {
+    out.push(next_hop_len(family, next_hop) as u8);
     match (family, next_hop) {
         (Family::Ipv4Unicast, NextHop::V4(address)) => out.extend_from_slice(&address.octets()),
         // IPv6 prefixes have no form for an IPv4 next hop; RFC 4798 section 2 uses the mapped address.
@@ -114,7 +121,6 @@ pub(super) fn encode_reach(family: Family, next_hop: NextHop, out: &mut Vec<u8>)
         }
         (_, NextHop::V6 { global, link_local: None }) => out.extend_from_slice(&global.octets()),
     }
-    out.push(0);
 }
 
 /// Appends the value of MP_UNREACH_NLRI up to its prefixes.

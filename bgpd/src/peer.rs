@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bgp_proto::bfd::{PathLoss, Told};
-use bgp_proto::prefix_limit::{MOST_PREFIXES, PrefixHistory, PrefixLimit};
+use bgp_proto::prefix_limit::{Excess, MOST_PREFIXES, PrefixHistory, PrefixLimit};
 use bgp_proto::session::{Counters, Direction, DownReason, Established, Output, Session, SessionConfig, State, Stop};
 use bgp_proto::time::Instant;
 use bgp_proto::types::{Family, Prefix};
@@ -380,12 +380,12 @@ impl Peer {
         }
     }
 
-    /// Ends the session of a peer that sent too many prefixes, and keeps it down as its limit says: at once it would send
+    /// Ends the session of a peer that sent too much, and keeps it down as its limit says: at once it would send
     /// them all again.
-    fn hold(&mut self) {
+    fn hold(&mut self, excess: Excess) {
         let now = self.clock.now();
         let limit = self.prefix_limit();
-        self.prefixes.exceeded(limit, self.dynamic.is_some(), self.history.up, now);
+        self.prefixes.exceeded(excess, limit, self.dynamic.is_some(), self.history.up, now);
         tracing::warn!(
             peer = self.config.name,
             limit = limit.hard(),
@@ -467,8 +467,10 @@ impl Peer {
                     self.took(direction, 0, self.connection(direction).map_or(0, Connection::queued));
                 }
             }
-            FromRib::TooManyPrefixes { session } if session == current && self.session.established().is_some() => {
-                self.hold();
+            FromRib::TooManyPrefixes { session, excess }
+                if session == current && self.session.established().is_some() =>
+            {
+                self.hold(excess);
             }
             // For a session that is gone; the RIB has heard so and counts anew.
             FromRib::Send { .. } | FromRib::Begun { .. } | FromRib::TooManyPrefixes { .. } => {}
@@ -569,9 +571,7 @@ impl Peer {
         let now = self.clock.now();
         let text = match reason {
             // The last error is an earlier one's.
-            DownReason::Stopped { .. } if self.prefixes.hold.is_some() => {
-                Some("the peer sent more prefixes than it may (max-prefixes)".to_owned())
-            }
+            DownReason::Stopped { .. } if self.prefixes.hold.is_some() => self.prefixes.ended_for(self.prefix_limit()),
             DownReason::Stopped { .. } => self.history.cease.take().map(|cease| format!("{reason} here: {cease}")),
             _ => self.session.last_error().map(str::to_owned),
         }

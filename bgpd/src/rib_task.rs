@@ -18,6 +18,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 
+use bgp_proto::prefix_limit::Excess;
 use bgp_proto::rib::{
     Aggregates, BestChange, Deferral, Drain, ExportTrial, ExportVerdict, Held, KnownPeer, Output, PageStart,
     PeerCounts, PeerPolicy, Retained, Rib, RibConfig, RouteView, Scope,
@@ -57,8 +58,8 @@ pub(crate) enum FromRib {
     Send { session: u32, messages: Bytes },
     /// Messages went past the task into the session's socket, which has left these octets of them in the queue.
     Begun { session: u32, left: usize },
-    /// End this session: it sent too many prefixes.
-    TooManyPrefixes { session: u32 },
+    /// End this session: it sent too many prefixes, or paths to one.
+    TooManyPrefixes { session: u32, excess: Excess },
 }
 
 /// What the roster tells the RIB.
@@ -640,10 +641,10 @@ impl Keeper {
                     "the peer has sent nearly as many prefixes as it may (max-prefixes)"
                 );
             }
-            Output::TooManyPrefixes(peer) => {
+            Output::TooManyPrefixes(peer, excess) => {
                 let session = self.links.get(&peer).and_then(|link| Some((link, link.session?)));
                 if let Some((link, session)) = session {
-                    let _ = link.to.send(FromRib::TooManyPrefixes { session });
+                    let _ = link.to.send(FromRib::TooManyPrefixes { session, excess });
                 }
             }
             Output::Best(changes) => {

@@ -3,10 +3,35 @@
 use std::time::Duration;
 
 use crate::time::Instant;
+use crate::types::Prefix;
 
 /// What a peer may send that is not told less: some four Internet tables (1.2 million prefixes of both families in 2026).
 /// It is there so that no peer can fill the memory with prefixes for ever.
 pub const MOST_PREFIXES: u32 = 5_000_000;
+
+/// Most paths to one prefix that a peer may send (RFC 7911). They are compared with one another at each change, so that
+/// without a bound a peer could make a single prefix as dear as a table.
+pub const MOST_PATHS: usize = 1024;
+
+/// What a peer has sent too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Excess {
+    /// Prefixes, all families together.
+    Prefixes,
+    /// Paths to this one, above [`MOST_PATHS`].
+    Paths(Prefix),
+}
+
+impl Excess {
+    /// In words, of a peer with this limit.
+    #[must_use]
+    pub fn reason(self, limit: PrefixLimit) -> String {
+        match self {
+            Self::Prefixes => format!("the peer sent more than {} prefixes (max-prefixes)", limit.hard()),
+            Self::Paths(prefix) => format!("the peer sent more than {MOST_PATHS} paths to {prefix}"),
+        }
+    }
+}
 
 /// The first wait of a session that was ended for its prefixes; each further one is twice as long as the last.
 const FIRST_WAIT: Duration = Duration::from_secs(60);
@@ -79,11 +104,14 @@ pub struct PrefixHistory {
     in_a_row: u32,
     /// The session is down for it.
     pub hold: Option<Hold>,
+    /// What it is down for, or was last.
+    excess: Option<Excess>,
 }
 
 impl PrefixHistory {
-    /// The peer has sent more than it may; its session had been up since `up`.
-    pub fn exceeded(&mut self, limit: PrefixLimit, dynamic: bool, up: Option<Instant>, now: Instant) {
+    /// The peer has sent too much of this; its session had been up since `up`.
+    pub fn exceeded(&mut self, excess: Excess, limit: PrefixLimit, dynamic: bool, up: Option<Instant>, now: Instant) {
+        self.excess = Some(excess);
         let good = up.is_some_and(|up| now.saturating_since(up) >= GOOD);
         self.times = self.times.saturating_add(1);
         self.in_a_row = if good { 1 } else { self.in_a_row.saturating_add(1) };
@@ -107,10 +135,16 @@ impl PrefixHistory {
         }
     }
 
+    /// What a session that is held down is held down for, in words.
+    #[must_use]
+    pub fn ended_for(&self, limit: PrefixLimit) -> Option<String> {
+        self.hold.and(self.excess).map(|excess| excess.reason(limit))
+    }
+
     /// What a person reads of a session that is held down.
     #[must_use]
     pub fn reason(&self, limit: PrefixLimit, now: Instant) -> Option<String> {
-        let ended = format!("the peer sent more than {} prefixes (max-prefixes)", limit.hard());
+        let ended = self.excess?.reason(limit);
         match self.hold? {
             Hold::Stopped => Some(format!("{ended}: down until it is reset, or max-prefixes changes")),
             Hold::Until(at) => {
@@ -134,6 +168,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_session_is_held_down_for_is_said() {
+        let limit = PrefixLimit { limit: 10, warn_at_percent: 75, action: LimitAction::Stop };
+        let mut history = PrefixHistory::default();
+        assert_eq!(history.ended_for(limit), None);
+        for (excess, said) in [
+            (Excess::Prefixes, "the peer sent more than 10 prefixes (max-prefixes)"),
+            (Excess::Paths("10.0.0.0/24".parse().unwrap()), "the peer sent more than 1024 paths to 10.0.0.0/24"),
+        ] {
+            history.exceeded(excess, limit, false, None, at(0));
+            assert_eq!(history.ended_for(limit).as_deref(), Some(said));
+            let reason = history.reason(limit, at(1)).unwrap();
+            assert_eq!(reason, format!("{said}: down until it is reset, or max-prefixes changes"));
+        }
+    }
+
+    #[test]
     fn a_limit_in_a_loop_waits_twice_as_long_each_time_up_to_an_hour_and_forgets_after_a_good_session() {
         let limit = PrefixLimit::new(10);
         let mut history = PrefixHistory::default();
@@ -149,7 +199,7 @@ mod tests {
             (20_000, 19_000, 60),
             (20_100, 20_095, 120),
         ] {
-            history.exceeded(limit, false, Some(at(up)), at(now));
+            history.exceeded(Excess::Prefixes, limit, false, Some(at(up)), at(now));
             assert_eq!(history.until(), Some(at(now + wait)), "at {now}");
         }
         assert_eq!(history.times, 10);
@@ -164,7 +214,7 @@ mod tests {
             (LimitAction::Restart(None), true, Hold::Until(at(160))),
         ] {
             let mut history = PrefixHistory::default();
-            history.exceeded(PrefixLimit { action, ..PrefixLimit::new(10) }, dynamic, None, at(100));
+            history.exceeded(Excess::Prefixes, PrefixLimit { action, ..PrefixLimit::new(10) }, dynamic, None, at(100));
             assert_eq!(history.hold, Some(hold), "{action:?}");
         }
     }

@@ -448,11 +448,11 @@ impl Speaker {
             rib::Output::Best(changes) => self.outputs.push_back(Output::Best(changes)),
             rib::Output::Converged(family) => self.outputs.push_back(Output::Converged(family)),
             rib::Output::ManyPrefixes(peer) => self.outputs.push_back(Output::ManyPrefixes(peer)),
-            rib::Output::TooManyPrefixes(peer) => {
+            rib::Output::TooManyPrefixes(peer, excess) => {
                 let Some(known) = self.peers.get_mut(&peer) else { return };
                 let cease = Notification::cease(Cease::MaximumNumberOfPrefixesReached);
                 known.session.stop(now, Stop::Cease(cease));
-                known.prefixes.exceeded(known.limit, false, known.up, now);
+                known.prefixes.exceeded(excess, known.limit, false, known.up, now);
                 self.ready.insert(peer);
                 self.outputs.push_back(Output::TooManyPrefixes(peer));
             }

@@ -5,6 +5,7 @@ use super::import::Import;
 use super::peers::{Live, Peer, at};
 use super::table::{News, Path, PathFlags, PrefixId, Table};
 use super::{Output, Rib};
+use crate::prefix_limit::{Excess, MOST_PATHS};
 use crate::time::{Duration, Instant};
 use crate::types::{Family, FamilySet, Nlri, PathId, PeerId, Prefix};
 use crate::wire::attributes::Attributes;
@@ -14,10 +15,6 @@ use crate::wire::{RefreshMark, Update};
 
 /// How long a peer may take to announce everything once more, from BoRR to EoRR, before what it has not announced goes.
 const REFRESH: Duration = Duration::from_secs(360);
-
-/// Most paths to one prefix that a peer may send (RFC 7911). They are compared with one another at each change, so that
-/// without a bound a peer could make a single prefix as dear as a table.
-const MOST_PATHS: usize = 1024;
 
 /// Families that one batch has had a BoRR of. Each looks at all of the peer's paths, so that a batch has it once: the
 /// refreshes of a peer that sends more of them remove nothing, which they need not as long as every withdrawal is said.
@@ -59,7 +56,7 @@ impl Rib {
         let import = Import::new(&self.config, peer, own, vrps, &announcement.attributes, original);
         let most = peer.policy.max_prefixes.map_or(usize::MAX, |most| most as usize);
         let (mut held, mut received, mut accepted) = (peer.received_total(), [0isize; 2], [0isize; 2]);
-        let (mut fresh, mut too_many) = ([0; 2], false);
+        let (mut fresh, mut excess) = ([0; 2], None);
         for nlri in &announcement.nlri {
             let family = at(nlri.prefix.family());
             let table = &mut self.tables[family];
@@ -71,7 +68,7 @@ impl Rib {
             });
             if slot.is_none() && (held >= most || crowded) {
                 // RFC 4271 section 6.7: what is above the limit is not kept, and the owner ends the session.
-                too_many = true;
+                excess = Some(if held >= most { Excess::Prefixes } else { Excess::Paths(nlri.prefix) });
                 continue;
             }
             let (attrs, flags) = import.apply(nlri.prefix, &mut self.store);
@@ -109,9 +106,11 @@ impl Rib {
                 peer.accepted[family] = peer.accepted[family].saturating_add_signed(accepted[family]);
                 peer.stale[family] = peer.stale[family].saturating_sub(fresh[family]);
             }
-            if let Some(live) = peer.session.as_mut().filter(|live| too_many && !live.too_many) {
+            if let Some(excess) = excess
+                && let Some(live) = peer.session.as_mut().filter(|live| !live.too_many)
+            {
                 live.too_many = true;
-                self.outputs.push_back(Output::TooManyPrefixes(id));
+                self.outputs.push_back(Output::TooManyPrefixes(id, excess));
             }
         }
         self.check_limit(id);

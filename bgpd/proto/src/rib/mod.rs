@@ -45,6 +45,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::filter::Validation;
+use crate::prefix_limit::Excess;
 use crate::rtr::VrpTable;
 use crate::session::Established;
 use crate::time::Instant;
@@ -84,8 +85,8 @@ pub enum Output {
     Converged(Family),
     /// The peer has sent as many prefixes as are worth a warning.
     ManyPrefixes(PeerId),
-    /// The peer sent more prefixes than it may: end its session.
-    TooManyPrefixes(PeerId),
+    /// The peer sent more prefixes than it may, or paths to one: end its session.
+    TooManyPrefixes(PeerId, Excess),
 }
 
 /// A prefix whose best path, multipath set or backup changed.
@@ -306,7 +307,7 @@ impl Rib {
         let above = peer.policy.max_prefixes.is_some_and(|most| peer.received_total() > most as usize);
         if let Some(live) = peer.session.as_mut().filter(|live| above && !live.too_many) {
             live.too_many = true;
-            self.outputs.push_back(Output::TooManyPrefixes(id));
+            self.outputs.push_back(Output::TooManyPrefixes(id, Excess::Prefixes));
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::world::*;
+use crate::prefix_limit::Excess;
 use crate::rib::Scope;
 use crate::rib::adj_out::Limits;
 use crate::session::Established;
@@ -240,4 +241,5 @@ fn a_peer_that_sends_paths_to_one_prefix_without_end_is_stopped() {
     assert!(world.too_many.is_empty());
     send(&mut world, 1024..1030);
     assert_eq!((&world.too_many[..], world.rib.counts(PeerId(READER)).received), (&[READER][..], 1024));
+    assert_eq!(world.excess, Some(Excess::Paths(net())));
 }

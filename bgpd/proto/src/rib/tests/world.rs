@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::filter::Filter;
+use crate::prefix_limit::Excess;
 use crate::rib::{Awaited, BestPath, Output, PeerPolicy, Rib, RibConfig};
 use crate::session::Established;
 use crate::time::Instant;
@@ -152,6 +153,8 @@ pub(super) struct World {
     pub(super) best_changes: usize,
     pub(super) converged: Vec<Family>,
     pub(super) too_many: Vec<u16>,
+    /// Of the last of them.
+    pub(super) excess: Option<Excess>,
     pub(super) many: Vec<u16>,
 }
 
@@ -183,6 +186,7 @@ impl World {
             best_changes: 0,
             converged: Vec::new(),
             too_many: Vec::new(),
+            excess: None,
             many: Vec::new(),
         }
     }
@@ -300,7 +304,10 @@ impl World {
             }
             Output::Converged(family) => self.converged.push(family),
             Output::ManyPrefixes(peer) => self.many.push(peer.0),
-            Output::TooManyPrefixes(peer) => self.too_many.push(peer.0),
+            Output::TooManyPrefixes(peer, excess) => {
+                self.too_many.push(peer.0);
+                self.excess = Some(excess);
+            }
         }
     }
 }

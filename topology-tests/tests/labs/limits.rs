@@ -73,7 +73,7 @@ fn our_limit_warns_restarts_and_stops(lab: &Lab, router: &str) {
             let shown = of(session)?;
             holds(shown["state"] != "Established" && shown["prefix_limit_reached"].as_u64() > Some(0), &shown)?;
             holds(shown["down_seconds"].as_u64() > Some(0), &shown)?;
-            holds(shown["last_down"] == "the peer sent more prefixes than it may (max-prefixes)", &shown)?;
+            holds(shown["last_down"] == "the peer sent more than 2 prefixes (max-prefixes)", &shown)?;
             let until = if session == "stopped" { "down until it is reset" } else { "starts again in " };
             let error = shown["last_error"].as_str().unwrap_or_default();
             holds(error.contains("Cease / Maximum Number of Prefixes Reached: the peer sent more than 2"), error)?;

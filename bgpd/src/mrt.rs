@@ -3,18 +3,15 @@
 //!
 //! A file has another name (`.part`) until it is whole. Of each kind the newest stay, and the oldest go first.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bgp_proto::bmp::Stage;
-use bgp_proto::monitor::{What, Witness, each_message};
-use bgp_proto::mrt::{self, Ends, Entry, IndexedPeer, MOST};
-use bgp_proto::rib::{Held, KnownPeer, PageStart};
-use bgp_proto::session::State;
-use bgp_proto::types::{Asn, Family, FamilySet, PeerId, RouterId};
+use bgp_proto::monitor::archive::{Peers, TableDump, records};
+use bgp_proto::rib::{Held, PageStart};
+use bgp_proto::types::{Asn, RouterId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -50,71 +47,20 @@ pub(crate) enum Command {
     Status(oneshot::Sender<Option<MrtStatus>>),
 }
 
-/// Everything about one table that a dump begins with.
-struct Index {
-    places: HashMap<PeerId, u16>,
-    add_path: HashMap<PeerId, FamilySet>,
-    /// The first record.
-    record: Vec<u8>,
-    sequence: u32,
-    started: SystemTime,
-    now_seconds: u32,
+/// Begins a table: everything that a dump begins with, and its first record.
+fn begin(router_id: RouterId, local_as: Asn, known: &Known) -> (TableDump, Vec<u8>) {
+    TableDump::begin(&Peers {
+        at: since_epoch(SystemTime::now()),
+        now_seconds: known.now_seconds,
+        router_id,
+        local_as,
+        known: &known.peers,
+        up: &known.up,
+    })
 }
 
-impl Index {
-    /// `known`: every peer of the RIB, with what its session says if it is up.
-    fn new(router_id: RouterId, local_as: Asn, known: &Known) -> Self {
-        let started = SystemTime::now();
-        // The speaker itself comes first, for what it originates.
-        let mut peers = vec![IndexedPeer { router_id, address: [0, 0, 0, 0].into(), asn: local_as }];
-        let mut places = HashMap::from([(PeerId::LOCAL, 0)]);
-        let mut add_path = HashMap::new();
-        for KnownPeer { id, address, router_id } in known.peers.iter().take(MOST - 1) {
-            let witness = known.up.iter().find(|witness| witness.peer == *id);
-            places.insert(*id, peers.len() as u16);
-            let asn = witness.map_or(Asn(0), |witness| witness.established.remote_as);
-            peers.push(IndexedPeer { router_id: *router_id, address: *address, asn });
-            add_path.insert(*id, witness.map_or(FamilySet::EMPTY, |witness| witness.established.receive.add_path));
-        }
-        let record = mrt::peer_index_table(seconds(started), router_id, "", &peers);
-        Self { places, add_path, record, sequence: 0, started, now_seconds: known.now_seconds }
-    }
-
-    /// The records of a page: what was accepted, as the import filter left it.
-    fn records(&mut self, page: &[Held], out: &mut Vec<u8>) {
-        for paths in page.chunk_by(|one, other| one.nlri.prefix == other.nlri.prefix) {
-            let prefix = paths[0].nlri.prefix;
-            let with_ids = |held: &Held| {
-                let families = self.add_path.get(&held.peer).copied().unwrap_or_default();
-                families.contains(prefix.family()) || held.nlri.path_id.0 != 0
-            };
-            // A record has path identifiers for all of its entries or for none.
-            for add_path in [false, true] {
-                let entry = |held: &'_ Held| -> Option<(u16, u32)> {
-                    let age = self.now_seconds.saturating_sub(held.since);
-                    let place = self.places.get(&held.peer).copied()?;
-                    Some((place, seconds(self.started).saturating_sub(age)))
-                };
-                let of = paths.iter().filter(|held| with_ids(held) == add_path);
-                let entries: Vec<Entry<'_>> = of
-                    .filter_map(|held| {
-                        let (peer, originated) = entry(held)?;
-                        let attributes = held.accepted.as_deref()?;
-                        Some(Entry { peer, originated, path_id: held.nlri.path_id, attributes })
-                    })
-                    .collect();
-                if !entries.is_empty() {
-                    out.extend(mrt::rib(seconds(self.started), self.sequence, prefix, add_path, &entries));
-                    self.sequence = self.sequence.wrapping_add(1);
-                }
-            }
-        }
-    }
-}
-
-fn seconds(at: SystemTime) -> u32 {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+fn since_epoch(at: SystemTime) -> Duration {
+    at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Asks the RIB for the next page.
@@ -140,15 +86,15 @@ pub(crate) fn dump(
     let (to, parts) = mpsc::channel(2);
     tokio::spawn(async move {
         let Some(known) = known(&orders).await else { return };
-        let mut index = Index::new(router_id, local_as, &known);
-        if to.send(std::mem::take(&mut index.record)).await.is_err() {
+        let (mut dump, first) = begin(router_id, local_as, &known);
+        if to.send(first).await.is_err() {
             return;
         }
         let mut next = Some(PageStart::default());
         while let Some(start) = next {
             let Some((held, rest)) = page(&orders, start).await else { return };
             let mut out = Vec::new();
-            index.records(&held, &mut out);
+            dump.page(&held, &mut out);
             if !out.is_empty() && to.send(out).await.is_err() {
                 return;
             }
@@ -288,18 +234,7 @@ impl Writer {
     }
 
     fn take(&mut self, sight: &Sight) {
-        let time = seconds(sight.at);
-        let mut out = Vec::new();
-        match &sight.what {
-            What::Up(of) => out = mrt::state_change(time, &ends(of), State::OpenConfirm, State::Established),
-            What::Down(of, _) => out = mrt::state_change(time, &ends(of), State::Established, State::Idle),
-            What::Updates { of: Some(of), messages, .. } => {
-                for message in each_message(messages) {
-                    out.extend(mrt::message(time, &ends(of), has_path_ids(of, message), message));
-                }
-            }
-            What::Updates { of: None, .. } | What::Told => {}
-        }
+        let out = records(since_epoch(sight.at), &sight.what);
         if out.is_empty() {
             return;
         }
@@ -346,12 +281,11 @@ impl Writer {
 
     async fn fill(&self, mut part: Part) -> io::Result<Option<Part>> {
         let Some(known) = known(&self.orders).await else { return Ok(None) };
-        let mut index = Index::new(self.router_id, self.local_as, &known);
-        let mut out = std::mem::take(&mut index.record);
+        let (mut dump, mut out) = begin(self.router_id, self.local_as, &known);
         let mut next = Some(PageStart::default());
         while let Some(start) = next {
             let Some((held, rest)) = page(&self.orders, start).await else { return Ok(None) };
-            index.records(&held, &mut out);
+            dump.page(&held, &mut out);
             part.file.write_all(&out)?;
             part.octets += out.len() as u64;
             out.clear();
@@ -416,36 +350,6 @@ async fn next_sight(watch: &mut Option<Watch>) -> Option<Sight> {
     }
 }
 
-fn ends(of: &Witness) -> Ends {
-    Ends {
-        peer_as: of.established.remote_as,
-        local_as: of.local_as,
-        peer: of.address(),
-        local: of.established.local_address,
-    }
-}
-
-/// A message of a session in which some family has path identifiers is recorded as such (RFC 8050 section 3), if it has some.
-fn has_path_ids(of: &Witness, message: &[u8]) -> bool {
-    let add_path = of.established.receive.add_path;
-    // Prefixes of IPv6 stand in an attribute only; an UPDATE of ours holds one family.
-    let classic = message.get(19..21).is_some_and(|withdrawn| withdrawn != [0, 0]) || has_classic_nlri(message);
-    let family = if classic { Family::Ipv4Unicast } else { mp_family(message) };
-    add_path.contains(family)
-}
-
-fn has_classic_nlri(message: &[u8]) -> bool {
-    let attributes = message.get(21..23).map(|length| usize::from(u16::from_be_bytes([length[0], length[1]])));
-    attributes.is_some_and(|length| message.len() > 23 + length)
-}
-
-/// The family of MP_REACH_NLRI or MP_UNREACH_NLRI, which stand first.
-fn mp_family(message: &[u8]) -> Family {
-    let extended = message.get(23).is_some_and(|flags| flags & 0x10 != 0);
-    let afi = if extended { message.get(27..29) } else { message.get(26..28) };
-    if afi == Some(&[0, 2]) { Family::Ipv6Unicast } else { Family::Ipv4Unicast }
-}
-
 /// Leaves the newest `keep` files of a kind, and none that an earlier run did not finish.
 fn remove_oldest(directory: &Path, kind: &str, keep: usize) -> io::Result<()> {
     let mut files = Vec::new();
@@ -463,7 +367,7 @@ fn remove_oldest(directory: &Path, kind: &str, keep: usize) -> io::Result<()> {
 
 /// `20261125.191503`, in UTC.
 fn stamp(at: SystemTime) -> String {
-    let seconds = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let seconds = since_epoch(at).as_secs();
     let (year, month, day) = date(seconds / 86_400);
     let of_day = seconds % 86_400;
     format!("{year:04}{month:02}{day:02}.{:02}{:02}{:02}", of_day / 3600, of_day / 60 % 60, of_day % 60)

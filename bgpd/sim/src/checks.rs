@@ -28,6 +28,7 @@ pub fn all(network: &Network) -> Result<(), String> {
     reports_add_up(network)?;
     what_is_sent_is_held(network)?;
     stations_know(network)?;
+    archives_know(network)?;
     nothing_waits(network)
 }
 
@@ -140,6 +141,14 @@ pub fn neighbours_are_the_first_heard(network: &Network) -> Result<(), String> {
 /// Who is.
 pub fn neighbours_are_found(network: &Network) -> Result<(), String> {
     network.neighbours_are_found()
+}
+
+/// What archives were given comes to the tables that the nodes have.
+///
+/// # Errors
+/// The first path that differs.
+pub fn archives_know(network: &Network) -> Result<(), String> {
+    network.archives_know()
 }
 
 /// Everybody validates by what its cache has, or by nothing if that has been away for too long.

@@ -10,7 +10,7 @@
 //! * [`scenario`] and [`faults`] draw topologies and misfortunes from a seed, and [`trial`] is one whole run.
 //!
 //! Beside sessions and routes, prefix limits have their timers, BFD its datagrams, which links lose, RPKI its caches ([`cache`]),
-//! nodes have monitoring stations, which replay what they are told, and links without addresses router advertisements, by which
+//! nodes have monitoring stations and archives, which replay what they are told, and links without addresses router advertisements, by which
 //! neighbours find each other.
 //!
 //! `cargo test -p bgp-sim` runs 200 fixed seeds and those in `seeds.txt`, which failed once. One seed's transcript is shown by
@@ -20,6 +20,7 @@
 //! What TCP is here: two ordered streams of bytes for each connection, a bounded number of octets in flight, a handshake,
 //! FIN and RST. A partition or a dead host delays what is on its way, as retransmission would; it loses nothing.
 
+mod archive;
 mod bfd;
 pub mod cache;
 pub mod checks;

@@ -1,16 +1,20 @@
-//! Nodes that are monitored: what their stations are told comes to the tables that the nodes have.
+//! Nodes that are monitored: what their stations and archives are told comes to the tables that the nodes have.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use bgp_proto::bmp::Stage;
+use bgp_proto::monitor::archive::{self, Peers, TableDump};
 use bgp_proto::monitor::station::Voice;
 use bgp_proto::monitor::{Carrier, Ending, Scribe, What, Witness};
-use bgp_proto::rib::{BestChange, PageStart, Scope, Seen};
+use bgp_proto::rib::{BestChange, PageStart, RouteView, Scope, Seen};
 use bgp_proto::session::DownReason;
-use bgp_proto::types::{PathId, PeerId};
+use bgp_proto::time::Instant;
+use bgp_proto::types::{PathId, PeerId, Prefix};
 use bgp_proto::wire::attributes::Attributes;
 
+use crate::archive::{Updates, table};
 use crate::network::{Event, Network};
 use crate::replay::{Replay, Table};
 use crate::topology::NodeId;
@@ -25,6 +29,10 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub(crate) struct Monitor {
     scribe: Scribe,
     replay: Option<Replay>,
+    /// Files of what peers send.
+    updates: Updates,
+    /// What the last dump of the table came to, and when it was made.
+    dumped: Option<(Instant, BTreeMap<IpAddr, Table>)>,
     /// Where the rest of the table begins that the station has not been told.
     next: Option<PageStart>,
 }
@@ -74,12 +82,14 @@ impl Network {
         let local_as = self.topology.asn_towards(node, peer);
         let witness = Witness { peer: peer.as_peer(), local_as, established, carrier };
         let what = self.nodes[node.index()].monitor.scribe.up(witness);
+        self.archive(node, &what);
         self.tell_station(node, &what);
     }
 
     pub(crate) fn station_hears_down(&mut self, node: NodeId, peer: NodeId, reason: DownReason) {
         let what = self.nodes[node.index()].monitor.scribe.down(peer.as_peer(), Ending::Down(reason));
         if let Some(what) = what {
+            self.archive(node, &what);
             self.tell_station(node, &what);
         }
     }
@@ -87,6 +97,7 @@ impl Network {
     pub(crate) fn station_hears(&mut self, node: NodeId, seen: &[Seen]) {
         for seen in seen {
             for what in self.nodes[node.index()].monitor.scribe.seen(seen, |_| true) {
+                self.archive(node, &what);
                 self.tell_station(node, &what);
             }
         }
@@ -96,6 +107,42 @@ impl Network {
         if self.nodes[node.index()].monitor.replay.is_some() {
             let what = self.nodes[node.index()].monitor.scribe.best(changes);
             self.tell_station(node, &what);
+        }
+    }
+
+    /// What happens to sessions, and what peers send, goes into a file.
+    fn archive(&mut self, node: NodeId, what: &What) {
+        let wanted = what.stage().is_none_or(|stage| stage == Stage::PrePolicy);
+        if self.topology.node(node).monitored && wanted {
+            let records = archive::records(self.now.since_start(), what);
+            if let Err(error) = self.nodes[node.index()].monitor.updates.hear(&records) {
+                self.violation(format!("the file of updates of {node}: {error}"));
+            }
+        }
+    }
+
+    /// Every monitored node dumps its table.
+    pub(crate) fn dump_tables(&mut self) {
+        for node in self.running().into_iter().filter(|node| self.topology.node(*node).monitored).collect::<Vec<_>>() {
+            let (now, spec) = (self.now, self.topology.node(node));
+            let (router_id, local_as) = (spec.router_id, spec.asn);
+            let state = &mut self.nodes[node.index()];
+            let Some(speaker) = &mut state.speaker else { continue };
+            let known = speaker.rib().known_peers();
+            let up: Vec<_> = state.monitor.scribe.witnesses().cloned().collect();
+            let (at, now_seconds) = (now.since_start(), now.since_start().as_secs() as u32);
+            let (mut dump, mut file) =
+                TableDump::begin(&Peers { at, now_seconds, router_id, local_as, known: &known, up: &up });
+            let mut next = Some(PageStart::default());
+            while let Some(start) = next {
+                let (page, rest) = speaker.walk(start, PAGE);
+                dump.page(&page, &mut file);
+                next = rest;
+            }
+            match table(&file) {
+                Ok(tables) => state.monitor.dumped = Some((now, tables)),
+                Err(error) => self.violation(format!("the dump of the table of {node}: {error}")),
+            }
         }
     }
 
@@ -163,6 +210,62 @@ impl Network {
         Ok(())
     }
 
+    /// What archives were given comes to what their nodes have: files of updates to what neighbours sent, dumps to what was accepted
+    /// of it and what nodes originate.
+    ///
+    /// # Errors
+    /// The first path that differs.
+    pub(crate) fn archives_know(&self) -> Result<(), String> {
+        for node in self.running().into_iter().filter(|node| self.topology.node(*node).monitored) {
+            let Some(speaker) = self.speaker(node) else { continue };
+            let monitor = &self.nodes[node.index()].monitor;
+            let (mut sent, mut accepted) = (BTreeMap::new(), BTreeMap::new());
+            for peer in self.topology.node(node).peers.keys() {
+                let Some(address) = self.far_end(node, *peer) else { continue };
+                let rejected = self.rejected(node, peer.as_peer());
+                let held = speaker.rib().routes(Scope::Received(peer.as_peer()), None, usize::MAX, self.now);
+                let path = |view: &RouteView| (view.prefix, view.path_id);
+                let all: Table = held.iter().map(|view| (path(view), plain(&view.received))).collect();
+                let good = held.iter().filter(|view| !rejected.contains_key(&path(view)));
+                let good: Table = good.map(|view| (path(view), plain(&view.attributes))).collect();
+                sent.insert(address, all);
+                accepted.insert(address, good);
+            }
+            if !sent.keys().eq(monitor.updates.peers.keys()) {
+                let (up, known) = (sent.keys(), monitor.updates.peers.keys());
+                return Err(format!("{node} has sessions with {up:?}, and its file of updates knows of {known:?}"));
+            }
+            for (peer, told) in &monitor.updates.peers {
+                same(node, &format!("what {peer} sent, by its file"), &sent[peer], told)?;
+            }
+            let Some((at, dumped)) = &monitor.dumped else { continue };
+            if *at != self.now {
+                continue;
+            }
+            let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+            let spec = self.topology.node(node);
+            let own = spec.originated.iter().map(|(prefix, own)| ((*prefix, PathId::default()), plain(own))).collect();
+            let mut told = dumped.get(&nobody).cloned().unwrap_or_default();
+            // An aggregate is worked out beside what is originated, and held against the oracle elsewhere.
+            let made = |prefix: &Prefix| spec.aggregates.iter().any(|aggregate| aggregate.prefix == *prefix);
+            told.retain(|(prefix, _), _| spec.originated.contains_key(prefix) || !made(prefix));
+            same(node, "its own paths, by its dump", &own, &told)?;
+            accepted.retain(|_, table| !table.is_empty());
+            if let Some(other) = dumped.keys().find(|peer| **peer != nobody && !accepted.contains_key(*peer)) {
+                return Err(format!("the dump of {node} has paths of {other}"));
+            }
+            for (peer, good) in &accepted {
+                same(
+                    node,
+                    &format!("what was accepted of {peer}, by its dump"),
+                    good,
+                    dumped.get(peer).unwrap_or(&Table::new()),
+                )?;
+            }
+        }
+        Ok(())
+    }
+
     fn rejected(&self, node: NodeId, peer: PeerId) -> Table {
         let views = self.speaker(node).map(|speaker| speaker.rib().routes(Scope::Rejected, None, usize::MAX, self.now));
         let views = views.into_iter().flatten().filter(|view| view.peer == peer);
@@ -179,12 +282,12 @@ fn plain(attributes: &Attributes) -> Attributes {
 }
 
 fn same(node: NodeId, what: &str, held: &Table, told: &Table) -> Result<(), String> {
-    let differs = |path: &&(bgp_proto::types::Prefix, PathId)| held.get(*path) != told.get(*path);
+    let differs = |path: &&(Prefix, PathId)| held.get(*path) != told.get(*path);
     match held.keys().chain(told.keys()).find(differs) {
         None => Ok(()),
         Some(path) => {
             let (held, told) = (held.get(path), told.get(path));
-            Err(format!("{node} has of {what} for {path:?}\n  {held:?}\nand its station was told\n  {told:?}"))
+            Err(format!("{node} has of {what} for {path:?}\n  {held:?}\nand it was told as\n  {told:?}"))
         }
     }
 }

@@ -227,7 +227,8 @@ impl Network {
             if time - self.active > still {
                 if !self.routes_wait() && !self.caches_wait() {
                     self.now = self.now.max(self.active + still);
-                    return true;
+                    self.dump_tables();
+                    return self.violations.is_empty();
                 }
                 self.stir();
             }

@@ -169,7 +169,7 @@ fn stand_in(message: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-fn apply(table: &mut Table, add_path: FamilySet, message: &[u8]) -> Result<(), String> {
+pub(crate) fn apply(table: &mut Table, add_path: FamilySet, message: &[u8]) -> Result<(), String> {
     let mut message = message.to_vec();
     stand_in(&mut message).ok_or("no UPDATE")?;
     let frame = next_frame(&mut &message[..], LONGEST).ok().flatten().ok_or("no message of BGP")?;

@@ -2,8 +2,10 @@
 //! which the RIB heard of them. Who is told and how much may wait for whom is the owner's.
 //!
 //! * [`Scribe`] makes of what the RIB has seen what there is to tell;
-//! * [`station::Voice`] says it in BMP.
+//! * [`station::Voice`] says it in BMP;
+//! * [`archive`] writes it, and tables, in MRT.
 
+pub mod archive;
 pub mod station;
 
 use std::collections::{BTreeMap, HashMap};

@@ -833,7 +833,7 @@ fn routes_come_and_go_with_what_an_rpki_cache_says_and_outlive_it_by_the_expire_
     }
 }
 
-/// The chain, with a station of the node in the middle, which takes of the first node all but 10.2.0.0/16 and marks what it takes.
+/// The chain, with a station and an archive of the node in the middle, which takes of the first node all but 10.2.0.0/16 and marks what it takes.
 fn monitored_chain() -> Topology {
     let mut topology = chain();
     topology.nodes.iter_mut().for_each(|node| node.graceful_restart = Some(60));
@@ -858,7 +858,7 @@ fn monitored_chain() -> Topology {
 }
 
 #[test]
-fn what_a_station_is_told_comes_to_the_tables_of_its_node_whatever_befalls_them() {
+fn what_a_station_and_an_archive_are_told_comes_to_the_tables_of_their_node_whatever_befalls_them() {
     let mut network = running(monitored_chain());
     let refused: Prefix = "10.2.0.0/16".parse().expect("a prefix");
     let know = |network: &mut Network, what: &str| {

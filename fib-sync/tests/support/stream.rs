@@ -56,7 +56,12 @@ impl Stream {
         // The first one finds out who has which MAC address.
         receiver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         sender.send(&u64::MAX.to_be_bytes()).unwrap();
-        receiver.recv(&mut [0; 8]).unwrap_or_else(|error| panic!("{to}: the path does not work at all: {error}"));
+        let first = receiver.recv_from(&mut [0; 8]);
+        let (_, from) = first.unwrap_or_else(|error| panic!("{to}: the path does not work at all: {error}"));
+        // Answered, where a way leads back, so that it is a connection to nftables (`ct state established`). While nft replaces a table
+        // the kernel judges a packet by the old rules and looks into their verdict maps as they are in the new ones, that is empty: of a
+        // connection that is not established one packet may be dropped at each replacement, which is not what streams are about.
+        let _ = receiver.send_to(&[0; 8], from);
         receiver.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         let ended = Arc::new(OnceLock::new());
         let (stopped, told) = (stop.clone(), ended.clone());

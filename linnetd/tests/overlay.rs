@@ -195,12 +195,16 @@ fn a_tunnel_that_is_switched_off_takes_packets_until_peers_have_heard_of_it_and_
     router.run("nft delete table ip late");
     until("the peer goes by the router", &[&one, &two], || two.leads("10.244.1.0/24", "via 10.92.0.2 dev eth0"));
     until("the device goes", &[&one], || !one.has_device());
+    lose_nothing(streams, &one, &two);
+}
+
+fn lose_nothing(streams: [Stream; 2], one: &Host, two: &Host) {
     for stream in streams {
         let (sent, lost) = stream.end();
+        let missing = lost.len();
         assert!(
             lost.is_empty(),
-            "{} of {sent} packets were lost:{}\n{}{}",
-            lost.len(),
+            "{missing} of {sent} packets were lost:{}\n{}{}",
             told(&lost, &[]),
             one.dump(),
             two.dump()
@@ -239,17 +243,7 @@ fn auto_follows_a_link_on_which_the_other_host_is_adjacent_there_and_back_and_no
         });
     }
     drop(daemons);
-    for stream in streams {
-        let (sent, lost) = stream.end();
-        assert!(
-            lost.is_empty(),
-            "{} of {sent} packets were lost:{}\n{}{}",
-            lost.len(),
-            told(&lost, &[]),
-            one.dump(),
-            two.dump()
-        );
-    }
+    lose_nothing(streams, &one, &two);
 }
 
 #[test]
